@@ -1,0 +1,3 @@
+"""Decentralised optimisation and distributed learning on MPI ranks."""
+
+__version__ = "0.1.0"

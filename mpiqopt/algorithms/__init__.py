@@ -1,0 +1,1 @@
+"""The methods. One file a method; each registers in the family "algorithm"."""

@@ -1,0 +1,31 @@
+"""Centralised proximal gradient, the yardstick."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.algorithms.dgd import State
+from mpiqopt.registry import register
+
+
+@register("algorithm", "centralized-prox-gradient")
+@dataclass(frozen=True, kw_only=True)
+class CentralizedProxGradient(Algorithm):
+    """x+ = prox_{a h}(x - a mean_i grad f_i(x)) at every node, the mean by an exact all-reduce (node 0 serves).
+
+    The topology is not used. Without h this is gradient descent on F.
+    """
+
+    server = True
+
+    def automatic_step(self, facts: Facts) -> float:
+        return 1 / facts.lipschitz
+
+    def init(self, x, problem, network, rng):
+        return State(x)
+
+    def step(self, state, problem, network, rng):
+        gradient = network.mean(problem.grad(state.x))
+        x = problem.prox(state.x[:1] - self.step_size * gradient, self.step_size)
+        return State(np.repeat(x, len(state.x), axis=0))

@@ -1,0 +1,1 @@
+"""Summaries, plots and cost estimates. Nothing here needs MPI."""

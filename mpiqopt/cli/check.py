@@ -1,0 +1,18 @@
+"""mpiqopt check"""
+
+import click
+
+from mpiqopt.cli.options import config_options, load_config
+
+
+@click.command("check")
+@config_options
+@click.option("--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Ranks that the run will have.")
+def command(config_path, overrides, plugins, ranks) -> None:
+    """Check CONFIG and print it with every default, the constants that follow, and what a run will cost.
+
+    Runs nothing and needs no MPI; the data are loaded.
+    """
+    from mpiqopt.analysis.estimate import describe
+
+    click.echo(describe(load_config(config_path, overrides, plugins), ranks), nl=False)

@@ -1,0 +1,23 @@
+"""mpiqopt list"""
+
+import click
+
+from mpiqopt import registry
+
+
+@click.command("list")
+@click.argument("family", required=False, metavar="[FAMILY]")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")
+def command(family: str | None, plugins: tuple[str, ...]) -> None:
+    """Print what can be named in a config: all families, or one (data, problem, regularizer, topology, algorithm)."""
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    if family is not None and family not in registry.FOLDERS:
+        raise click.UsageError(
+            f"unknown family {family!r}{registry.suggestion(family, registry.FOLDERS)}; "
+            f"families: {', '.join(registry.FOLDERS)}"
+        )
+    for name in [family] if family else registry.FOLDERS:
+        click.secho(name, bold=True)
+        for member, cls in registry.members(name).items():
+            click.echo(f"  {member:<26} {(cls.__doc__ or '').strip().splitlines()[0]}")

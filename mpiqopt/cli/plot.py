@@ -1,0 +1,15 @@
+"""mpiqopt plot"""
+
+import click
+
+
+@click.command("plot")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FIGURE", required=True, help="Figure to write (.png, .pdf, .svg).")
+def command(files: tuple[str, ...], output: str) -> None:
+    """Draw objective, stationarity and consensus against iterations, samples, bytes and time; several runs in one."""
+    from mpiqopt.analysis.plots import plot
+    from mpiqopt.results.reader import read
+
+    plot([read(path) for path in files], output)
+    click.echo(f"drawn to {output}")

@@ -1,0 +1,14 @@
+"""mpiqopt show"""
+
+import click
+
+
+@click.command("show")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+def command(files: tuple[str, ...]) -> None:
+    """Print what result files hold: how the runs ended and a table of the trajectory."""
+    from mpiqopt.analysis.summary import print_summary
+    from mpiqopt.results.reader import read
+
+    for result in [read(path) for path in files]:
+        print_summary(result)

@@ -1,0 +1,238 @@
+"""The one place where a config is checked: TOML text -> frozen dataclasses, or one line that says what is wrong."""
+
+import tomllib
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from mpiqopt import registry
+from mpiqopt.algorithms.algorithm import Algorithm
+from mpiqopt.data.source import Source
+from mpiqopt.errors import UsageError
+from mpiqopt.problems.loss import Loss
+from mpiqopt.registry import suggestion
+from mpiqopt.regularizers.regularizer import Regularizer
+from mpiqopt.topologies.graph import Graph
+from mpiqopt.topologies.spectrum import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The run as a whole."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of everything that is drawn")] = 0
+    iterations: Annotated[int, Field(ge=0, description="iterations to do")] = 1000
+    time_limit: Annotated[
+        float | None,
+        Field(gt=0, description="seconds after which the run stops with a checkpoint (exit status 75)"),
+    ] = None
+    tolerance: Annotated[
+        float | None, Field(gt=0, description="the run is finished when the recorded stationarity is at most this")
+    ] = None
+    dtype: Annotated[Literal["float64", "float32"], Field(description="type of iterates and messages")] = "float64"
+    start: Annotated[
+        str,
+        Field(
+            description="zero; normal: one draw from N(0, I/d) for all nodes; or an earlier result file, whose mean "
+            "of /final/x is the start"
+        ),
+    ] = "zero"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is measured on the way."""
+
+    every: Annotated[int, Field(ge=1, description="iterations between records (the first and last are recorded too)")] = 10
+    mapping_step: Annotated[float, Field(gt=0, description="step of the gradient mapping in /stationarity")] = 1.0
+    per_node: Annotated[
+        bool,
+        Field(
+            description="record /criterion, (1/n) sum |s(x_i)|^2 + L^2 consensus, at the price of n global gradients"
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Insurance against the queue."""
+
+    every_seconds: Annotated[float, Field(gt=0, description="seconds between checkpoints")] = 60.0
+
+
+PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint}
+FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm")
+# What may differ between a run and its continuation.
+FREE_ON_RESUME = (("run", "time_limit"), ("checkpoint", "every_seconds"))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked config. ``text``: as run, overrides included; ``tables``: the parsed TOML."""
+
+    path: str
+    text: str
+    tables: dict[str, Any]
+    run: Run
+    record: Record
+    checkpoint: Checkpoint
+    data: Source
+    problem: Loss
+    regularizer: Regularizer
+    algorithm: Algorithm
+    graphs: tuple[Graph, ...]
+
+    def topology(self) -> Topology:
+        """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them."""
+        try:
+            cycle = tuple(mixing for graph in self.graphs for mixing in graph.cycle())
+            if len({mixing.nodes for mixing in cycle}) > 1:
+                raise UsageError(f"topology: the graphs of a list differ in nodes: {[m.nodes for m in cycle]}")
+            topology = Topology(" + ".join(graph.name for graph in self.graphs), cycle)
+            topology.require_contraction()
+            self.algorithm.require(topology, self.regularizer.name)
+        except UsageError as error:
+            raise UsageError(f"{self.path}: {error}") from error
+        return topology
+
+    def resolved(self) -> dict[str, Any]:
+        """Every table with every key, defaults included (None left out)."""
+        tables = {name: _items(getattr(self, name)) for name in PLAIN_TABLES}
+        for family in ("data", "problem", "regularizer", "algorithm"):
+            part = getattr(self, family)
+            tables[family] = {"name": part.name, **_items(part)}
+        graphs = [{"name": graph.name, **_items(graph)} for graph in self.graphs]
+        tables["topology"] = graphs[0] if len(graphs) == 1 else graphs
+        return tables
+
+
+def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
+    """Read and check a config file. overrides: ``TABLE.KEY=VALUE``. Raises UsageError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
+    return parse(text, path, overrides)
+
+
+def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
+    """Check a config given as text; ``path`` is for messages and the base of relative paths."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    for override in overrides:
+        _override(tables, override)
+    if overrides:
+        import tomli_w
+
+        text = tomli_w.dumps(tables)
+    for name, value in tables.items():
+        known = [*PLAIN_TABLES, *FAMILY_TABLES]
+        if name not in known:
+            raise UsageError(f"{path}: {name}: unknown table{suggestion(name, known)}; tables: {', '.join(known)}")
+        if not isinstance(value, dict) and not (name == "topology" and isinstance(value, list)):
+            raise UsageError(f"{path}: {name} = {value!r}: want a table [{name}]")
+    plain = {name: _build(cls, tables.get(name, {}), name, path) for name, cls in PLAIN_TABLES.items()}
+    listed = tables.get("topology", {})
+    graphs = tuple(_member("topology", t, path) for t in (listed if isinstance(listed, list) else [listed]))
+    parts = {
+        family: _member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
+        for family in ("data", "problem", "regularizer", "algorithm")
+    }
+    return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
+
+
+def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """The first key, as ``table.key = new (was old)``, in which a continuation's config may not differ but does."""
+    for table in sorted(old.keys() | new.keys()):
+        before, after = old.get(table, {}), new.get(table, {})
+        if isinstance(before, list) or isinstance(after, list):
+            if before != after:
+                return f"{table} = {after!r} (was {before!r})"
+            continue
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key) and (table, key) not in FREE_ON_RESUME:
+                return f"{table}.{key} = {after.get(key)!r} (was {before.get(key)!r})"
+    return None
+
+
+def _items(part: Any) -> dict[str, Any]:
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    table, dot, name = key.strip().partition(".")
+    if not (equals and dot and table and name):
+        raise UsageError(f"--set {override}: want TABLE.KEY=VALUE")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    target = tables.setdefault(table, {})
+    if not isinstance(target, dict):
+        raise UsageError(f"--set {override}: the config's {table} is not a single table")
+    target[name] = parsed
+
+
+def _member(family: str, table: dict[str, Any], path: str) -> Any:
+    """The part that a family's table describes."""
+    known = ", ".join(registry.members(family))
+    if "name" not in table:
+        raise UsageError(f"{path}: {family}.name: missing; allowed: {known}")
+    if not isinstance(table["name"], str):
+        raise UsageError(f"{path}: {family}.name = {table['name']!r}: want one of {known}")
+    try:
+        cls = registry.find(family, table["name"])
+    except UsageError as error:
+        raise UsageError(f"{path}: {family}.name = {table['name']!r}: {error}") from error
+    part = _build(cls, {key: value for key, value in table.items() if key != "name"}, family, path)
+    if getattr(part, "path", None) is not None:
+        part = replace(part, path=str(Path(path).parent / part.path))
+    return part
+
+
+def _build(cls: type, table: dict[str, Any], where: str, path: str) -> Any:
+    """An instance of a dataclass from a table. Raises UsageError that names file, key, value and what is allowed."""
+    known = [field.name for field in fields(cls)]
+    for key in table:
+        if key not in known:
+            name = f" {cls.name!r}" if hasattr(cls, "name") else ""
+            raise UsageError(
+                f"{path}: {where}.{key}: unknown key{suggestion(key, known)}; keys of {where}{name}: {', '.join(known)}"
+            )
+    try:
+        checked = model(cls).model_validate(table)
+        return cls(**{name: getattr(checked, name) for name in known})
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_in_one_line(error, where)}") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+@cache
+def model(cls: type) -> type[BaseModel]:
+    """The pydantic model with the fields of a dataclass: its checks and its JSON schema."""
+    hints = get_type_hints(cls, include_extras=True)
+    columns = {field.name: (hints[field.name], ... if field.default is MISSING else field.default) for field in fields(cls)}
+    return create_model(
+        cls.__name__, __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), __doc__=cls.__doc__, **columns
+    )
+
+
+def _in_one_line(error: ValidationError, where: str) -> str:
+    """The first wrong key; the alternatives of a union are joined by "or"."""
+    problems = error.errors(include_url=False)
+    key = problems[0]["loc"][0]
+    if problems[0]["type"] == "missing":
+        return f"{where}.{key}: missing; it has no default"
+    same = [problem for problem in problems if problem["loc"][0] == key]
+    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in same)
+    return f"{where}.{key} = {problems[0]['input']!r}: want {' or '.join(wanted)}"

@@ -1,0 +1,1 @@
+"""Data sets, loaders and splits among nodes. One file a kind of source; each registers in the family "data"."""

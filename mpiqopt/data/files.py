@@ -1,0 +1,151 @@
+"""Samples in files: LIBSVM, NPZ, HDF5 and CSV. Sparse files stay sparse."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.data.source import Rows, Source, Table, in_memory, label_codes
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import register
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(Source):
+    path: Annotated[str, Field(description="the data file, relative to the config file")]
+
+
+def _one_line(open_table: Callable[[FileSource, int], Table]) -> Callable[[FileSource, int], Table]:
+    """Turn whatever a reading library says into one line that names the file."""
+
+    @wraps(open_table)
+    def checked(self: FileSource, seed: int) -> Table:
+        path = Path(self.path)
+        if not path.is_file():
+            raise UsageError(f"data.path = {self.path}: no such file")
+        if path.stat().st_size == 0:
+            raise UsageError(f"data.path = {self.path}: the file is empty")
+        try:
+            return open_table(self, seed)
+        except UsageError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(f"data.path = {self.path}: not readable as {self.name}: {reason}") from error
+
+    return checked
+
+
+@register("data", "libsvm")
+@dataclass(frozen=True, kw_only=True)
+class LibSVM(FileSource):
+    """``label index:value ...`` per line, one-based indices (``.gz`` and ``.bz2`` too); read by scikit-learn, sparse.
+
+    Every rank reads the whole file and keeps its own rows.
+    """
+
+    features: Annotated[int | None, Field(ge=1, description="number of features; by default the largest index")] = None
+
+    @_one_line
+    def open(self, seed: int) -> Table:
+        from sklearn.datasets import load_svmlight_file
+
+        features, labels = load_svmlight_file(self.path, n_features=self.features, zero_based="auto")
+        return in_memory(self.path, features.tocsr(), labels)
+
+
+@register("data", "npz")
+@dataclass(frozen=True, kw_only=True)
+class Npz(FileSource):
+    """Arrays ``X`` (samples, d) and ``y``; or, sparse, ``y`` beside what scipy.sparse.save_npz writes for CSR."""
+
+    @_one_line
+    def open(self, seed: int) -> Table:
+        with np.load(self.path, allow_pickle=False) as file:
+            _require(self.path, ("y",), file)
+            labels = label_codes(file["y"])
+            if "X" in file:
+                return in_memory(self.path, file["X"], labels)
+            _require(self.path, ("data", "indices", "indptr", "shape"), file)
+            from scipy.sparse import csr_array
+
+            parts = (file["data"], file["indices"], file["indptr"])
+            return in_memory(self.path, csr_array(parts, shape=tuple(file["shape"])), labels)
+
+
+@register("data", "hdf5")
+@dataclass(frozen=True, kw_only=True)
+class Hdf5(FileSource):
+    """Datasets ``X`` (samples, d) and ``y``. Each rank reads only the rows of the nodes that it hosts."""
+
+    x_key: Annotated[str, Field(description="dataset of the features")] = "X"
+    y_key: Annotated[str, Field(description="dataset of the targets")] = "y"
+
+    @_one_line
+    def open(self, seed: int) -> Table:
+        import h5py
+
+        with h5py.File(self.path) as file:
+            _require(self.path, (self.x_key, self.y_key), file)
+            shape, targets = file[self.x_key].shape, file[self.y_key].asstr() if (
+                h5py.check_string_dtype(file[self.y_key].dtype)
+            ) else file[self.y_key]
+            targets = label_codes(targets[()])
+        if len(shape) != 2 or targets.shape != shape[:1]:
+            raise UsageError(
+                f"{self.path}: want {self.x_key} (samples, d) and {self.y_key} (samples,), got {shape} and "
+                f"{targets.shape}"
+            )
+
+        def rows(which: Rows) -> np.ndarray:
+            with h5py.File(self.path) as file:
+                return file[self.x_key][which]
+
+        return Table(self.path, targets, shape[1], rows)
+
+
+@register("data", "csv")
+@dataclass(frozen=True, kw_only=True)
+class Csv(FileSource):
+    """Comma-separated numbers, one sample a line; a first line that is not numbers is a header.
+
+    Every rank reads the whole file and keeps its own rows.
+    """
+
+    target: Annotated[
+        int | str, Field(description="the target's column: its number (negative from the end) or its header name")
+    ] = -1
+
+    @_one_line
+    def open(self, seed: int) -> Table:
+        with open(self.path) as file:
+            names = [word.strip().strip('"') for word in file.readline().split(",")]
+        header = not _are_numbers(names)
+        columns = np.loadtxt(self.path, delimiter=",", skiprows=int(header), ndmin=2)
+        target = self._column(names, header)
+        return in_memory(self.path, np.delete(columns, target, axis=1), columns[:, target])
+
+    def _column(self, names: list[str], header: bool) -> int:
+        if isinstance(self.target, int) and -len(names) <= self.target < len(names):
+            return self.target % len(names)
+        if header and self.target in names:
+            return names.index(self.target)
+        known = ", ".join(names) if header else f"0 .. {len(names) - 1} (the file has no header)"
+        raise UsageError(f"data.target = {self.target!r}: {self.path} has no such column; columns: {known}")
+
+
+def _are_numbers(words: list[str]) -> bool:
+    try:
+        return all(np.isfinite(float(word)) or True for word in words)
+    except ValueError:
+        return False
+
+
+def _require(path: str, keys: tuple[str, ...], file) -> None:
+    for key in keys:
+        if key not in file:
+            raise UsageError(f"{path}: has no array {key!r}; it has: {', '.join(file) or 'nothing'}")

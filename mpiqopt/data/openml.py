@@ -1,0 +1,52 @@
+"""Data sets of openml.org by name, fetched and cached by scikit-learn."""
+
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from mpiqopt.data.source import Source, Table, in_memory, label_codes
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import register
+
+
+@contextmanager
+def _timeout(seconds: float):
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@register("data", "openml")
+@dataclass(frozen=True, kw_only=True)
+class OpenML(Source):
+    """Downloaded once to scikit-learn's data folder (SCIKIT_LEARN_DATA, by default ~/scikit_learn_data)."""
+
+    dataset: Annotated[str, Field(min_length=1, description="name on openml.org, for example 'mnist_784'")]
+    version: Annotated[int, Field(ge=1, description="version on openml.org")] = 1
+
+    def prepare(self) -> None:
+        self.open(0)
+
+    def open(self, seed: int) -> Table:
+        from sklearn.datasets import fetch_openml
+
+        where = f"openml:{self.dataset} (version {self.version})"
+        try:
+            with _timeout(30):
+                features, labels = fetch_openml(
+                    self.dataset, version=self.version, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=1
+                )
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(
+                f"data.dataset = {self.dataset!r}: cannot get {where} and it is not in the cache: {reason}"
+            ) from error
+        if labels is None or features.dtype == object:
+            raise UsageError(f"data.dataset = {self.dataset!r}: {where} is not numeric with one target")
+        return in_memory(where, features, label_codes(labels))

@@ -1,0 +1,84 @@
+"""What a data source is: its fields are the keys of ``[data]``, and it opens as a table of samples."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.errors import UsageError
+
+Rows = slice | np.ndarray
+
+
+@dataclass(frozen=True)
+class Table:
+    """All samples of a source, of which a rank reads only the rows it needs.
+
+    targets: (samples,) float64, one per sample in file order; features: d; rows(which): the features of the
+    samples ``which`` (a slice or ascending indices), float (k, d) or a SciPy CSR array. where: for messages.
+    solution: (d,) the planted parameter of synthetic data.
+    """
+
+    where: str
+    targets: np.ndarray
+    features: int
+    rows: Callable[[Rows], Any]
+    solution: np.ndarray | None = None
+
+    @property
+    def samples(self) -> int:
+        return len(self.targets)
+
+
+def in_memory(where: str, features, targets: np.ndarray) -> Table:
+    """A table of arrays that are loaded already. Raises UsageError for shapes that do not fit."""
+    targets = np.asarray(targets, np.float64)
+    if features.ndim != 2 or targets.shape != (features.shape[0],):
+        raise UsageError(
+            f"{where}: want features (samples, d) and as many targets, got shapes {features.shape} and {targets.shape}"
+        )
+    return Table(where, targets, features.shape[1], lambda which: features[which])
+
+
+def label_codes(labels: np.ndarray) -> np.ndarray:
+    """Labels of any type as numbers: kept if they are numbers, else 0, 1, ... in sorted order."""
+    try:
+        return np.asarray(labels).astype(np.float64)
+    except ValueError:
+        return np.unique(labels, return_inverse=True)[1].astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """A place that samples come from, and how they are spread over the nodes."""
+
+    split: Annotated[
+        Literal["contiguous", "iid", "by-label", "dirichlet"],
+        Field(
+            description="contiguous: node i holds samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
+            "same after a random permutation; by-label: after sorting by label; dirichlet: each label's samples in "
+            "proportions drawn from Dirichlet(alpha)"
+        ),
+    ] = "contiguous"
+    alpha: Annotated[float, Field(gt=0, description="concentration of the dirichlet split; small is uneven")] = 0.5
+    scale: Annotated[
+        Literal["none", "standard", "unit-rows"],
+        Field(
+            description="standard: zero mean and unit variance of each feature (sparse data: variance only); "
+            "unit-rows: each sample divided by its Euclidean norm"
+        ),
+    ] = "none"
+    intercept: Annotated[bool, Field(description="append a feature that is always 1, after scaling")] = False
+    test_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="part of the samples, drawn at random, that is held out for /accuracy")
+    ] = 0.0
+
+    @abstractmethod
+    def open(self, seed: int) -> Table:
+        """The table. seed: run.seed, for data that are drawn. Raises UsageError where there is nothing usable."""
+
+    def prepare(self) -> None:
+        """What one process does before all open the table, such as a download."""

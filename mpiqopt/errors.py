@@ -1,0 +1,9 @@
+"""Errors that a user can mend."""
+
+
+class UsageError(Exception):
+    """A wrong command line, config or input file.
+
+    The message is one line that says where (file, table, key), what was got and what is allowed.
+    The command line prints it and exits with status 2.
+    """

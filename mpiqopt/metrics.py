@@ -1,0 +1,87 @@
+"""What is recorded: objective, stationarity, consensus and the like, the same bits for any number of ranks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpiqopt.network import Network
+from mpiqopt.problems.problem import Problem
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One record's values; None where the problem has no such metric."""
+
+    objective: float
+    stationarity: float
+    consensus: float
+    nonzeros: int
+    accuracy: float | None
+    criterion: float | None
+    error: float | None
+
+    def is_finite(self) -> bool:
+        """Whether the iterate is still in the domain of numbers (h may be infinite outside a constraint)."""
+        return bool(np.isfinite(self.stationarity) and np.isfinite(self.consensus) and not np.isnan(self.objective))
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Metrics of the hosted rows; every call is collective.
+
+    mapping_step: the step in the gradient mapping s(x) = (x - prox(x - step grad F(x)))/step. lipschitz: L for the
+    per-node criterion, or None if it is not wanted. solution: (d,) the planted solution of synthetic data.
+    """
+
+    problem: Problem
+    network: Network
+    mapping_step: float
+    lipschitz: float | None = None
+    solution: np.ndarray | None = None
+
+    def __call__(self, x: np.ndarray) -> Metrics:
+        mean = self.network.uncounted_mean(x)
+        deviation = x - mean
+        values, gradients = self.problem.value_and_grad(mean[None])
+        columns = [gradients, values[:, None], np.einsum("ij,ij->i", deviation, deviation)[:, None]]
+        averages = self.network.uncounted_mean(np.concatenate(columns, axis=1, dtype=np.float64))
+        gradient, smooth, consensus = averages[:-2], float(averages[-2]), float(averages[-1])
+        point = mean.astype(np.float64)
+        nearest, mapping = self._mapping(point, gradient)
+        error = None if self.solution is None else float(np.sum((point - self.solution) ** 2))
+        return Metrics(
+            objective=smooth + self.problem.regularizer(point),
+            stationarity=mapping,
+            consensus=consensus,
+            nonzeros=int(np.count_nonzero(nearest)),
+            accuracy=self._accuracy(mean),
+            criterion=None if self.lipschitz is None else self._criterion(x, consensus),
+            error=error,
+        )
+
+    def _mapping(self, x: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, float]:
+        """The prox-gradient point from x, and the squared norm of the gradient mapping."""
+        point = self.problem.prox(x - self.mapping_step * gradient, self.mapping_step)
+        mapping = (x - point) / self.mapping_step
+        return point, float(mapping @ mapping)
+
+    def _accuracy(self, x: np.ndarray) -> float | None:
+        counts = self.problem.test_correct(x)
+        if counts is None:
+            return None
+        correct, total = self.network.transport.total(np.array(counts))
+        return float(correct / total) if total else None
+
+    def _criterion(self, x: np.ndarray, consensus: float) -> float:
+        """(1/n) sum_i |s(x_i)|^2 + L^2 consensus: one global gradient for each node."""
+        place, transport = self.network.place, self.network.transport
+        total = 0.0
+        for node in range(place.nodes):
+            row = np.zeros(x.shape[1], np.float64)
+            if place.first <= node < place.last:
+                row[:] = x[node - place.first]
+            # the sum of one row and zeros is that row, exactly
+            row = transport.total(row)
+            gradients = self.problem.value_and_grad(row.astype(x.dtype)[None])[1]
+            total += self._mapping(row, self.network.uncounted_mean(gradients.astype(np.float64)))[1]
+        return total / place.nodes + self.lipschitz**2 * consensus

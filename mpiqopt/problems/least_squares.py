@@ -1,0 +1,15 @@
+"""Least squares."""
+
+from dataclasses import dataclass
+
+from mpiqopt.problems.loss import Loss
+from mpiqopt.registry import register
+
+
+@register("problem", "least-squares")
+@dataclass(frozen=True, kw_only=True)
+class LeastSquares(Loss):
+    """(1/2m) |A x - b|^2."""
+
+    kernel = "squared"
+    curvature = 1.0

@@ -1,0 +1,42 @@
+"""What a loss in the config is: a frozen dataclass whose fields are the keys of ``[problem]``."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.data.shares import Shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """f_i(x) = (1/m_i) sum_j phi(a_j, b_j; x) + (l2/2) |x|^2 + nonconvex sum_k x_k^2 / (1 + x_k^2).
+
+    A loss sets ``kernel`` to a loss that is compiled in ``mpiqopt._losses``, or defines ``node`` in NumPy.
+    ``curvature`` is c with  Hessian of the mean of phi <= c/m A^T A, or None if there is no such bound.
+    """
+
+    kernel: ClassVar[str | None] = None
+    curvature: ClassVar[float | None] = None
+
+    l2: Annotated[float, Field(ge=0, description="weight of the smooth regulariser (l2/2) |x|^2")] = 0.0
+    nonconvex: Annotated[
+        float, Field(ge=0, description="weight of the smooth non-convex regulariser sum x_k^2 / (1 + x_k^2)")
+    ] = 0.0
+
+    def outputs(self, shares: Shares) -> int:
+        """The parameter has outputs * features coordinates."""
+        return 1
+
+    def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
+        """The data's targets as the loss wants them. Raises UsageError if they do not fit."""
+        return targets
+
+    def node(self, features: np.ndarray, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Mean of phi over the rows given, and its gradient (d,), without the smooth regularisers."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither kernel nor node()")
+
+    def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int | None:
+        """How many of the rows are classified rightly at x (outputs * d,); None for a loss without classes."""
+        return None

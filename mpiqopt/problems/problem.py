@@ -1,0 +1,137 @@
+"""F + h on the hosted nodes: data, loss and regulariser together."""
+
+from typing import Protocol
+
+import numpy as np
+
+from mpiqopt._losses import LinearModel
+from mpiqopt.data.shares import Shares
+from mpiqopt.errors import UsageError
+from mpiqopt.problems.loss import Loss
+from mpiqopt.regularizers.regularizer import Regularizer
+from mpiqopt.streams import Batch, generator
+
+POWER_ITERATIONS = 200
+
+
+class _Evaluator(Protocol):
+    def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None: ...
+
+
+class Problem:
+    """min_x (1/n) sum_i f_i(x) + h(x), seen from the process that hosts some of the nodes.
+
+    Points are (hosted, d) arrays of ``dtype``. ``evaluations``: int64 (hosted,), gradients of single samples
+    taken so far by ``grad`` at each node.
+    """
+
+    def __init__(self, loss: Loss, shares: Shares, regularizer: Regularizer, dtype=np.float64):
+        self.loss, self.regularizer, self.dtype = loss, regularizer, np.dtype(dtype)
+        self.outputs = loss.outputs(shares)
+        self.features = shares.features.shape[1]
+        self.d = self.outputs * self.features
+        self.sizes = np.diff(shares.offsets)
+        self.hosted = len(self.sizes)
+        self.evaluations = np.zeros(self.hosted, np.int64)
+        self._targets = loss.targets(shares.targets, shares)
+        self._shares = shares
+        self._test = shares.test_features, loss.targets(shares.test_targets, shares)
+        self._evaluator: _Evaluator = (
+            compiled(loss.kernel, shares, self._targets, self.outputs, loss.l2, loss.nonconvex)
+            if loss.kernel
+            else NodeByNode(loss, shares, self._targets)
+        )
+
+    def grad(self, x: np.ndarray, batch: Batch | None = None) -> np.ndarray:
+        """Gradients of the f_i at their rows of x, (hosted, d): over all samples, or the mean over a batch."""
+        out = np.empty_like(x)
+        if batch is None:
+            self._evaluator.evaluate(x, out)
+            self.evaluations += self.sizes
+        else:
+            self._evaluator.evaluate(x, out, index=batch.index, counts=batch.counts)
+            self.evaluations += batch.counts
+        return out
+
+    def value_and_grad(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """f_i (hosted,) float64 and gradients (hosted, d) at x: (hosted, d), or (1, d) for a common point.
+
+        For metrics: not counted.
+        """
+        values, gradients = np.empty(self.hosted), np.empty((self.hosted, self.d), self.dtype)
+        self._evaluator.evaluate(x, gradients, values)
+        return values, gradients
+
+    def prox(self, x: np.ndarray, step: float) -> np.ndarray:
+        """prox_{step h}, row by row."""
+        return self.regularizer.prox(x, step)
+
+    def test_correct(self, x: np.ndarray) -> tuple[int, int] | None:
+        """Held-out samples of this rank classified rightly at x (d,), and how many there are; None without classes."""
+        features, targets = self._test
+        correct = self.loss.correct(features, targets, x)
+        return None if correct is None else (correct, len(targets))
+
+    def lipschitz(self, seed: int, first: int) -> np.ndarray:
+        """L_i of every hosted node, (hosted,) float64: curvature * lambda_max(A_i^T A_i)/m_i + l2 + 2 nonconvex.
+
+        lambda_max by power iteration from a start keyed by the node, to a relative change below 1e-4 in a step,
+        raised by 1 % because the iteration comes from below. Raises UsageError where the loss gives no curvature.
+        """
+        if self.loss.curvature is None:
+            raise UsageError(f"problem {self.loss.name!r} knows no bound of its curvature: give algorithm.step_size")
+        gram = compiled("squared", self._shares, np.zeros_like(self._targets), 1)
+        v = np.array([generator(seed, "curvature", first + i).standard_normal(self.features) for i in range(self.hosted)])
+        v = v.astype(self.dtype)
+        product, largest, settled = np.empty_like(v), np.zeros(self.hosted), np.zeros(self.hosted, bool)
+        for _ in range(POWER_ITERATIONS):
+            v /= np.maximum(np.linalg.norm(v, axis=1), 1e-300)[:, None].astype(self.dtype)
+            gram.evaluate(v, product)
+            now = np.linalg.norm(product, axis=1)
+            close = now - largest <= 1e-4 * now
+            largest = np.where(settled, largest, now)
+            settled |= close
+            if settled.all():
+                break
+            v, product = product, v
+        return 1.01 * self.loss.curvature * largest + self.loss.l2 + 2 * self.loss.nonconvex
+
+
+def compiled(
+    kernel: str, shares: Shares, targets: np.ndarray, outputs: int, l2: float = 0.0, nonconvex: float = 0.0
+) -> LinearModel:
+    """The compiled evaluator on the samples of ``shares``, dense or sparse."""
+    features = shares.features
+    sparse = {}
+    if not isinstance(features, np.ndarray):
+        sparse = {"columns": features.indices.astype(np.int32), "starts": features.indptr.astype(np.int64)}
+    return LinearModel(
+        kernel,
+        features.data if sparse else features,
+        targets,
+        shares.offsets.astype(np.int64),
+        features=features.shape[1],
+        outputs=outputs,
+        l2=l2,
+        nonconvex=nonconvex,
+        **sparse,
+    )
+
+
+class NodeByNode:
+    """Evaluates a loss that is written in NumPy, one node after the other."""
+
+    def __init__(self, loss: Loss, shares: Shares, targets: np.ndarray):
+        self.loss, self.features, self.targets, self.offsets = loss, shares.features, targets, shares.offsets
+
+    def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None:
+        loss = self.loss
+        for i, (start, stop) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
+            rows = slice(start, stop) if index is None else start + index[i, : counts[i]]
+            point = x[i if len(x) > 1 else 0]
+            f, g = loss.node(self.features[rows], self.targets[rows], point)
+            squares = point * point
+            if value is not None:
+                value[i] = f + 0.5 * loss.l2 * squares.sum() + loss.nonconvex * (squares / (1 + squares)).sum()
+            if gradient is not None:
+                gradient[i] = g + loss.l2 * point + 2 * loss.nonconvex * point / (1 + squares) ** 2

@@ -1,0 +1,81 @@
+"""Families of interchangeable parts, found by name.
+
+A family is a folder of the package: a file dropped there is found because the whole folder is
+imported when one of the family's names is first asked for (the modules import nothing heavy).
+A user's own file, given with ``--plugin``, registers in the same way.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mpiqopt.errors import UsageError
+
+FOLDERS = {
+    "data": "mpiqopt.data",
+    "problem": "mpiqopt.problems",
+    "regularizer": "mpiqopt.regularizers",
+    "topology": "mpiqopt.topologies",
+    "algorithm": "mpiqopt.algorithms",
+}
+_classes: dict[str, dict[str, type]] = {family: {} for family in FOLDERS}
+_imported: set[str] = set()
+
+
+def register(family: str, name: str) -> Callable[[type], type]:
+    """Class decorator: ``name`` in the config's table ``[family]`` means this class."""
+
+    def add(cls: type) -> type:
+        known = _classes[family].get(name)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise UsageError(f"{family} {name!r} is registered already, by {known.__module__}.{known.__qualname__}")
+        cls.name = name
+        _classes[family][name] = cls
+        return cls
+
+    return add
+
+
+def members(family: str) -> dict[str, type]:
+    """All classes of a family by name, sorted."""
+    if family not in _imported:
+        package = importlib.import_module(FOLDERS[family])
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+        _imported.add(family)
+    return dict(sorted(_classes[family].items()))
+
+
+def find(family: str, name: str) -> type:
+    """The class called ``name``. Raises UsageError with the known names, the nearest first."""
+    known = members(family)
+    if name not in known:
+        raise UsageError(f"unknown {family} {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+    return known[name]
+
+
+def suggestion(word: str, known) -> str:
+    """``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a Python file, so that what it registers can be used. Raises UsageError if it cannot be run."""
+    path = Path(path)
+    name = f"mpiqopt_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or not path.is_file():
+        raise UsageError(f"--plugin {path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error

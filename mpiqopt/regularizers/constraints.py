@@ -1,0 +1,44 @@
+"""Constraints: h is 0 inside a set and infinite outside, and the prox is the projection."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import register
+from mpiqopt.regularizers.regularizer import Regularizer
+
+
+@register("regularizer", "box")
+@dataclass(frozen=True, kw_only=True)
+class Box(Regularizer):
+    """lower <= x_k <= upper. h is taken to be 0 up to a rounding of 1e-9 of the bounds (a mean of rows may round)."""
+
+    lower: Annotated[float, Field(description="smallest value of a coordinate")] = -1.0
+    upper: Annotated[float, Field(description="largest value of a coordinate")] = 1.0
+
+    def __post_init__(self):
+        if not self.lower <= self.upper:
+            raise UsageError(f"regularizer.lower = {self.lower}: want at most regularizer.upper = {self.upper}")
+
+    def __call__(self, x: np.ndarray) -> float:
+        slack = 1e-9 * max(abs(self.lower), abs(self.upper))
+        return 0.0 if np.all(x >= self.lower - slack) and np.all(x <= self.upper + slack) else inf
+
+    def prox(self, x: np.ndarray, step: float) -> np.ndarray:
+        return np.clip(x, x.dtype.type(self.lower), x.dtype.type(self.upper))
+
+
+@register("regularizer", "nonnegative")
+@dataclass(frozen=True, kw_only=True)
+class Nonnegative(Regularizer):
+    """x_k >= 0."""
+
+    def __call__(self, x: np.ndarray) -> float:
+        return 0.0 if np.all(x >= -1e-12) else inf
+
+    def prox(self, x: np.ndarray, step: float) -> np.ndarray:
+        return np.maximum(x, 0)

@@ -1,0 +1,20 @@
+"""No regulariser."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpiqopt.registry import register
+from mpiqopt.regularizers.regularizer import Regularizer
+
+
+@register("regularizer", "zero")
+@dataclass(frozen=True, kw_only=True)
+class Zero(Regularizer):
+    """h = 0."""
+
+    def __call__(self, x: np.ndarray) -> float:
+        return 0.0
+
+    def prox(self, x: np.ndarray, step: float) -> np.ndarray:
+        return x

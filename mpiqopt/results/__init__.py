@@ -1,0 +1,1 @@
+"""HDF5: the trajectory file, reading it, and checkpoints."""

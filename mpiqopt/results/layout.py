@@ -1,0 +1,32 @@
+"""What is in a result file: the names, units and meaning of the recorded quantities."""
+
+from typing import NamedTuple
+
+
+class Quantity(NamedTuple):
+    """A dataset along the axis ``record``. optional: only there if the problem or the config asks for it."""
+
+    dtype: str
+    units: str
+    meaning: str
+    optional: bool = False
+
+
+QUANTITIES = {
+    "iteration": Quantity("int64", "1", "iterations done"),
+    "time": Quantity("float64", "s", "time spent in the algorithm on rank 0, recording excluded"),
+    "objective": Quantity("float64", "1", "F + h at the mean iterate"),
+    "stationarity": Quantity("float64", "1", "squared norm of the gradient mapping at the mean iterate"),
+    "consensus": Quantity("float64", "1", "(1/n) sum_i |x_i - mean|^2"),
+    "nonzeros": Quantity("int64", "1", "non-zero coordinates of the prox-gradient point of the mean iterate"),
+    "samples": Quantity("float64", "1", "gradient evaluations of single samples so far, mean over nodes"),
+    "rounds": Quantity("int64", "1", "gossip or server rounds so far"),
+    "bytes": Quantity("int64", "byte", "payload from node to node so far, summed over directed edges"),
+    "mpi_bytes": Quantity("int64", "byte", "bytes handed to MPI between ranks so far"),
+    "accuracy": Quantity("float64", "1", "held-out samples classified rightly at the mean iterate", True),
+    "criterion": Quantity("float64", "1", "(1/n) sum_i |s(x_i)|^2 + L^2 consensus", True),
+    "error": Quantity("float64", "1", "squared distance of the mean iterate to the planted solution", True),
+}
+
+# The same values on any number of ranks; the rest are measurements.
+REPRODUCIBLE = tuple(name for name in QUANTITIES if name not in ("time", "mpi_bytes"))

@@ -1,0 +1,67 @@
+"""Reads result files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.results.layout import QUANTITIES
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result file in memory: root attributes, the recorded columns, and n."""
+
+    path: str
+    attributes: dict[str, Any]
+    columns: dict[str, np.ndarray]
+    nodes: int
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as parsed TOML."""
+        import tomllib
+
+        return tomllib.loads(self.attributes["config"])
+
+    def label(self) -> str:
+        """What to call the run in a table or figure: algorithm and topology."""
+        topology = self.config.get("topology", {})
+        graph = topology["name"] if isinstance(topology, dict) else "varying"
+        return f"{self.config['algorithm']['name']}, {graph} {self.nodes}"
+
+
+def read(path: str | Path) -> Result:
+    """Raises UsageError if the file is missing or no result file."""
+    if not Path(path).is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        with h5py.File(path) as file:
+            if "config" not in file.attrs or "iteration" not in file:
+                raise UsageError(f"{path}: not a result file of mpiqopt")
+            return Result(
+                path=str(path),
+                attributes={name: _plain(value) for name, value in file.attrs.items()},
+                columns={name: file[name][()] for name in QUANTITIES if name in file},
+                nodes=int(file["topology"].attrs["nodes"]),
+            )
+    except OSError as error:
+        raise UsageError(f"{path}: not a readable HDF5 file ({error})") from error
+
+
+def final_mean(path: str | Path) -> np.ndarray:
+    """Mean of /final/x over nodes, (d,). Raises UsageError if there is none."""
+    if not Path(path).is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        with h5py.File(path) as file:
+            return file["final/x"][()].mean(axis=0)
+    except (OSError, KeyError) as error:
+        raise UsageError(f"{path}: has no /final/x ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,55 @@
+"""Random numbers keyed by (seed, purpose, who, when), never by rank.
+
+A draw is a function of its key: it does not depend on which rank hosts a node or on what was drawn
+before, so a run is the same on any number of ranks and a checkpoint stores no generator state.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mpiqopt._sampling import fill_indices
+
+# Fixed for ever: changing a number changes every published trajectory.
+PURPOSES = {"batch": 1, "split": 2, "synthetic": 3, "test": 4, "start": 5, "curvature": 6}
+
+
+def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
+    """NumPy generator for a purpose and up to two integers (a node, a block of samples, ...)."""
+    counter = [0, *([*key, 0, 0][:2]), PURPOSES[purpose]]
+    return np.random.Generator(np.random.Philox(counter=counter, key=[seed, 0]))
+
+
+class Batch(NamedTuple):
+    """A minibatch at every hosted node.
+
+    index: int64 (hosted, width), positions within the node's own samples; counts: int64 (hosted,), how
+    many of the width are used at each node.
+    """
+
+    index: np.ndarray
+    counts: np.ndarray
+
+
+class Streams:
+    """The random streams of the nodes first, first + 1, ... that this process hosts.
+
+    sizes: int64 (hosted,), the number of samples at each.
+    """
+
+    def __init__(self, seed: int, first: int, sizes: np.ndarray):
+        self.seed, self.first, self.sizes = seed, first, sizes
+        self._room: dict[int, Batch] = {}
+
+    def batch(self, step: int, size: int) -> Batch:
+        """``size`` samples per node, uniform with replacement, for iteration ``step``.
+
+        A node that has no more than ``size`` samples takes each of them once. The arrays are reused by
+        the next call with the same size.
+        """
+        if size not in self._room:
+            hosted = len(self.sizes)
+            self._room[size] = Batch(np.empty((hosted, size), np.int64), np.empty(hosted, np.int64))
+        batch = self._room[size]
+        fill_indices(self.seed, PURPOSES["batch"], step, self.first, self.sizes, batch.index, batch.counts)
+        return batch

@@ -1,0 +1,35 @@
+"""What a graph in the config is: a frozen dataclass whose fields are the keys of ``[topology]``."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.topologies.mixing import Mixing, from_edges
+
+Weights = Literal["metropolis", "lazy-metropolis", "uniform"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph(ABC):
+    """An undirected graph on nodes 0 .. nodes-1."""
+
+    nodes: Annotated[int, Field(ge=1, description="number of network nodes")] = 8
+    weights: Annotated[
+        Weights,
+        Field(
+            description="mixing weights: metropolis w_ij = 1/(1 + max(deg_i, deg_j)), lazy-metropolis (I + W)/2 of "
+            "them, uniform w_ij = 1/(1 + largest degree)"
+        ),
+    ] = "metropolis"
+    seed: Annotated[int, Field(ge=0, description="seed of a random graph")] = 0
+
+    @abstractmethod
+    def edges(self) -> np.ndarray:
+        """Edges as int64 (E, 2), in any order and direction; repetitions and loops are dropped."""
+
+    def cycle(self) -> list[Mixing]:
+        """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
+        return [from_edges(self.nodes, self.edges(), self.weights)]

@@ -1,0 +1,83 @@
+"""Graphs of small diameter: star, complete, hypercube and exponential."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import register
+from mpiqopt.topologies.graph import Graph
+from mpiqopt.topologies.mixing import Mixing, from_entries
+
+
+@register("topology", "star")
+@dataclass(frozen=True, kw_only=True)
+class Star(Graph):
+    """Node 0 is linked to every other node."""
+
+    def edges(self) -> np.ndarray:
+        leaf = np.arange(1, self.nodes)
+        return np.stack([np.zeros_like(leaf), leaf], axis=1)
+
+
+@register("topology", "complete")
+@dataclass(frozen=True, kw_only=True)
+class Complete(Graph):
+    """Every pair of nodes is linked."""
+
+    def edges(self) -> np.ndarray:
+        return np.stack(np.triu_indices(self.nodes, 1), axis=1)
+
+
+@register("topology", "hypercube")
+@dataclass(frozen=True, kw_only=True)
+class Hypercube(Graph):
+    """i -- j when their binary forms differ in one bit; nodes is a power of two."""
+
+    def edges(self) -> np.ndarray:
+        if self.nodes & (self.nodes - 1):
+            raise UsageError(f"topology.nodes = {self.nodes}: a hypercube has 1, 2, 4, 8, ... nodes")
+        node = np.arange(self.nodes)
+        flips = [np.stack([node, node ^ (1 << bit)], axis=1) for bit in range(self.nodes.bit_length() - 1)]
+        return np.concatenate(flips) if flips else np.empty((0, 2), np.int64)
+
+
+def hops(nodes: int) -> list[int]:
+    """1, 2, 4, ... below ``nodes``."""
+    return [1 << k for k in range((nodes - 1).bit_length())]
+
+
+@register("topology", "exponential")
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Graph):
+    """i -- i + 2^k mod n for all 2^k < n (undirected)."""
+
+    def edges(self) -> np.ndarray:
+        node = np.arange(self.nodes)
+        links = [np.stack([node, (node + hop) % self.nodes], axis=1) for hop in hops(self.nodes)]
+        return np.concatenate(links) if links else np.empty((0, 2), np.int64)
+
+
+@register("topology", "one-peer-exponential")
+@dataclass(frozen=True, kw_only=True)
+class OnePeerExponential(Graph):
+    """Varies in time: in round k node i averages with node i + 2^(k mod ceil(log2 n)) mod n.
+
+    Directed and doubly stochastic, w = 1/2 and 1/2; ``weights`` is not used. For n a power of two, log2 n
+    rounds average exactly. Source: Assran, Loizou, Ballas, Rabbat, ICML 2019; Ying et al., NeurIPS 2021.
+    """
+
+    def edges(self) -> np.ndarray:
+        return Exponential(nodes=self.nodes).edges()
+
+    def cycle(self) -> list[Mixing]:
+        node = np.arange(self.nodes)
+        if self.nodes == 1:
+            return [from_entries(1, node, node, np.ones(1))]
+        half = np.full(2 * self.nodes, 0.5)
+        return [
+            from_entries(
+                self.nodes, np.concatenate([node, node]), np.concatenate([node, (node + hop) % self.nodes]), half
+            )
+            for hop in hops(self.nodes)
+        ]

@@ -1,0 +1,86 @@
+"""Mixing matrices W (rows sum to 1) in compressed sparse rows, and the usual weights for a graph."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Mixing(NamedTuple):
+    """W as compressed sparse rows: int64 starts (n + 1), int64 columns, float64 weights; columns ascend in a row."""
+
+    starts: np.ndarray
+    columns: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def nodes(self) -> int:
+        return len(self.starts) - 1
+
+    def rows(self) -> np.ndarray:
+        """The row of each stored entry, int64."""
+        return np.repeat(np.arange(self.nodes), np.diff(self.starts))
+
+    def links(self) -> np.ndarray:
+        """Which stored entries are messages: off the diagonal."""
+        return self.rows() != self.columns
+
+    def dense(self) -> np.ndarray:
+        matrix = np.zeros((self.nodes, self.nodes))
+        matrix[self.rows(), self.columns] = self.weights
+        return matrix
+
+    def transpose(self) -> "Mixing":
+        return from_entries(self.nodes, self.columns, self.rows(), self.weights)
+
+    def degrees(self) -> np.ndarray:
+        """Number of in-neighbours of every node."""
+        return np.bincount(self.rows()[self.links()], minlength=self.nodes)
+
+    def is_symmetric(self) -> bool:
+        other = self.transpose()
+        return (
+            np.array_equal(self.starts, other.starts)
+            and np.array_equal(self.columns, other.columns)
+            and np.allclose(self.weights, other.weights, rtol=0, atol=1e-12)
+        )
+
+
+def from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Mixing:
+    """W from its non-zero entries in any order (each place at most once)."""
+    order = np.lexsort((columns, rows))
+    starts = np.zeros(nodes + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=nodes), out=starts[1:])
+    return Mixing(starts, columns[order].astype(np.int64), weights[order].astype(np.float64))
+
+
+def simple_edges(edges: np.ndarray) -> np.ndarray:
+    """Each undirected edge once, as (smaller, larger), sorted; loops dropped."""
+    edges = np.sort(np.asarray(edges, np.int64).reshape(-1, 2), axis=1)
+    return np.unique(edges[edges[:, 0] != edges[:, 1]], axis=0)
+
+
+def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
+    """Symmetric doubly stochastic W for an undirected graph.
+
+    kind: "metropolis" w_ij = 1/(1 + max(deg_i, deg_j)); "lazy-metropolis" (I + W)/2 of it; "uniform"
+    w_ij = 1/(1 + largest degree). The diagonal makes rows sum to 1.
+    """
+    edges = simple_edges(edges)
+    degrees = np.bincount(edges.ravel(), minlength=nodes)
+    larger = degrees[edges].max(axis=1) if kind != "uniform" else np.full(len(edges), degrees.max(initial=0))
+    weights = 1.0 / (1.0 + larger)
+    if kind == "lazy-metropolis":
+        weights /= 2
+    return with_diagonal(nodes, edges, weights)
+
+
+def with_diagonal(nodes: int, edges: np.ndarray, weights: np.ndarray) -> Mixing:
+    """Symmetric W with the given weights on the edges (each undirected edge once) and rows that sum to 1."""
+    diagonal = 1.0 - np.bincount(edges.ravel(), np.repeat(weights, 2), minlength=nodes)
+    node = np.arange(nodes)
+    return from_entries(
+        nodes,
+        np.concatenate([node, edges[:, 0], edges[:, 1]]),
+        np.concatenate([node, edges[:, 1], edges[:, 0]]),
+        np.concatenate([diagonal, weights, weights]),
+    )

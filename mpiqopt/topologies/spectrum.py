@@ -1,0 +1,154 @@
+"""How fast a topology averages: contraction, gossip rounds, and why a matrix does not contract."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import acosh, cosh
+
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.topologies.mixing import Mixing
+
+# Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
+DENSE_LIMIT = 800
+# ||W^K - J|| below this is what ``gossip_rounds = "auto"`` asks for.
+GOSSIP_TARGET = 0.25
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The mixing matrices of a network, used in turn by gossip round.
+
+    ``contraction``: lambda = ||W - J||_2 < 1 with J = 11^T/n; for a cycle of c matrices the c-th root of
+    ||W_c ... W_1 - J||_2.
+    """
+
+    name: str
+    cycle: tuple[Mixing, ...]
+
+    @property
+    def nodes(self) -> int:
+        return self.cycle[0].nodes
+
+    @property
+    def varies(self) -> bool:
+        return len(self.cycle) > 1
+
+    @cached_property
+    def symmetric(self) -> bool:
+        return all(mixing.is_symmetric() for mixing in self.cycle)
+
+    @cached_property
+    def contraction(self) -> float:
+        if self.nodes == 1:
+            return 0.0
+        if not self.varies and self.symmetric:
+            smallest, second = self._extreme_eigenvalues
+            return max(abs(smallest), abs(second))
+        deviation = np.eye(self.nodes) - 1 / self.nodes
+        for mixing in self.cycle:
+            deviation = _product(mixing, deviation)
+        norm = np.linalg.norm(deviation, 2)
+        return float(norm ** (1 / len(self.cycle))) if norm > 1e-14 else 0.0
+
+    @cached_property
+    def smallest_eigenvalue(self) -> float:
+        """Of W (symmetric, one matrix)."""
+        return self._extreme_eigenvalues[0] if self.nodes > 1 else 1.0
+
+    @cached_property
+    def _extreme_eigenvalues(self) -> tuple[float, float]:
+        """The smallest and the second largest eigenvalue of W."""
+        (mixing,) = self.cycle
+        if self.nodes <= DENSE_LIMIT:
+            values = np.linalg.eigvalsh(mixing.dense())
+            return float(values[0]), float(values[-2])
+        from scipy.sparse import csr_array
+        from scipy.sparse.linalg import LinearOperator, eigsh
+
+        matrix = csr_array((mixing.weights, mixing.columns, mixing.starts), shape=(self.nodes, self.nodes))
+        deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - v.mean(), dtype=np.float64)
+        # v0 fixed: the value must not change from call to call
+        start = np.random.default_rng(0).standard_normal(self.nodes)
+        values = eigsh(deflated, k=2, which="BE", v0=start, tol=1e-6, return_eigenvectors=False)
+        return float(values.min()), float(values.max())
+
+    def require_contraction(self) -> None:
+        """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
+        for mixing in self.cycle:
+            _require_stochastic(self.name, mixing)
+        # positive weights and diagonal: connected is enough, and no eigenvalue is needed
+        positive = all(np.all(m.weights > 0) and len(m.columns) - m.links().sum() == self.nodes for m in self.cycle)
+        if self.nodes <= DENSE_LIMIT or not positive:
+            if self.contraction < 1 - 1e-12:
+                return
+        elif _parts(self.cycle).max() == 0:
+            return
+        parts = _parts(self.cycle)
+        if parts.max() > 0:
+            alone = np.flatnonzero(parts != parts[0])[:5].tolist()
+            raise UsageError(
+                f"topology {self.name}: the graph is not connected ({parts.max() + 1} parts; no path from node 0 to "
+                f"{', '.join(map(str, alone))}); add links, raise probability, radius or degree, or try another seed"
+            )
+        raise UsageError(
+            f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1; 1 means an "
+            "eigenvalue -1, as in a bipartite graph with a zero diagonal); use weights = 'lazy-metropolis'"
+        )
+
+    def reached(self, rounds: int, chebyshev: bool) -> float:
+        """||P - J||_2 after so many gossip rounds from the start of the cycle.
+
+        Chebyshev: 1/T_K(1/lambda). Plain: lambda^K (symmetric), or the norm of the product.
+        """
+        lam = self.contraction
+        if lam == 0 and not self.varies:
+            return 0.0
+        if chebyshev and not self.varies:
+            return 1 / cosh(min(rounds * acosh(1 / lam), 700))
+        if self.symmetric and not self.varies:
+            return lam**rounds
+        deviation = np.eye(self.nodes) - 1 / self.nodes
+        for k in range(rounds):
+            deviation = _product(self.cycle[k % len(self.cycle)], deviation)
+        return float(np.linalg.norm(deviation, 2))
+
+    def rounds_needed(self, chebyshev: bool, target: float = GOSSIP_TARGET) -> int:
+        """Smallest K with ||P_K(W) - J|| <= target (for varying W: a whole number of cycles at most)."""
+        step = 1
+        while self.reached(step, chebyshev) > target:
+            step *= 2
+        low, high = step // 2, step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.reached(middle, chebyshev) <= target else (middle, high)
+        return high
+
+
+def _product(mixing: Mixing, matrix: np.ndarray) -> np.ndarray:
+    from mpiqopt._gossip import Mixer
+
+    out = np.empty_like(matrix)
+    Mixer(mixing.starts, mixing.columns, mixing.weights, 0).mix(matrix, matrix[:0], out)
+    return out
+
+
+def _require_stochastic(name: str, mixing: Mixing) -> None:
+    for kind, other in (("row", mixing), ("column", mixing.transpose())):
+        sums = np.add.reduceat(other.weights, other.starts[:-1])
+        worst = int(np.argmax(np.abs(sums - 1)))
+        if abs(sums[worst] - 1) > 1e-9:
+            raise UsageError(f"topology {name}: {kind} {worst} of W sums to {sums[worst]:.6g}, want 1")
+
+
+def _parts(cycle: tuple[Mixing, ...]) -> np.ndarray:
+    """Number of the connected part of each node in the union of the graphs (weights of 0 are no links)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = [mixing.weights != 0 for mixing in cycle]
+    rows = np.concatenate([mixing.rows()[link] for mixing, link in zip(cycle, links, strict=True)])
+    columns = np.concatenate([mixing.columns[link] for mixing, link in zip(cycle, links, strict=True)])
+    nodes = cycle[0].nodes
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1]

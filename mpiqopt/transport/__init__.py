@@ -1,0 +1,1 @@
+"""How rows travel between ranks: all in one process, or MPI neighbours."""

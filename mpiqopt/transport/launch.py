@@ -1,0 +1,74 @@
+"""Is this process one of many? Started by mpiexec, by srun, or alone."""
+
+import os
+
+from mpiqopt.errors import UsageError
+from mpiqopt.transport.serial import SerialTransport
+
+# set by the process managers of MPICH and its kin, PMIx (Open MPI, srun --mpi=pmix), Open MPI, Cray
+_LAUNCHER_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MPI_LOCALRANKID")
+_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def under_launcher() -> bool:
+    """Whether an MPI launcher started this process (an srun step with several tasks counts)."""
+    return any(name in os.environ for name in _LAUNCHER_VARIABLES) or _tasks_of_step() > 1
+
+
+def launched_rank() -> int:
+    """The rank by the launcher's word, known before MPI is initialised; 0 without a launcher."""
+    names = (*_LAUNCHER_VARIABLES, "SLURM_PROCID") if under_launcher() else ()
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def _tasks_of_step() -> int:
+    # SLURM_STEP_* is set by srun only, SLURM_NTASKS in the batch script as well
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
+
+
+def start():
+    """The transport of this process; MPI is initialised only under a launcher."""
+    if not under_launcher():
+        return SerialTransport()
+    import mpi4py
+
+    # errors must not end in a hanging MPI_Finalize: the command line finalises or aborts by itself
+    mpi4py.rc(initialize=False, finalize=False)
+    from mpi4py import MPI
+
+    from mpiqopt.transport.neighbours import MPITransport
+
+    MPI.Init_thread(MPI.THREAD_FUNNELED)
+    _require_launched_size(MPI.COMM_WORLD.size, MPI.Get_library_version().split(",")[0].splitlines()[0])
+    return MPITransport(MPI.COMM_WORLD)
+
+
+def _require_launched_size(size: int, library: str) -> None:
+    """The commonest accident: a launcher of another MPI starts n jobs of one rank that write the same file."""
+    for name in _SIZE_VARIABLES:
+        launched = int(os.environ.get(name, size))
+        if name == "SLURM_STEP_NUM_TASKS" and "SLURM_STEP_ID" not in os.environ:
+            continue
+        if launched != size and size == 1:
+            raise UsageError(
+                f"the launcher started {launched} processes ({name}), but mpi4py's library ({library}) sees 1: "
+                "use the mpiexec of that library, or srun --mpi=pmi2 / --mpi=pmix (see mpiqopt doctor)"
+            )
+
+
+def stop(transport) -> None:
+    """Finalise MPI if it was started."""
+    if isinstance(transport, SerialTransport):
+        return
+    from mpi4py import MPI
+
+    transport.close()
+    MPI.Finalize()
+
+
+def abort(transport) -> None:
+    """End the job on all ranks now, with exit status 1."""
+    if not isinstance(transport, SerialTransport):
+        from mpi4py import MPI
+
+        MPI.COMM_WORLD.Abort(1)

@@ -1,0 +1,94 @@
+"""Rows to neighbouring ranks over MPI: persistent requests, planned once; and the few collectives of a run."""
+
+import numpy as np
+from mpi4py import MPI
+
+from mpiqopt.placement import Exchange
+
+
+class Channel:
+    """Persistent sends and receives for one exchange; one message per neighbouring rank."""
+
+    def __init__(self, comm: MPI.Intracomm, exchange: Exchange, width: int, dtype):
+        self.ghosts = np.empty((len(exchange.ghosts), width), dtype)
+        self.outbox = np.empty((len(exchange.outgoing), width), dtype)
+        self.outgoing = exchange.outgoing
+        self.requests = [comm.Recv_init(piece, rank) for rank, piece in _pieces(self.ghosts, exchange.sources)]
+        self.requests += [comm.Send_init(piece, rank) for rank, piece in _pieces(self.outbox, exchange.targets)]
+
+    def exchange(self, rows: np.ndarray) -> np.ndarray:
+        """Send the rows that others need; returns the ghost rows (reused by the next call)."""
+        # mode="clip": with "raise" NumPy buffers the output
+        rows.take(self.outgoing, axis=0, out=self.outbox, mode="clip")
+        MPI.Prequest.Startall(self.requests)
+        MPI.Request.Waitall(self.requests)
+        return self.ghosts
+
+    def free(self) -> None:
+        for request in self.requests:
+            request.Free()
+
+
+def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]):
+    start = 0
+    for rank, count in counts:
+        yield rank, rows[start : start + count]
+        start += count
+
+
+class MPITransport:
+    """Two-sided MPI between the ranks of a communicator.
+
+    Gossip runs on a distributed-graph communicator of its own for each exchange, so the library knows who talks
+    to whom and no message can meet another exchange's.
+    """
+
+    def __init__(self, comm: MPI.Intracomm):
+        self.comm = comm.Dup()
+        self.rank, self.size = comm.rank, comm.size
+        self.library = MPI.Get_library_version().split(",")[0].splitlines()[0].replace("\t", " ").rstrip("\0")
+        self._channels: list[tuple[MPI.Intracomm, Channel]] = []
+
+    def channel(self, exchange: Exchange, width: int, dtype) -> Channel:
+        sources, targets = ([rank for rank, _ in side] for side in (exchange.sources, exchange.targets))
+        neighbours = self.comm.Create_dist_graph_adjacent(sources, targets, reorder=False)
+        channel = Channel(neighbours, exchange, width, dtype)
+        self._channels.append((neighbours, channel))
+        return channel
+
+    def gather(self, rows: np.ndarray, counts: list[int]) -> np.ndarray | None:
+        rows = np.ascontiguousarray(rows)
+        values = [count * int(np.prod(rows.shape[1:])) for count in counts]
+        if self.rank:
+            self.comm.Gatherv(rows, None)
+            return None
+        out = np.empty((sum(counts), *rows.shape[1:]), rows.dtype)
+        self.comm.Gatherv(rows, [out, values])
+        return out
+
+    def broadcast(self, array: np.ndarray) -> np.ndarray:
+        self.comm.Bcast(array)
+        return array
+
+    def maximum(self, values: np.ndarray) -> np.ndarray:
+        out = np.empty_like(values)
+        self.comm.Allreduce(values, out, MPI.MAX)
+        return out
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        out = np.empty_like(values)
+        self.comm.Allreduce(values, out, MPI.SUM)
+        return out
+
+    def first_error(self, message: str | None) -> str | None:
+        return next((m for m in self.comm.allgather(message) if m is not None), None)
+
+    def barrier(self) -> None:
+        self.comm.Barrier()
+
+    def close(self) -> None:
+        """Free requests and communicators, so that nothing is pending when MPI is finalised."""
+        for neighbours, channel in self._channels:
+            channel.free()
+            neighbours.Free()
+        self.comm.Free()
