@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.cli.options import config_options, load_config
 from mpiqopt.errors import UsageError
 from mpiqopt.transport import launch
@@ -39,6 +40,7 @@ def command(config_path, overrides, plugins, output, overwrite, resume, time_lim
         time_limit=time_limit,
         quiet=quiet,
     )
+    keep_freed_memory()
     transport = launch.start()
     try:
         status = _run(config_path, overrides, plugins, options, transport)

@@ -26,9 +26,9 @@ def _tasks_of_step() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
 
 
-def start():
-    """The transport of this process; MPI is initialised only under a launcher."""
-    if not under_launcher():
+def start(always: bool = False):
+    """The transport of this process; MPI is initialised only under a launcher, or ``always``."""
+    if not (always or under_launcher()):
         return SerialTransport()
     import mpi4py
 
