@@ -124,7 +124,11 @@ static inline int64_t multiple_of_8(int64_t n) { return (n + 7) & ~(int64_t)7; }
                 squares += s;                                                                      \
                 bounded += s / (1 + s);                                                            \
             }                                                                                      \
-            *value = total / count + 0.5 * model->l2 * squares + model->nonconvex * bounded;       \
+            *value = total / count;                                                                \
+            if (model->l2 > 0) /* 0 times an overflow is no number */                              \
+                *value += 0.5 * model->l2 * squares;                                               \
+            if (model->nonconvex > 0)                                                              \
+                *value += model->nonconvex * bounded;                                              \
         }                                                                                          \
     }
 

@@ -1,10 +1,11 @@
 """Dense-matrix references in plain NumPy, written from ALGORITHMS.md: nothing here calls the package's arithmetic.
 
-X is n x d with a row per node, W an n x n matrix. Only two things come from the package: the samples that each node
-holds and the sample numbers of its minibatches (both have tests of their own).
+X is n x d with a row per node, W an n x n matrix. Two things come from the package and have tests of their own: the
+samples that each node holds, and the sample numbers of its minibatches.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import cycle, repeat
 from typing import Any
 
@@ -54,7 +55,7 @@ def after(experiment: Experiment, iterations: int) -> Any:
 
 
 def metropolis(graph: networkx.Graph) -> np.ndarray:
-    """w_ij = 1/(1 + max(deg_i, deg_j)) on the edges, and a diagonal that makes rows sum to 1; nodes sorted by name."""
+    """w_ij = 1/(1 + max(deg_i, deg_j)) on the edges, a diagonal that makes rows sum to 1; nodes sorted by name."""
     number = {node: i for i, node in enumerate(sorted(graph))}
     W = np.zeros((len(graph), len(graph)))
     for a, b in graph.edges:
@@ -121,7 +122,9 @@ def soft(x, bound):
 def group_soft(x, bound, size):
     groups = [x[:, k : k + size] for k in range(0, x.shape[1], size)]
     norms = [np.linalg.norm(g, axis=1, keepdims=True) for g in groups]
-    return np.hstack([g * np.maximum(1 - bound / np.maximum(s, 1e-300), 0) for g, s in zip(groups, norms, strict=True)])
+    return np.hstack(
+        [g * np.maximum(1 - bound / np.maximum(s, 1e-300), 0) for g, s in zip(groups, norms, strict=True)]
+    )
 
 
 # prox_{a h}(X) by the name of h; r: the regulariser's settings
@@ -163,24 +166,28 @@ class Objective:
         """grad F(x)."""
         return self.grad(np.tile(x, (len(self.A), 1))).mean(axis=0)
 
-    def minimiser(self, smoothness: float) -> np.ndarray:
-        """x* of F + h by accelerated proximal gradient (Beck, Teboulle 2009; restarted as O'Donoghue, Candes 2015).
+    def minimiser(self) -> np.ndarray:
+        """x* of F + h by the accelerated proximal gradient method for strongly convex F (Nesterov 2004).
 
-        The result is not trusted but certified: F is l2-strongly convex and u = (x - x+)/a + grad F(x+) - grad F(x) is
-        a subgradient of F + h at x+ = prox(x - a grad F(x)), hence |x+ - x*| <= |u|/l2, which must be below 1e-11.
+        The result is not trusted but certified: F is l2-strongly convex and u = (x - x+)/a + grad F(x+) - grad F(x)
+        is a subgradient of F + h at x+ = prox(x - a grad F(x)): |x+ - x*| <= |u|/l2, which must be below 1e-11.
         """
-        a, x, y, theta = 1 / smoothness, *np.zeros((2, self.A[0].shape[1])), 1.0
-        for _ in range(1000):
-            previous, x = x, self.prox((y - a * self.mean_grad(y))[None], a)[0]
-            theta = 1.0 if (y - x) @ (x - previous) > 0 else (1 + np.sqrt(1 + 4 * theta**2)) / 2
-            y = x + (theta - 1) / (theta + 2) * (x - previous)
-        last = self.prox((x - a * self.mean_grad(x))[None], a)[0]
-        u = (x - last) / a + self.mean_grad(last) - self.mean_grad(x)
+        smoothness = max(np.linalg.norm(A, 2) ** 2 / len(A) for A in self.A) + self.settings.l2
+        a, root = 1 / smoothness, np.sqrt(self.settings.l2 / smoothness)
+        x = y = np.zeros(self.A[0].shape[1])
+        for _ in range(int(40 / root)):
+            last, x = x, self._forward_backward(y, a)
+            y = x + (1 - root) / (1 + root) * (x - last)
+        last, x = x, self._forward_backward(x, a)
+        u = (last - x) / a + self.mean_grad(x) - self.mean_grad(last)
         assert np.linalg.norm(u) / self.settings.l2 < 1e-11
-        return last
+        return x
+
+    def _forward_backward(self, x: np.ndarray, a: float) -> np.ndarray:
+        return self.prox((x - a * self.mean_grad(x))[None], a)[0]
 
 
-# Methods: generators of X_1, X_2, ...  W: an iterator over the mixing matrices; grad(X), prox(X, a) as in Objective
+# Methods: generators of X_1, X_2, ...  W: iterator over the mixing matrices, f: an Objective, a: the step
 
 
 def dgd(X, W, f, a):
@@ -295,7 +302,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
 
 def iterates(experiment: Experiment, matrices: list[np.ndarray]) -> Iterator[np.ndarray]:
     """X_1, X_2, ... of the reference for an experiment's method, in double precision, from its start."""
-    settings = {**vars(experiment.algorithm)}
+    settings = asdict(experiment.algorithm)
     W = cycle(matrices) if len(matrices) > 1 else repeat(matrices[0])
     start = experiment.start.astype(np.float64)
     reference = METHODS[experiment.algorithm.name]

@@ -39,7 +39,7 @@ def _report(transport) -> str:
         ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version})"),
         ("kernels", f"{build.VECTORS}, built with -march={build.MARCH} by {build.COMPILER}"),
         ("MPI", f"{transport.library} (mpi4py {mpi4py.__version__}, MPI {'.'.join(map(str, MPI.Get_version()))})"),
-        ("thread level", f"{diagnosis.thread_level()} given (runs ask for FUNNELED)"),
+        ("thread level", f"{diagnosis.thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
         ("ranks", f"{transport.size} on {len(set(MPI.COMM_WORLD.allgather(MPI.Get_processor_name())))} host(s)"),
     ]
     lines = [f"{name:<22}{value}" for name, value in facts]

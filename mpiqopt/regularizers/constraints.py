@@ -15,7 +15,7 @@ from mpiqopt.regularizers.regularizer import Regularizer
 @register("regularizer", "box")
 @dataclass(frozen=True, kw_only=True)
 class Box(Regularizer):
-    """lower <= x_k <= upper. h is taken to be 0 up to a rounding of 1e-9 of the bounds (a mean of rows may round)."""
+    """lower <= x_k <= upper. h is taken to be 0 up to a rounding of 1e-6 of the bounds (float32, and means of rows)."""
 
     lower: Annotated[float, Field(description="smallest value of a coordinate")] = -1.0
     upper: Annotated[float, Field(description="largest value of a coordinate")] = 1.0
@@ -25,7 +25,7 @@ class Box(Regularizer):
             raise UsageError(f"regularizer.lower = {self.lower}: want at most regularizer.upper = {self.upper}")
 
     def __call__(self, x: np.ndarray) -> float:
-        slack = 1e-9 * max(abs(self.lower), abs(self.upper))
+        slack = 1e-6 * max(abs(self.lower), abs(self.upper))
         return 0.0 if np.all(x >= self.lower - slack) and np.all(x <= self.upper + slack) else inf
 
     def prox(self, x: np.ndarray, step: float) -> np.ndarray:

@@ -23,7 +23,7 @@ def save(result: Path, state: Any, progress: dict[str, float], evaluations: np.n
     """
     place, transport = network.place, network.transport
     counts = np.diff(place.bounds).tolist()
-    file = files.in_memory("checkpoint") if transport.rank == 0 else None
+    file = files.in_memory() if transport.rank == 0 else None
     rows = {f"state/{name}": value for name, value in state._asdict().items() if isinstance(value, np.ndarray)}
     for name, value in {**rows, "evaluations": evaluations}.items():
         gathered = transport.gather(value, counts)

@@ -4,6 +4,7 @@ Whoever opens the name gets a whole file, whether it is being written, was kille
 that is killed while it is being changed may not open again.
 """
 
+import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -12,21 +13,25 @@ import h5py
 
 from mpiqopt.errors import UsageError
 
+_numbers = itertools.count()
 
-def in_memory(name: str, image: bytes | None = None) -> h5py.File:
-    """A new HDF5 file that exists in memory only, or one that starts as a copy of ``image``."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_fapl_core(1 << 20, False)
-    if image is None:
-        return h5py.File(h5py.h5f.create(name.encode(), fapl=access))
-    access.set_file_image(image)
-    return h5py.File(h5py.h5f.open(name.encode(), h5py.h5f.ACC_RDWR, fapl=access))
+
+def in_memory() -> h5py.File:
+    """A new HDF5 file that exists in memory only."""
+    # HDF5 tells open files apart by name, those in memory too
+    return h5py.File(f"in memory {next(_numbers)}", "w", driver="core", backing_store=False)
+
+
+def into_memory(path: Path) -> h5py.File:
+    """A copy of the file at ``path`` in memory; changes stay there until they are published."""
+    return h5py.File(path, "r+", driver="core", backing_store=False)
 
 
 def publish(file: h5py.File, path: Path, durable: bool = False) -> None:
     """Make the file's present content the content of ``path``. durable: also against a crash of the machine."""
     file.flush()
     part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(part, "wb") as out:
             out.write(file.id.get_file_image())
@@ -41,13 +46,13 @@ def publish(file: h5py.File, path: Path, durable: bool = False) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Raise UsageError unless a file can be made at ``path``. Leaves nothing behind."""
-    part = path.with_name(path.name + ".part")
+    """Raise UsageError unless a file can be made at ``path`` (folders on the way too). Leaves nothing behind."""
     if path.is_dir():
         raise UsageError(f"-o {path}: is a folder; want the name of a file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    probe = folder / (path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        part.unlink()
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise UsageError(f"-o {path}: cannot write there: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ from mpiqopt.topologies.spectrum import Topology
 # What netCDF readers (xarray) expect as the label of an axis that has no coordinates.
 NO_COORDINATES = b"This is a netCDF dimension but not a netCDF variable.%10d"
 # Publishing costs a copy of the file: at most this share of the time, and not more often than needed to lose little.
-PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.25
+PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.1
 CHUNK = 1024
 
 
@@ -28,7 +28,7 @@ class Writer:
     @classmethod
     def create(cls, path: Path, attributes: dict, topology: Topology) -> "Writer":
         """A new file (nothing is on disk before ``publish``)."""
-        file = files.in_memory(path.name)
+        file = files.in_memory()
         file.attrs.update(attributes)
         _axis(file, "record", 0, unlimited=True)
         _write_topology(file.create_group("topology"), topology)
@@ -37,7 +37,7 @@ class Writer:
     @classmethod
     def resume(cls, path: Path, attributes: dict, iteration: int) -> "Writer":
         """The file at ``path`` without the records after ``iteration``."""
-        file = files.in_memory(path.name, path.read_bytes())
+        file = files.into_memory(path)
         file.attrs.update(attributes)
         keep = int(np.searchsorted(file["iteration"][()], iteration, side="right"))
         for name in (*QUANTITIES, "record"):

@@ -58,11 +58,11 @@ class Geometric(Graph):
 
     radius: Annotated[
         float | None,
-        Field(gt=0, description="largest distance of a link; by default sqrt(2 log(n)/(pi n))"),
+        Field(gt=0, description="largest distance of a link; by default sqrt(4 log(n)/(pi n)), which is connected as a rule"),
     ] = None
 
     def edges(self) -> np.ndarray:
         import networkx
 
-        radius = self.radius or sqrt(2 * log(max(self.nodes, 2)) / (pi * self.nodes))
+        radius = self.radius or sqrt(4 * log(max(self.nodes, 2)) / (pi * self.nodes))
         return edge_array(networkx.random_geometric_graph(self.nodes, radius, seed=self.seed))

@@ -24,7 +24,7 @@ class Progress(NamedTuple):
 
 
 def thread_level() -> str:
-    """The thread level that MPI gives when asked for the highest."""
+    """The thread level that MPI gave."""
     names = ("SINGLE", "FUNNELED", "SERIALIZED", "MULTIPLE")
     return names[(MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE).index(MPI.Query_thread())]
 

@@ -27,7 +27,10 @@ def _tasks_of_step() -> int:
 
 
 def start(always: bool = False):
-    """The transport of this process; MPI is initialised only under a launcher, or ``always``."""
+    """The transport of this process. MPI is initialised only under a launcher, or ``always``.
+
+    Runs ask for MPI_THREAD_FUNNELED; ``always`` is for looking at MPI itself and asks for all that it can give.
+    """
     if not (always or under_launcher()):
         return SerialTransport()
     import mpi4py
@@ -36,14 +39,14 @@ def start(always: bool = False):
     mpi4py.rc(initialize=False, finalize=False)
     from mpi4py import MPI
 
-    from mpiqopt.transport.neighbours import MPITransport
+    from mpiqopt.transport.neighbours import MPITransport, library
 
-    MPI.Init_thread(MPI.THREAD_FUNNELED)
-    _require_launched_size(MPI.COMM_WORLD.size, MPI.Get_library_version().split(",")[0].splitlines()[0])
+    MPI.Init_thread(MPI.THREAD_MULTIPLE if always else MPI.THREAD_FUNNELED)
+    _require_launched_size(MPI.COMM_WORLD.size, library())
     return MPITransport(MPI.COMM_WORLD)
 
 
-def _require_launched_size(size: int, library: str) -> None:
+def _require_launched_size(size: int, name_of_library: str) -> None:
     """The commonest accident: a launcher of another MPI starts n jobs of one rank that write the same file."""
     for name in _SIZE_VARIABLES:
         launched = int(os.environ.get(name, size))
@@ -51,7 +54,7 @@ def _require_launched_size(size: int, library: str) -> None:
             continue
         if launched != size and size == 1:
             raise UsageError(
-                f"the launcher started {launched} processes ({name}), but mpi4py's library ({library}) sees 1: "
+                f"the launcher started {launched} processes ({name}), but mpi4py's library ({name_of_library}) sees 1: "
                 "use the mpiexec of that library, or srun --mpi=pmi2 / --mpi=pmix (see mpiqopt doctor)"
             )
 

@@ -6,6 +6,11 @@ from mpi4py import MPI
 from mpiqopt.placement import Exchange
 
 
+def library() -> str:
+    """Name and version of the MPI library, one short line."""
+    return " ".join(MPI.Get_library_version().split(",")[0].splitlines()[0].rstrip("\0").split())
+
+
 class Channel:
     """Persistent sends and receives for one exchange; one message per neighbouring rank."""
 
@@ -46,7 +51,7 @@ class MPITransport:
     def __init__(self, comm: MPI.Intracomm):
         self.comm = comm.Dup()
         self.rank, self.size = comm.rank, comm.size
-        self.library = MPI.Get_library_version().split(",")[0].splitlines()[0].replace("\t", " ").rstrip("\0")
+        self.library = library()
         self._channels: list[tuple[MPI.Intracomm, Channel]] = []
 
     def channel(self, exchange: Exchange, width: int, dtype) -> Channel:

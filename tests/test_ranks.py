@@ -1,0 +1,180 @@
+"""Trajectories are the same bits on any number of ranks, with MPI and without, and bytes are counted rightly."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import LAUNCHER_PREFIXES, TIMEOUT, environment, mpiexec
+from mpiqopt.registry import members
+from mpiqopt.results.layout import REPRODUCIBLE
+
+SAMPLED = {
+    "proxgt-sa": {"batch_size": 3, "gossip_rounds": 2},
+    "proxgt-sr-o": {"batch_size": 2, "large_batch_size": 5, "epoch_length": 4, "gossip_rounds": 2},
+    "proxgt-sr-e": {"gossip_rounds": 3},
+}
+
+
+def configs(write) -> list[str]:
+    """Every algorithm, and what is different in kind: graphs that vary, float32, sparse features, uneven splits."""
+    paths = []
+    for name, cls in members("algorithm").items():
+        regularizer = {"name": "l1", "weight": 0.01} if cls.proximal else {"name": "zero"}
+        algorithm = {"name": name, **SAMPLED.get(name, {})}
+        paths.append(write(f"{name}.toml", algorithm=algorithm, regularizer=regularizer, run={"iterations": 25}))
+    few = {"iterations": 25, "start": "normal"}
+    varying = {"name": "one-peer-exponential", "nodes": 11}
+    paths.append(write("varying.toml", run=few, topology=varying))
+    paths.append(write("float32.toml", run={**few, "dtype": "float32"}, topology={"name": "star", "nodes": 9}))
+    digits = {"name": "digits", "split": "dirichlet", "scale": "standard", "test_fraction": 0.1}
+    softmax = {"name": "softmax", "nonconvex": 0.01}
+    nodes = {"name": "random-regular", "nodes": 9, "degree": 4}
+    paths.append(write("softmax.toml", run=few, data=digits, problem=softmax, topology=nodes))
+    return paths
+
+
+def launch(ranks: int, folder: Path, paths: list[str]) -> None:
+    folder.mkdir()
+    script = [sys.executable, str(Path(__file__).with_name("run_many.py")), str(folder), *paths]
+    start = [mpiexec(), "-n", str(ranks)] if ranks else []
+    subprocess.run([*start, *script], env=environment(), check=True, timeout=TIMEOUT)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> tuple[Path, list[str]]:
+    """Results of all configs in one process without MPI, and the configs."""
+    import tomli_w
+
+    folder = tmp_path_factory.mktemp("alone")
+
+    def write(name: str, **changes: dict) -> str:
+        tables = {
+            "data": {"name": "synthetic", "task": "classification", "samples": 83, "features": 7},
+            "problem": {"name": "logistic", "l2": 0.1},
+            "topology": {"name": "ring", "nodes": 8},
+            "algorithm": {"name": "gradient-tracking"},
+            "record": {"every": 10, "per_node": name == "varying.toml"},
+        }
+        (folder / name).write_text(tomli_w.dumps({**tables, **changes}))
+        return str(folder / name)
+
+    paths = configs(write)
+    launch(0, folder / "results", paths)
+    return folder / "results", paths
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
+def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
+    folder, paths = alone
+    launch(ranks, tmp_path / "results", paths)
+    for path in paths:
+        name = f"{Path(path).stem}.h5"
+        with h5py.File(folder / name) as one, h5py.File(tmp_path / "results" / name) as many:
+            assert many.attrs["ranks"] == ranks
+            for quantity in [*(q for q in REPRODUCIBLE if q in one), "final/x"]:
+                assert np.array_equal(one[quantity], many[quantity]), f"{name}: {quantity}"
+            one_node_per_rank = ranks == one["topology"].attrs["nodes"]
+            assert np.array_equal(many["mpi_bytes"], many["bytes"]) or not one_node_per_rank
+            assert np.all(many["mpi_bytes"][()] <= many["bytes"][()])
+            assert (many["mpi_bytes"][-1] > 0) == (ranks > 1)
+
+
+@pytest.mark.mpi
+def test_each_row_goes_once_to_each_rank(mpiqopt, config):
+    """A star's hub needs every leaf, but three leaves on one rank need the hub's row once."""
+    path = config(topology={"name": "star", "nodes": 8}, algorithm={"name": "dgd"}, run={"iterations": 1})
+    assert mpiqopt("run", path, "-o", "a.h5", "-q", ranks=2).returncode == 0
+    with h5py.File(Path(path).with_name("a.h5")) as file:
+        row = 7 * 8  # bytes of a row of 7 features
+        assert file["bytes"][-1] == 2 * 7 * row
+        assert file["mpi_bytes"][-1] == (4 + 1) * row
+
+
+@pytest.mark.mpi
+def test_more_ranks_than_nodes_is_refused(mpiqopt, config):
+    result = mpiqopt("run", config(topology={"name": "ring", "nodes": 2}), ranks=3)
+    assert result.returncode == 2
+    assert "3 ranks for topology.nodes = 2" in result.stderr
+    assert result.stderr.count("mpiqopt:") == 1
+
+
+@pytest.mark.mpi
+def test_one_failing_rank_ends_the_job(mpiqopt, config, tmp_path):
+    """A plugin that raises on one rank in the middle of a run, while the others wait for its rows."""
+    (tmp_path / "faulty.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from mpiqopt.algorithms.dgd import DGD\n"
+        "from mpiqopt.registry import register\n"
+        "@register('algorithm', 'faulty')\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Faulty(DGD):\n"
+        "    def step(self, state, problem, network, rng):\n"
+        "        if network.rounds == 20 and network.place.rank == 1:\n"
+        "            raise RuntimeError('broken on purpose')\n"
+        "        return super().step(state, problem, network, rng)\n"
+    )
+    path = config(algorithm={"name": "faulty"}, run={"iterations": 10**9})
+    result = mpiqopt("run", path, "--plugin", "faulty.py", "-o", "a.h5", ranks=3)
+    assert result.returncode not in (0, 2, 75)
+    assert "rank 1: RuntimeError: broken on purpose" in result.stderr
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["iteration"][0] == 0
+
+
+@pytest.mark.mpi
+def test_an_error_on_one_rank_in_the_input_is_one_line_on_all(mpiqopt, config, tmp_path):
+    """The folder of the output is checked by rank 0 alone; all ranks end with status 2."""
+    (tmp_path / "file").write_text("")
+    result = mpiqopt("run", config(), "-o", "file/a.h5", ranks=3)
+    assert result.returncode == 2
+    assert result.stderr.count("mpiqopt:") == 1
+    assert "file/a.h5: cannot write there" in result.stderr
+
+
+@pytest.mark.mpi
+def test_doctor_measures_one_sided_progress(mpiqopt):
+    result = mpiqopt("doctor", ranks=2)
+    assert result.returncode == 0
+    for word in ("thread level", "kernels", "one-sided put", "one-sided accumulate", "advice"):
+        assert result.stdout.count(word) == 1
+
+
+def test_a_launcher_of_another_mpi_is_noticed(monkeypatch):
+    """Several processes that each see one rank would write the same file."""
+    from mpiqopt.errors import UsageError
+    from mpiqopt.transport.launch import _require_launched_size
+
+    for name in (name for name in os.environ if name.startswith(LAUNCHER_PREFIXES)):
+        monkeypatch.delenv(name)
+    _require_launched_size(1, "MPICH")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # left over from the batch script's environment: no step
+    _require_launched_size(1, "MPICH")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="started 4 processes .* sees 1"):
+        _require_launched_size(1, "MPICH")
+
+
+def test_reductions_do_not_depend_on_the_placement():
+    """The tree sum over node ids from any contiguous blocks, n from 1 to 40 and 1 to 9 ranks."""
+    from mpiqopt.reduction import blocks_of, finish, partial_sums
+
+    rng = np.random.default_rng(0)
+    for nodes in [*range(1, 41), 1000]:
+        rows = rng.standard_normal((nodes, 3)) * 10.0 ** rng.integers(-8, 8, (nodes, 1))
+        totals = []
+        for ranks in range(1, min(nodes, 9) + 1):
+            bounds = np.arange(ranks + 1) * nodes // ranks
+            parts = [partial_sums(rows[a:b], a, nodes) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+            blocks = [block for part in parts for block in part[0]]
+            assert blocks == [
+                block for a, b in zip(bounds[:-1], bounds[1:], strict=True) for block in blocks_of(a, b, nodes)
+            ]
+            totals.append(finish(blocks, np.concatenate([part[1] for part in parts]), nodes))
+        assert all(np.array_equal(total, totals[0]) for total in totals)
+        scale = np.abs(rows).sum(axis=0)
+        assert np.all(np.abs(totals[0] - rows.sum(axis=0)) <= 1e-14 * scale)

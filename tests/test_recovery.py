@@ -1,0 +1,208 @@
+"""A run that is stopped or killed goes on to the same bits, and its file opens at any moment."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TIMEOUT, command, environment
+from mpiqopt.results.layout import REPRODUCIBLE
+
+# Some 3 s in one process of a slow machine: long enough to be interrupted in the middle.
+LONG = {
+    "run": {"iterations": 30_000, "seed": 3},
+    "data": {"name": "synthetic", "task": "classification", "samples": 800, "features": 30},
+    "algorithm": {"name": "proxgt-sr-e", "gossip_rounds": 2, "step_size": 0.3},
+    "regularizer": {"name": "l1", "weight": 0.01},
+    "record": {"every": 7},
+    "checkpoint": {"every_seconds": 0.2},
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, np.ndarray]:
+    """The records and final iterates of the uninterrupted run."""
+    import tomli_w
+
+    folder = tmp_path_factory.mktemp("whole")
+    tables = {"problem": {"name": "logistic", "l2": 0.1}, "topology": {"name": "ring", "nodes": 8}, **LONG}
+    (folder / "a.toml").write_text(tomli_w.dumps(tables))
+    subprocess.run(command("run", "a.toml", "-q"), cwd=folder, env=environment(), check=True, timeout=TIMEOUT)
+    return contents(folder / "a.h5")
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    with h5py.File(path) as file:
+        names = [name for name in REPRODUCIBLE if name in file]
+        return {name: file[name][()] for name in [*names, "final/x"]}
+
+
+def interrupted(folder: Path, ranks: int, *extra: str) -> subprocess.Popen:
+    """Start (or go on with) the run, and return when it has written its first checkpoint."""
+    checkpoint = folder / "small.h5.checkpoint"
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    job = subprocess.Popen(
+        command("run", "small.toml", "-q", *extra, ranks=ranks),
+        cwd=folder,
+        env=environment(),
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + TIMEOUT
+    while not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
+        assert job.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return job
+
+
+def assert_same(folder: Path, whole: dict[str, np.ndarray]) -> None:
+    now = contents(folder / "small.h5")
+    assert now.keys() == whole.keys()
+    for name, values in whole.items():
+        assert np.array_equal(now[name], values), name
+    with h5py.File(folder / "small.h5") as file:
+        assert file.attrs["status"] == "finished"
+        assert np.all(np.diff(file["time"][()]) >= 0)
+    assert not (folder / "small.h5.checkpoint").exists()
+    assert not (folder / "small.h5.part").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_stops_with_a_checkpoint_and_resume_gives_the_same_bits(number, mpiqopt, config, whole, tmp_path):
+    config(**LONG)
+    job = interrupted(tmp_path, 0)
+    job.send_signal(number)
+    assert job.wait(TIMEOUT) == 75
+    with h5py.File(tmp_path / "small.h5") as file:
+        assert file.attrs["status"] == "stopped"
+        assert file.attrs["stop_reason"] == f"signal {number.name}"
+        assert 0 < file["iteration"][-1] < 30_000
+        assert file["final/x"].shape == (8, 30)
+    assert mpiqopt("run", "small.toml", "--resume").returncode == 0
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.mpi
+def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(mpiqopt, config, whole, tmp_path):
+    """Two ranks until a signal, three until a time limit, then one process."""
+    config(**LONG)
+    job = interrupted(tmp_path, 2)
+    os.kill(job.pid, signal.SIGUSR1)  # the launchers of both libraries pass it on to the ranks
+    assert job.wait(TIMEOUT) == 75
+    result = mpiqopt("run", "small.toml", "--resume", "--time-limit", "0.3", ranks=3)
+    assert result.returncode == 75
+    assert "stopped: time limit of 0.3 s (go on with --resume)" in result.stderr
+    assert mpiqopt("run", "small.toml", "--resume").returncode == 0
+    assert_same(tmp_path, whole)
+
+
+def test_kill_9_leaves_a_file_that_opens_and_resumes(mpiqopt, config, whole, tmp_path):
+    config(**LONG)
+    for extra in ((), ("--resume",), ("--resume",)):
+        job = interrupted(tmp_path, 0, *extra)
+        time.sleep(0.05)
+        job.kill()
+        assert job.wait(TIMEOUT) == -signal.SIGKILL
+        with h5py.File(tmp_path / "small.h5") as file:
+            count = len(file["iteration"])
+            assert count > 0
+            assert np.array_equal(file["iteration"][()], whole["iteration"][:count])
+            assert np.array_equal(file["objective"][()], whole["objective"][:count])
+            assert file.attrs["status"] == "running"
+    assert mpiqopt("run", "small.toml", "--resume").returncode == 0
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.mpi
+def test_kill_9_of_one_rank_ends_the_job(config, tmp_path):
+    """Within seconds, and with a file that opens."""
+    config(**LONG | {"run": {"iterations": 10**9}})
+    job = interrupted(tmp_path, 3)
+    ranks = [pid for pid in descendants(job.pid) if b"mpiqopt" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    victims = [pid for pid in ranks if b"mpiexec" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(victims[-1], signal.SIGKILL)
+    begun = time.monotonic()
+    assert job.wait(TIMEOUT) not in (0, 2, 75)
+    assert time.monotonic() - begun < 20
+    with h5py.File(tmp_path / "small.h5") as file:
+        assert len(file["iteration"]) > 0
+
+
+def descendants(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found[1:]
+
+
+def test_a_file_can_be_read_while_it_is_written(config, tmp_path):
+    """Any reader at any moment sees a whole file with all records up to some iteration."""
+    config(**LONG)
+    job = interrupted(tmp_path, 0)
+    counts = []
+    while job.poll() is None:
+        with h5py.File(tmp_path / "small.h5") as file:
+            lengths = {len(file[name]) for name in ("iteration", "objective", "time", "bytes", "record")}
+            assert len(lengths) == 1
+            counts.append(lengths.pop())
+        time.sleep(0.02)
+    assert job.returncode == 0
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 2
+
+
+def test_resume_without_a_file_starts(mpiqopt, config, tmp_path):
+    assert mpiqopt("run", config(), "--resume").returncode == 0
+    assert (tmp_path / "small.h5").exists()
+
+
+def test_resume_of_a_finished_run_changes_nothing(mpiqopt, config, tmp_path):
+    mpiqopt("run", config())
+    before = (tmp_path / "small.h5").read_bytes()
+    result = mpiqopt("run", "small.toml", "--resume")
+    assert (result.returncode, (tmp_path / "small.h5").read_bytes()) == (0, before)
+    assert "finished already (iterations: 40 done)" in result.stderr
+
+
+def test_resume_wants_the_same_config_but_for_limits(mpiqopt, config, tmp_path):
+    path = config(**LONG)
+    assert mpiqopt("run", path, "--time-limit", "0.3").returncode == 75
+    result = mpiqopt("run", path, "--resume", "--set", "algorithm.step_size=0.2")
+    assert result.returncode == 2
+    assert "algorithm.step_size = 0.2 (was 0.3)" in result.stderr
+    assert mpiqopt("run", path, "--resume", "--set", "run.time_limit=0.3").returncode == 75
+
+
+def test_the_end_of_a_slurm_job_stops_the_run(mpiqopt, config):
+    """SLURM_JOB_END_TIME in 6 s: at least 5 s are kept for the last checkpoint."""
+    path = config(**LONG | {"run": {"iterations": 10**9}})
+    begun = time.monotonic()
+    result = mpiqopt("run", path, SLURM_JOB_END_TIME=str(int(time.time()) + 6), SLURM_JOB_ID="1")
+    assert result.returncode == 75
+    assert "end of the SLURM job" in result.stderr
+    assert time.monotonic() - begun < 6
+
+
+def test_divergence_stops_with_the_file_intact(mpiqopt, config, tmp_path):
+    path = config(algorithm={"name": "dgd", "step_size": 1e6}, problem={"name": "least-squares"}, run={"iterations": 10**6})
+    result = mpiqopt("run", path)
+    assert result.returncode == 1
+    assert "diverged at iteration" in result.stderr
+    assert "step_size" in result.stderr
+    with h5py.File(tmp_path / "small.h5") as file:
+        assert file.attrs["status"] == "stopped"
+        assert "diverged" in file.attrs["stop_reason"]
+        assert np.isfinite(file["objective"][0])
+
+
+def test_tolerance_finishes(mpiqopt, config, tmp_path):
+    assert mpiqopt("run", config(run={"iterations": 10**6, "tolerance": 1e-6})).returncode == 0
+    with h5py.File(tmp_path / "small.h5") as file:
+        assert file["stationarity"][-1] <= 1e-6 < file["stationarity"][-2]
+        assert file.attrs["stop_reason"] == "tolerance: stationarity <= 1e-06"

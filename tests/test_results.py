@@ -1,0 +1,216 @@
+"""The result file as users open it, and the tables and figures made of it."""
+
+import h5py
+import numpy as np
+import pytest
+import xarray
+from mpiqopt.cli import main
+from mpiqopt.results.layout import QUANTITIES
+
+
+@pytest.fixture
+def result(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = {"name": "synthetic", "task": "classification", "samples": 90, "features": 7, "test_fraction": 0.1}
+    assert main(["run", config(data=data, record={"every": 7, "per_node": True}), "-q"]) == 0
+    return tmp_path / "small.h5"
+
+
+def test_layout(result):
+    with h5py.File(result) as file:
+        assert file["iteration"][()].tolist() == [0, 7, 14, 21, 28, 35, 40]
+        for name in QUANTITIES.keys() & file.keys():
+            assert file[name].shape == (7,)
+            assert file[name].maxshape == (None,)
+            assert file[name].dtype == QUANTITIES[name].dtype
+            assert file[name].attrs["units"]
+            assert file[name].dims[0][0] == file["record"]
+        assert {"accuracy", "criterion", "error"} <= file.keys()
+        assert np.all(np.diff(file["time"][()]) > 0)
+        assert file["final/x"].shape == (8, 7)
+        assert file["topology/edges"].shape == (8, 2)
+        assert np.allclose(file["topology/weights"], 1 / 3)
+        assert file.attrs["config"] == (result.with_suffix(".toml")).read_text()
+        about = {name: file.attrs[name] for name in ("status", "ranks", "mpi_library", "stop_reason")}
+        assert about == {
+            "status": "finished",
+            "ranks": 1,
+            "mpi_library": "none (one process)",
+            "stop_reason": "iterations: 40 done",
+        }
+        assert file.attrs["created"].startswith("20")
+        assert file.attrs["mpiqopt_version"]
+
+
+def test_overrides_are_in_the_stored_config(config, tmp_path, monkeypatch):
+    import tomllib
+
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--set", "run.iterations=5", "--set", "algorithm.step_size=0.25", "--set", "data.split=iid"]
+    assert main(["run", config(), "-q", *arguments]) == 0
+    with h5py.File("small.h5") as file:
+        stored = tomllib.loads(file.attrs["config"])
+    assert stored["run"]["iterations"] == 5
+    assert stored["algorithm"]["step_size"] == 0.25
+    assert stored["data"]["split"] == "iid"
+
+
+def test_xarray_opens_it(result):
+    with xarray.open_dataset(result, engine="h5netcdf") as records:
+        assert records.sizes["record"] == 7
+        assert records.objective.attrs["units"] == "1"
+        assert records.time.dtype == np.float64
+        by_bytes = records.set_coords("bytes").swap_dims(record="bytes").objective
+        assert float(by_bytes[-1]) == float(records.objective[-1])
+    with xarray.open_dataset(result, engine="h5netcdf", group="final") as final:
+        assert final.x.dims == ("node", "coordinate")
+        assert final.x.shape == (8, 7)
+    with xarray.open_dataset(result, engine="h5netcdf", group="topology") as topology:
+        assert topology.edges.dims == ("edge", "end")
+
+
+def test_metrics_are_what_they_are_called(result):
+    """From /final/x alone, by NumPy: objective, stationarity, consensus, criterion, error at the last record."""
+    from mpiqopt.assembly import assemble
+    from mpiqopt.config import load
+    from mpiqopt.transport.serial import SerialTransport
+
+    experiment = assemble(load(str(result.with_suffix(".toml"))), SerialTransport())
+    shares = experiment.shares
+    sizes, a = shares.sizes, shares.features
+    b = 2 * shares.targets - 1
+
+    def gradient(x):
+        slopes = -b * a.T / (1 + np.exp(b * (a @ x)))
+        parts = np.split(slopes, np.cumsum(sizes)[:-1], axis=1)
+        return np.mean([part.mean(axis=1) for part in parts], axis=0) + 0.1 * x
+
+    with h5py.File(result) as file:
+        last = {name: file[name][-1] for name in QUANTITIES.keys() & file.keys()}
+        x = file["final/x"][()]
+    mean = x.mean(axis=0)
+    losses = np.split(np.logaddexp(0, -b * (a @ mean)), np.cumsum(sizes)[:-1])
+    consensus = np.mean(np.sum((x - mean) ** 2, axis=1))
+    assert last["objective"] == pytest.approx(np.mean([part.mean() for part in losses]) + 0.05 * mean @ mean, rel=1e-12)
+    assert last["stationarity"] == pytest.approx(np.sum(gradient(mean) ** 2), rel=1e-6)
+    assert last["consensus"] == pytest.approx(consensus, rel=1e-6)
+    criterion = np.mean([np.sum(gradient(row) ** 2) for row in x]) + experiment.lipschitz**2 * consensus
+    assert last["criterion"] == pytest.approx(criterion, rel=1e-6)
+    assert last["error"] == pytest.approx(np.sum((mean - shares.solution) ** 2), rel=1e-12)
+    right = (shares.test_features @ mean > 0) == (shares.test_targets > 0)
+    assert last["accuracy"] == right.mean()
+    assert last["rounds"] == 80
+    assert last["bytes"] == 80 * 16 * 7 * 8
+    assert last["mpi_bytes"] == 0
+    assert last["samples"] == pytest.approx(41 * sizes.mean())
+
+
+def test_float32_halves_the_bytes(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", config(run={"iterations": 3, "dtype": "float32"}), "-q"]) == 0
+    with h5py.File("small.h5") as file:
+        assert file["bytes"][-1] == 6 * 16 * 7 * 4
+        assert file["final/x"].dtype == np.float32
+
+
+def test_start_from_an_earlier_result(result, config, tmp_path):
+    path = config("second.toml", run={"iterations": 0, "start": "small.h5"}, data={
+        "name": "synthetic", "task": "classification", "samples": 90, "features": 7, "test_fraction": 0.1})
+    assert main(["run", path, "-q"]) == 0
+    with h5py.File("second.h5") as second, h5py.File(result) as first:
+        assert np.allclose(second["final/x"], first["final/x"][()].mean(axis=0), atol=1e-15)
+        assert second["objective"][0] == pytest.approx(first["objective"][-1], rel=1e-13)
+
+
+def test_show(result, capsys):
+    assert main(["show", str(result)]) == 0
+    out = capsys.readouterr().out
+    for word in ("gradient-tracking, ring 8", "stationarity", "finished (iterations: 40 done); 7 records; 1 rank"):
+        assert word in out
+
+
+def test_plot_of_several_files(result, config, tmp_path, capsys):
+    from matplotlib.image import imread
+
+    assert main(["run", config("other.toml", algorithm={"name": "dgd"}), "-q"]) == 0
+    assert main(["plot", "small.h5", "other.h5", "-o", "a.png"]) == 0
+    image = imread("a.png")
+    assert image.shape[0] > 500
+    assert image.std() > 0.05
+    assert main(["plot", "small.h5", "-o", "a.pdf"]) == 0
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_topology_prints_and_draws(config, capsys, tmp_path, monkeypatch):
+    from matplotlib.image import imread
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["topology", config(), "-o", "graph.png"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for fact in ("nodes 8", "degree 2", "diameter 4", "lambda = |W - J| 0.804738", "7 plain, 4 Chebyshev"):
+        assert fact in out
+    assert imread("graph.png").std() > 0.05
+
+
+def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch):
+    """The resolved config can be run, and rounds and bytes come out as predicted."""
+    from mpiqopt.analysis.estimate import bytes_per_iteration
+    from mpiqopt.assembly import assemble
+    from mpiqopt.config import load
+    from mpiqopt.registry import members
+    from mpiqopt.transport.serial import SerialTransport
+
+    monkeypatch.chdir(tmp_path)
+    for name in members("algorithm"):
+        algorithm = {"name": name, **({"batch_size": 2} if name in ("proxgt-sa", "proxgt-sr-o") else {})}
+        algorithm |= {"large_batch_size": 4, "epoch_length": 3} if name == "proxgt-sr-o" else {}
+        path = config(algorithm=algorithm, run={"iterations": 4})
+        assert main(["check", path, "--ranks", "2"]) == 0
+        out = capsys.readouterr().out
+        assert f"rounds per iteration {assemble(load(path), SerialTransport()).algorithm.rounds()} #" in " ".join(out.split())
+        payload, _ = bytes_per_iteration(assemble(load(path), SerialTransport()), 2)
+        (tmp_path / "resolved.toml").write_text(out)
+        for run in (path, "resolved.toml"):
+            assert main(["run", run, "-q", "-o", "a.h5", "--overwrite"]) == 0
+            with h5py.File("a.h5") as file:
+                assert file["bytes"][-1] == 4 * payload
+
+
+def test_progress_is_plain_lines_off_a_terminal(monkeypatch):
+    import io
+
+    from mpiqopt import progress
+
+    class Values:
+        stationarity, consensus = 1e-3, 1e-5
+
+    stream = io.StringIO()
+    monkeypatch.setattr(progress, "PLAIN", 0.0)
+    lines = progress.Progress(100, stream=stream)
+    for iteration in (0, 10, 20):
+        lines.update(iteration, Values)
+    lines.close()
+    text = stream.getvalue()
+    assert "\r" not in text
+    assert "iteration 20/100  stationarity 1.000e-03" in text
+    assert text.count("\n") >= 2
+
+
+def test_progress_is_one_live_line_on_a_terminal(monkeypatch):
+    import io
+
+    from mpiqopt import progress
+
+    class Values:
+        stationarity, consensus = 1e-3, 1e-5
+
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(progress, "LIVE", 0.0)
+    line = progress.Progress(100, stream=stream)
+    for iteration in (0, 10, 20):
+        line.update(iteration, Values)
+    line.close()
+    assert "\n" not in stream.getvalue()
+    assert stream.getvalue().count("\r") == 4
+    assert " left" in stream.getvalue()

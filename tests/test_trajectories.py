@@ -1,0 +1,173 @@
+"""Every iterate of every method against a dense-matrix reference in NumPy (dense.py, from ALGORITHMS.md)."""
+
+from itertools import islice, product
+
+import networkx
+import numpy as np
+import pytest
+from dense import GRAPHS, LOSSES, METHODS, assembled, iterates, metropolis, one_peer, states
+
+from mpiqopt.algorithms.proxgt import ProxGT
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import members
+
+ALGORITHMS = members("algorithm")
+# Smaller than some nodes' shares and larger than others', so that both ways of drawing a batch are met.
+SETTINGS = {
+    "proxgt-sa": {"batch_size": 5},
+    "proxgt-sr-o": {"batch_size": 3, "large_batch_size": 11, "epoch_length": 7},
+    "proxgt-sr-e": {"batch_size": 4, "epoch_length": 5},
+}
+CLASSES = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}
+DATA = {
+    "least-squares": {"name": "synthetic", "samples": 107, "features": 5},
+    "logistic": CLASSES,
+    "softmax": {**CLASSES, "classes": 3},
+}
+ITERATIONS = 40
+
+
+def method(name: str, **settings) -> dict:
+    """The config's [algorithm]; with a step at which no method blows rounding errors up on these data."""
+    defaults = {"gossip_rounds": 3, "chebyshev": True} if issubclass(ALGORITHMS[name], ProxGT) else {}
+    return {"name": name, "step_size": 0.05, **SETTINGS.get(name, {}), **defaults, **settings}
+
+
+def example(topology, algorithm: dict, loss: str = "logistic", regularizer=None, start: str = "normal", **run):
+    """An experiment with unequal shares and both smooth regularisers; h = l1 where the method takes it."""
+    if regularizer is None and ALGORITHMS[algorithm["name"]].proximal:
+        regularizer = {"name": "l1", "weight": 0.02}
+    problem = {"name": loss, "l2": 0.05, "nonconvex": 0.03}
+    return assembled(topology, problem, algorithm, regularizer, DATA[loss], seed=4, start=start, **run)
+
+
+def assert_follows(experiment, matrices, rtol: float = 1e-12):
+    """The first iterates agree to ``rtol`` of the largest entry of the trajectory.
+
+    Both sides work with 1e-16; 40 iterations of a stable method leave some 1e-14.
+    """
+    reference = np.array(list(islice(iterates(experiment, matrices), ITERATIONS)))
+    trajectory = np.array([state.x for state in islice(states(experiment), 1, ITERATIONS + 1)])
+    scale = np.abs(reference).max()
+    assert np.abs(reference[-1] - experiment.start).max() > 1e-3 * scale  # it has moved
+    np.testing.assert_allclose(trajectory, reference, rtol=0, atol=rtol * scale)
+
+
+def variants() -> list:
+    """Every method; ProxGT with plain and Chebyshev gossip and with K = 1 and K = 3."""
+    cases = []
+    for name, cls in ALGORITHMS.items():
+        gossip = product((1, 3), (False, True)) if issubclass(cls, ProxGT) else [()]
+        for choice in gossip:
+            settings = dict(zip(("gossip_rounds", "chebyshev"), choice, strict=False))
+            cases.append(pytest.param(method(name, **settings), id="-".join([name, *map(str, choice)])))
+    return cases
+
+
+def test_every_method_has_a_reference():
+    """A new method is not finished until its mathematics is written a second time, in dense.py."""
+    assert set(ALGORITHMS) <= set(METHODS)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("algorithm", variants())
+def test_iterates_are_those_of_the_definition(algorithm, graph):
+    """Logistic loss, very unequal shares, h = l1 for proximal methods, a start that is not zero."""
+    topology, edges = GRAPHS[graph]
+    experiment = example(topology, algorithm)
+    if topology["nodes"] > 1:
+        assert np.ptp(experiment.problem.sizes) > 5
+    assert_follows(experiment, [metropolis(edges)])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_loss(name, loss):
+    """From zero, on a ring."""
+    topology, edges = GRAPHS["ring-8"]
+    assert_follows(example(topology, method(name), loss, start="zero"), [metropolis(edges)])
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [
+        {"name": "elastic-net", "weight": 0.1, "l1_ratio": 0.3},
+        {"name": "group-l1", "weight": 0.05, "group_size": 2},
+        {"name": "box", "lower": -0.1, "upper": 0.2},
+        {"name": "nonnegative"},
+    ],
+    ids=lambda table: table["name"],
+)
+@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if cls.proximal])
+def test_every_regularizer(name, regularizer):
+    """l1 and no h at all are in the other tests. Five coordinates in groups of two: the last group is short."""
+    topology, edges = GRAPHS["grid-9"]
+    assert_follows(example(topology, method(name), "least-squares", regularizer), [metropolis(edges)])
+
+
+def alternating() -> list:
+    """Topologies that vary with the round, and their matrices in turn."""
+    two = [GRAPHS["ring-8"], ({"name": "star", "nodes": 8}, networkx.star_graph(7))]
+    return [
+        pytest.param({"name": "one-peer-exponential", "nodes": 8}, one_peer(8), id="one-peer-8"),
+        pytest.param({"name": "one-peer-exponential", "nodes": 5}, one_peer(5), id="one-peer-5"),
+        pytest.param([table for table, _ in two], [metropolis(edges) for _, edges in two], id="ring+star"),
+    ]
+
+
+def plain(name: str, **settings) -> dict:
+    """``method`` without Chebyshev gossip."""
+    return method(name, **({"chebyshev": False} if issubclass(ALGORITHMS[name], ProxGT) else {}), **settings)
+
+
+@pytest.mark.parametrize(("topology", "matrices"), alternating())
+@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if not cls.fixed_symmetric])
+def test_round_k_of_a_varying_topology_uses_matrix_k_mod_c(name, topology, matrices):
+    """Rounds are counted over the run, also within an iteration: three gossip rounds do not fit a cycle of two."""
+    assert_follows(example(topology, plain(name)), matrices)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [method(name) for name, cls in ALGORITHMS.items() if cls.fixed_symmetric or issubclass(cls, ProxGT)],
+    ids=lambda table: table["name"],
+)
+@pytest.mark.parametrize(("topology", "matrices"), alternating())
+def test_methods_for_one_symmetric_matrix_refuse_others(algorithm, topology, matrices):
+    """EXTRA and its kin and Chebyshev polynomials are defined for one symmetric W."""
+    with pytest.raises(UsageError, match="needs one symmetric mixing matrix"):
+        example(topology, algorithm)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if not cls.proximal])
+def test_methods_without_prox_refuse_a_regularizer(name):
+    """Silently solving another problem is the worst that could happen."""
+    with pytest.raises(UsageError, match="no proximal step"):
+        example(GRAPHS["ring-8"][0], method(name), regularizer={"name": "l1"})
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_step_is_a_function_of_the_state(name):
+    """A checkpoint holds the state and no more: a step taken again from there gives the same bits."""
+    experiment = example(GRAPHS["grid-9"][0], method(name))
+    state = list(islice(states(experiment), 8))[-1]
+    copy = [np.copy(field) for field in state]
+    step, arguments = experiment.algorithm.step, (experiment.problem, experiment.network, experiment.streams)
+    results = []
+    for _ in range(2):
+        results.append(step(state, *arguments))
+        step(results[-1], *arguments)  # a later iteration in between must not matter
+    for before, field in zip(copy, state, strict=True):
+        np.testing.assert_array_equal(field, before)
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(second, first)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_float32_stays_float32(name):
+    """Every array of the state, and within rounding (6e-8 an operation) of the reference in double precision."""
+    topology, edges = GRAPHS["ring-8"]
+    experiment = example(topology, method(name), dtype="float32")
+    state = list(islice(states(experiment), 3))[-1]
+    assert {field.dtype for field in state if isinstance(field, np.ndarray)} == {np.dtype(np.float32)}
+    assert_follows(example(topology, method(name), dtype="float32"), [metropolis(edges)], rtol=2e-5)

@@ -1,0 +1,213 @@
+"""Every wrong input: exit status 2, one line that names what is wrong, and nothing written."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from mpiqopt.cli import main
+
+SYNTHETIC = {"name": "synthetic", "task": "classification", "samples": 83, "features": 7}
+
+
+def refused(capsys, folder: Path, *arguments: str) -> str:
+    """The one line that a command says; checks the rest."""
+    before = sorted(folder.rglob("*"))
+    status = main(list(map(str, arguments)))
+    out, err = capsys.readouterr()
+    assert status == 2, (out, err)
+    assert out == ""
+    assert err.startswith("mpiqopt: ")
+    assert err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+    return err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"algorithm": {"name": "gradient-tracking", "stepsize": 1}}, "algorithm.stepsize: unknown key (did you mean 'step_size'?)"),
+        ({"algorithm": {"name": "gradient-traking"}}, "(did you mean 'gradient-tracking'?)"),
+        ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized-prox-gradient, d2,"),
+        ({"algorithm": {"name": 3}}, "algorithm.name = 3: want one of"),
+        ({"algorithm": {"name": "proxgt-sa"}}, "algorithm.batch_size: missing"),
+        ({"algorithm": {"name": "dgd", "step_size": -1}}, "algorithm.step_size = -1: want greater than 0 or 'auto'"),
+        ({"algorithm": {"name": "dgd", "step_size": "big"}}, "algorithm.step_size = 'big': want"),
+        ({"algorithm": {"name": "proxgt-sr-e", "chebyshev": 1}}, "algorithm.chebyshev = 1: want a valid boolean"),
+        ({"algorithm": {"name": "proxgt-sr-e", "gossip_rounds": 1.5}}, "algorithm.gossip_rounds = 1.5: want"),
+        ({"run": {"iterations": -1}}, "run.iterations = -1: want greater than or equal to 0"),
+        ({"run": {"iterations": "10"}}, "run.iterations = '10': want a valid integer"),
+        ({"run": {"dtype": "float16"}}, "run.dtype = 'float16': want 'float64' or 'float32'"),
+        ({"run": {"start": "nowhere.h5"}}, "run.start = 'nowhere.h5'"),
+        ({"runs": {}}, "runs: unknown table (did you mean 'run'?)"),
+        ({"run": 3}, "run = 3: want a table [run]"),
+        ({"topology": {"name": "ring", "nodes": 0}}, "topology.nodes = 0"),
+        ({"topology": {"name": "hypercube", "nodes": 6}}, "topology.nodes = 6: a hypercube has"),
+        ({"topology": {"name": "grid", "nodes": 8, "rows": 3}}, "topology.rows = 3: does not divide"),
+        ({"topology": {"name": "random-regular", "nodes": 5, "degree": 3}}, "topology.degree = 3"),
+        ({"topology": {"name": "erdos-renyi", "nodes": 8, "probability": 0.01}}, "the graph is not connected"),
+        ({"topology": {"name": "ring", "nodes": 100}}, "83 samples for topology.nodes = 100"),
+        ({"topology": [{"name": "ring", "nodes": 8}, {"name": "star", "nodes": 9}]}, "differ in nodes: [8, 9]"),
+        ({"data": {**SYNTHETIC, "classes": 3}}, "wants two labels, got 3: 0, 1, 2"),
+        ({"data": {"name": "diabetes"}}, "wants two labels"),
+        ({"data": {"name": "csv", "path": "none.csv"}}, "none.csv: no such file"),
+        ({"data": {**SYNTHETIC, "test_fraction": 0.001}}, "holds out 0 of 83 samples"),
+        ({"regularizer": {"name": "l1"}}, "has no proximal step"),
+        ({"regularizer": {"name": "box", "lower": 1.0, "upper": 0.0}}, "regularizer.lower = 1.0: want at most"),
+        ({"algorithm": {"name": "extra"}, "topology": {"name": "one-peer-exponential"}}, "varies in time"),
+        ({"algorithm": {"name": "proxgt-sr-e"}, "topology": {"name": "one-peer-exponential"}}, "set chebyshev = false"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_wrong_value(command, changes, said, config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = config(**changes)
+    message = refused(capsys, tmp_path, command, path)
+    assert said in message
+    assert path in message
+
+
+def write(path: Path, content: str | bytes) -> str:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path.name
+
+
+def hdf5(path: Path, **arrays) -> str:
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+    return path.name
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "said"),
+    [
+        ("csv", lambda p: write(p, ""), "the file is empty"),
+        ("csv", lambda p: write(p, "a,b\n"), "no data"),
+        ("csv", lambda p: write(p, "a,b\n1,2\n3,x\n"), "not readable as csv"),
+        ("csv", lambda p: write(p, "1,2,0\n3,nan,1\n" * 10), "sample 1 has a feature that is NaN or infinite"),
+        ("csv", lambda p: write(p, "1,2,0\n3,4,inf\n" * 10), "the target of sample 1 is inf"),
+        ("libsvm", lambda p: write(p, "1 1:a\n"), "not readable as libsvm"),
+        ("libsvm", lambda p: write(p, "1 1:1\n0 2:nan\n" * 10), "NaN or infinite"),
+        ("npz", lambda p: write(p, b"not a zip file"), "not readable as npz"),
+        ("hdf5", lambda p: write(p, b"not hdf5"), "not readable as hdf5"),
+        ("hdf5", lambda p: hdf5(p, features=np.ones((9, 2)), y=np.ones(9)), "has no array 'X'; it has: features, y"),
+        ("hdf5", lambda p: hdf5(p, X=np.ones((9, 2)), y=np.ones(8)), "want X (samples, d) and y (samples,)"),
+    ],
+)
+def test_wrong_data_file(kind, make, said, config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = make(tmp_path / f"data.{kind}")
+    message = refused(capsys, tmp_path, "run", config(data={"name": kind, "path": name}, topology={"name": "ring", "nodes": 2}))
+    assert said in message
+    assert name in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "keys", "said"),
+    [
+        ("g.edges", "0 1\n2 3\n", {}, "not connected (2 parts; no path from node 0 to 2, 3)"),
+        ("g.edges", "0 1\n", {"weights": "file"}, "edge (0, 1) has no weight"),
+        ("g.edges", "0 1 1.0\n", {"weights": "file"}, "use weights = 'lazy-metropolis'"),
+        ("g.edges", "0 1 2.5\n", {"weights": "file"}, "does not contract"),
+        ("g.edges", "", {}, "has no nodes"),
+        ("g.edges", "0 1 x\n", {}, "not readable as a graph"),
+        ("g.edges", "0 1\n", {"nodes": 5}, "topology.nodes = 5"),
+        ("g.json", "{", {}, "not readable as a graph"),
+        ("g.graphml", "<graphml/>", {}, "not readable as a graph"),
+        ("absent.json", None, {}, "absent.json: No such file or directory"),
+    ],
+)
+def test_wrong_graph_file(name, content, keys, said, config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        write(tmp_path / name, content)
+    message = refused(capsys, tmp_path, "topology", config(topology={"name": "file", "path": name, **keys}))
+    assert said in message
+
+
+def test_directed_graph_file(config, capsys, tmp_path):
+    import networkx
+
+    graph = networkx.adjacency_data(networkx.DiGraph([(0, 1), (1, 0)]))
+    write(tmp_path / "g.json", json.dumps(graph))
+    assert "directed" in refused(capsys, tmp_path, "topology", config(topology={"name": "file", "path": "g.json"}))
+
+
+def test_wrong_output(config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = config()
+    (tmp_path / "small.h5").write_text("precious")
+    assert "small.h5: the file exists; say --overwrite, --resume" in refused(capsys, tmp_path, "run", path)
+    assert (tmp_path / "small.h5").read_text() == "precious"
+    assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--resume")
+    assert "is a folder" in refused(capsys, tmp_path, "run", path, "-o", tmp_path, "--overwrite")
+    assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", tmp_path / "small.h5" / "b.h5")
+    assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", "/proc/a.h5")
+
+
+def test_wrong_command_lines(config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = config()
+    for arguments, said in [
+        (["rn", path], "no command 'rn' (did you mean 'run'?)"),
+        (["run"], "Missing argument 'CONFIG'"),
+        (["run", "absent.toml"], "absent.toml: No such file"),
+        (["run", path, "--outputt", "x"], "No such option"),
+        (["run", path, "--set", "iterations=3"], "--set iterations=3: want TABLE.KEY=VALUE"),
+        (["run", path, "--set", "run.iteration=3"], "did you mean 'iterations'?"),
+        (["run", path, "--time-limit", "-1"], "--time-limit"),
+        (["run", path, "--resume", "--overwrite"], "exclude each other"),
+        (["run", path, "--plugin", "absent.py"], "absent.py: no such Python file"),
+        (["list", "algorithms"], "unknown family 'algorithms' (did you mean 'algorithm'?)"),
+        (["show", "absent.h5"], "absent.h5: no such file"),
+        (["show", path], "not a readable HDF5 file"),
+        (["plot", "absent.h5", "-o", "x.png"], "absent.h5: no such file"),
+        (["check", path, "--ranks", "9"], "--ranks 9: more than topology.nodes = 8"),
+    ]:
+        assert said in refused(capsys, tmp_path, *arguments)
+
+
+def test_not_toml(capsys, tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[run\n")
+    assert f"{path}: not valid TOML" in refused(capsys, tmp_path, "check", path)
+    path.write_bytes(b"\xff\xfe")
+    assert "not a text file" in refused(capsys, tmp_path, "check", path)
+
+
+def test_a_plugin_that_cannot_be_run(config, capsys, tmp_path):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text("1/0")
+    assert "broken.py: ZeroDivisionError" in refused(capsys, tmp_path, "check", config(), "--plugin", plugin)
+
+
+def test_show_of_another_hdf5_file(capsys, tmp_path):
+    hdf5(tmp_path / "other.h5", x=np.ones(3))
+    assert "not a result file of mpiqopt" in refused(capsys, tmp_path, "show", tmp_path / "other.h5")
+
+
+def test_a_figure_that_cannot_be_written(config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", config(), "-q"]) == 0
+    assert "-o a.nothing" in refused(capsys, tmp_path, "plot", "small.h5", "-o", "a.nothing")
+    assert "cannot write there" in refused(capsys, tmp_path, "plot", "small.h5", "-o", "none/a.png")
+
+
+def test_openml_without_network(config, capsys, tmp_path, monkeypatch):
+    """One line; the network is cut in the test."""
+    import socket
+
+    def cut(*arguments, **keywords):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(socket, "getaddrinfo", cut)
+    monkeypatch.setattr(socket, "create_connection", cut)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    status = main(["check", config(data={"name": "openml", "dataset": "no-such-data-set"})])
+    err = capsys.readouterr().err
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "data.dataset = 'no-such-data-set': cannot get openml:no-such-data-set" in err
