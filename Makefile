@@ -34,7 +34,7 @@ test-slurm: $(VENV)/ready
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint cython_ext
+	PATH=$(BIN):$$PATH cython-lint cython_ext
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

@@ -53,8 +53,8 @@ def assemble(config: Config, transport, *, need_lipschitz: bool = False) -> Expe
     topology = together(transport, config.topology)
     if transport.size > topology.nodes:
         raise UsageError(
-            f"{config.path}: {transport.size} ranks for topology.nodes = {topology.nodes} nodes; start at most one rank "
-            "for each node"
+            f"{config.path}: {transport.size} ranks for topology.nodes = {topology.nodes} nodes; start at most one "
+            "rank for each node"
         )
     place = Placement(topology.nodes, transport.size, transport.rank)
     together(transport, lambda: config.data.prepare() if transport.rank == 0 else None)
@@ -116,7 +116,9 @@ def _start(config: Config, problem: Problem) -> np.ndarray:
         try:
             point = final_mean(Path(config.path).parent / kind)
         except UsageError as error:
-            raise UsageError(f"{config.path}: run.start = {kind!r}: want zero, normal or a result file: {error}") from error
+            raise UsageError(
+                f"{config.path}: run.start = {kind!r}: want zero, normal or a result file: {error}"
+            ) from error
         if point.shape != (problem.d,):
             raise UsageError(f"{config.path}: run.start = {kind!r}: has {len(point)} coordinates, want {problem.d}")
     return np.repeat(point.astype(problem.dtype)[None], problem.hosted, axis=0)

@@ -46,7 +46,9 @@ class Run:
 class Record:
     """What is measured on the way."""
 
-    every: Annotated[int, Field(ge=1, description="iterations between records (the first and last are recorded too)")] = 10
+    every: Annotated[
+        int, Field(ge=1, description="iterations between records (the first and last are recorded too)")
+    ] = 10
     mapping_step: Annotated[float, Field(gt=0, description="step of the gradient mapping in /stationarity")] = 1.0
     per_node: Annotated[
         bool,
@@ -221,9 +223,14 @@ def _build(cls: type, table: dict[str, Any], where: str, path: str) -> Any:
 def model(cls: type) -> type[BaseModel]:
     """The pydantic model with the fields of a dataclass: its checks and its JSON schema."""
     hints = get_type_hints(cls, include_extras=True)
-    columns = {field.name: (hints[field.name], ... if field.default is MISSING else field.default) for field in fields(cls)}
+    columns = {
+        field.name: (hints[field.name], ... if field.default is MISSING else field.default) for field in fields(cls)
+    }
     return create_model(
-        cls.__name__, __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), __doc__=cls.__doc__, **columns
+        cls.__name__,
+        __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False),
+        __doc__=cls.__doc__,
+        **columns,
     )
 
 

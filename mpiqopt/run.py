@@ -3,7 +3,7 @@
 import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,7 @@ class Trajectory:
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,
             "ranks": transport.size,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "status": "running",
             "stop_reason": "",
         }

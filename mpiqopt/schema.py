@@ -40,8 +40,8 @@ def markdown() -> str:
         "",
         "<!-- made by `mpiqopt config-schema --markdown`; do not edit -->",
         "",
-        "A config is a TOML file. Unknown tables and keys are errors. `mpiqopt check CONFIG` prints a config with every",
-        "default filled in; `mpiqopt config-schema` prints the JSON schema for editors. Paths are relative to the config.",
+        "A config is a TOML file; paths in it are relative to it. Unknown tables and keys are errors.",
+        "`mpiqopt check CONFIG` prints a config with every default, `mpiqopt config-schema` a JSON schema for editors.",
         "",
     ]
     for name, cls in PLAIN_TABLES.items():
@@ -51,11 +51,14 @@ def markdown() -> str:
         base = _shared(list(members.values()))
         lines += [f"## [{family}]", "", f"`name` is one of: {', '.join(f'`{name}`' for name in members)}.", ""]
         if family == "topology":
-            lines += ["Several `[[topology]]` tables are a network that varies in time: their graphs are used in turn, by", "gossip round.", ""]
+            lines += [
+                "Several `[[topology]]` tables are a network that varies in time: its graphs are used in turn.",
+                "",
+            ]
         if base:
             lines += ["Keys of all of them:", "", *_rows(next(iter(members.values())), (), only=base), ""]
         for name, cls in members.items():
-            lines += [f"### {family}.name = \"{name}\"", "", _text(cls), ""]
+            lines += [f'### {family}.name = "{name}"', "", _text(cls), ""]
             if any(field.name not in base for field in fields(cls)):
                 lines += [*_rows(cls, base), ""]
     return "\n".join(lines).rstrip()
@@ -86,7 +89,9 @@ def _rows(cls: type, skip: tuple[str, ...], only: tuple[str, ...] | None = None)
     for field in fields(cls):
         if field.name in skip or (only is not None and field.name not in only):
             continue
-        default = "required" if field.default is MISSING else "" if field.default is None else f"`{_toml(field.default)}`"
+        default = (
+            "required" if field.default is MISSING else "" if field.default is None else f"`{_toml(field.default)}`"
+        )
         schema = properties[field.name]
         rows.append(f"| `{field.name}` | {_type(schema)} | {default} | {schema.get('description', '')} |")
     return rows

@@ -1,6 +1,6 @@
 """Dense-matrix references in plain NumPy, written from ALGORITHMS.md: nothing here calls the package's arithmetic.
 
-X is n x d with a row per node, W an n x n matrix. Two things come from the package and have tests of their own: the
+X is n x d with a row per node, W an n x n matrix. Two things come from the package, with tests of their own: the
 samples that each node holds, and the sample numbers of its minibatches.
 """
 
@@ -122,9 +122,7 @@ def soft(x, bound):
 def group_soft(x, bound, size):
     groups = [x[:, k : k + size] for k in range(0, x.shape[1], size)]
     norms = [np.linalg.norm(g, axis=1, keepdims=True) for g in groups]
-    return np.hstack(
-        [g * np.maximum(1 - bound / np.maximum(s, 1e-300), 0) for g, s in zip(groups, norms, strict=True)]
-    )
+    return np.hstack([g * np.maximum(1 - bound / np.maximum(s, 1e-300), 0) for g, s in zip(groups, norms, strict=True)])
 
 
 # prox_{a h}(X) by the name of h; r: the regulariser's settings
@@ -170,7 +168,7 @@ class Objective:
         """x* of F + h by the accelerated proximal gradient method for strongly convex F (Nesterov 2004).
 
         The result is not trusted but certified: F is l2-strongly convex and u = (x - x+)/a + grad F(x+) - grad F(x)
-        is a subgradient of F + h at x+ = prox(x - a grad F(x)): |x+ - x*| <= |u|/l2, which must be below 1e-11.
+        is a subgradient of F + h at x+ = prox(x - a grad F(x)): |x+ - x*| <= |u|/l2, which must be under 1e-11.
         """
         smoothness = max(np.linalg.norm(A, 2) ** 2 / len(A) for A in self.A) + self.settings.l2
         a, root = 1 / smoothness, np.sqrt(self.settings.l2 / smoothness)

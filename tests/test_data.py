@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+
 from mpiqopt.assembly import assemble
 from mpiqopt.config import parse
 from mpiqopt.data import shares
@@ -73,8 +74,12 @@ def test_ranks_load_the_rows_of_their_nodes(kind, split, samples, tmp_path):
         assert np.array_equal(np.concatenate(rows), expected)
     assert np.array_equal(np.concatenate([part.targets for part in parts]), whole.targets)
     assert np.array_equal(np.concatenate([np.diff(part.offsets) for part in parts]), whole.sizes)
-    together = np.concatenate([whole.features if dense else whole.features.toarray(), np.asarray(
-        whole.test_features if dense else whole.test_features.toarray())])
+    together = np.concatenate(
+        [
+            whole.features if dense else whole.features.toarray(),
+            np.asarray(whole.test_features if dense else whole.test_features.toarray()),
+        ]
+    )
     assert np.array_equal(np.sort(together.sum(axis=1)), np.sort(samples[0].sum(axis=1)))
     assert len(whole.test_targets) == 5
 
@@ -122,15 +127,24 @@ def test_by_label_gives_nodes_few_labels_and_dirichlet_follows_alpha():
 
 
 def experiment(text: str, **overrides):
-    return assemble(parse(text, "test.toml", tuple(f"{k.replace('__', '.')}={v}" for k, v in overrides.items())), SerialTransport())
+    return assemble(
+        parse(text, "test.toml", tuple(f"{k.replace('__', '.')}={v}" for k, v in overrides.items())),
+        SerialTransport(),
+    )
 
 
-SMALL = '[data]\nname = "wine"\n[problem]\nname = "softmax"\n[topology]\nname = "ring"\nnodes = 5\n[algorithm]\nname = "dgd"\n'
+SMALL = """
+data.name = "wine"
+problem.name = "softmax"
+topology = {name = "ring", nodes = 5}
+algorithm.name = "dgd"
+"""
 
 
 def test_standard_scaling_uses_the_training_samples():
-    raw, scaled = experiment(SMALL, data__test_fraction=0.3), experiment(
-        SMALL, data__test_fraction=0.3, data__scale='"standard"', data__intercept="true"
+    raw, scaled = (
+        experiment(SMALL, data__test_fraction=0.3),
+        experiment(SMALL, data__test_fraction=0.3, data__scale='"standard"', data__intercept="true"),
     )
     centre, deviation = raw.shares.features.mean(axis=0), raw.shares.features.std(axis=0)
     for part in ("features", "test_features"):
@@ -148,7 +162,12 @@ def test_unit_rows():
 def test_scaling_keeps_sparse_data_sparse(scale, samples, tmp_path):
     """Standard scaling of sparse data divides by the deviation and does not centre."""
     path = write("libsvm", tmp_path / "d.libsvm", *samples)
-    keys = {"data__name": '"libsvm"', "data__path": f'"{path}"', "problem__name": '"logistic"', "data__scale": f'"{scale}"'}
+    keys = {
+        "data__name": '"libsvm"',
+        "data__path": f'"{path}"',
+        "problem__name": '"logistic"',
+        "data__scale": f'"{scale}"',
+    }
     held = experiment(SMALL, **keys, data__intercept="true").shares
     assert not isinstance(held.features, np.ndarray)
     by = samples[0].std(axis=0) if scale == "standard" else np.linalg.norm(samples[0], axis=1, keepdims=True)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+
 from mpiqopt import streams
 from mpiqopt.data.shares import Shares
 from mpiqopt.problems.problem import NodeByNode, Problem
 from mpiqopt.registry import find, members
 from mpiqopt.streams import Batch, Streams
-from scipy.sparse import csr_array
 
 SIZES = np.array([5, 1, 9, 70])  # fewer and more samples than a block of the kernel
 
@@ -249,6 +250,11 @@ def test_batches_are_uniform():
 
 
 def test_generators_of_different_keys_differ():
-    first = [streams.generator(seed, purpose, key).random() for seed in (0, 1) for purpose in streams.PURPOSES for key in (0, 1)]
+    first = [
+        streams.generator(seed, purpose, key).random()
+        for seed in (0, 1)
+        for purpose in streams.PURPOSES
+        for key in (0, 1)
+    ]
     assert len(set(first)) == len(first)
     assert streams.generator(5, "split").random() == streams.generator(5, "split").random()

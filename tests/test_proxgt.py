@@ -34,9 +34,7 @@ GRAPHS = {
 def example(algorithm: dict, topology=RING, data=UNEVEN, **run):
     """Logistic regression with l1, at a step that suits these data; no l1 where the method has no prox."""
     regularizer = {"name": "l1", "weight": 0.02} if ALGORITHMS[algorithm["name"]].proximal else None
-    return assembled(
-        topology, {"name": "logistic"}, {"step_size": 0.05, **algorithm}, regularizer, data, seed=5, **run
-    )
+    return assembled(topology, {"name": "logistic"}, {"step_size": 0.05, **algorithm}, regularizer, data, seed=5, **run)
 
 
 def algorithm(name: str, **settings) -> dict:
@@ -147,9 +145,7 @@ LINKS = [(RING, 16), (GRAPHS["grid-12"][0], 34), (GRAPHS["star-7"][0], 12), ({"n
 
 
 @pytest.mark.parametrize(("dtype", "itemsize"), [("float64", 8), ("float32", 4)])
-@pytest.mark.parametrize(
-    ("topology", "links"), LINKS, ids=lambda part: part["name"] if isinstance(part, dict) else ""
-)
+@pytest.mark.parametrize(("topology", "links"), LINKS, ids=lambda part: part["name"] if isinstance(part, dict) else "")
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_rounds_and_bytes(name, topology, links, dtype, itemsize):
     """A gossip round sends d numbers over every directed edge, a server round d numbers to node 0 and back."""
@@ -205,9 +201,7 @@ def test_gossip_contracts_as_its_polynomial(graph, rounds):
         np.testing.assert_allclose(P, P.T, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("rounds", "accelerated", "norm"), [(8, True, 0.248), (8, False, 0.767), (32, False, 0.346)]
-)
+@pytest.mark.parametrize(("rounds", "accelerated", "norm"), [(8, True, 0.248), (8, False, 0.767), (32, False, 0.346)])
 def test_published_contraction_of_the_ring_of_20(rounds, accelerated, norm):
     """The worked example in ALGORITHMS.md: weights 1/3, lambda = 0.967."""
     ring = {"name": "ring", "nodes": 20}

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import LAUNCHER_PREFIXES, TIMEOUT, environment, mpiexec
+
 from mpiqopt.registry import members
 from mpiqopt.results.layout import REPRODUCIBLE
 
@@ -155,7 +156,7 @@ def test_a_launcher_of_another_mpi_is_noticed(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # left over from the batch script's environment: no step
     _require_launched_size(1, "MPICH")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(UsageError, match="started 4 processes .* sees 1"):
+    with pytest.raises(UsageError, match=r"started 4 processes .* sees 1"):
         _require_launched_size(1, "MPICH")
 
 

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import TIMEOUT, command, environment
+
 from mpiqopt.results.layout import REPRODUCIBLE
 
 # Some 3 s in one process of a slow machine: long enough to be interrupted in the middle.
@@ -190,7 +191,9 @@ def test_the_end_of_a_slurm_job_stops_the_run(mpiqopt, config):
 
 
 def test_divergence_stops_with_the_file_intact(mpiqopt, config, tmp_path):
-    path = config(algorithm={"name": "dgd", "step_size": 1e6}, problem={"name": "least-squares"}, run={"iterations": 10**6})
+    path = config(
+        algorithm={"name": "dgd", "step_size": 1e6}, problem={"name": "least-squares"}, run={"iterations": 10**6}
+    )
     result = mpiqopt("run", path)
     assert result.returncode == 1
     assert "diverged at iteration" in result.stderr

@@ -5,6 +5,7 @@ import json
 import networkx
 import numpy as np
 import pytest
+
 from mpiqopt.config import parse
 from mpiqopt.registry import members
 from mpiqopt.topologies.mixing import from_edges, simple_edges

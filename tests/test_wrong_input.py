@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from mpiqopt.cli import main
 
 SYNTHETIC = {"name": "synthetic", "task": "classification", "samples": 83, "features": 7}
@@ -27,12 +28,18 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"algorithm": {"name": "gradient-tracking", "stepsize": 1}}, "algorithm.stepsize: unknown key (did you mean 'step_size'?)"),
+        (
+            {"algorithm": {"name": "gradient-tracking", "stepsize": 1}},
+            "algorithm.stepsize: unknown key (did you mean 'step_size'?)",
+        ),
         ({"algorithm": {"name": "gradient-traking"}}, "(did you mean 'gradient-tracking'?)"),
         ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized-prox-gradient, d2,"),
         ({"algorithm": {"name": 3}}, "algorithm.name = 3: want one of"),
         ({"algorithm": {"name": "proxgt-sa"}}, "algorithm.batch_size: missing"),
-        ({"algorithm": {"name": "dgd", "step_size": -1}}, "algorithm.step_size = -1: want greater than 0 or 'auto'"),
+        (
+            {"algorithm": {"name": "dgd", "step_size": -1}},
+            "algorithm.step_size = -1: want greater than 0 or 'auto'",
+        ),
         ({"algorithm": {"name": "dgd", "step_size": "big"}}, "algorithm.step_size = 'big': want"),
         ({"algorithm": {"name": "proxgt-sr-e", "chebyshev": 1}}, "algorithm.chebyshev = 1: want a valid boolean"),
         ({"algorithm": {"name": "proxgt-sr-e", "gossip_rounds": 1.5}}, "algorithm.gossip_rounds = 1.5: want"),
@@ -56,7 +63,10 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
         ({"regularizer": {"name": "l1"}}, "has no proximal step"),
         ({"regularizer": {"name": "box", "lower": 1.0, "upper": 0.0}}, "regularizer.lower = 1.0: want at most"),
         ({"algorithm": {"name": "extra"}, "topology": {"name": "one-peer-exponential"}}, "varies in time"),
-        ({"algorithm": {"name": "proxgt-sr-e"}, "topology": {"name": "one-peer-exponential"}}, "set chebyshev = false"),
+        (
+            {"algorithm": {"name": "proxgt-sr-e"}, "topology": {"name": "one-peer-exponential"}},
+            "set chebyshev = false",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "check"])
@@ -92,14 +102,20 @@ def hdf5(path: Path, **arrays) -> str:
         ("libsvm", lambda p: write(p, "1 1:1\n0 2:nan\n" * 10), "NaN or infinite"),
         ("npz", lambda p: write(p, b"not a zip file"), "not readable as npz"),
         ("hdf5", lambda p: write(p, b"not hdf5"), "not readable as hdf5"),
-        ("hdf5", lambda p: hdf5(p, features=np.ones((9, 2)), y=np.ones(9)), "has no array 'X'; it has: features, y"),
+        (
+            "hdf5",
+            lambda p: hdf5(p, features=np.ones((9, 2)), y=np.ones(9)),
+            "has no array 'X'; it has: features, y",
+        ),
         ("hdf5", lambda p: hdf5(p, X=np.ones((9, 2)), y=np.ones(8)), "want X (samples, d) and y (samples,)"),
     ],
 )
 def test_wrong_data_file(kind, make, said, config, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = make(tmp_path / f"data.{kind}")
-    message = refused(capsys, tmp_path, "run", config(data={"name": kind, "path": name}, topology={"name": "ring", "nodes": 2}))
+    message = refused(
+        capsys, tmp_path, "run", config(data={"name": kind, "path": name}, topology={"name": "ring", "nodes": 2})
+    )
     assert said in message
     assert name in message
 

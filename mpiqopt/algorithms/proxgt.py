@@ -128,7 +128,8 @@ class ProxGTSRE(ProxGT):
     """ProxGT with a recursive estimator for finite data: every ``epoch_length`` iterations the full local gradient."""
 
     batch_size: Annotated[
-        BatchSize | Literal["auto"], Field(description="as for proxgt-sa; auto: max(sqrt(m/n), 1) for m samples a node")
+        BatchSize | Literal["auto"],
+        Field(description="as for proxgt-sa; auto: max(sqrt(m/n), 1) for m samples a node"),
     ] = "auto"
     epoch_length: Annotated[
         PositiveInt | Literal["auto"],

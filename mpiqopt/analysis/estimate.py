@@ -45,9 +45,7 @@ def memory_per_rank(experiment: Experiment, ranks: int) -> float:
     features = experiment.shares.features
     data = features.nbytes if isinstance(features, np.ndarray) else features.data.nbytes * 3 // 2
     place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
-    state = experiment.algorithm.init(
-        experiment.start, experiment.problem, experiment.network, experiment.streams
-    )
+    state = experiment.algorithm.init(experiment.start, experiment.problem, experiment.network, experiment.streams)
     arrays = len({id(value) for value in state if isinstance(value, np.ndarray)}) + TEMPORARIES
     row = experiment.problem.d * experiment.problem.dtype.itemsize
     return data * place.hosted / place.nodes + arrays * place.hosted * row
@@ -61,7 +59,10 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     facts = [
         ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
         ("samples", f"{sizes.sum()}, {spread}"),
-        ("parameter", f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}"),
+        (
+            "parameter",
+            f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
+        ),
         ("contraction lambda", f"{topology.contraction:.6g}"),
     ]
     if experiment.lipschitz is not None:
@@ -77,7 +78,10 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         ("rounds per iteration", str(algorithm.rounds())),
         ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
         ("bytes of the whole run", f"{_bytes(payload * config.run.iterations)} from node to node"),
-        ("memory per rank", f"{_bytes(memory_per_rank(experiment, ranks))} and about 100 MB of Python and libraries"),
+        (
+            "memory per rank",
+            f"{_bytes(memory_per_rank(experiment, ranks))} and about 100 MB of Python and libraries",
+        ),
     ]
 
 

@@ -42,28 +42,41 @@ def describe(topology: Topology) -> str:
     chebyshev = not topology.varies and topology.symmetric
     if topology.nodes > 1:
         rounds = f"{topology.rounds_needed(False)} plain"
-        facts.append(
-            ("rounds to |P - J| <= 1/4", rounds + f", {topology.rounds_needed(True)} Chebyshev" * chebyshev)
-        )
+        facts.append(("rounds to |P - J| <= 1/4", rounds + f", {topology.rounds_needed(True)} Chebyshev" * chebyshev))
     width = max(len(name) for name, _ in facts)
     return "".join(f"{name:<{width}}  {value}\n" for name, value in facts)
 
 
 def draw(topology: Topology, output: str) -> None:
-    """The graph, rings and the like on a circle, others by Kamada and Kawai's springs."""
+    """Draw the graph to a file."""
     import networkx
     from matplotlib.figure import Figure
 
     graph = union(topology)
-    round_shape = topology.name in ("ring", "complete", "exponential", "one-peer-exponential")
-    small = topology.nodes <= 500
-    layout = networkx.circular_layout if round_shape or not small else networkx.kamada_kawai_layout
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
     networkx.draw_networkx(
-        graph, layout(graph), ax=axes, with_labels=topology.nodes <= 64, node_color="#9ecae1", edge_color="#777777",
-        node_size=max(10, min(300, 9000 // topology.nodes)), font_size=8,
+        graph,
+        _layout(topology, graph),
+        ax=axes,
+        with_labels=topology.nodes <= 64,
+        node_color="#9ecae1",
+        edge_color="#777777",
+        node_size=max(10, min(300, 9000 // topology.nodes)),
+        font_size=8,
     )
     axes.set_title(f"{topology.name}, n = {topology.nodes}, λ = {topology.contraction:.4f}")
     axes.set_axis_off()
     save(figure, output)
+
+
+def _layout(topology: Topology, graph) -> dict:
+    """Rings and the like, and what is too large for springs, on a circle; others by Kamada and Kawai's springs."""
+    import networkx
+
+    on_circle = topology.name in ("ring", "complete", "exponential", "one-peer-exponential")
+    if on_circle or not 3 <= topology.nodes <= 500:
+        return networkx.circular_layout(graph)
+    # springs unfold a lattice from its spectral layout; from a circle they may not
+    start = networkx.spectral_layout(graph) if topology.name in ("grid", "path") else None
+    return networkx.kamada_kawai_layout(graph, pos=start)

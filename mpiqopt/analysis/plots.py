@@ -5,28 +5,39 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.results.reader import Result
 
-ROWS = (("objective", "objective − best"), ("stationarity", "stationarity"), ("consensus", "consensus"))
-COLUMNS = (("iteration", "iterations"), ("samples", "gradient samples per node"), ("bytes", "bytes sent"), ("time", "time [s]"))
+ROWS = (("objective", "objective − best seen"), ("stationarity", "stationarity"), ("consensus", "consensus"))
+COLUMNS = (
+    ("iteration", "iterations"),
+    ("samples", "gradient samples per node"),
+    ("bytes", "sent from node to node"),
+    ("time", "time [s]"),
+)
+LINE_STYLES = ("solid", "dashed", "dashdot", "dotted")
 
 
 def plot(results: list[Result], output: str) -> None:
     """Objective (above the best seen), stationarity and consensus against iterations, samples, bytes and time."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     best = min(float(np.nanmin(result.columns["objective"])) for result in results)
     figure = Figure(figsize=(14, 8.5), layout="constrained")
     axes = figure.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
-    for result, label in zip(results, labels(results), strict=True):
+    for number, (result, label) in enumerate(zip(results, labels(results), strict=True)):
+        # curves that coincide are seen through the gaps of the later one
+        style = LINE_STYLES[number % len(LINE_STYLES)]
         for row, (quantity, _) in enumerate(ROWS):
             values = result.columns[quantity] - (best if quantity == "objective" else 0)
             for column, (cost, _) in enumerate(COLUMNS):
                 # zeros cannot be drawn on a logarithmic axis
-                axes[row, column].plot(result.columns[cost], np.where(values > 0, values, np.nan), label=label)
+                shown = np.where(values > 0, values, np.nan)
+                axes[row, column].plot(result.columns[cost], shown, linestyle=style, label=label)
     for row, (_, title) in enumerate(ROWS):
         axes[row, 0].set_ylabel(title)
         axes[row, 0].set_yscale("log")
     for column, (_, title) in enumerate(COLUMNS):
         axes[-1, column].set_xlabel(title)
+        axes[-1, column].xaxis.set_major_formatter(EngFormatter("B" if title == "sent from node to node" else ""))
     for axis in axes.flat:
         axis.grid(True, alpha=0.3)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(results), 4))
@@ -37,7 +48,8 @@ def labels(results: list[Result]) -> list[str]:
     """Algorithm and topology of each run, with the file's name where that is not enough."""
     names = [result.label() for result in results]
     return [
-        f"{name} ({result.path})" if names.count(name) > 1 else name for name, result in zip(names, results, strict=True)
+        f"{name} ({result.path})" if names.count(name) > 1 else name
+        for name, result in zip(names, results, strict=True)
     ]
 
 

@@ -15,14 +15,16 @@ COLUMNS = (
     ("samples", "samples/node", "{:.0f}"),
     ("rounds", "rounds", "{:d}"),
     ("bytes", "MB sent", "{:.3f}"),
-    ("time", "time [s]", "{:.3f}"),
+    ("time", "seconds", "{:.3f}"),
 )
 MOST_ROWS = 12
 
 
 def chosen_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
     """First, last and evenly spaced records between."""
-    return np.unique(np.linspace(0, records - 1, min(records, most)).round().astype(int)) if records else np.empty(0, int)
+    return (
+        np.unique(np.linspace(0, records - 1, min(records, most)).round().astype(int)) if records else np.empty(0, int)
+    )
 
 
 def print_summary(result: Result) -> None:

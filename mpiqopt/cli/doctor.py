@@ -25,6 +25,17 @@ def command() -> None:
 
 def _report(transport) -> str:
     """The lines of the report; collective."""
+    facts = _installation(transport)
+    if transport.size == 1:
+        facts.append(("one-sided progress", "not measured: needs two ranks, mpiexec -n 2 python -m mpiqopt doctor"))
+    else:
+        from mpiqopt.transport.diagnosis import one_sided_progress
+
+        facts += _progress(one_sided_progress(transport.comm) or [])
+    return "\n".join(f"{name:<22}{value}" for name, value in facts)
+
+
+def _installation(transport) -> list[tuple[str, str]]:
     import h5py
     import mpi4py
     import numpy
@@ -32,34 +43,32 @@ def _report(transport) -> str:
 
     import mpiqopt
     from mpiqopt import _build_info as build
-    from mpiqopt.transport import diagnosis
+    from mpiqopt.transport.diagnosis import thread_level
 
-    facts = [
+    hosts = set(transport.comm.allgather(MPI.Get_processor_name()))
+    hdf5 = f"h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version})"
+    return [
         ("mpiqopt", mpiqopt.__version__),
-        ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version})"),
+        ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, {hdf5}"),
         ("kernels", f"{build.VECTORS}, built with -march={build.MARCH} by {build.COMPILER}"),
         ("MPI", f"{transport.library} (mpi4py {mpi4py.__version__}, MPI {'.'.join(map(str, MPI.Get_version()))})"),
-        ("thread level", f"{diagnosis.thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
-        ("ranks", f"{transport.size} on {len(set(MPI.COMM_WORLD.allgather(MPI.Get_processor_name())))} host(s)"),
+        ("thread level", f"{thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
+        ("ranks", f"{transport.size} on {len(hosts)} host{'s' * (len(hosts) > 1)}"),
     ]
-    lines = [f"{name:<22}{value}" for name, value in facts]
-    if transport.size == 1:
-        return "\n".join([*lines, f"{'one-sided progress':<22}not measured: needs two ranks, mpiexec -n 2 python -m mpiqopt doctor"])
-    results = diagnosis.one_sided_progress(transport.comm)
-    return "\n".join([*lines, *_progress_lines(results)]) if results else ""
 
 
-def _progress_lines(results) -> list[str]:
-    lines = [
-        f"{'one-sided ' + r.operation:<22}{1e3 * r.idle:.3f} ms to an idle rank, {1e3 * r.busy:.3f} ms to one that computes: "
-        + ("WAITS for the target to enter MPI" if r.waits else "progresses")
-        for r in results
-    ]
-    if any(result.waits for result in results):
+def _progress(results) -> list[tuple[str, str]]:
+    """The measurements of one-sided operations, and the advice that follows."""
+    facts = []
+    for r in results:
+        verdict = "WAITS for the target to enter MPI" if r.waits else "progresses"
+        times = f"{1e3 * r.idle:.3f} ms to an idle rank, {1e3 * r.busy:.3f} ms to one that computes"
+        facts.append((f"one-sided {r.operation}", f"{times}: {verdict}"))
+    if any(r.waits for r in results):
         advice = (
-            "asynchronous methods must enter MPI often on every rank: keep MPI in one thread that coordinates and compute "
-            "in others; between hosts prefer two-sided messages"
+            "asynchronous methods must enter MPI often on every rank: one thread that coordinates and others that "
+            "compute; between hosts prefer two-sided messages"
         )
     else:
-        advice = "one-sided operations do not wait for a computing rank here; windows are safe to use between these ranks"
-    return [*lines, f"{'advice':<22}{advice}"]
+        advice = "one-sided operations do not wait for a computing rank here: windows are safe between these ranks"
+    return [*facts, ("advice", advice)]

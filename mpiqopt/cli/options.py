@@ -11,7 +11,9 @@ from mpiqopt.registry import load_plugin
 def config_options(command: Callable) -> Callable:
     """CONFIG, --set and --plugin."""
     for decorate in (
-        click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts."),
+        click.option(
+            "--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts."
+        ),
         click.option(
             "--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Replace a value of the config."
         ),

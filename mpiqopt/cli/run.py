@@ -16,11 +16,18 @@ STATUS = {"finished": 0, "stopped": 75, "diverged": 1}
 
 @click.command("run")
 @config_options
-@click.option("-o", "--output", metavar="FILE.h5", help="Result file  [default: the config's name, .h5, in this folder]")
-@click.option("--overwrite", is_flag=True, help="Replace the result file.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint beside the result file, or start if there is none.")
 @click.option(
-    "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop with a checkpoint then."
+    "-o", "--output", metavar="FILE.h5", help="Result file  [default: the config's name, .h5, in this folder]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace the result file.")
+@click.option(
+    "--resume", is_flag=True, help="Go on from the checkpoint beside the result file, or start if there is none."
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop with a checkpoint then.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 def command(config_path, overrides, plugins, output, overwrite, resume, time_limit, quiet) -> int:

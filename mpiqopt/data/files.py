@@ -91,9 +91,10 @@ class Hdf5(FileSource):
 
         with h5py.File(self.path) as file:
             _require(self.path, (self.x_key, self.y_key), file)
-            shape, targets = file[self.x_key].shape, file[self.y_key].asstr() if (
-                h5py.check_string_dtype(file[self.y_key].dtype)
-            ) else file[self.y_key]
+            shape, targets = (
+                file[self.x_key].shape,
+                file[self.y_key].asstr() if (h5py.check_string_dtype(file[self.y_key].dtype)) else file[self.y_key],
+            )
             targets = label_codes(targets[()])
         if len(shape) != 2 or targets.shape != shape[:1]:
             raise UsageError(

@@ -40,7 +40,12 @@ class OpenML(Source):
         try:
             with _timeout(30):
                 features, labels = fetch_openml(
-                    self.dataset, version=self.version, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=1
+                    self.dataset,
+                    version=self.version,
+                    return_X_y=True,
+                    as_frame=False,
+                    parser="liac-arff",
+                    n_retries=1,
                 )
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__

@@ -74,7 +74,7 @@ def load(source: Source, table: Table, place: Placement, seed: int, dtype) -> Sh
     bad = np.flatnonzero(~np.isfinite(table.targets))
     if len(bad):
         raise UsageError(f"{table.where}: the target of sample {bad[0]} is {table.targets[bad[0]]}")
-    test = int(round(source.test_fraction * table.samples))
+    test = round(source.test_fraction * table.samples)
     if source.test_fraction and not 0 < test < table.samples:
         raise UsageError(f"data.test_fraction = {source.test_fraction}: holds out {test} of {table.samples} samples")
     chosen = np.sort(generator(seed, "test").permutation(table.samples)[:test])

@@ -73,12 +73,13 @@ class Source(ABC):
     ] = "none"
     intercept: Annotated[bool, Field(description="append a feature that is always 1, after scaling")] = False
     test_fraction: Annotated[
-        float, Field(ge=0, lt=1, description="part of the samples, drawn at random, that is held out for /accuracy")
+        float,
+        Field(ge=0, lt=1, description="part of the samples, drawn at random, that is held out for /accuracy"),
     ] = 0.0
 
     @abstractmethod
     def open(self, seed: int) -> Table:
         """The table. seed: run.seed, for data that are drawn. Raises UsageError where there is nothing usable."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 (most sources have nothing to prepare)
         """What one process does before all open the table, such as a download."""

@@ -81,7 +81,9 @@ class Problem:
         if self.loss.curvature is None:
             raise UsageError(f"problem {self.loss.name!r} knows no bound of its curvature: give algorithm.step_size")
         gram = compiled("squared", self._shares, np.zeros_like(self._targets), 1)
-        v = np.array([generator(seed, "curvature", first + i).standard_normal(self.features) for i in range(self.hosted)])
+        v = np.array(
+            [generator(seed, "curvature", first + i).standard_normal(self.features) for i in range(self.hosted)]
+        )
         v = v.astype(self.dtype)
         product, largest, settled = np.empty_like(v), np.zeros(self.hosted), np.zeros(self.hosted, bool)
         for _ in range(POWER_ITERATIONS):

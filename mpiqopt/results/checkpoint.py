@@ -32,7 +32,9 @@ def save(result: Path, state: Any, progress: dict[str, float], evaluations: np.n
     if file is not None:
         numbers = {k: v for k, v in state._asdict().items() if not isinstance(v, np.ndarray)}
         file.require_group("state").attrs.update(numbers)
-        file.attrs.update({**progress, "rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes})
+        file.attrs.update(
+            {**progress, "rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
+        )
         files.publish(file, path_of(result), durable=True)
         file.close()
 

@@ -34,7 +34,8 @@ class Ring(Graph):
 @dataclass(frozen=True, kw_only=True)
 class Lattice(Graph):
     rows: Annotated[
-        int | None, Field(ge=1, description="rows of the lattice; by default the divisor of nodes nearest its root")
+        int | None,
+        Field(ge=1, description="rows of the lattice; by default the divisor of nodes nearest its root"),
     ] = None
 
     def places(self) -> np.ndarray:

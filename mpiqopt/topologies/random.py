@@ -23,7 +23,8 @@ class ErdosRenyi(Graph):
     """Every pair is linked with the same probability, independently."""
 
     probability: Annotated[
-        float | None, Field(gt=0, le=1, description="of a link; by default 2 log(n)/n, which is connected as a rule")
+        float | None,
+        Field(gt=0, le=1, description="of a link; by default 2 log(n)/n, which is connected as a rule"),
     ] = None
 
     def edges(self) -> np.ndarray:
@@ -58,7 +59,10 @@ class Geometric(Graph):
 
     radius: Annotated[
         float | None,
-        Field(gt=0, description="largest distance of a link; by default sqrt(4 log(n)/(pi n)), which is connected as a rule"),
+        Field(
+            gt=0,
+            description="largest distance of a link; by default sqrt(4 log(n)/(pi n)), which is connected as a rule",
+        ),
     ] = None
 
     def edges(self) -> np.ndarray:

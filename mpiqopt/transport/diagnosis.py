@@ -26,7 +26,9 @@ class Progress(NamedTuple):
 def thread_level() -> str:
     """The thread level that MPI gave."""
     names = ("SINGLE", "FUNNELED", "SERIALIZED", "MULTIPLE")
-    return names[(MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE).index(MPI.Query_thread())]
+    return names[
+        (MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE).index(MPI.Query_thread())
+    ]
 
 
 def one_sided_progress(comm: MPI.Intracomm) -> list[Progress] | None:

@@ -70,7 +70,12 @@ def install() -> str | None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
         done = subprocess.run(
-            ["apt-get", *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180
+            ["apt-get", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=180,
         )
     if done.returncode != 0:
         return f"apt-get install {' '.join(missing)} failed: {(done.stderr.strip() or done.stdout).splitlines()[-1]}"
@@ -136,7 +141,13 @@ class Cluster:
 
     def _run(self, *command: str, check: bool = True, cwd: Path | None = None) -> str:
         done = subprocess.run(
-            command, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, cwd=cwd
+            command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=cwd,
         )
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")

@@ -1,0 +1,113 @@
+"""The one-way order of imports, what commands import, and that kernels refuse what they cannot read."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mpiqopt"
+
+# A module imports only from modules above its own.
+ORDER = (
+    "errors",
+    "allocator",
+    "registry",
+    "streams",
+    "topologies",
+    "placement",
+    "data",
+    "regularizers",
+    "problems",
+    "reduction",
+    "transport",
+    "network",
+    "algorithms",
+    "metrics",
+    "results",
+    "config",
+    "schema",
+    "assembly",
+    "control",
+    "progress",
+    "run",
+    "analysis",
+    "cli",
+)
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Names of the package's top-level modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mpiqopt":
+            rest = node.module.split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("mpiqopt.")}
+    return {name for name in found if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own in ("__init__", "__main__"):
+        return
+    assert own in ORDER, f"{own}: give it a place in ORDER"
+    for name in imported(ast.parse(path.read_text())):
+        assert ORDER.index(name) <= ORDER.index(own), f"{path.name} imports {name}, which is below it"
+
+
+def test_mpi_is_called_in_transport_and_the_command_line_only():
+    for path in PACKAGE.rglob("*.py"):
+        if "mpi4py" in path.read_text():
+            assert path.relative_to(PACKAGE).parts[0] in ("transport", "cli"), path
+
+
+def modules_after(arguments: list[str], folder: Path) -> set[str]:
+    """Top-level modules that a command has imported when it ends."""
+    code = (
+        "import sys; from mpiqopt.cli import main; status = main(sys.argv[1:]); "
+        "print('MODULES', *{m.split('.')[0] for m in sys.modules}); sys.exit(status)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI_", "SLURM_"))},
+    )  # fmt: skip
+    return set(run.stdout.split("MODULES")[1].split())
+
+
+def test_commands_import_only_what_they_need(config, tmp_path):
+    """On a login node nothing touches MPI, and a run on a simple graph starts without the large libraries."""
+    path = config()
+    large = {"mpi4py", "matplotlib", "sklearn", "scipy", "networkx", "xarray"}
+    assert not modules_after(["run", path, "-q"], tmp_path) & large
+    assert not modules_after(["check", path], tmp_path) & large
+    assert not modules_after(["show", "small.h5"], tmp_path) & (large | {"pydantic"})
+    assert not modules_after(["list"], tmp_path) & large
+    assert not modules_after(["topology", path], tmp_path) & (large - {"networkx", "scipy"})
+    assert not modules_after(["plot", "small.h5", "-o", "a.png"], tmp_path) & (large - {"matplotlib"})
+
+
+def test_kernels_refuse_arrays_that_do_not_fit():
+    from mpiqopt._gossip import Mixer
+    from mpiqopt._losses import LinearModel
+
+    one, offsets = np.ones(1), np.array([0, 1])
+    model = LinearModel("squared", np.ones((1, 3)), one, offsets, features=3)
+    with pytest.raises(ValueError, match="x: want 3 values, got 4"):
+        model.evaluate(np.ones((1, 4)))
+    with pytest.raises(TypeError, match="gradient"):
+        model.evaluate(np.ones((1, 3)), np.ones((1, 3), np.float32))
+    with pytest.raises(TypeError, match="x: want a C-contiguous"):
+        model.evaluate(np.ones((1, 6))[:, ::2])
+    with pytest.raises(ValueError, match="offsets"):
+        LinearModel("squared", np.ones((1, 3)), one, np.array([0, 2]), features=3)
+    with pytest.raises(ValueError, match="columns"):
+        Mixer(np.array([0, 1]), np.array([5]), one, 0)
+    mixer = Mixer(np.array([0, 1]), np.array([0]), one, 0)
+    with pytest.raises(TypeError):
+        mixer.mix(np.ones((1, 2), np.int64), np.ones((0, 2), np.int64), np.ones((1, 2), np.int64))
