@@ -16,6 +16,7 @@ class Metrics:
     stationarity: float
     consensus: float
     nonzeros: int
+    samples: float
     accuracy: float | None
     criterion: float | None
     error: float | None
@@ -43,9 +44,13 @@ class Evaluator:
         mean = self.network.uncounted_mean(x)
         deviation = x - mean
         values, gradients = self.problem.value_and_grad(mean[None])
-        columns = [gradients, values[:, None], np.einsum("ij,ij->i", deviation, deviation)[:, None]]
-        averages = self.network.uncounted_mean(np.concatenate(columns, axis=1, dtype=np.float64))
-        gradient, smooth, consensus = averages[:-2], float(averages[-2]), float(averages[-1])
+        d = len(mean)
+        columns = np.empty((len(x), d + 3))
+        columns[:, :d], columns[:, d] = gradients, values
+        np.einsum("ij,ij->i", deviation, deviation, out=columns[:, d + 1])
+        columns[:, d + 2] = self.problem.evaluations
+        averages = self.network.uncounted_mean(columns)
+        gradient, (smooth, consensus, samples) = averages[:d], averages[d:].tolist()
         point = mean.astype(np.float64)
         nearest, mapping = self._mapping(point, gradient)
         error = None if self.solution is None else float(np.sum((point - self.solution) ** 2))
@@ -54,6 +59,7 @@ class Evaluator:
             stationarity=mapping,
             consensus=consensus,
             nonzeros=int(np.count_nonzero(nearest)),
+            samples=samples,
             accuracy=self._accuracy(mean),
             criterion=None if self.lipschitz is None else self._criterion(x, consensus),
             error=error,
@@ -70,7 +76,7 @@ class Evaluator:
         if counts is None:
             return None
         correct, total = self.network.transport.total(np.array(counts))
-        return float(correct / total) if total else None
+        return float(correct / total)
 
     def _criterion(self, x: np.ndarray, consensus: float) -> float:
         """(1/n) sum_i |s(x_i)|^2 + L^2 consensus: one global gradient for each node."""

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,12 +145,10 @@ class Trajectory:
         """Measure and record; the status and reason if the run is over."""
         config = self.experiment.config
         metrics = self.metrics = self.experiment.evaluate(self.state.x)
-        samples = self.network.transport.total(np.array([self.problem.evaluations.sum()]))[0] / self.network.place.nodes
         if self.writer is not None:
             network = self.network
             counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
-            own = {"iteration": self.iteration, "time": self.elapsed, "samples": samples}
-            self.writer.append({**own, **asdict(metrics), **counters})
+            self.writer.append({"iteration": self.iteration, "time": self.elapsed, **vars(metrics), **counters})
             self.progress.update(self.iteration, metrics)
         self.next_record = self._record_after(self.iteration)
         if not metrics.is_finite():

@@ -7,10 +7,10 @@ from mpiqopt.results.reader import Result
 
 ROWS = (("objective", "objective − best seen"), ("stationarity", "stationarity"), ("consensus", "consensus"))
 COLUMNS = (
-    ("iteration", "iterations"),
-    ("samples", "gradient samples per node"),
-    ("bytes", "sent from node to node"),
-    ("time", "time [s]"),
+    ("iteration", "iterations", ""),
+    ("samples", "gradient samples per node", ""),
+    ("bytes", "sent from node to node", "B"),
+    ("time", "time", "s"),
 )
 LINE_STYLES = ("solid", "dashed", "dashdot", "dotted")
 
@@ -28,16 +28,16 @@ def plot(results: list[Result], output: str) -> None:
         style = LINE_STYLES[number % len(LINE_STYLES)]
         for row, (quantity, _) in enumerate(ROWS):
             values = result.columns[quantity] - (best if quantity == "objective" else 0)
-            for column, (cost, _) in enumerate(COLUMNS):
+            for column, (cost, _, _) in enumerate(COLUMNS):
                 # zeros cannot be drawn on a logarithmic axis
                 shown = np.where(values > 0, values, np.nan)
                 axes[row, column].plot(result.columns[cost], shown, linestyle=style, label=label)
     for row, (_, title) in enumerate(ROWS):
         axes[row, 0].set_ylabel(title)
         axes[row, 0].set_yscale("log")
-    for column, (_, title) in enumerate(COLUMNS):
+    for column, (_, title, unit) in enumerate(COLUMNS):
         axes[-1, column].set_xlabel(title)
-        axes[-1, column].xaxis.set_major_formatter(EngFormatter("B" if title == "sent from node to node" else ""))
+        axes[-1, column].xaxis.set_major_formatter(EngFormatter(unit))
     for axis in axes.flat:
         axis.grid(True, alpha=0.3)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(results), 4))

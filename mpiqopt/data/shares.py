@@ -28,7 +28,8 @@ class Shares:
     labels: np.ndarray | None
     test_features: Any
     test_targets: np.ndarray
-    solution: np.ndarray | None
+    has_test: bool = False
+    solution: np.ndarray | None = None
 
 
 def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -95,6 +96,7 @@ def load(source: Source, table: Table, place: Placement, seed: int, dtype) -> Sh
         labels=labels if len(labels) <= 1000 else None,
         test_features=_read(table, mine, dtype),
         test_targets=table.targets[mine].astype(dtype),
+        has_test=test > 0,
         solution=table.solution,
     )
 

@@ -35,6 +35,7 @@ class Problem:
         self.evaluations = np.zeros(self.hosted, np.int64)
         self._targets = loss.targets(shares.targets, shares)
         self._shares = shares
+        self.has_test = shares.has_test
         self._test = shares.test_features, loss.targets(shares.test_targets, shares)
         self._evaluator: _Evaluator = (
             compiled(loss.kernel, shares, self._targets, self.outputs, loss.l2, loss.nonconvex)
@@ -67,7 +68,12 @@ class Problem:
         return self.regularizer.prox(x, step)
 
     def test_correct(self, x: np.ndarray) -> tuple[int, int] | None:
-        """Held-out samples of this rank classified rightly at x (d,), and how many there are; None without classes."""
+        """Held-out samples of this rank classified rightly at x (d,), and how many there are.
+
+        None, on all ranks, if no samples are held out or the loss has no classes.
+        """
+        if not self.has_test:
+            return None
         features, targets = self._test
         correct = self.loss.correct(features, targets, x)
         return None if correct is None else (correct, len(targets))

@@ -54,7 +54,11 @@ SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0,bf
 # more CPUs than the machine may have
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=test Nodes={host} Default=YES MaxTime=60 State=UP
+# jobs of the partition "high" push jobs of "low" back into the queue, after a warning (SIGTERM) and GraceTime seconds
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=low Nodes={host} Default=YES MaxTime=60 State=UP PriorityTier=1 GraceTime=20
+PartitionName=high Nodes={host} MaxTime=60 State=UP PriorityTier=10
 """
 
 

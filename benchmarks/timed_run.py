@@ -1,0 +1,46 @@
+"""Run a config on the ranks that it is started on, and print what it took, as JSON.
+
+usage: [mpiexec -n N] python timed_run.py CONFIG [TABLE.KEY=VALUE]...
+algorithm, whole: microseconds per iteration without and with recording (start-up excluded); memory: peak megabytes of
+rank 0 above what imports take.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mpiqopt import run as running
+from mpiqopt.allocator import keep_freed_memory
+from mpiqopt.config import load
+from mpiqopt.transport import launch
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+keep_freed_memory()
+transport = launch.start()
+imports = peak_megabytes()
+times = {}
+follow = running.Trajectory.follow
+
+
+def timed(self, control):
+    begun = time.perf_counter()
+    outcome = follow(self, control)
+    times["whole"] = 1e6 * (time.perf_counter() - begun) / outcome.iteration
+    times["algorithm"] = 1e6 * self.elapsed / outcome.iteration
+    return outcome
+
+
+running.Trajectory.follow = timed
+with tempfile.TemporaryDirectory() as folder:
+    config = load(sys.argv[1], tuple(sys.argv[2:]))
+    running.run(config, running.Options(Path(folder) / "a.h5", quiet=True), transport)
+if transport.rank == 0:
+    print(json.dumps({**times, "memory": peak_megabytes() - imports}))
+launch.stop(transport)
