@@ -9,38 +9,50 @@ ctypedef fused real:
     float
     double
 
-# Coordinates handled at a time: the piece of a row that is being summed stays in the first-level cache.
-cdef enum:
-    PIECE = 1024
+cdef extern from *:
+    """
+    /* coordinates handled at a time: the sums stay in the first-level cache */
+    #define PIECE 1024
+    """
+    const int PIECE
 
 
 cdef void weighted_sums(Py_ssize_t hosted, Py_ssize_t d, const int64_t* starts, const int64_t* columns,
-                        const double* weights, const real* own, const real* ghosts, real* out, real scale,
-                        const real* previous) noexcept nogil:
-    """out = scale (W [own; ghosts]) + (1 - scale) previous, summed in the order of ``columns``."""
-    cdef Py_ssize_t i, k, begin, end
+                        const double* weights, const real* own, const real* ghosts, real* out,
+                        double keep, double move, double rest, const real* previous) noexcept nogil:
+    """out_i = keep x_i + move sum_j w_ij (x_j - x_i) + rest previous_i, summed in the order of ``columns``.
+
+    Differences, and sums in double: equal rows stay equal to the bit, and float32 weights need not sum to 1.
+    """
+    cdef Py_ssize_t i, k, begin, size
     cdef int64_t e, column
-    cdef real weight, rest = 1 - scale
+    cdef double weight
+    cdef const real* x
     cdef const real* row
-    cdef real* sums
+    cdef double sums[PIECE]
     begin = 0
     while begin < d:
-        end = min(begin + PIECE, d)
+        size = min(<Py_ssize_t> PIECE, d - begin)
         for i in range(hosted):
-            sums = out + i * d
-            for k in range(begin, end):
+            x = own + i * d + begin
+            for k in range(size):
                 sums[k] = 0
             for e in range(starts[i], starts[i + 1]):
                 column = columns[e]
-                weight = <real> weights[e]
-                row = own + column * d if column < hosted else ghosts + (column - hosted) * d
-                for k in range(begin, end):
-                    sums[k] += weight * row[k]
-            if previous != NULL:
-                row = previous + i * d
-                for k in range(begin, end):
-                    sums[k] = scale * sums[k] + rest * row[k]
-        begin = end
+                if column == i:
+                    continue
+                weight = weights[e]
+                row = begin + (own + column * d if column < hosted else ghosts + (column - hosted) * d)
+                for k in range(size):
+                    sums[k] += weight * (<double> row[k] - x[k])
+            if previous == NULL:
+                for k in range(size):
+                    out[i * d + begin + k] = <real> (keep * x[k] + move * sums[k])
+            else:
+                row = previous + i * d + begin
+                for k in range(size):
+                    out[i * d + begin + k] = <real> (keep * x[k] + move * sums[k] + rest * row[k])
+        begin += size
 
 
 cdef class Mixer:
@@ -63,9 +75,12 @@ cdef class Mixer:
             raise ValueError("columns: outside the hosted and ghost rows")
         self.starts, self.columns, self.weights = starts, columns, weights
 
-    def mix(self, cnp.ndarray own, cnp.ndarray ghosts, cnp.ndarray out, double scale=1.0,
-            cnp.ndarray previous=None):
-        """out = W [own; ghosts], or scale W [own; ghosts] + (1 - scale) previous; rows of float64 or float32."""
+    def mix(self, cnp.ndarray own, cnp.ndarray ghosts, cnp.ndarray out, double keep=1.0, double move=1.0,
+            double rest=0.0, cnp.ndarray previous=None):
+        """out = keep X + move (W - I) [X; ghosts] + rest previous; rows of float64 or float32.
+
+        The defaults give W X: the rows of W sum to 1.
+        """
         cdef Py_ssize_t d = own.shape[1]
         cdef int typenum = cnp.PyArray_TYPE(own)
         cdef void* x = pointer(own, typenum, self.hosted * d, "own")
@@ -80,10 +95,10 @@ cdef class Mixer:
         if typenum == cnp.NPY_FLOAT64:
             with nogil:
                 weighted_sums[double](self.hosted, d, starts, columns, weights, <double*> x, <double*> g,
-                                      <double*> o, scale, <double*> p)
+                                      <double*> o, keep, move, rest, <double*> p)
         elif typenum == cnp.NPY_FLOAT32:
             with nogil:
                 weighted_sums[float](self.hosted, d, starts, columns, weights, <float*> x, <float*> g,
-                                     <float*> o, <float> scale, <float*> p)
+                                     <float*> o, keep, move, rest, <float*> p)
         else:
             raise TypeError(f"rows: want float64 or float32, got {own.dtype}")

@@ -1,7 +1,7 @@
 """From a config to the objects of a run: topology, placement, data, problem, network, method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -66,7 +66,7 @@ def assemble(config: Config, transport, *, need_lipschitz: bool = False) -> Expe
     if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
         lipschitz = together(transport, lambda: problem.lipschitz(config.run.seed, place.first))
         lipschitz = float(transport.maximum(np.array([lipschitz.max()]))[0])
-    algorithm = config.algorithm.resolve(Facts(lipschitz, float(held.sizes.mean()), topology))
+    algorithm = _agreed(config.algorithm.resolve(Facts(lipschitz, float(held.sizes.mean()), topology)), transport)
     return Experiment(
         config=config,
         problem=problem,
@@ -84,6 +84,13 @@ def assemble(config: Config, transport, *, need_lipschitz: bool = False) -> Expe
         shares=held,
         lipschitz=lipschitz,
     )
+
+
+def _agreed(algorithm: Algorithm, transport) -> Algorithm:
+    """Rank 0's numbers for all: ranks on different processors might round a derived one differently, and hang."""
+    numbers = {k: v for k, v in vars(algorithm).items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    values = transport.broadcast(np.array(list(numbers.values()), np.float64)).tolist()
+    return replace(algorithm, **{k: type(v)(n) for (k, v), n in zip(numbers.items(), values, strict=True)})
 
 
 def _load(config: Config, place: Placement) -> Shares:

@@ -1,5 +1,7 @@
 """What algorithms see of the network: mix, gossip and mean. Counts rounds and real bytes."""
 
+from functools import cached_property
+
 import numpy as np
 
 from mpiqopt.placement import Exchange, Placement, plan
@@ -26,10 +28,15 @@ class Network:
         ]
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
-        """W X: one gossip round, new array. Sums run in ascending node id."""
-        return self._mix(rows, 1.0, None)
+        """W X: one gossip round, new array. Sums run in ascending node id; equal rows stay equal to the bit."""
+        return self._mix(rows)
 
-    def _mix(self, rows: np.ndarray, scale: float, previous: np.ndarray | None) -> np.ndarray:
+    def disagreement(self, rows: np.ndarray) -> np.ndarray:
+        """(I - W) X: one gossip round, rounded once after the subtraction (x - mix(x) would be rounded before it)."""
+        return self._mix(rows, 0.0, -1.0)
+
+    def _mix(self, rows: np.ndarray, *affine) -> np.ndarray:
+        """One round with the mixer's ``keep, move, rest, previous``."""
         phase = self.rounds % len(self._plans)
         exchange = self._plans[phase]
         channel = self._channels.get((phase, rows.shape[1], rows.dtype))
@@ -37,7 +44,7 @@ class Network:
             channel = self.transport.channel(exchange, rows.shape[1], rows.dtype)
             self._channels[phase, rows.shape[1], rows.dtype] = channel
         out = np.empty_like(rows)
-        exchange.mixer.mix(rows, channel.exchange(rows), out, scale, previous)
+        exchange.mixer.mix(rows, channel.exchange(rows), out, *affine)
         self.rounds += 1
         self.bytes += exchange.links * rows.shape[1] * rows.itemsize
         self.mpi_bytes += exchange.rows_moved * rows.shape[1] * rows.itemsize
@@ -54,12 +61,17 @@ class Network:
             for _ in range(rounds - 1):
                 rows = self.mix(rows)
             return rows
-        square = self.topology.contraction**2
+        square = self._contraction**2
         w = 2 / (2 - square)
         for _ in range(rounds - 1):
-            previous, rows = rows, self._mix(rows, w, previous)
+            previous, rows = rows, self._mix(rows, w, w, 1 - w, previous)
             w = 1 / (1 - square * w / 4)
         return rows
+
+    @cached_property
+    def _contraction(self) -> float:
+        """Rank 0's lambda: another processor's linear algebra may differ in the last bit."""
+        return float(self.transport.broadcast(np.array([self.topology.contraction]))[0])
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
         """(1/n) sum of all nodes' rows, (d,), the same bits at every node and for any number of ranks.

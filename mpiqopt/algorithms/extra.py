@@ -10,11 +10,10 @@ from mpiqopt.registry import register
 
 
 class State(NamedTuple):
-    """``half_mixed``: (I + W)/2 times the previous x."""
+    """``dual``: half the sum of (I - W) X_k so far."""
 
     x: np.ndarray
-    half_mixed: np.ndarray
-    gradient: np.ndarray
+    dual: np.ndarray
 
 
 @register("algorithm", "extra")
@@ -22,8 +21,8 @@ class State(NamedTuple):
 class Extra(Algorithm):
     """X_1 = W X_0 - a G_0,  X_{k+2} = (I + W) X_{k+1} - (I + W)/2 X_k - a (G_{k+1} - G_k).
 
-    Shi, Ling, Wu, Yin 2015, with W~ = (I + W)/2. The first step is the general one with X_{-1} = X_0 (equal at all
-    nodes, so mixing does not change it) and G_{-1} = 0.
+    Shi, Ling, Wu, Yin 2015, with W~ = (I + W)/2. Computed in the equal primal-dual form, in which rounding does not
+    add up: S_0 = 0, X_{k+1} = W X_k - a G_k - S_k, S_{k+1} = S_k + (I - W)/2 X_k.
     """
 
     proximal = False
@@ -34,9 +33,9 @@ class Extra(Algorithm):
         return mixing_margin(facts.topology) / facts.lipschitz
 
     def init(self, x, problem, network, rng):
-        return State(x, x, np.zeros_like(x))
+        return State(x, np.zeros_like(x))
 
     def step(self, state, problem, network, rng):
-        mixed, gradient = network.mix(state.x), problem.grad(state.x)
-        x = state.x + mixed - state.half_mixed - self.step_size * (gradient - state.gradient)
-        return State(x, 0.5 * (state.x + mixed), gradient)
+        apart = network.disagreement(state.x)
+        x = state.x - (apart + self.step_size * problem.grad(state.x) + state.dual)
+        return State(x, state.dual + 0.5 * apart)

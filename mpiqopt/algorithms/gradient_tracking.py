@@ -39,5 +39,5 @@ class GradientTracking(Algorithm):
     def step(self, state, problem, network, rng):
         x = network.mix(state.x - self.step_size * state.y)
         gradient = problem.grad(x)
-        y = network.mix(state.y + gradient - state.gradient)
+        y = network.mix(state.y + (gradient - state.gradient))
         return State(x, y, gradient)

@@ -75,7 +75,7 @@ class ProxGT(Algorithm):
 
     def step(self, state, problem, network, rng):
         v = self.estimate(state, problem, rng)
-        y = network.gossip(state.y + v - state.v, self.gossip_rounds, self.chebyshev)
+        y = network.gossip(state.y + (v - state.v), self.gossip_rounds, self.chebyshev)
         z = problem.prox(state.x - self.step_size * y, self.step_size)
         x = network.gossip(z, self.gossip_rounds, self.chebyshev)
         return State(x, y, v, state.x, state.t + 1)

@@ -116,6 +116,7 @@ class Topology:
     def rounds_needed(self, chebyshev: bool, target: float = GOSSIP_TARGET) -> int:
         """Smallest K with ||P_K(W) - J|| <= target (for varying W: a whole number of cycles at most)."""
         step = 1
+        target *= 1 + 1e-12  # lambda = 1/2 comes out as 0.5000000000000001
         while self.reached(step, chebyshev) > target:
             step *= 2
         low, high = step // 2, step
