@@ -171,7 +171,9 @@ def test_the_numpy_path_agrees_with_the_compiled_one(loss):
 def test_accuracy_counts_right_classes():
     shares = held("softmax", 2)
     test = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [1.0, 0.1]])
-    shares = Shares(**{**vars(shares), "test_features": test, "test_targets": np.array([0.0, 1, 2, 1]), "has_test": True})
+    shares = Shares(
+        **{**vars(shares), "test_features": test, "test_targets": np.array([0.0, 1, 2, 1]), "has_test": True}
+    )
     f = Problem(find("problem", "softmax")(), shares, find("regularizer", "zero")())
     x = np.array([[1.0, 0], [0, 1], [0, 0]]).ravel()
     assert f.test_correct(x) == (3, 4)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.algorithms.dgd import State
+from mpiqopt.algorithms.prox_dgd import State
 from mpiqopt.registry import register
 
 

@@ -1,21 +1,14 @@
 """Decentralised gradient descent."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
-
-from mpiqopt.algorithms.algorithm import Algorithm, Facts, mixing_margin
+from mpiqopt.algorithms.prox_dgd import ProxDGD
 from mpiqopt.registry import register
-
-
-class State(NamedTuple):
-    x: np.ndarray
 
 
 @register("algorithm", "dgd")
 @dataclass(frozen=True, kw_only=True)
-class DGD(Algorithm):
+class DGD(ProxDGD):
     """X+ = W X - a G(X).
 
     Converges to a neighbourhood of the optimum whose size is proportional to the step: the minimiser of
@@ -23,13 +16,3 @@ class DGD(Algorithm):
     """
 
     proximal = False
-
-    def automatic_step(self, facts: Facts) -> float:
-        """Stable below 2 mixing_margin / L; half of it."""
-        return mixing_margin(facts.topology) / facts.lipschitz
-
-    def init(self, x, problem, network, rng):
-        return State(x)
-
-    def step(self, state, problem, network, rng):
-        return State(network.mix(state.x) - self.step_size * problem.grad(state.x))
