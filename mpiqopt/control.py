@@ -11,6 +11,8 @@ import numpy as np
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # seconds between agreements, which cost one small all-reduce
 AGREE_SECONDS = 0.1
+# a deadline that does not come, and what sets it
+NEVER = (float("inf"), "")
 
 
 def deadline(time_limit: float | None) -> tuple[float, str]:
@@ -19,7 +21,7 @@ def deadline(time_limit: float | None) -> tuple[float, str]:
     Before the job's end a tenth of what is left of it, 5 to 60 s, is kept for the last checkpoint.
     """
     now = time.monotonic()
-    limits = [(float("inf"), "")]
+    limits = [NEVER]
     if time_limit is not None:
         limits.append((now + time_limit, f"time limit of {time_limit:g} s"))
     end = os.environ.get("SLURM_JOB_END_TIME") or _slurm_end_time()
@@ -85,11 +87,9 @@ class Control:
         self._last, self._interval = (iteration, now), steps
         if save:
             self._saved = now
-        reason = f"signal {signal.Signals(number).name}" if number else self._late_reason() if late else ""
+        late_reason = self.deadline_reason or "time limit" if late else ""
+        reason = f"signal {signal.Signals(number).name}" if number else late_reason
         return Decision(reason, bool(save), iteration + steps)
-
-    def _late_reason(self) -> str:
-        return self.deadline_reason or "time limit"
 
     def _steps(self, iteration: int, now: float) -> int:
         """Iterations that take about AGREE_SECONDS, growing at most twofold each time."""

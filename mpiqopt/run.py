@@ -11,7 +11,7 @@ import numpy as np
 import mpiqopt
 from mpiqopt.assembly import Experiment, assemble, together
 from mpiqopt.config import Config, first_difference, parse
-from mpiqopt.control import Control, deadline
+from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.errors import UsageError
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
@@ -44,7 +44,8 @@ class Outcome:
 def run(config: Config, options: Options, transport) -> Outcome:
     """Run a config on the ranks of ``transport``, collective. Raises UsageError, with nothing written."""
     limit = min((s for s in (options.time_limit, config.run.time_limit) if s is not None), default=None)
-    until = deadline(limit)
+    # rank 0's clock decides; a thousand ranks must not all ask SLURM
+    until = deadline(limit) if transport.rank == 0 else NEVER
     saved = together(transport, lambda: _prepare_output(config, options, transport.rank))
     experiment = assemble(config, transport)
     with (
