@@ -64,7 +64,7 @@ def assemble(config: Config, transport, *, need_lipschitz: bool = False) -> Expe
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
     if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
-        lipschitz = together(transport, lambda: problem.lipschitz(config.run.seed, place.first))
+        lipschitz = together(transport, problem.lipschitz)
         lipschitz = float(transport.maximum(np.array([lipschitz.max()]))[0])
     algorithm = _agreed(config.algorithm.resolve(Facts(lipschitz, float(held.sizes.mean()), topology)), transport)
     return Experiment(

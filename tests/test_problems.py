@@ -126,16 +126,16 @@ def test_large_margins_neither_overflow_nor_vanish(loss):
 
 @pytest.mark.parametrize("loss", members("problem"))
 @pytest.mark.parametrize("sparse", [False, True])
-def test_smoothness_constant_bounds_the_hessian(loss, sparse):
-    """L_i is above the curvature c/m A^T A + l2 + 2 nonconvex, by 1 to 2 % (the margin of the power iteration)."""
+@pytest.mark.parametrize("limit", [512, 0])
+def test_smoothness_constant_is_the_curvature_bound(loss, sparse, limit, monkeypatch):
+    """c/m lambda_max(A^T A) + l2 + 2 nonconvex, by the Gram matrix and (limit 0) by Lanczos; against the SVD."""
+    monkeypatch.setattr("mpiqopt.problems.smoothness.GRAM_LIMIT", limit)
     f = problem(loss, sparse=sparse, l2=0.2, nonconvex=0.3)
     shares = held(loss, 7, sparse)
     features = shares.features if not sparse else shares.features.toarray()
-    bounds = f.lipschitz(0, 0)
-    for node in range(4):
+    for node, bound in enumerate(f.lipschitz()):
         a = features[shares.offsets[node] : shares.offsets[node + 1]]
-        exact = f.loss.curvature * np.linalg.norm(a, 2) ** 2 / len(a)
-        assert exact <= bounds[node] - 0.8 <= 1.0101 * exact + 1e-12
+        assert bound == pytest.approx(f.loss.curvature * np.linalg.norm(a, 2) ** 2 / len(a) + 0.8, rel=1e-6)
 
 
 @pytest.mark.parametrize("loss", members("problem"))

@@ -8,10 +8,9 @@ from mpiqopt._losses import LinearModel
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
+from mpiqopt.problems.smoothness import largest_eigenvalue
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.streams import Batch, generator
-
-POWER_ITERATIONS = 200
+from mpiqopt.streams import Batch
 
 
 class _Evaluator(Protocol):
@@ -78,31 +77,16 @@ class Problem:
         correct = self.loss.correct(features, targets, x)
         return None if correct is None else (correct, len(targets))
 
-    def lipschitz(self, seed: int, first: int) -> np.ndarray:
+    def lipschitz(self) -> np.ndarray:
         """L_i of every hosted node, (hosted,) float64: curvature * lambda_max(A_i^T A_i)/m_i + l2 + 2 nonconvex.
 
-        lambda_max by power iteration from a start keyed by the node, to a relative change below 1e-4 in a step,
-        raised by 1 % because the iteration comes from below. Raises UsageError where the loss gives no curvature.
+        Raises UsageError where the loss gives no curvature.
         """
         if self.loss.curvature is None:
             raise UsageError(f"problem {self.loss.name!r} knows no bound of its curvature: give algorithm.step_size")
-        gram = compiled("squared", self._shares, np.zeros_like(self._targets), 1)
-        v = np.array(
-            [generator(seed, "curvature", first + i).standard_normal(self.features) for i in range(self.hosted)]
-        )
-        v = v.astype(self.dtype)
-        product, largest, settled = np.empty_like(v), np.zeros(self.hosted), np.zeros(self.hosted, bool)
-        for _ in range(POWER_ITERATIONS):
-            v /= np.maximum(np.linalg.norm(v, axis=1), 1e-300)[:, None].astype(self.dtype)
-            gram.evaluate(v, product)
-            now = np.linalg.norm(product, axis=1)
-            close = now - largest <= 1e-4 * now
-            largest = np.where(settled, largest, now)
-            settled |= close
-            if settled.all():
-                break
-            v, product = product, v
-        return 1.01 * self.loss.curvature * largest + self.loss.l2 + 2 * self.loss.nonconvex
+        features, offsets = self._shares.features, self._shares.offsets
+        largest = [largest_eigenvalue(features[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        return self.loss.curvature * np.array(largest) / self.sizes + self.loss.l2 + 2 * self.loss.nonconvex
 
 
 def compiled(

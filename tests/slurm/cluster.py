@@ -12,10 +12,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 PACKAGES = {"munge": "munged", "slurmctld": "slurmctld", "slurmd": "slurmd", "slurm-client": "sbatch"}
+# Of these the machine need not have as many.
 CPUS = 8
 # States of a job that is over; COMPLETING and the states of a requeued job are not among them.
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
@@ -54,7 +56,7 @@ SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0,bf
 # more CPUs than the machine may have
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-# jobs of the partition "high" push jobs of "low" back into the queue, after a warning (SIGTERM) and GraceTime seconds
+# a job in "high" puts jobs in "low" back into the queue, GraceTime seconds after a SIGTERM that warns them
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=low Nodes={host} Default=YES MaxTime=60 State=UP PriorityTier=1 GraceTime=20
@@ -71,29 +73,29 @@ def install() -> str | None:
         return None
     if shutil.which("apt-get") is None:
         return f"{', '.join(missing)} not there, and no apt-get to install it with"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-        done = subprocess.run(
-            ["apt-get", *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-    if done.returncode != 0:
-        return f"apt-get install {' '.join(missing)} failed: {(done.stderr.strip() or done.stdout).splitlines()[-1]}"
+    options = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdin": subprocess.DEVNULL, "timeout": 120}
+    try:
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+            subprocess.run(["apt-get", "-q", *arguments], capture_output=True, text=True, check=True, **options)
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip() or error.stdout.strip() or "no output").splitlines()[-1]
+        return f"apt-get {arguments[0]}, for {', '.join(missing)}: {last}"
+    except subprocess.TimeoutExpired as error:
+        return f"apt-get {arguments[0]}, for {', '.join(missing)}: not done after {error.timeout:g} s"
     return None
 
 
 class Cluster:
-    """``with Cluster() as cluster``: started and ready for jobs; taken down whatever happens."""
+    """``with Cluster(environment) as cluster``: started and ready for jobs; taken down whatever happens.
 
-    def __init__(self):
+    environment: of the daemons and commands, and so of the jobs.
+    """
+
+    def __init__(self, environment: dict[str, str]):
         self.folder = Path(tempfile.mkdtemp(prefix="mpiqopt-slurm-"))
         self.daemons: list[subprocess.Popen] = []
         self.conf = self.folder / "slurm.conf"
-        self.environment = {**_environment(), "SLURM_CONF": str(self.conf)}
+        self.environment = {**environment, "SLURM_CONF": str(self.conf)}
 
     def __enter__(self) -> "Cluster":
         try:
@@ -110,31 +112,27 @@ class Cluster:
     def _start(self) -> None:
         host = socket.gethostname().partition(".")[0]
         controller_port, node_port = _free_ports(2)
-        text = CONFIGURATION.format(
-            host=host, folder=self.folder, cpus=CPUS, controller_port=controller_port, node_port=node_port
-        )
-        self.conf.write_text(text)
+        ports = {"controller_port": controller_port, "node_port": node_port}
+        self.conf.write_text(CONFIGURATION.format(host=host, folder=self.folder, cpus=CPUS, **ports))
         for name in ("state", "spool", "munge"):
             (self.folder / name).mkdir()
-        # clients of munge must reach the socket; mkdtemp made the folder private
+        # munged wants a socket that everyone can reach; mkdtemp made the folder private
         self.folder.chmod(0o755)
         munge = self.folder / "munge"
-        key = munge / "key"
-        key.touch(mode=0o600)
-        key.write_bytes(secrets.token_bytes(128))
+        (munge / "key").touch(mode=0o600)
+        (munge / "key").write_bytes(secrets.token_bytes(128))
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self._daemon("munged", "--foreground", *(f"--{option}={munge / name}" for option, name in files.items()))
-        _until(lambda: (munge / "socket").exists(), 10, "munged's socket")
+        until((munge / "socket").exists, 10, "munged's socket")
         self._daemon("slurmctld", "-D", "-c", "-f", str(self.conf))
-        _until(lambda: "UP" in self._run("scontrol", "ping", check=False), 20, "slurmctld")
+        until(lambda: "UP" in self._run("scontrol", "ping", check=False), 20, "slurmctld")
         self._daemon("slurmd", "-D", "-f", str(self.conf))
-        _until(lambda: self._run("sinfo", "--noheader", "-o", "%T", check=False) == "idle", 20, "the node to be idle")
+        until(lambda: self._run("sinfo", "--noheader", "-p", "low", "-o", "%T", check=False) == "idle", 20, "the node")
 
     def _daemon(self, *command: str) -> None:
-        # the parent-death signal: none of them stays behind, even if this process is killed
-        output = open(self.folder / f"{command[0]}.out", "wb")  # noqa: SIM115
-        with output:
+        with open(self.folder / f"{command[0]}.out", "wb") as output:
             daemon = subprocess.Popen(
+                # none of them stays behind, even if this process is killed
                 ["setpriv", "--pdeathsig", "KILL", *command],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -144,33 +142,28 @@ class Cluster:
         self.daemons.append(daemon)
 
     def _run(self, *command: str, check: bool = True, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            cwd=cwd,
-        )
+        streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(command, env=self.environment, timeout=30, cwd=cwd, **streams)
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout.strip()
 
-    def submit(self, *arguments: str, cwd: Path) -> str:
-        """sbatch; returns the job's number."""
-        return self._run("sbatch", "--parsable", *arguments, cwd=cwd)
+    def submit(self, *arguments: str, cwd: Path, **variables: str) -> str:
+        """sbatch, with environment variables for the job; returns the job's number."""
+        export = ",".join(["ALL", *(f"{name}={value}" for name, value in variables.items())])
+        return self._run("sbatch", "--parsable", f"--export={export}", *arguments, cwd=cwd)
 
     def job(self, number: str) -> dict[str, str]:
         """What scontrol shows of a job."""
         return dict(re.findall(r"(\S+?)=(\S*)", self._run("scontrol", "--oneliner", "show", "job", number)))
 
     def cancel(self, *arguments: str) -> None:
+        """scancel"""
         self._run("scancel", *arguments)
 
     def wait(self, number: str, seconds: float) -> dict[str, str]:
         """The job, when it is over."""
-        _until(lambda: self.job(number)["JobState"] in OVER, seconds, f"the end of job {number}", self.logs)
+        until(lambda: self.job(number)["JobState"] in OVER, seconds, f"the end of job {number}", self.logs)
         return self.job(number)
 
     def logs(self) -> str:
@@ -180,50 +173,45 @@ class Cluster:
 
     def stop(self) -> None:
         """End jobs, daemons and whatever is left of them; remove the folder."""
-        with suppress(RuntimeError, subprocess.SubprocessError, AssertionError):
-            self._run("scancel", "--user=root")
-            _until(lambda: not self._run("squeue", "--noheader"), 15, "the jobs to end")
-        for daemon in reversed(self.daemons):
-            daemon.terminate()
-            try:
-                daemon.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
-        for process in self._processes():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with ExitStack() as whatever_happens:
+            whatever_happens.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            whatever_happens.callback(self._kill_processes)
+            for daemon in self.daemons:
+                whatever_happens.callback(_end, daemon)
+            if len(self.daemons) == 3:
+                with suppress(RuntimeError, subprocess.SubprocessError, AssertionError):
+                    self._run("scancel", "--user=root")
+                    until(lambda: not self._run("squeue", "--noheader"), 15, "the end of all jobs")
 
-    def _processes(self) -> list[int]:
-        """Processes that still carry this cluster's SLURM_CONF: job steps that outlived their job."""
+    def _kill_processes(self) -> None:
+        """Kill processes of this cluster's jobs that outlived it (not: a shell in which someone looks at it)."""
         mark = f"SLURM_CONF={self.conf}".encode()
-        found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-        return found
+                variables = path.read_bytes().split(b"\0")
+                if mark in variables and any(each.startswith(b"SLURM_JOB_ID=") for each in variables):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment without an MPI or SLURM that it may itself run under."""
-    strange = ("SLURM", "SBATCH", "SRUN", "PMI", "OMPI", "PRTE", "HYDRA", "MPIR")
-    return {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+def _end(daemon: subprocess.Popen) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
-def _until(condition, seconds: float, what: str, explain=lambda: "") -> None:
+def until(condition: Callable[[], bool], seconds: float, what: str, explain: Callable[[], str] = str) -> None:
+    """Return when the condition holds; AssertionError with an explanation if that takes too long."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
