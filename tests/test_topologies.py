@@ -154,3 +154,14 @@ def test_rounds_needed_is_the_smallest():
 
 def test_simple_edges_drop_loops_and_repetitions():
     assert simple_edges(np.array([[1, 0], [0, 1], [2, 2], [1, 2]])).tolist() == [[0, 1], [1, 2]]
+
+
+def test_large_varying_graphs_agree_with_dense_algebra(monkeypatch):
+    """The same cycle by Lanczos and by dense matrices; one-peer graphs of 11 nodes do not average exactly."""
+    text = '[topology]\nname = "one-peer-exponential"\nnodes = 11'
+    dense = topology(text)
+    expected = dense.contraction, dense.reached(7, False), dense.rounds_needed(False)
+    monkeypatch.setattr("mpiqopt.topologies.spectrum.DENSE_LIMIT", 5)
+    lanczos = topology(text)
+    assert (lanczos.contraction, lanczos.reached(7, False)) == pytest.approx(expected[:2], abs=1e-6)
+    assert lanczos.rounds_needed(False) == expected[2]

@@ -29,6 +29,12 @@ class Mixing(NamedTuple):
         matrix[self.rows(), self.columns] = self.weights
         return matrix
 
+    def sparse(self):
+        """The matrix as a SciPy CSR array."""
+        from scipy.sparse import csr_array
+
+        return csr_array((self.weights, self.columns, self.starts), shape=(self.nodes, self.nodes))
+
     def transpose(self) -> "Mixing":
         return from_entries(self.nodes, self.columns, self.rows(), self.weights)
 

@@ -45,11 +45,8 @@ class Topology:
         if not self.varies and self.symmetric:
             smallest, second = self._extreme_eigenvalues
             return max(abs(smallest), abs(second))
-        deviation = np.eye(self.nodes) - 1 / self.nodes
-        for mixing in self.cycle:
-            deviation = _product(mixing, deviation)
-        norm = np.linalg.norm(deviation, 2)
-        return float(norm ** (1 / len(self.cycle))) if norm > 1e-14 else 0.0
+        norm = _distance_from_average(list(self.cycle))
+        return norm ** (1 / len(self.cycle)) if norm > 1e-14 else 0.0
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
@@ -63,14 +60,11 @@ class Topology:
         if self.nodes <= DENSE_LIMIT:
             values = np.linalg.eigvalsh(mixing.dense())
             return float(values[0]), float(values[-2])
-        from scipy.sparse import csr_array
         from scipy.sparse.linalg import LinearOperator, eigsh
 
-        matrix = csr_array((mixing.weights, mixing.columns, mixing.starts), shape=(self.nodes, self.nodes))
+        matrix = mixing.sparse()
         deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - v.mean(), dtype=np.float64)
-        # v0 fixed: the value must not change from call to call
-        start = np.random.default_rng(0).standard_normal(self.nodes)
-        values = eigsh(deflated, k=2, which="BE", v0=start, tol=1e-6, return_eigenvectors=False)
+        values = eigsh(deflated, k=2, which="BE", v0=_start(self.nodes), tol=1e-6, return_eigenvectors=False)
         return float(values.min()), float(values.max())
 
     def require_contraction(self) -> None:
@@ -108,10 +102,7 @@ class Topology:
             return 1 / cosh(min(rounds * acosh(1 / lam), 700))
         if self.symmetric and not self.varies:
             return lam**rounds
-        deviation = np.eye(self.nodes) - 1 / self.nodes
-        for k in range(rounds):
-            deviation = _product(self.cycle[k % len(self.cycle)], deviation)
-        return float(np.linalg.norm(deviation, 2))
+        return _distance_from_average([self.cycle[k % len(self.cycle)] for k in range(rounds)])
 
     def rounds_needed(self, chebyshev: bool, target: float = GOSSIP_TARGET) -> int:
         """Smallest K with ||P_K(W) - J|| <= target (for varying W: a whole number of cycles at most)."""
@@ -126,12 +117,34 @@ class Topology:
         return high
 
 
-def _product(mixing: Mixing, matrix: np.ndarray) -> np.ndarray:
-    from mpiqopt._gossip import Mixer
+def _distance_from_average(factors: list[Mixing]) -> float:
+    """||P - J||_2 of the product P of mixing matrices, the first applied first."""
+    nodes = factors[0].nodes
+    if nodes <= DENSE_LIMIT:
+        product = np.eye(nodes) - 1 / nodes
+        for factor in factors:
+            product = factor.dense() @ product
+        return float(np.linalg.norm(product, 2))
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
-    out = np.empty_like(matrix)
-    Mixer(mixing.starts, mixing.columns, mixing.weights, 0).mix(matrix, matrix[:0], out)
-    return out
+    matrices = [factor.sparse() for factor in factors]
+
+    def squared(v: np.ndarray) -> np.ndarray:
+        v = v - v.mean()
+        for matrix in matrices:
+            v = matrix @ v
+        for matrix in reversed(matrices):
+            v = matrix.T @ v
+        return v - v.mean()
+
+    operator = LinearOperator((nodes, nodes), matvec=squared, dtype=np.float64)
+    largest = eigsh(operator, k=1, which="LA", v0=_start(nodes), tol=1e-6, return_eigenvectors=False)[0]
+    return float(np.sqrt(max(largest, 0.0)))
+
+
+def _start(nodes: int) -> np.ndarray:
+    """Where Lanczos iterations begin: fixed, because a value must not change from call to call."""
+    return np.random.default_rng(0).standard_normal(nodes)
 
 
 def _require_stochastic(name: str, mixing: Mixing) -> None:

@@ -66,7 +66,12 @@ class Job:
         return self.cluster.wait(self.number, seconds)
 
     def wait_for_records(self) -> None:
+        """Return when the ranks are at work."""
         until(self.result.exists, 30, "the first record", lambda: f"{self.text()}\n{self.cluster.logs()}")
+
+    def wait_for_script(self) -> None:
+        """Return when the script is about to start the ranks."""
+        until(lambda: "restart 0" in self.text(), 30, "the script", self.cluster.logs)
 
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else "(no log)"
@@ -166,9 +171,11 @@ def test_wrong_input_is_not_tried_again(submit, folder):
 
 
 @pytest.mark.parametrize("launcher", ["srun", "mpiexec"])
-def test_restarts_are_bounded(launcher, submit, cluster):
-    job = submit("preemptible", f"bounded-{launcher}", pause=0.1, LAUNCHER=launcher, MAX_RESTARTS="0")
-    job.wait_for_records()
+@pytest.mark.parametrize("early", [False, True])
+def test_signal_stops_the_run_and_restarts_are_bounded(early, launcher, submit, cluster):
+    """Early: ranks that are still starting up stop, too, instead of being killed by the signal."""
+    job = submit("preemptible", f"bounded-{launcher}-{early}", pause=0.1, LAUNCHER=launcher, MAX_RESTARTS="0")
+    (job.wait_for_script if early else job.wait_for_records)()
     cluster.cancel("--signal=USR1", "--batch", job.number)
     end = job.wait()
     assert (end["JobState"], end["ExitCode"], end["Restarts"]) == ("FAILED", "75:0", "0"), job.text()
