@@ -21,7 +21,14 @@ extensions = [
         include_dirs=[numpy.get_include(), "cython_ext"],
         depends=[str(header.relative_to(ROOT)) for header in sorted(ROOT.glob("cython_ext/*.[hp]*"))],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("MPIQOPT_MARCH", f'"{MARCH}"')],
-        extra_compile_args=["-O3", f"-march={MARCH}", "-std=c11", "-Wno-psabi", "-Wno-unused-function"],
+        extra_compile_args=[
+            "-O3",
+            f"-march={MARCH}",
+            "-std=c11",
+            "-ffp-contract=off",
+            "-Wno-psabi",
+            "-Wno-unused-function",
+        ],
     )
     for source in sorted(ROOT.glob("cython_ext/*.pyx"))
 ]

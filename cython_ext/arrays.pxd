@@ -4,6 +4,8 @@ cimport numpy as cnp
 
 cdef inline void* pointer(cnp.ndarray array, int typenum, Py_ssize_t size, str name) except NULL:
     """The data of a C-contiguous array of the given type and number of values."""
+    if array is None:
+        raise TypeError(f"{name}: want an array, got None")
     if cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_IS_C_CONTIGUOUS(array):
         raise TypeError(f"{name}: want a C-contiguous array of type number {typenum}, got {array.dtype}")
     if cnp.PyArray_SIZE(array) != size:

@@ -3,6 +3,8 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from arrays cimport pointer
 
+import numpy as np
+
 cnp.import_array()
 
 ctypedef fused real:
@@ -71,6 +73,8 @@ cdef class Mixer:
         pointer(starts, cnp.NPY_INT64, self.hosted + 1, "starts")
         pointer(columns, cnp.NPY_INT64, starts[self.hosted], "columns")
         pointer(weights, cnp.NPY_FLOAT64, starts[self.hosted], "weights")
+        if starts[0] != 0 or np.any(np.diff(starts) < 0):
+            raise ValueError("starts: want 0 = s_0 <= s_1 <= ...")
         if columns.size and not 0 <= columns.min() <= columns.max() < self.hosted + ghosts:
             raise ValueError("columns: outside the hosted and ghost rows")
         self.starts, self.columns, self.weights = starts, columns, weights

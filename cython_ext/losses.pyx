@@ -32,6 +32,21 @@ cdef extern from "losses.h" nogil:
 LOSSES = {"squared": 0, "logistic": 1, "softmax": 2}
 
 
+cdef bint in_range(Py_ssize_t hosted, Py_ssize_t width, const int64_t* offsets, const int64_t* index,
+                   const int64_t* counts) noexcept nogil:
+    """Whether every counted index is one of its node's samples."""
+    cdef Py_ssize_t i, j
+    cdef int64_t size
+    for i in range(hosted):
+        size = offsets[i + 1] - offsets[i]
+        if not 1 <= counts[i] <= width:
+            return False
+        for j in range(counts[i]):
+            if not 0 <= index[i * width + j] < size:
+                return False
+    return True
+
+
 cdef class LinearModel:
     """Samples of the hosted nodes and the loss on them.
 
@@ -58,16 +73,24 @@ cdef class LinearModel:
         samples = targets.shape[0]
         self.hosted = offsets.shape[0] - 1
         self.sparse = columns is not None
+        if outputs < 1 or (outputs > 1 and loss != "softmax") or not 1 <= features < 2**31:
+            raise ValueError(f"outputs = {outputs}, features = {features}: do not fit the loss {loss!r}")
         if self.sparse:
             pointer(values, self.typenum, columns.shape[0], "values")
             pointer(columns, cnp.NPY_INT32, columns.shape[0], "columns")
             pointer(starts, cnp.NPY_INT64, samples + 1, "starts")
+            if starts[0] != 0 or starts[samples] != len(columns) or np.any(np.diff(starts) < 0):
+                raise ValueError("starts: want 0 = s_0 <= s_1 <= ... <= s_samples = number of values")
+            if len(columns) and not 0 <= columns.min() <= columns.max() < features:
+                raise ValueError(f"columns: want 0 .. {features - 1}")
         else:
             pointer(values, self.typenum, samples * features, "values")
         pointer(targets, self.typenum, samples, "targets")
         pointer(offsets, cnp.NPY_INT64, self.hosted + 1, "offsets")
         if offsets[0] != 0 or offsets[self.hosted] != samples or np.any(np.diff(offsets) < 1):
             raise ValueError("offsets: want 0 = o_0 < o_1 < ... < o_hosted = number of samples")
+        if loss == "softmax" and not np.all(np.isin(targets, np.arange(outputs))):
+            raise ValueError(f"targets: want the classes 0 .. {outputs - 1}")
         self.values, self.targets, self.offsets = values, targets, offsets
         self.columns, self.starts = columns, starts
         room = np.empty(BLOCK_ROWS * outputs + 16)
@@ -99,6 +122,8 @@ cdef class LinearModel:
             index_at = <int64_t*> pointer(index, cnp.NPY_INT64, self.hosted * width, "index")
             counts_at = <int64_t*> pointer(counts, cnp.NPY_INT64, self.hosted, "counts")
         cdef int64_t* offsets = <int64_t*> cnp.PyArray_DATA(self.offsets)
+        if index_at != NULL and not in_range(self.hosted, width, offsets, index_at, counts_at):
+            raise IndexError("batch: a count outside 1 .. width, or an index outside the node's samples")
         with nogil:
             for i in range(self.hosted):
                 self.node(offsets[i], offsets[i + 1] - offsets[i] if counts_at == NULL else counts_at[i],

@@ -47,6 +47,7 @@ class Streams:
         A node that has no more than ``size`` samples takes each of them once. The arrays are reused by
         the next call with the same size.
         """
+        size = min(size, int(self.sizes.max()))
         if size not in self._room:
             hosted = len(self.sizes)
             self._room[size] = Batch(np.empty((hosted, size), np.int64), np.empty(hosted, np.int64))

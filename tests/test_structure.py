@@ -106,6 +106,22 @@ def test_kernels_refuse_arrays_that_do_not_fit():
         model.evaluate(np.ones((1, 6))[:, ::2])
     with pytest.raises(ValueError, match="offsets"):
         LinearModel("squared", np.ones((1, 3)), one, np.array([0, 2]), features=3)
+    with pytest.raises(TypeError, match="counts: want an array"):
+        model.evaluate(np.ones((1, 3)), index=np.zeros((1, 1), np.int64))
+    for index, counts in (([[1]], [1]), ([[-1]], [1]), ([[0]], [2]), ([[0]], [0])):
+        with pytest.raises(IndexError):
+            model.evaluate(np.ones((1, 3)), index=np.array(index), counts=np.array(counts))
+    with pytest.raises(ValueError, match="classes 0"):
+        LinearModel("softmax", np.ones((1, 3)), 2 * one, offsets, features=3, outputs=2)
+    with pytest.raises(ValueError, match="outputs = 2"):
+        LinearModel("logistic", np.ones((1, 3)), one, offsets, features=3, outputs=2)
+    sparse = {"features": 3, "columns": np.array([3], np.int32), "starts": np.array([0, 1])}
+    with pytest.raises(ValueError, match="columns: want 0"):
+        LinearModel("squared", one, one, offsets, **sparse)
+    with pytest.raises(ValueError, match="starts"):
+        LinearModel("squared", one, one, offsets, **sparse | {"starts": np.array([0, 2])})
+    with pytest.raises(ValueError, match="starts"):
+        Mixer(np.array([1, 1]), np.array([0]), one, 0)
     with pytest.raises(ValueError, match="columns"):
         Mixer(np.array([0, 1]), np.array([5]), one, 0)
     mixer = Mixer(np.array([0, 1]), np.array([0]), one, 0)

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mpiqopt.data.source import Rows, Source, Table, in_memory, label_codes
+from mpiqopt.data.source import Rows, Source, Table, in_memory, label_codes, require_numbers
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import register
 
@@ -73,8 +73,10 @@ class Npz(FileSource):
             _require(self.path, ("data", "indices", "indptr", "shape"), file)
             from scipy.sparse import csr_array
 
-            parts = (file["data"], file["indices"], file["indptr"])
-            return in_memory(self.path, csr_array(parts, shape=tuple(file["shape"])), labels)
+            rows = csr_array((file["data"], file["indices"], file["indptr"]), shape=tuple(file["shape"]))
+            rows.check_format(full_check=True)  # indices outside the shape would be read and written by the kernels
+            rows.sum_duplicates()
+            return in_memory(self.path, rows, labels)
 
 
 @register("data", "hdf5")
@@ -95,6 +97,7 @@ class Hdf5(FileSource):
                 file[self.x_key].shape,
                 file[self.y_key].asstr() if (h5py.check_string_dtype(file[self.y_key].dtype)) else file[self.y_key],
             )
+            require_numbers(self.path, file[self.x_key].dtype)
             targets = label_codes(targets[()])
         if len(shape) != 2 or targets.shape != shape[:1]:
             raise UsageError(

@@ -1,7 +1,7 @@
 """From a table to the samples of the hosted nodes: held-out part, split, loading, checks and scaling."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from mpiqopt.streams import generator
 class Shares:
     """The samples of the nodes that a rank hosts, node after node, and its part of the held-out samples.
 
-    features: (M, d) or CSR; targets: (M,); offsets: int64 (hosted + 1,). sizes: samples of every node of the
+    features: (M, d) or CSR; targets: float64 (M,); offsets: int64 (hosted + 1,). sizes: samples of every node of the
     network. labels: the distinct targets over all ranks, sorted (more than 1000 are not listed: numbers to predict).
     """
 
@@ -84,18 +84,17 @@ def load(source: Source, table: Table, place: Placement, seed: int, dtype) -> Sh
     order, bounds = split(source, targets, place.nodes, seed)
     own = slice(int(bounds[place.first]), int(bounds[place.last]))
     index = own if order is None else order[own]
-    own_targets = targets[index].astype(dtype)
     labels = np.unique(table.targets)
     mine = chosen[place.rank * test // place.ranks : (place.rank + 1) * test // place.ranks]
     return Shares(
         where=table.where,
         features=_read(table, index if kept is None else kept[index], dtype),
-        targets=own_targets,
+        targets=targets[index],
         offsets=bounds[place.first : place.last + 1] - bounds[place.first],
         sizes=np.diff(bounds),
         labels=labels if len(labels) <= 1000 else None,
         test_features=_read(table, mine, dtype),
-        test_targets=table.targets[mine].astype(dtype),
+        test_targets=table.targets[mine],
         has_test=test > 0,
         solution=table.solution,
     )
@@ -103,18 +102,22 @@ def load(source: Source, table: Table, place: Placement, seed: int, dtype) -> Sh
 
 def _read(table: Table, which: slice | np.ndarray, dtype):
     """Rows in the wanted order; sources are asked in ascending order, as HDF5 must be."""
-    if isinstance(which, slice):
-        rows = table.rows(which)
-    else:
-        order = np.argsort(which, kind="stable")
-        rows = table.rows(which[order])
-        if not np.array_equal(order, np.arange(len(order))):
-            rows = rows[np.argsort(order, kind="stable")]
+    order = None if isinstance(which, slice) else np.argsort(which, kind="stable")
+    try:
+        rows = table.rows(which if order is None else which[order])
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{table.where}: not readable: {' '.join(str(error).split())}") from error
+    if order is not None and not np.array_equal(order, np.arange(len(order))):
+        rows = rows[np.argsort(order, kind="stable")]
     values = rows if isinstance(rows, np.ndarray) else rows.data
     if not np.all(np.isfinite(values)):
         first = np.arange(table.samples)[which][_first_bad_row(rows)]
         raise UsageError(f"{table.where}: sample {first} has a feature that is NaN or infinite")
-    return np.ascontiguousarray(rows, dtype) if isinstance(rows, np.ndarray) else rows.astype(dtype)
+    if not isinstance(rows, np.ndarray):
+        return rows.astype(dtype)
+    # a view would keep the rows of all nodes in memory
+    view = isinstance(rows.base, np.ndarray) and rows.base.size > rows.size
+    return np.array(rows, dtype, order="C") if view else np.ascontiguousarray(rows, dtype)
 
 
 def _first_bad_row(rows) -> int:
@@ -136,7 +139,9 @@ def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarra
         train, test = _unit_rows(train), _unit_rows(test)
     if source.intercept:
         train, test = _with_ones(train), _with_ones(test)
-    return Shares(**{**vars(shares), "features": train, "test_features": test})
+    # the planted parameter belongs to the features as drawn
+    solution = shares.solution if source.scale == "none" and not source.intercept else None
+    return replace(shares, features=train, test_features=test, solution=solution)
 
 
 def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +176,7 @@ def _standardised(rows, centre: np.ndarray, deviation: np.ndarray):
 
 def _unit_rows(rows):
     if isinstance(rows, np.ndarray):
-        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        norms = np.sqrt(np.add.reduce(rows * rows, axis=1))
         return rows / np.where(norms > 0, norms, 1)[:, None]
     norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     scaled = rows.copy()

@@ -35,12 +35,19 @@ class Table:
 
 def in_memory(where: str, features, targets: np.ndarray) -> Table:
     """A table of arrays that are loaded already. Raises UsageError for shapes that do not fit."""
+    require_numbers(where, features.dtype)
     targets = np.asarray(targets, np.float64)
     if features.ndim != 2 or targets.shape != (features.shape[0],):
         raise UsageError(
             f"{where}: want features (samples, d) and as many targets, got shapes {features.shape} and {targets.shape}"
         )
     return Table(where, targets, features.shape[1], lambda which: features[which])
+
+
+def require_numbers(where: str, dtype: np.dtype) -> None:
+    """Raise UsageError unless features are real numbers."""
+    if dtype.kind not in "fiub":
+        raise UsageError(f"{where}: want features that are real numbers, got type {dtype}")
 
 
 def label_codes(labels: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class Loss:
         return 1
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
-        """The data's targets as the loss wants them. Raises UsageError if they do not fit."""
+        """The data's targets (float64) as the loss wants them. Raises UsageError if they do not fit."""
         return targets
 
     def node(self, features: np.ndarray, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -32,7 +32,7 @@ class Problem:
         self.sizes = np.diff(shares.offsets)
         self.hosted = len(self.sizes)
         self.evaluations = np.zeros(self.hosted, np.int64)
-        self._targets = loss.targets(shares.targets, shares)
+        self._targets = loss.targets(shares.targets, shares).astype(self.dtype)
         self._shares = shares
         self.has_test = shares.has_test
         self._test = shares.test_features, loss.targets(shares.test_targets, shares)
@@ -96,7 +96,10 @@ def compiled(
     features = shares.features
     sparse = {}
     if not isinstance(features, np.ndarray):
-        sparse = {"columns": features.indices.astype(np.int32), "starts": features.indptr.astype(np.int64)}
+        sparse = {
+            "columns": features.indices.astype(np.int32, copy=False),
+            "starts": features.indptr.astype(np.int64, copy=False),
+        }
     return LinearModel(
         kernel,
         features.data if sparse else features,

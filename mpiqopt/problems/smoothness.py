@@ -8,6 +8,7 @@ GRAM_LIMIT = 512
 
 def largest_eigenvalue(features) -> float:
     """lambda_max(A^T A) of the rows A (m, d), dense or sparse."""
+    features = features.astype(np.float64, copy=False)
     m, d = features.shape
     if min(m, d) <= GRAM_LIMIT:
         gram = features @ features.T if m <= d else features.T @ features

@@ -29,7 +29,7 @@ class Softmax(Loss):
         return len(shares.labels)
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
-        return np.searchsorted(shares.labels.astype(targets.dtype), targets).astype(targets.dtype)
+        return np.searchsorted(shares.labels, targets).astype(np.float64)
 
     def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int:
         scores = features @ x.reshape(-1, features.shape[1]).T

@@ -29,6 +29,8 @@ SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
+# not that of an earlier test, whose killed ranks may have left shared memory that is named after the job
+FirstJobId={first_job}
 # cred_expire is also how long a requeued job waits before it may start again (120 s by default)
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire=5
@@ -112,8 +114,13 @@ class Cluster:
     def _start(self) -> None:
         host = socket.gethostname().partition(".")[0]
         controller_port, node_port = _free_ports(2)
-        ports = {"controller_port": controller_port, "node_port": node_port}
-        self.conf.write_text(CONFIGURATION.format(host=host, folder=self.folder, cpus=CPUS, **ports))
+        numbers = {
+            "controller_port": controller_port,
+            "node_port": node_port,
+            "first_job": 1 + secrets.randbelow(60_000_000),
+            "cpus": CPUS,
+        }
+        self.conf.write_text(CONFIGURATION.format(host=host, folder=self.folder, **numbers))
         for name in ("state", "spool", "munge"):
             (self.folder / name).mkdir()
         # munged wants a socket that everyone can reach; mkdtemp made the folder private
@@ -161,6 +168,10 @@ class Cluster:
         """scancel"""
         self._run("scancel", *arguments)
 
+    def requeue(self, number: str) -> None:
+        """scontrol requeue"""
+        self._run("scontrol", "requeue", number)
+
     def wait(self, number: str, seconds: float) -> dict[str, str]:
         """The job, when it is over."""
         until(lambda: self.job(number)["JobState"] in OVER, seconds, f"the end of job {number}", self.logs)
@@ -175,7 +186,7 @@ class Cluster:
         """End jobs, daemons and whatever is left of them; remove the folder."""
         with ExitStack() as whatever_happens:
             whatever_happens.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            whatever_happens.callback(self._kill_processes)
+            whatever_happens.callback(self.kill)
             for daemon in self.daemons:
                 whatever_happens.callback(_end, daemon)
             if len(self.daemons) == 3:
@@ -183,13 +194,14 @@ class Cluster:
                     self._run("scancel", "--user=root")
                     until(lambda: not self._run("squeue", "--noheader"), 15, "the end of all jobs")
 
-    def _kill_processes(self) -> None:
-        """Kill processes of this cluster's jobs that outlived it (not: a shell in which someone looks at it)."""
-        mark = f"SLURM_CONF={self.conf}".encode()
+    def kill(self, number: str = "") -> None:
+        """Kill the processes of a job, or of every job, at once and without SLURM's help."""
+        conf, job = f"SLURM_CONF={self.conf}".encode(), f"SLURM_JOB_ID={number}".encode()
         for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
+            with suppress(OSError):  # it ended meanwhile
                 variables = path.read_bytes().split(b"\0")
-                if mark in variables and any(each.startswith(b"SLURM_JOB_ID=") for each in variables):
+                ours = job in variables if number else any(each.startswith(job) for each in variables)
+                if conf in variables and ours:
                     os.kill(int(path.parent.name), signal.SIGKILL)
 
 

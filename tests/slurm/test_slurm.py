@@ -27,6 +27,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 RANKS = 2
+LAUNCHERS = ("srun", "mpiexec")
 
 # Takes PAUSE seconds per iteration: long enough to be interrupted on any machine, without keeping two cores busy.
 PLUGIN = """
@@ -44,6 +45,7 @@ ITERATIONS = 400
 CONFIG = f"""
 run = {{iterations = {ITERATIONS}, seed = 3}}
 record = {{every = 5}}
+checkpoint = {{every_seconds = 0.3}}
 data = {{name = "synthetic", task = "classification", samples = 200, features = 10}}
 problem = {{name = "logistic", l2 = 0.1}}
 regularizer = {{name = "l1", weight = 0.01}}
@@ -72,6 +74,10 @@ class Job:
     def wait_for_script(self) -> None:
         """Return when the script is about to start the ranks."""
         until(lambda: "restart 0" in self.text(), 30, "the script", self.cluster.logs)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.result.with_name(f"{self.result.name}.checkpoint")
 
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else "(no log)"
@@ -170,7 +176,7 @@ def test_wrong_input_is_not_tried_again(submit, folder):
     assert (end["JobState"], end["ExitCode"], end["Restarts"]) == ("FAILED", "2:0", "0"), job.text()
 
 
-@pytest.mark.parametrize("launcher", ["srun", "mpiexec"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("early", [False, True])
 def test_signal_stops_the_run_and_restarts_are_bounded(early, launcher, submit, cluster):
     """Early: ranks that are still starting up stop, too, instead of being killed by the signal."""
@@ -181,7 +187,7 @@ def test_signal_stops_the_run_and_restarts_are_bounded(early, launcher, submit, 
     assert (end["JobState"], end["ExitCode"], end["Restarts"]) == ("FAILED", "75:0", "0"), job.text()
     assert "stopped: signal SIGUSR1" in job.text()
     assert "not finished after 0 restarts" in job.text()
-    assert job.result.with_name(job.result.name + ".checkpoint").exists()
+    assert job.checkpoint.exists()
 
 
 def test_cancelled_job_stays_cancelled(submit, cluster):
@@ -216,13 +222,30 @@ def test_goes_on_after_preemption(submit, cluster, folder, clocked, serial):
     """A job of another partition takes all CPUs; SLURM warns by a SIGTERM to the ranks."""
     for other in clocked.values():
         other.wait(150)
-    job = submit("preemptible", "preempted", pause=0.02)
-    job.wait_for_records()
-    cluster.submit(
-        *("--partition=high", f"--ntasks={CPUS}", f"--output={folder / 'high.log'}", "--wrap", "true"), cwd=ROOT
-    )
-    end = job.wait(100)
-    assert (end["JobState"], end["ExitCode"]) == ("COMPLETED", "0:0"), job.text()
-    assert int(end["Restarts"]) >= 1
-    assert "stopped: signal SIGTERM" in job.text()
-    assert contents(job.result) == serial
+    jobs = [submit("preemptible", f"preempted-{each}", pause=0.02, LAUNCHER=each) for each in LAUNCHERS]
+    for job in jobs:
+        job.wait_for_records()
+    whole_node = ("--partition=high", f"--ntasks={CPUS}", f"--output={folder / 'high.log'}", "--wrap", "true")
+    cluster.submit(*whole_node, cwd=ROOT)
+    for job in jobs:
+        end = job.wait(100)
+        assert (end["JobState"], end["ExitCode"]) == ("COMPLETED", "0:0"), job.text()
+        assert int(end["Restarts"]) >= 1
+        assert "stopped: signal SIGTERM" in job.text()
+        assert contents(job.result) == serial
+
+
+def test_goes_on_after_being_killed(submit, cluster, serial):
+    """Without a warning, as when a node fails; what the ranks leave in shared memory does no harm."""
+    jobs = [submit("preemptible", f"killed-{each}", pause=0.02, LAUNCHER=each) for each in LAUNCHERS]
+    for job in jobs:
+        until(job.checkpoint.exists, 30, "a checkpoint", job.text)
+        cluster.kill(job.number)
+    for job in jobs:
+        assert job.wait()["JobState"] == "FAILED", job.text()
+        cluster.requeue(job.number)
+    for job in jobs:
+        until(lambda: "restart 1" in job.text(), 30, "the restart", job.text)  # noqa: B023
+        end = job.wait()
+        assert (end["JobState"], end["ExitCode"]) == ("COMPLETED", "0:0"), job.text()
+        assert contents(job.result) == serial
