@@ -23,7 +23,6 @@ def peak_megabytes() -> float:
 
 
 keep_freed_memory()
-transport = launch.start()
 imports = peak_megabytes()
 times = {}
 follow = running.Trajectory.follow
@@ -38,9 +37,8 @@ def timed(self, control):
 
 
 running.Trajectory.follow = timed
-with tempfile.TemporaryDirectory() as folder:
+with launch.session() as transport, tempfile.TemporaryDirectory() as folder:
     config = load(sys.argv[1], tuple(sys.argv[2:]))
     running.run(config, running.Options(Path(folder) / "a.h5", quiet=True), transport)
-if transport.rank == 0:
-    print(json.dumps({**times, "memory": peak_megabytes() - imports}))
-launch.stop(transport)
+    if transport.rank == 0:
+        print(json.dumps({**times, "memory": peak_megabytes() - imports}))

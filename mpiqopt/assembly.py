@@ -1,8 +1,6 @@
 """From a config to the objects of a run: topology, placement, data, problem, network, method."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -10,19 +8,24 @@ from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.config import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import AgreedError, UsageError
 from mpiqopt.metrics import Evaluator
 from mpiqopt.network import Network
 from mpiqopt.placement import Placement
 from mpiqopt.problems.problem import Problem
+from mpiqopt.rounding import significant
 from mpiqopt.streams import Streams, generator
-
-T = TypeVar("T")
+from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.transport.agreement import by_first, together
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run or a check needs. ``lipschitz``: largest L_i, or None if nothing asked for it."""
+    """All that a run or a check needs.
+
+    ``lipschitz``: largest L_i, or None if nothing asked for it. ``derived``: the numbers that the trajectory depends on
+    and that were computed rather than given.
+    """
 
     config: Config
     problem: Problem
@@ -33,40 +36,36 @@ class Experiment:
     start: np.ndarray
     shares: Shares
     lipschitz: float | None
+    derived: dict[str, float]
 
 
-def together(transport, make: Callable[[], T]) -> T:
-    """Do something that may fail on some ranks only; if it fails on one, all raise the same UsageError."""
-    result, message = None, None
-    try:
-        result = make()
-    except UsageError as error:
-        message = str(error)
-    message = transport.first_error(message)
-    if message is not None:
-        raise UsageError(message)
-    return result
-
-
-def assemble(config: Config, transport, *, need_lipschitz: bool = False) -> Experiment:
-    """Collective. Raises the same UsageError on every rank."""
+def assemble(
+    config: Config, transport, *, need_lipschitz: bool = False, derived: dict[str, float] | None = None
+) -> Experiment:
+    """Collective. Raises AgreedError. derived: as of the run that is continued; by default they are computed."""
     topology = together(transport, config.topology)
     if transport.size > topology.nodes:
-        raise UsageError(
+        raise AgreedError(
             f"{config.path}: {transport.size} ranks for topology.nodes = {topology.nodes} nodes; start at most one "
             "rank for each node"
         )
     place = Placement(topology.nodes, transport.size, transport.rank)
-    together(transport, lambda: config.data.prepare() if transport.rank == 0 else None)
+    by_first(transport, config.data.prepare)
     network = Network(topology, place, transport)
     held = together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean)
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
     if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
-        lipschitz = together(transport, problem.lipschitz)
-        lipschitz = float(transport.maximum(np.array([lipschitz.max()]))[0])
-    algorithm = _agreed(config.algorithm.resolve(Facts(lipschitz, float(held.sizes.mean()), topology)), transport)
+        own = together(transport, problem.lipschitz)
+        lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
+    facts = Facts(lipschitz, float(held.sizes.mean()), topology)
+    algorithm = together(transport, lambda: config.algorithm.resolve(facts))
+    if derived is None:
+        derived = by_first(transport, lambda: _derived(config.algorithm, algorithm, topology))
+    algorithm = replace(algorithm, **{name: value for name, value in derived.items() if hasattr(algorithm, name)})
+    if "contraction" in derived:
+        network.contraction = derived["contraction"]
     return Experiment(
         config=config,
         problem=problem,
@@ -83,14 +82,19 @@ def assemble(config: Config, transport, *, need_lipschitz: bool = False) -> Expe
         start=together(transport, lambda: _start(config, problem)),
         shares=held,
         lipschitz=lipschitz,
+        derived=derived,
     )
 
 
-def _agreed(algorithm: Algorithm, transport) -> Algorithm:
-    """Rank 0's numbers for all: ranks on different processors might round a derived one differently, and hang."""
-    numbers = {k: v for k, v in vars(algorithm).items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    values = transport.broadcast(np.array(list(numbers.values()), np.float64)).tolist()
-    return replace(algorithm, **{k: type(v)(n) for (k, v), n in zip(numbers.items(), values, strict=True)})
+def _derived(given: Algorithm, resolved: Algorithm, topology: Topology) -> dict[str, float]:
+    """Fields that were automatic, and lambda where gossip uses it.
+
+    Of rank 0, for all and for the run's continuation: processors may differ in the last bit of a derived number.
+    """
+    numbers = {name: value for name, value in vars(resolved).items() if getattr(given, name) != value}
+    if getattr(resolved, "chebyshev", False):
+        numbers["contraction"] = topology.contraction
+    return numbers
 
 
 def _load(config: Config, place: Placement) -> Shares:

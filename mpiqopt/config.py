@@ -150,17 +150,18 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
     return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
 
 
-def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+def first_difference(old: Config, new: Config) -> str | None:
     """The first key, as ``table.key = new (was old)``, in which a continuation's config may not differ but does."""
-    for table in sorted(old.keys() | new.keys()):
-        before, after = old.get(table, {}), new.get(table, {})
-        if isinstance(before, list) or isinstance(after, list):
-            if before != after:
-                return f"{table} = {after!r} (was {before!r})"
+    before, after = old.resolved(), new.resolved()
+    for table in after:
+        if isinstance(before[table], list) or isinstance(after[table], list):
+            if before[table] != after[table]:
+                return f"{table} = {after[table]!r} (was {before[table]!r})"
             continue
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key) and (table, key) not in FREE_ON_RESUME:
-                return f"{table}.{key} = {after.get(key)!r} (was {before.get(key)!r})"
+        for key in before[table] | after[table]:
+            was, now = before[table].get(key), after[table].get(key)
+            if was != now and (table, key) not in FREE_ON_RESUME:
+                return f"{table}.{key} = {now!r} (was {was!r})"
     return None
 
 

@@ -7,3 +7,7 @@ class UsageError(Exception):
     The message is one line that says where (file, table, key), what was got and what is allowed.
     The command line prints it and exits with status 2.
     """
+
+
+class AgreedError(UsageError):
+    """A UsageError that all ranks raise together, so that each can end in order."""

@@ -47,7 +47,7 @@ class Evaluator:
         d = len(mean)
         columns = np.empty((len(x), d + 3))
         columns[:, :d], columns[:, d] = gradients, values
-        np.einsum("ij,ij->i", deviation, deviation, out=columns[:, d + 1])
+        np.add.reduce(deviation * deviation, axis=1, out=columns[:, d + 1])
         columns[:, d + 2] = self.problem.evaluations
         averages = self.network.uncounted_mean(columns)
         gradient, (smooth, consensus, samples) = averages[:d], averages[d:].tolist()
@@ -69,7 +69,7 @@ class Evaluator:
         """The prox-gradient point from x, and the squared norm of the gradient mapping."""
         point = self.problem.prox(x - self.mapping_step * gradient, self.mapping_step)
         mapping = (x - point) / self.mapping_step
-        return point, float(mapping @ mapping)
+        return point, float(np.add.reduce(mapping * mapping))
 
     def _accuracy(self, x: np.ndarray) -> float | None:
         counts = self.problem.test_correct(x)

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from mpiqopt.placement import Exchange, Placement, plan
-from mpiqopt.reduction import blocks_of, finish, partial_sums
+from mpiqopt.reduction import Reduction
 from mpiqopt.topologies.spectrum import Topology
 
 
@@ -21,11 +21,9 @@ class Network:
         self.topology, self.place, self.transport = topology, place, transport
         self.rounds = self.bytes = self.mpi_bytes = 0
         self._plans: list[Exchange] = [plan(mixing, place) for mixing in topology.cycle]
-        self._channels: dict[tuple, object] = {}
-        self._blocks = [
-            blocks_of(low, high, place.nodes)
-            for low, high in zip(place.bounds[:-1].tolist(), place.bounds[1:].tolist(), strict=True)
-        ]
+        transport.connect(self._plans)
+        self._channels: dict[tuple[int, int, int], object] = {}
+        self._reduction = Reduction(place)
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
         """W X: one gossip round, new array. Sums run in ascending node id; equal rows stay equal to the bit."""
@@ -39,10 +37,10 @@ class Network:
         """One round with the mixer's ``keep, move, rest, previous``."""
         phase = self.rounds % len(self._plans)
         exchange = self._plans[phase]
-        channel = self._channels.get((phase, rows.shape[1], rows.dtype))
+        kind = phase, rows.shape[1], rows.itemsize
+        channel = self._channels.get(kind)
         if channel is None:
-            channel = self.transport.channel(exchange, rows.shape[1], rows.dtype)
-            self._channels[phase, rows.shape[1], rows.dtype] = channel
+            channel = self._channels[kind] = self.transport.channel(exchange, phase, rows.shape[1], rows.dtype)
         out = np.empty_like(rows)
         exchange.mixer.mix(rows, channel.exchange(rows), out, *affine)
         self.rounds += 1
@@ -61,7 +59,7 @@ class Network:
             for _ in range(rounds - 1):
                 rows = self.mix(rows)
             return rows
-        square = self._contraction**2
+        square = self.contraction**2
         w = 2 / (2 - square)
         for _ in range(rounds - 1):
             previous, rows = rows, self._mix(rows, w, w, 1 - w, previous)
@@ -69,9 +67,9 @@ class Network:
         return rows
 
     @cached_property
-    def _contraction(self) -> float:
-        """Rank 0's lambda: another processor's linear algebra may differ in the last bit."""
-        return float(self.transport.broadcast(np.array([self.topology.contraction]))[0])
+    def contraction(self) -> float:
+        """lambda in Chebyshev gossip. Set at the start of a run, so that all ranks and a continuation use the same."""
+        return self.topology.contraction
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
         """(1/n) sum of all nodes' rows, (d,), the same bits at every node and for any number of ranks.
@@ -81,16 +79,13 @@ class Network:
         self.rounds += 1
         size = rows.shape[1] * rows.itemsize
         self.bytes += 2 * (self.place.nodes - 1) * size
-        partial = sum(len(blocks) for blocks in self._blocks[1:])
-        self.mpi_bytes += (partial + self.place.ranks - 1) * size
+        self.mpi_bytes += (sum(self._reduction.counts[1:]) + self.place.ranks - 1) * size
         return self.uncounted_mean(rows)
 
     def uncounted_mean(self, rows: np.ndarray) -> np.ndarray:
         """``mean`` for metrics: not part of the algorithm's communication."""
-        place = self.place
-        _, sums = partial_sums(rows, place.first, place.nodes)
-        gathered = self.transport.gather(sums, [len(blocks) for blocks in self._blocks])
+        reduction, transport = self._reduction, self.transport
+        gathered = transport.gather(reduction.partial_sums(rows), reduction.counts)
         if gathered is None:
-            return self.transport.broadcast(np.empty(rows.shape[1], rows.dtype))
-        total = finish([block for blocks in self._blocks for block in blocks], gathered, place.nodes)
-        return self.transport.broadcast(total / rows.dtype.type(place.nodes))
+            return transport.broadcast(np.empty(rows.shape[1], rows.dtype))
+        return transport.broadcast(reduction.finish(gathered) / rows.dtype.type(self.place.nodes))

@@ -22,6 +22,11 @@ class Placement:
         return np.arange(self.ranks + 1) * self.nodes // self.ranks
 
     @property
+    def counts(self) -> list[int]:
+        """Nodes of each rank."""
+        return np.diff(self.bounds).tolist()
+
+    @property
     def first(self) -> int:
         return self.rank * self.nodes // self.ranks
 

@@ -34,6 +34,11 @@ class Progress:
         )
         self._write(line)
 
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text and not self.quiet:
+            self.stream.write(f"mpiqopt: {text}\n")
+
     def _write(self, line: str) -> None:
         if self.live:
             self.stream.write(f"\r\x1b[2K{line[:118]}")

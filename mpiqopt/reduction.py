@@ -8,53 +8,77 @@ placement gives the same bits.
 
 import numpy as np
 
+from mpiqopt.placement import Placement
+
 Block = tuple[int, int]  # (level, index within the level)
 
 
-def partial_sums(rows: np.ndarray, first: int, nodes: int) -> tuple[list[Block], np.ndarray]:
+def partial_sums(rows: np.ndarray, first: int, nodes: int) -> tuple[list[Block], list[np.ndarray]]:
     """Sums of the largest complete blocks among the rows of nodes first, first + 1, ...
 
-    rows: (hosted, d). Returns the blocks in ascending order of level and their sums (blocks, d).
+    rows: (hosted, d). Returns the blocks in ascending order of level, and their sums, (d,) each.
     """
     blocks: list[Block] = []
-    sums = []
+    sums: list[np.ndarray] = []
+
+    def leave(row: np.ndarray, index: int) -> None:
+        blocks.append((level, index))
+        sums.append(row)
+
     level, start, width = 0, first, nodes
     while len(rows):
-        if start % 2:
-            blocks.append((level, start))
-            sums.append(rows[0])
+        if start % 2 or width == 1:
+            leave(rows[0], start)
             rows, start = rows[1:], start + 1
             continue
-        if len(rows) == width == 1:
-            blocks.append((level, start))
-            sums.append(rows[0])
-            break
         alone = len(rows) % 2 and start + len(rows) == width
         if len(rows) % 2 and not alone:
-            blocks.append((level, start + len(rows) - 1))
-            sums.append(rows[-1])
+            leave(rows[-1], start + len(rows) - 1)
             rows = rows[:-1]
         even = len(rows) // 2 * 2
         pairs = rows[0:even:2] + rows[1:even:2]
         rows = np.concatenate([pairs, rows[even:]]) if alone else pairs
         level, start, width = level + 1, start // 2, (width + 1) // 2
-    return blocks, np.array(sums)
+    return blocks, sums
 
 
-def blocks_of(first: int, last: int, nodes: int) -> list[Block]:
-    """The blocks that ``partial_sums`` returns for a rank that hosts first .. last - 1."""
-    return partial_sums(np.empty((last - first, 0)), first, nodes)[0]
-
-
-def finish(blocks: list[Block], sums: np.ndarray, nodes: int) -> np.ndarray:
-    """The sum over all nodes from the partial sums of all ranks, (d,)."""
-    at = dict(zip(blocks, sums, strict=True))
+def pairs_to_add(blocks: list[Block], nodes: int) -> list[tuple[int, int]]:
+    """How to finish the tree: positions (left, right) to add, each sum appended to the list of blocks."""
+    at = {block: position for position, block in enumerate(blocks)}
+    pairs: list[tuple[int, int]] = []
     level, width = 0, nodes
     while width > 1:
-        for block in [b for b in at if b[0] == level]:
-            index = block[1]
-            if index % 2 == 0 and (index + 1 == width or (level, index + 1) in at):
-                left, right = at.pop(block), at.pop((level, index + 1), None)
-                at[level + 1, index // 2] = left if right is None else left + right
+        for _, index in sorted(block for block in at if block[0] == level):
+            if index % 2:
+                continue
+            left, right = at.pop((level, index)), at.pop((level, index + 1), None)
+            if right is not None:
+                pairs.append((left, right))
+            at[level + 1, index // 2] = left if right is None else len(blocks) + len(pairs) - 1
         level, width = level + 1, (width + 1) // 2
-    return at[level, 0]
+    return pairs
+
+
+class Reduction:
+    """The sum over all nodes for a placement, planned once. ``counts``: partial sums of each rank."""
+
+    def __init__(self, place: Placement):
+        self.place = place
+        bounds = place.bounds.tolist()
+        ranges = zip(bounds[:-1], bounds[1:], strict=True)
+        blocks = [partial_sums(np.empty((high - low, 0)), low, place.nodes)[0] for low, high in ranges]
+        self.counts = [len(own) for own in blocks]
+        self._pairs = pairs_to_add([block for own in blocks for block in own], place.nodes)
+
+    def partial_sums(self, rows: np.ndarray) -> np.ndarray:
+        """What this rank contributes: (counts[rank], d)."""
+        if len(rows) == 1:
+            return rows
+        return np.array(partial_sums(rows, self.place.first, self.place.nodes)[1])
+
+    def finish(self, sums: np.ndarray) -> np.ndarray:
+        """The sum over all nodes, (d,), from the partial sums of all ranks in rank order."""
+        rows = list(sums)
+        for left, right in self._pairs:
+            rows.append(rows[left] + rows[right])
+        return rows[-1]

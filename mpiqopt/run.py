@@ -1,15 +1,18 @@
 """One run: the loop of iterations, records, checkpoints and the end."""
 
+import json
 import time
+import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import mpiqopt
-from mpiqopt.assembly import Experiment, assemble, together
+from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config, first_difference, parse
 from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.errors import UsageError
@@ -17,7 +20,9 @@ from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import require_writable
+from mpiqopt.results.reader import read
 from mpiqopt.results.writer import Writer
+from mpiqopt.transport.agreement import by_first
 
 
 @dataclass(frozen=True)
@@ -41,73 +46,98 @@ class Outcome:
     metrics: Metrics | None
 
 
+class AlreadyFinished(Exception):
+    """--resume of a run that needs nothing more."""
+
+
+class Plan(NamedTuple):
+    """What rank 0 finds about the output. saved: the progress in the checkpoint to go on from, or None to start."""
+
+    saved: dict[str, Any] | None = None
+    note: str = ""
+    finished: bool = False
+
+
 def run(config: Config, options: Options, transport) -> Outcome:
-    """Run a config on the ranks of ``transport``, collective. Raises UsageError, with nothing written."""
+    """Run a config on the ranks of ``transport``, collective.
+
+    Raises AgreedError for what the user can mend, with nothing written, and AlreadyFinished; both on all ranks.
+    """
     limit = min((s for s in (options.time_limit, config.run.time_limit) if s is not None), default=None)
     # rank 0's clock decides; a thousand ranks must not all ask SLURM
     until = deadline(limit) if transport.rank == 0 else NEVER
-    saved = together(transport, lambda: _prepare_output(config, options, transport.rank))
-    experiment = assemble(config, transport)
+    plan = by_first(transport, lambda: _plan(config, options))
+    if plan.finished:
+        raise AlreadyFinished(plan.note)
+    derived = None if plan.saved is None else json.loads(plan.saved["derived"])
+    experiment = assemble(config, transport, derived=derived)
     with (
         np.errstate(all="ignore"),
         closing(Control(transport, until, config.checkpoint.every_seconds)) as control,
         closing(Progress(config.run.iterations, quiet=options.quiet or transport.rank > 0)) as progress,
     ):
-        return Trajectory(experiment, options.output, saved, progress).follow(control)
+        progress.note(plan.note)
+        return Trajectory(experiment, options.output, plan.saved, progress).follow(control)
 
 
-def _prepare_output(config: Config, options: Options, rank: int) -> checkpoint.Saved | None:
-    """Check that the result can be written; the checkpoint to go on from, if there is one."""
+def _plan(config: Config, options: Options) -> Plan:
+    """Check on rank 0 that the result can be written, and find out where to begin."""
     output = options.output
-    if rank == 0:
-        if output.exists() and not (options.overwrite or options.resume):
-            raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
-        require_writable(output)
+    if output.exists() and not (options.overwrite or options.resume):
+        raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
+    require_writable(output)
     if not (options.resume and output.exists()):
-        return None
-    from mpiqopt.results.reader import read
-
+        return Plan()
     before = read(output)
-    difference = first_difference(parse(before.attributes["config"], str(output)).tables, config.tables)
+    difference = first_difference(parse(before.attributes["config"], config.path), config)
     if difference:
         raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
     if before.attributes["status"] == "finished":
-        raise AlreadyFinished(f"{output}: finished already ({before.attributes['stop_reason']})")
-    return checkpoint.Saved(output) if checkpoint.path_of(output).exists() else None
-
-
-class AlreadyFinished(Exception):
-    """--resume of a run that needs nothing more."""
+        return Plan(finished=True, note=f"{output}: finished already ({before.attributes['stop_reason']})")
+    saved = checkpoint.read_progress(output)
+    if saved is None:
+        return Plan(note=f"{output}: there is no checkpoint; starting over")
+    path = checkpoint.path_of(output)
+    if saved["run_id"] != before.attributes["run_id"]:
+        raise UsageError(f"{path}: belongs to another run than {output}; delete it to start over")
+    if before.columns["iteration"][-1] < saved["last_record"]:
+        raise UsageError(f"{output}: lacks records before its checkpoint; delete {path} to start over")
+    return Plan(saved)
 
 
 class Trajectory:
     """The state of a run between iterations, and what is done with it."""
 
-    def __init__(self, experiment: Experiment, output: Path, saved: checkpoint.Saved | None, progress: Progress):
+    def __init__(self, experiment: Experiment, output: Path, saved: dict[str, Any] | None, progress: Progress):
         self.experiment, self.output, self.progress = experiment, output, progress
         self.network, self.problem = experiment.network, experiment.problem
         self.iteration, self.elapsed = 0, 0.0
+        self.last_record, self.next_record = -1, 0
         self.metrics: Metrics | None = None
+        self.run_id = uuid.uuid4().hex
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
         if saved is not None:
-            self.state = saved.restore(self.state, self.problem.evaluations, self.network)
-            self.iteration, self.elapsed = saved.progress["iteration"], saved.progress["time"]
-        self.next_record = self.iteration if saved is None else self._record_after(self.iteration)
-        self.writer = self._writer(saved) if self.network.transport.rank == 0 else None
+            self.state = checkpoint.restore(output, saved, self.state, self.problem.evaluations, self.network)
+            self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
+            self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
+        self.writer = self._writer(saved is not None) if self.network.transport.rank == 0 else None
 
-    def _writer(self, saved: checkpoint.Saved | None) -> Writer:
+    def _writer(self, resumed: bool) -> Writer:
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,
+            "derived": json.dumps(self.experiment.derived),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,
             "ranks": transport.size,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "run_id": self.run_id,
             "status": "running",
             "stop_reason": "",
         }
-        if saved is not None:
+        if resumed:
             return Writer.resume(self.output, attributes, self.iteration)
+        checkpoint.path_of(self.output).unlink(missing_ok=True)  # another run's
         return Writer.create(self.output, attributes, self.network.topology)
 
     def _record_after(self, iteration: int) -> int:
@@ -124,11 +154,10 @@ class Trajectory:
                     return self._finish(*end)
             if self.iteration == next_agreement:
                 decision = control.agree(self.iteration)
+                if decision.stop or decision.save:
+                    self._save()
                 if decision.stop:
-                    self._save()
                     return self._finish("stopped", decision.stop)
-                if decision.save:
-                    self._save()
                 next_agreement = decision.next
             self._advance(min(self.next_record, next_agreement))
 
@@ -144,32 +173,41 @@ class Trajectory:
 
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""
-        config = self.experiment.config
         metrics = self.metrics = self.experiment.evaluate(self.state.x)
         if self.writer is not None:
             network = self.network
             counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
             self.writer.append({"iteration": self.iteration, "time": self.elapsed, **vars(metrics), **counters})
             self.progress.update(self.iteration, metrics)
-        self.next_record = self._record_after(self.iteration)
-        if not metrics.is_finite():
+        self.last_record, self.next_record = self.iteration, self._record_after(self.iteration)
+        return self._end(metrics)
+
+    def _end(self, metrics: Metrics) -> tuple[str, str] | None:
+        tolerance, iterations = self.experiment.config.run.tolerance, self.experiment.config.run.iterations
+        reached = tolerance is not None and metrics.stationarity <= tolerance
+        # rank 0 decides: a last bit may differ between processors, and ranks must not part
+        diverged, reached = self.network.transport.broadcast(np.array([not metrics.is_finite(), reached])).tolist()
+        if diverged:
             return "diverged", f"diverged at iteration {self.iteration}: the iterates are no longer finite"
-        if config.run.tolerance is not None and metrics.stationarity <= config.run.tolerance:
-            return "finished", f"tolerance: stationarity <= {config.run.tolerance:g}"
-        if self.iteration == config.run.iterations:
-            return "finished", f"iterations: {self.iteration} done"
-        return None
+        if reached:
+            return "finished", f"tolerance: stationarity <= {tolerance:g}"
+        return ("finished", f"iterations: {self.iteration} done") if self.iteration == iterations else None
 
     def _save(self) -> None:
         """Checkpoint. The records come first, so that the result file is never behind it."""
         if self.writer is not None:
-            self.writer.publish()
-        progress = {"iteration": self.iteration, "time": self.elapsed}
+            self.writer.publish(durable=True)
+        progress = {
+            "run_id": self.run_id,
+            "derived": json.dumps(self.experiment.derived),
+            "iteration": self.iteration,
+            "last_record": self.last_record,
+            "time": self.elapsed,
+        }
         checkpoint.save(self.output, self.state, progress, self.problem.evaluations, self.network)
 
     def _finish(self, status: str, reason: str) -> Outcome:
-        counts = np.diff(self.network.place.bounds).tolist()
-        x = self.network.transport.gather(self.state.x, counts)
+        x = self.network.transport.gather(self.state.x, self.network.place.counts)
         if self.writer is not None:
             self.writer.finish("stopped" if status == "diverged" else status, reason, x)
             if status != "stopped":

@@ -7,7 +7,6 @@ from mpiqopt.config import load
 from mpiqopt.run import Options, run
 from mpiqopt.transport import launch
 
-transport = launch.start()
-for path in sys.argv[2:]:
-    run(load(path), Options(Path(sys.argv[1]) / f"{Path(path).stem}.h5", quiet=True), transport)
-launch.stop(transport)
+with launch.session() as transport:
+    for path in sys.argv[2:]:
+        run(load(path), Options(Path(sys.argv[1]) / f"{Path(path).stem}.h5", quiet=True), transport)

@@ -162,20 +162,19 @@ def test_a_launcher_of_another_mpi_is_noticed(monkeypatch):
 
 def test_reductions_do_not_depend_on_the_placement():
     """The tree sum over node ids from any contiguous blocks, n from 1 to 40 and 1 to 9 ranks."""
-    from mpiqopt.reduction import blocks_of, finish, partial_sums
+    from mpiqopt.placement import Placement
+    from mpiqopt.reduction import Reduction
 
     rng = np.random.default_rng(0)
     for nodes in [*range(1, 41), 1000]:
         rows = rng.standard_normal((nodes, 3)) * 10.0 ** rng.integers(-8, 8, (nodes, 1))
         totals = []
         for ranks in range(1, min(nodes, 9) + 1):
-            bounds = np.arange(ranks + 1) * nodes // ranks
-            parts = [partial_sums(rows[a:b], a, nodes) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-            blocks = [block for part in parts for block in part[0]]
-            assert blocks == [
-                block for a, b in zip(bounds[:-1], bounds[1:], strict=True) for block in blocks_of(a, b, nodes)
-            ]
-            totals.append(finish(blocks, np.concatenate([part[1] for part in parts]), nodes))
+            places = [Placement(nodes, ranks, rank) for rank in range(ranks)]
+            parts = [Reduction(place).partial_sums(rows[place.first : place.last]) for place in places]
+            reduction = Reduction(places[0])
+            assert [len(part) for part in parts] == reduction.counts
+            totals.append(reduction.finish(np.concatenate(parts)))
         assert all(np.array_equal(total, totals[0]) for total in totals)
         scale = np.abs(rows).sum(axis=0)
         assert np.all(np.abs(totals[0] - rows.sum(axis=0)) <= 1e-14 * scale)

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 ORDER = (
     "errors",
     "allocator",
+    "rounding",
     "registry",
     "streams",
     "topologies",

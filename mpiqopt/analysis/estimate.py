@@ -23,8 +23,9 @@ def describe(config: Config, ranks: int = 1) -> str:
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
     lines = [tomli_w.dumps(tables).rstrip(), "", "# what follows from it"]
-    width = max(len(name) for name, _ in _facts(experiment, ranks))
-    lines += [f"# {name:<{width}}  {value}" for name, value in _facts(experiment, ranks)]
+    facts = _facts(experiment, ranks)
+    width = max(len(name) for name, _ in facts)
+    lines += [f"# {name:<{width}}  {value}" for name, value in facts]
     return "\n".join(lines) + "\n"
 
 

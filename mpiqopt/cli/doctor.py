@@ -14,13 +14,10 @@ def command() -> None:
     Under mpiexec -n 2 (better: across two hosts) it measures whether one-sided operations progress while the target
     computes.
     """
-    transport = launch.start(always=True)
-    try:
+    with launch.session(always=True) as transport:
         report = _report(transport)
-    finally:
-        launch.stop(transport)
-    if transport.rank == 0:
-        click.echo(report)
+        if transport.rank == 0:
+            click.echo(report)
 
 
 def _report(transport) -> str:

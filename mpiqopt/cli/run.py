@@ -1,14 +1,12 @@
 """mpiqopt run"""
 
-import sys
-import traceback
 from pathlib import Path
 
 import click
 
 from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.cli.options import config_options, load_config
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import AgreedError
 from mpiqopt.transport import launch
 
 STATUS = {"finished": 0, "stopped": 75, "diverged": 1}
@@ -48,30 +46,20 @@ def command(config_path, overrides, plugins, output, overwrite, resume, time_lim
         quiet=quiet,
     )
     keep_freed_memory()
-    transport = launch.start()
-    try:
-        status = _run(config_path, overrides, plugins, options, transport)
-    except BaseException as error:
-        # other ranks may wait for this one: end them all, now
-        print(f"mpiqopt: rank {transport.rank}: {_one_line(error)}", file=sys.stderr)
-        traceback.print_exc()
-        sys.stderr.flush()
-        launch.abort(transport)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    launch.stop(transport)
-    return status
+    with launch.session() as transport:
+        return _run(config_path, overrides, plugins, options, transport)
 
 
 def _run(config_path, overrides, plugins, options, transport) -> int:
     """Exit status of a run in which all ranks took the same way."""
-    from mpiqopt.assembly import together
     from mpiqopt.cli import complain
     from mpiqopt.run import AlreadyFinished, run
+    from mpiqopt.transport.agreement import together
 
     try:
         config = together(transport, lambda: load_config(config_path, overrides, plugins))
         outcome = run(config, options, transport)
-    except UsageError as error:
+    except AgreedError as error:
         complain(str(error))
         return 2
     except AlreadyFinished as news:
@@ -93,7 +81,3 @@ def _report(outcome, output: Path) -> None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
         complain(line + (f", accuracy {m.accuracy:.4f}" if m.accuracy is not None else ""))
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

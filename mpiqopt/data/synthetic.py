@@ -10,7 +10,7 @@ from mpiqopt.data.source import Rows, Source, Table
 from mpiqopt.registry import register
 from mpiqopt.streams import generator
 
-# Samples drawn from one stream: a rank draws only the blocks that its rows touch.
+# Samples drawn from one stream. A rank draws all blocks once, for the targets, and keeps the rows of its own.
 BLOCK = 1024
 
 

@@ -19,7 +19,7 @@ class ElasticNet(Regularizer):
     l1_ratio: Annotated[float, Field(ge=0, le=1, description="share of the l1 norm")] = 0.5
 
     def __call__(self, x: np.ndarray) -> float:
-        squares = 0.5 * (1 - self.l1_ratio) * float(x @ x)
+        squares = 0.5 * (1 - self.l1_ratio) * float(np.add.reduce(x * x))
         return self.weight * (self.l1_ratio * float(np.abs(x).sum()) + squares)
 
     def prox(self, x: np.ndarray, step: float) -> np.ndarray:

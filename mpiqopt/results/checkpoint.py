@@ -8,58 +8,66 @@ import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
-from mpiqopt.placement import Placement
 from mpiqopt.results import files
+
+# The state's numbers are attributes with this prefix; its arrays are datasets.
+NUMBER = "state."
 
 
 def path_of(result: Path) -> Path:
     return result.with_name(result.name + ".checkpoint")
 
 
-def save(result: Path, state: Any, progress: dict[str, float], evaluations: np.ndarray, network: Network) -> None:
+def save(result: Path, state: Any, progress: dict[str, Any], evaluations: np.ndarray, network: Network) -> None:
     """Collective: rank 0 writes the rows of all nodes; the file replaces the last checkpoint in one step.
 
-    state: the algorithm's NamedTuple; progress: iteration and time; evaluations: int64 (hosted,).
+    state: the algorithm's NamedTuple; progress: what else there is to know, numbers and strings; evaluations: int64
+    (hosted,). No rank but the first needs to see the file.
     """
     place, transport = network.place, network.transport
-    counts = np.diff(place.bounds).tolist()
-    file = files.in_memory() if transport.rank == 0 else None
-    rows = {f"state/{name}": value for name, value in state._asdict().items() if isinstance(value, np.ndarray)}
-    for name, value in {**rows, "evaluations": evaluations}.items():
-        gathered = transport.gather(value, counts)
+    part = files.part_of(path_of(result))
+    file = h5py.File(part, "w") if transport.rank == 0 else None
+    for name, value in {**_arrays(state), "evaluations": evaluations}.items():
+        gathered = transport.gather(value, place.counts)
         if file is not None:
             file[name] = gathered
     if file is not None:
-        numbers = {k: v for k, v in state._asdict().items() if not isinstance(v, np.ndarray)}
-        file.require_group("state").attrs.update(numbers)
-        file.attrs.update(
-            {**progress, "rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
-        )
-        files.publish(file, path_of(result), durable=True)
+        numbers = {NUMBER + k: v for k, v in state._asdict().items() if not isinstance(v, np.ndarray)}
+        counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
+        file.attrs.update({**progress, **counters, **numbers})
         file.close()
+        files.replace_durably(part, path_of(result))
 
 
-class Saved:
-    """A checkpoint on disk; each rank reads the rows of the nodes that it hosts, whatever ranks wrote it."""
+def read_progress(result: Path) -> dict[str, Any] | None:
+    """The attributes of the checkpoint of a result file; None if there is none. Raises UsageError if it is broken."""
+    path = path_of(result)
+    if not path.exists():
+        return None
+    try:
+        with h5py.File(path) as file:
+            return {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+    except OSError as error:
+        raise UsageError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from error
 
-    def __init__(self, result: Path):
-        self.path = path_of(result)
-        try:
-            with h5py.File(self.path) as file:
-                self.progress = {name: file.attrs[name].item() for name in file.attrs}
-        except (OSError, KeyError) as error:
-            raise UsageError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
 
-    def restore(self, state: Any, evaluations: np.ndarray, network: Network) -> Any:
-        """The saved state, shaped as ``state``; sets the counters in ``evaluations`` and ``network``."""
-        place: Placement = network.place
-        hosted = slice(place.first, place.last)
-        with h5py.File(self.path) as file:
-            evaluations[:] = file["evaluations"][hosted]
-            values = {
-                name: file["state"][name][hosted] if isinstance(value, np.ndarray) else file["state"].attrs[name].item()
-                for name, value in state._asdict().items()
-            }
-        for name in ("rounds", "bytes", "mpi_bytes"):
-            setattr(network, name, self.progress[name])
-        return type(state)(**values)
+def restore(result: Path, progress: dict[str, Any], state: Any, evaluations: np.ndarray, network: Network) -> Any:
+    """Collective: the saved state, shaped as ``state``, on whatever ranks there are now.
+
+    progress: what ``read_progress`` found on rank 0. Sets the counters in ``evaluations`` and ``network``.
+    """
+    place, transport = network.place, network.transport
+    values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
+    file = h5py.File(path_of(result)) if transport.rank == 0 else None
+    for name, own in {**values, "evaluations": evaluations}.items():
+        transport.scatter(None if file is None else file[name][()], place.counts, own)
+    if file is not None:
+        file.close()
+    for name in ("rounds", "bytes", "mpi_bytes"):
+        setattr(network, name, progress[name])
+    numbers = {name: progress[NUMBER + name] for name in state._fields if name not in values}
+    return type(state)(**values, **numbers)
+
+
+def _arrays(state: Any) -> dict[str, np.ndarray]:
+    return {name: value for name, value in state._asdict().items() if isinstance(value, np.ndarray)}

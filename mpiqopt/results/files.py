@@ -27,22 +27,41 @@ def into_memory(path: Path) -> h5py.File:
     return h5py.File(path, "r+", driver="core", backing_store=False)
 
 
+def part_of(path: Path) -> Path:
+    """The name under which a file is written before it takes its place."""
+    return path.with_name(path.name + ".part")
+
+
 def publish(file: h5py.File, path: Path, durable: bool = False) -> None:
-    """Make the file's present content the content of ``path``. durable: also against a crash of the machine."""
+    """Make the present content of a file in memory the content of ``path``. durable: also if the machine crashes."""
     file.flush()
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(part, "wb") as out:
-            out.write(file.id.get_file_image())
-            if durable:
-                out.flush()
-                os.fsync(out.fileno())
-        os.replace(part, path)
+        part.write_bytes(file.id.get_file_image())
+        if durable:
+            replace_durably(part, path)
+        else:
+            os.replace(part, path)
     except OSError:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def replace_durably(part: Path, path: Path) -> None:
+    """Give a written file its name when its content, and then the name, are safe on the disk."""
+    _sync(part)
+    os.replace(part, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def require_writable(path: Path) -> None:
@@ -50,7 +69,7 @@ def require_writable(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"-o {path}: is a folder; want the name of a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    probe = folder / (path.name + ".part")
+    probe = part_of(folder / path.name)
     try:
         probe.touch()
         probe.unlink()

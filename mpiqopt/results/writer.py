@@ -62,15 +62,14 @@ class Writer:
         self._published = time.perf_counter()
         self._cost = self._published - start
 
-    def finish(self, status: str, reason: str, x: np.ndarray | None) -> None:
-        """Final state: ``status``, why the run ended, and the iterates (nodes, d) if it will not go on."""
+    def finish(self, status: str, reason: str, x: np.ndarray) -> None:
+        """Final state: ``status``, why the run ended, and the iterates (nodes, d)."""
         self.file.attrs.update({"status": status, "stop_reason": reason})
-        if x is not None:
-            final = self.file.create_group("final")
-            final["x"] = x
-            final["x"].attrs["long_name"] = "last iterate of every node"
-            for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
-                final["x"].dims[axis].attach_scale(_axis(final, name, size))
+        final = self.file.create_group("final")
+        final["x"] = x
+        final["x"].attrs["long_name"] = "last iterate of every node"
+        for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
+            final["x"].dims[axis].attach_scale(_axis(final, name, size))
         self.publish(durable=True)
         self.file.close()
 

@@ -7,6 +7,7 @@ from math import acosh, cosh
 import numpy as np
 
 from mpiqopt.errors import UsageError
+from mpiqopt.rounding import significant
 from mpiqopt.topologies.mixing import Mixing
 
 # Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
@@ -44,14 +45,14 @@ class Topology:
             return 0.0
         if not self.varies and self.symmetric:
             smallest, second = self._extreme_eigenvalues
-            return max(abs(smallest), abs(second))
+            return significant(max(abs(smallest), abs(second)), 12)
         norm = _distance_from_average(list(self.cycle))
-        return norm ** (1 / len(self.cycle)) if norm > 1e-14 else 0.0
+        return significant(norm ** (1 / len(self.cycle)), 12) if norm > 1e-14 else 0.0
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
         """Of W (symmetric, one matrix)."""
-        return self._extreme_eigenvalues[0] if self.nodes > 1 else 1.0
+        return significant(self._extreme_eigenvalues[0], 12) if self.nodes > 1 else 1.0
 
     @cached_property
     def _extreme_eigenvalues(self) -> tuple[float, float]:

@@ -1,6 +1,10 @@
 """Is this process one of many? Started by mpiexec, by srun, or alone."""
 
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mpiqopt.errors import UsageError
 from mpiqopt.transport.serial import SerialTransport
@@ -59,19 +63,20 @@ def _require_launched_size(size: int, name_of_library: str) -> None:
             )
 
 
-def stop(transport) -> None:
-    """Finalise MPI if it was started."""
-    if isinstance(transport, SerialTransport):
-        return
-    from mpi4py import MPI
+@contextmanager
+def session(always: bool = False) -> Iterator:
+    """``start``, and an end in order; or, if an exception comes out on one of several ranks, of the whole job, now.
 
+    What all ranks raise together (AgreedError) has to be caught inside.
+    """
+    transport = start(always)
+    try:
+        yield transport
+    except BaseException as error:
+        if isinstance(transport, SerialTransport):
+            raise
+        print(f"mpiqopt: rank {transport.rank}: {type(error).__name__}: {error}", file=sys.stderr)
+        traceback.print_exc()
+        sys.stderr.flush()
+        transport.abort()
     transport.close()
-    MPI.Finalize()
-
-
-def abort(transport) -> None:
-    """End the job on all ranks now, with exit status 1."""
-    if not isinstance(transport, SerialTransport):
-        from mpi4py import MPI
-
-        MPI.COMM_WORLD.Abort(1)

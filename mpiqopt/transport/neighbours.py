@@ -14,12 +14,12 @@ def library() -> str:
 class Channel:
     """Persistent sends and receives for one exchange; one message per neighbouring rank."""
 
-    def __init__(self, comm: MPI.Intracomm, exchange: Exchange, width: int, dtype):
+    def __init__(self, comm: MPI.Intracomm, exchange: Exchange, tag: int, width: int, dtype):
         self.ghosts = np.empty((len(exchange.ghosts), width), dtype)
         self.outbox = np.empty((len(exchange.outgoing), width), dtype)
         self.outgoing = exchange.outgoing
-        self.requests = [comm.Recv_init(piece, rank) for rank, piece in _pieces(self.ghosts, exchange.sources)]
-        self.requests += [comm.Send_init(piece, rank) for rank, piece in _pieces(self.outbox, exchange.targets)]
+        self.requests = [comm.Recv_init(piece, rank, tag) for rank, piece in _pieces(self.ghosts, exchange.sources)]
+        self.requests += [comm.Send_init(piece, rank, tag) for rank, piece in _pieces(self.outbox, exchange.targets)]
 
     def exchange(self, rows: np.ndarray) -> np.ndarray:
         """Send the rows that others need; returns the ghost rows (reused by the next call)."""
@@ -42,23 +42,27 @@ def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]):
 
 
 class MPITransport:
-    """Two-sided MPI between the ranks of a communicator.
+    """Two-sided MPI between the ranks of a communicator. Same interface as ``transport.serial.SerialTransport``.
 
-    Gossip runs on a distributed-graph communicator of its own for each exchange, so the library knows who talks
-    to whom and no message can meet another exchange's.
+    Gossip runs on a distributed-graph communicator of its own, so that the library knows who talks to whom.
     """
 
     def __init__(self, comm: MPI.Intracomm):
         self.comm = comm.Dup()
         self.rank, self.size = comm.rank, comm.size
         self.library = library()
-        self._channels: list[tuple[MPI.Intracomm, Channel]] = []
+        self._neighbours: MPI.Distgraphcomm | None = None
+        self._channels: list[Channel] = []
 
-    def channel(self, exchange: Exchange, width: int, dtype) -> Channel:
-        sources, targets = ([rank for rank, _ in side] for side in (exchange.sources, exchange.targets))
-        neighbours = self.comm.Create_dist_graph_adjacent(sources, targets, reorder=False)
-        channel = Channel(neighbours, exchange, width, dtype)
-        self._channels.append((neighbours, channel))
+    def connect(self, exchanges: list[Exchange]) -> None:
+        sources = {rank for exchange in exchanges for rank, _ in exchange.sources}
+        targets = {rank for exchange in exchanges for rank, _ in exchange.targets}
+        self._neighbours = self.comm.Create_dist_graph_adjacent(sorted(sources), sorted(targets), reorder=False)
+
+    def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> Channel:
+        # tags up to 32767 are guaranteed; exchanges run one after the other, so that equal tags cannot meet
+        channel = Channel(self._neighbours, exchange, tag % 32768, width, dtype)
+        self._channels.append(channel)
         return channel
 
     def gather(self, rows: np.ndarray, counts: list[int]) -> np.ndarray | None:
@@ -70,6 +74,13 @@ class MPITransport:
         out = np.empty((sum(counts), *rows.shape[1:]), rows.dtype)
         self.comm.Gatherv(rows, [out, values])
         return out
+
+    def scatter(self, rows: np.ndarray | None, counts: list[int], out: np.ndarray) -> None:
+        if self.rank:
+            self.comm.Scatterv(None, out)
+        else:
+            row = int(np.prod(out.shape[1:]))
+            self.comm.Scatterv([np.ascontiguousarray(rows), [count * row for count in counts]], out)
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         self.comm.Bcast(array)
@@ -88,12 +99,17 @@ class MPITransport:
     def first_error(self, message: str | None) -> str | None:
         return next((m for m in self.comm.allgather(message) if m is not None), None)
 
-    def barrier(self) -> None:
-        self.comm.Barrier()
+    def share(self, value):
+        return self.comm.bcast(value)
 
     def close(self) -> None:
-        """Free requests and communicators, so that nothing is pending when MPI is finalised."""
-        for neighbours, channel in self._channels:
+        """Free requests and communicators, so that nothing is pending, and finalise MPI."""
+        for channel in self._channels:
             channel.free()
-            neighbours.Free()
+        if self._neighbours is not None:
+            self._neighbours.Free()
         self.comm.Free()
+        MPI.Finalize()
+
+    def abort(self) -> None:
+        MPI.COMM_WORLD.Abort(1)

@@ -19,13 +19,20 @@ class SerialTransport:
     rank, size = 0, 1
     library = "none (one process)"
 
-    def channel(self, exchange: Exchange, width: int, dtype) -> SerialChannel:
-        """Plan the exchange of rows of ``width`` values."""
+    def connect(self, exchanges: list[Exchange]) -> None:
+        """Say which ranks will exchange rows; once, before ``channel``."""
+
+    def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> SerialChannel:
+        """Plan one of the exchanges for rows of ``width`` values; tag: its number."""
         return SerialChannel(width, dtype)
 
     def gather(self, rows: np.ndarray, counts: list[int]) -> np.ndarray | None:
         """Rows of all ranks in rank order at rank 0 (None elsewhere); counts: rows of each rank."""
         return rows
+
+    def scatter(self, rows: np.ndarray | None, counts: list[int], out: np.ndarray) -> None:
+        """The reverse of ``gather``: each rank's rows of rank 0's ``rows`` into ``out``."""
+        out[:] = rows
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         """Overwrite ``array`` everywhere by rank 0's."""
@@ -36,11 +43,19 @@ class SerialTransport:
         return values
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """Elementwise sum over ranks, of integers."""
+        """Elementwise sum over ranks, of numbers whose sum needs no rounding."""
         return values
 
     def first_error(self, message: str | None) -> str | None:
         """The message of the lowest rank that has one, at every rank."""
         return message
 
-    def barrier(self) -> None: ...
+    def share(self, value):
+        """Rank 0's value (any small object) at every rank; for the set-up."""
+        return value
+
+    def close(self) -> None:
+        """End in order."""
+
+    def abort(self) -> None:
+        """End the job on all ranks now."""

@@ -50,7 +50,7 @@ data = {{name = "synthetic", task = "classification", samples = 200, features = 
 problem = {{name = "logistic", l2 = 0.1}}
 regularizer = {{name = "l1", weight = 0.01}}
 topology = {{name = "ring", nodes = 8}}
-algorithm = {{name = "unhurried", gossip_rounds = 2, step_size = 0.3}}
+algorithm = {{name = "unhurried", gossip_rounds = 2, step_size = 0.02}}
 """
 
 
@@ -124,11 +124,10 @@ def submit(cluster: Cluster, folder: Path):
 @pytest.fixture(scope="module", autouse=True)
 def clocked(submit) -> dict[str, Job]:
     """Jobs that wait for SLURM's clock, the slowest part: they do so while the other tests run."""
-    return {
-        # some 36 s of work; SLURM looks at the clock every 30 s, and 50 + 30 s before the job's end the signal is due
-        "requeued": submit("preemptible", "requeued", "--time=1", "--signal=B:USR1@50", pause=0.09),
-        "out of time": submit("run-srun", "out-of-time", "--time=1", pause=0.2),
-    }
+    # some 36 s of work; SLURM looks at the clock every 30 s, and 50 + 30 s before the job's end the signal is due
+    options = ("--time=1", "--signal=B:USR1@50")
+    jobs = {each: submit("preemptible", f"requeued-{each}", *options, pause=0.09, LAUNCHER=each) for each in LAUNCHERS}
+    return {**jobs, "out of time": submit("run-srun", "out-of-time", "--time=1", pause=0.2)}
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +189,10 @@ def test_signal_stops_the_run_and_restarts_are_bounded(early, launcher, submit, 
     assert job.checkpoint.exists()
 
 
-def test_cancelled_job_stays_cancelled(submit, cluster):
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_cancelled_job_stays_cancelled(launcher, submit, cluster):
     """The ranks stop with a checkpoint and 75 even then, but the script may not revive the job."""
-    job = submit("preemptible", "cancelled", pause=0.1)
+    job = submit("preemptible", f"cancelled-{launcher}", pause=0.1, LAUNCHER=launcher)
     job.wait_for_records()
     cluster.cancel(job.number)
     end = job.wait()
@@ -200,13 +200,14 @@ def test_cancelled_job_stays_cancelled(submit, cluster):
     assert "back into the queue" not in job.text().replace("not put back", "")
 
 
-def test_goes_on_after_the_time_limit(clocked, serial):
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_goes_on_after_the_time_limit(launcher, clocked, serial):
     """The job is signalled before its time is over, puts itself back into the queue and goes on to the same bits."""
-    job = clocked["requeued"]
+    job = clocked[launcher]
     end = job.wait(150)
     assert (end["JobState"], end["ExitCode"]) == ("COMPLETED", "0:0"), job.text()
     assert int(end["Restarts"]) >= 1
-    assert job.text().count("back into the queue") == int(end["Restarts"])
+    assert job.text().count("stopped: signal SIGUSR1") == int(end["Restarts"])
     assert contents(job.result) == serial
 
 
