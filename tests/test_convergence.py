@@ -7,7 +7,10 @@ import pytest
 from dense import Objective, after, assembled, metropolis, states
 from networkx import cycle_graph
 
+from mpiqopt.assembly import assemble
+from mpiqopt.config import parse
 from mpiqopt.registry import members
+from mpiqopt.transport.serial import SerialTransport
 
 ALGORITHMS = members("algorithm")
 FULL = {
@@ -151,3 +154,33 @@ def test_noise_floor_of_minibatches_is_inverse_to_their_size(loss, regularizer):
     floors = [floor(batch) for batch in (2, 8, 32)]
     assert floors[0] / floors[1] == pytest.approx(4, rel=0.25)
     assert floors[1] / floors[2] == pytest.approx(4, rel=0.25)
+
+
+@pytest.mark.parametrize("algorithm", ["nids", "pg-extra", "centralized-prox-gradient"])
+def test_scikit_learns_optimum_is_reached(algorithm, tmp_path):
+    """Ridge and elastic net on the wine data by scikit-learn's own solvers.
+
+    Eight equal shares, 22 samples each, make F scikit-learn's objective.
+    """
+    from sklearn.datasets import load_wine
+    from sklearn.linear_model import ElasticNet, Ridge
+
+    features, targets = (part[:176] for part in load_wine(return_X_y=True))
+    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.savez(tmp_path / "wine.npz", X=features, y=targets)
+    ridge = Ridge(alpha=0.1 * 176, fit_intercept=False, tol=1e-14)
+    net = ElasticNet(alpha=0.02, l1_ratio=0.25, fit_intercept=False, tol=1e-14, max_iter=10**6)
+    for solver, l2, h in ((ridge, 0.1, 'name = "zero"'), (net, 0.015, 'name = "l1", weight = 0.005')):
+        text = f"""
+            data = {{name = "npz", path = "{tmp_path}/wine.npz"}}
+            problem = {{name = "least-squares", l2 = {l2}}}
+            regularizer = {{{h}}}
+            topology = {{name = "ring", nodes = 8}}
+            algorithm = {{name = "{algorithm}"}}
+            """
+        experiment = assemble(parse(text, "test.toml"), SerialTransport())
+        parts = experiment.problem, experiment.network, experiment.streams
+        state = experiment.algorithm.init(experiment.start, *parts)
+        for _ in range(6000):
+            state = experiment.algorithm.step(state, *parts)
+        assert np.abs(state.x - solver.fit(features, targets).coef_).max() < 1e-8

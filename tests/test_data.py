@@ -212,3 +212,29 @@ def test_csv_target_by_name_and_number(samples, tmp_path):
 def test_labels_may_be_words(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.ones((4, 2)), y=np.array(["yes", "no", "no", "yes"]))
     assert load(source("npz", path=str(tmp_path / "d.npz")), 2).targets.tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_labels_are_told_apart_before_rounding(dtype, tmp_path):
+    """0.1 and 0.3 are no float32 numbers."""
+    np.savez(tmp_path / "d.npz", X=np.ones((4, 2)), y=np.array([0.1, 0.3, 0.3, 0.1]))
+    keys = {"data__name": '"npz"', "data__path": f'"{tmp_path}/d.npz"', "problem__name": '"logistic"'}
+    made = experiment(SMALL, **keys, topology__nodes=2, run__dtype=f'"{dtype}"')
+    assert made.problem._targets.tolist() == [-1, 1, 1, -1]
+
+
+def test_the_planted_solution_is_that_of_the_features_as_drawn():
+    keys = {"data__name": '"synthetic"', "problem__name": '"least-squares"'}
+    assert experiment(SMALL, **keys).evaluate.solution is not None
+    assert experiment(SMALL, **keys, data__scale='"standard"').evaluate.solution is None
+
+
+def test_a_batch_larger_than_the_data_is_the_data():
+    made = experiment(SMALL)
+    batch = made.streams.batch(0, 10**12)
+    assert batch.counts.tolist() == made.shares.sizes.tolist()
+
+
+def test_a_rank_keeps_only_its_rows(samples, tmp_path):
+    held = load(source("npz", path=write("npz", tmp_path / "d.npz", *samples)), 7, 7, 3)
+    assert held.features.base is None or held.features.base.size == held.features.size

@@ -21,7 +21,9 @@ SAMPLED = {
 
 
 def configs(write) -> list[str]:
-    """Every algorithm, and what is different in kind: graphs that vary, float32, sparse features, uneven splits."""
+    """Every algorithm, and what differs in kind: graphs that vary, float32, sparse and long rows, uneven splits."""
+    from scipy.sparse import random_array
+
     paths = []
     for name, cls in members("algorithm").items():
         regularizer = {"name": "l1", "weight": 0.01} if cls.proximal else {"name": "zero"}
@@ -35,6 +37,14 @@ def configs(write) -> list[str]:
     softmax = {"name": "softmax", "nonconvex": 0.01}
     nodes = {"name": "random-regular", "nodes": 9, "degree": 4}
     paths.append(write("softmax.toml", run=few, data=digits, problem=softmax, topology=nodes))
+    rows = random_array((40, 30), density=0.2, rng=np.random.default_rng(0), format="csr")
+    parts = {"data": rows.data, "indices": rows.indices, "indptr": rows.indptr, "shape": rows.shape}
+    data = {"name": "npz", "path": "sparse.npz", "split": "iid", "scale": "standard"}
+    paths.append(write("sparse.toml", run=few, data=data))
+    np.savez(Path(paths[-1]).with_name("sparse.npz"), **parts, y=np.arange(40) % 2)
+    # longer than NumPy's buffer of 8192, one row on a rank
+    data = {"name": "synthetic", "samples": 8, "features": 9000, "scale": "unit-rows"}
+    paths.append(write("long.toml", run={"iterations": 5}, data=data, problem={"name": "least-squares"}))
     return paths
 
 
@@ -125,6 +135,27 @@ def test_one_failing_rank_ends_the_job(mpiqopt, config, tmp_path):
     assert "rank 1: RuntimeError: broken on purpose" in result.stderr
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["iteration"][0] == 0
+
+
+@pytest.mark.mpi
+def test_a_usage_error_on_one_rank_alone_ends_the_job(mpiqopt, config, tmp_path):
+    """Nobody has agreed on it: the others are in the middle of an exchange."""
+    (tmp_path / "faulty.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from mpiqopt.algorithms.dgd import DGD\n"
+        "from mpiqopt.errors import UsageError\n"
+        "from mpiqopt.registry import register\n"
+        "@register('algorithm', 'faulty')\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Faulty(DGD):\n"
+        "    def step(self, state, problem, network, rng):\n"
+        "        if network.place.rank == 1:\n"
+        "            raise UsageError('only here')\n"
+        "        return super().step(state, problem, network, rng)\n"
+    )
+    result = mpiqopt("run", config(algorithm={"name": "faulty"}), "--plugin", "faulty.py", "-o", "a.h5", ranks=3)
+    assert result.returncode not in (0, 75)
+    assert "rank 1: UsageError: only here" in result.stderr
 
 
 @pytest.mark.mpi

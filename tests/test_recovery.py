@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import TIMEOUT, command, environment
+from conftest import TIMEOUT, command, environment, mpiexec
 
 from mpiqopt.results.layout import REPRODUCIBLE
 
@@ -178,6 +178,54 @@ def test_resume_wants_the_same_config_but_for_limits(mpiqopt, config, tmp_path):
     assert result.returncode == 2
     assert "algorithm.step_size = 0.2 (was 0.3)" in result.stderr
     assert mpiqopt("run", path, "--resume", "--set", "run.time_limit=0.3").returncode == 75
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(mpiqopt, config, tmp_path):
+    """Overwriting a stopped run and killing the new one before its first checkpoint leaves none; and one that was put
+    there by hand is refused."""
+    path = config(**LONG)
+    assert mpiqopt("run", path, "--time-limit", "0.3").returncode == 75
+    checkpoint = tmp_path / "small.h5.checkpoint"
+    old = checkpoint.read_bytes()
+    slow = [*command("run", path, "-q", "--overwrite", "--set", "checkpoint.every_seconds=1000")]
+    job = subprocess.Popen(slow, cwd=tmp_path, env=environment())
+    while checkpoint.exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.3)
+    job.kill()
+    job.wait()
+    assert not checkpoint.exists()
+    checkpoint.write_bytes(old)
+    result = mpiqopt("run", path, "--resume")
+    assert result.returncode == 2
+    assert "small.h5.checkpoint: belongs to another run" in result.stderr
+    checkpoint.unlink()
+    result = mpiqopt("run", path, "--resume", "--time-limit", "0.3")
+    assert result.returncode == 75
+    assert "there is no checkpoint; starting over" in result.stderr
+
+
+@pytest.mark.mpi
+def test_only_rank_0_needs_the_files(mpiqopt, config, whole, tmp_path):
+    """Each rank in a folder of its own, as on hosts without a common file system."""
+    path = config(**LONG)
+    for rank in range(2):
+        (tmp_path / f"host{rank}").mkdir()
+    alone = command("run", path, "-q", "-o", "small.h5", "--resume", "--time-limit", "0.5")
+    parts = [["-n", "1", "-wdir", str(tmp_path / f"host{rank}"), *alone] for rank in range(2)]
+    for _ in range(2):
+        job = subprocess.run([mpiexec(), *parts[0], ":", *parts[1]], env=environment(), timeout=TIMEOUT)
+        assert job.returncode == 75
+    assert list((tmp_path / "host1").iterdir()) == []
+    assert mpiqopt("run", path, "-o", "host0/small.h5", "--resume").returncode == 0
+    assert_same(tmp_path / "host0", whole)
+
+
+def test_defaults_may_be_written_out_on_resume(mpiqopt, config):
+    path = config(**LONG)
+    assert mpiqopt("run", path, "--time-limit", "0.3").returncode == 75
+    assert mpiqopt("run", path, "--resume", "--time-limit", "0.3", "--set", "run.dtype=float64").returncode == 75
 
 
 def test_the_end_of_a_slurm_job_stops_the_run(mpiqopt, config):

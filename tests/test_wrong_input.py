@@ -90,6 +90,13 @@ def hdf5(path: Path, **arrays) -> str:
     return path.name
 
 
+def npz(path: Path, **arrays) -> str:
+    """By default a sparse matrix of one value."""
+    sparse = {"data": [1.0], "indices": [0], "indptr": [0, 1, 1], "shape": [2, 3], "y": [0, 1]}
+    np.savez(path, **({**sparse, **arrays} if "X" not in arrays else arrays))
+    return path.name
+
+
 @pytest.mark.parametrize(
     ("kind", "make", "said"),
     [
@@ -101,6 +108,10 @@ def hdf5(path: Path, **arrays) -> str:
         ("libsvm", lambda p: write(p, "1 1:a\n"), "not readable as libsvm"),
         ("libsvm", lambda p: write(p, "1 1:1\n0 2:nan\n" * 10), "NaN or infinite"),
         ("npz", lambda p: write(p, b"not a zip file"), "not readable as npz"),
+        ("npz", lambda p: npz(p, indices=[50_000_000]), "not readable as npz"),
+        ("npz", lambda p: npz(p, X=np.array([["a"], ["b"]]), y=[0, 1]), "real numbers, got type <U1"),
+        ("npz", lambda p: npz(p, X=np.ones((2, 1), complex), y=[0, 1]), "real numbers, got type complex128"),
+        ("hdf5", lambda p: hdf5(p, X=np.array([[b"a"], [b"b"]]), y=[0, 1]), "real numbers, got type |S1"),
         ("hdf5", lambda p: write(p, b"not hdf5"), "not readable as hdf5"),
         (
             "hdf5",
