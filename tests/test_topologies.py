@@ -136,6 +136,14 @@ def test_large_graphs_use_lanczos_and_agree():
     assert made.smallest_eigenvalue == pytest.approx(values[0], abs=1e-6)
 
 
+@pytest.mark.parametrize(("name", "nodes"), [("ring", 3000), ("path", 3001)])
+def test_the_gap_of_long_graphs(name, nodes):
+    """1 - lambda of rings and paths is known in closed form; it is about 1e-6 here, and right to 1e-4 of that."""
+    gap = 2 / 3 * (1 - np.cos((2 if name == "ring" else 1) * np.pi / nodes))
+    made = topology(f'[topology]\nname = "{name}"\nnodes = {nodes}\nweights = "uniform"')
+    assert 1 - made.contraction == pytest.approx(gap, rel=1e-4)
+
+
 def test_large_disconnected_graph_is_refused():
     from mpiqopt.errors import UsageError
 

@@ -51,22 +51,17 @@ class Topology:
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """Of W (symmetric, one matrix)."""
+        """Of W (symmetric, one matrix); a lower bound if W is large."""
         return significant(self._extreme_eigenvalues[0], 12) if self.nodes > 1 else 1.0
 
     @cached_property
     def _extreme_eigenvalues(self) -> tuple[float, float]:
-        """The smallest and the second largest eigenvalue of W."""
+        """The smallest and the second largest eigenvalue of W; of large W a lower bound of the smallest."""
         (mixing,) = self.cycle
         if self.nodes <= DENSE_LIMIT:
             values = np.linalg.eigvalsh(mixing.dense())
             return float(values[0]), float(values[-2])
-        from scipy.sparse.linalg import LinearOperator, eigsh
-
-        matrix = mixing.sparse()
-        deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - v.mean(), dtype=np.float64)
-        values = eigsh(deflated, k=2, which="BE", v0=_start(self.nodes), tol=1e-6, return_eigenvectors=False)
-        return float(values.min()), float(values.max())
+        return _gershgorin(mixing), _second_eigenvalue(mixing)
 
     def require_contraction(self) -> None:
         """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
@@ -141,6 +136,32 @@ def _distance_from_average(factors: list[Mixing]) -> float:
     operator = LinearOperator((nodes, nodes), matvec=squared, dtype=np.float64)
     largest = eigsh(operator, k=1, which="LA", v0=_start(nodes), tol=1e-6, return_eigenvectors=False)[0]
     return float(np.sqrt(max(largest, 0.0)))
+
+
+def _gershgorin(mixing: Mixing) -> float:
+    """min_i (w_ii - sum_j |w_ij|), below every eigenvalue; the smallest one itself for even rings and tori."""
+    away = np.bincount(mixing.rows(), np.where(mixing.links(), -np.abs(mixing.weights), mixing.weights))
+    return float(away.min())
+
+
+def _second_eigenvalue(mixing: Mixing) -> float:
+    """Of a large symmetric W: by Lanczos, or by shift and invert where its gap to 1 is too small for that."""
+    from scipy.sparse import eye_array
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    matrix, nodes = mixing.sparse(), mixing.nodes
+    # W - 2J: the eigenvalue 1 of equal rows becomes -1
+    deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - 2 * v.mean(), dtype=np.float64)
+    try:
+        values = eigsh(
+            deflated, 1, which="LA", v0=_start(nodes), ncv=40, maxiter=60, tol=1e-10, return_eigenvectors=False
+        )
+        return float(values[0])
+    except ArpackNoConvergence:
+        # 1 - W is close to singular: lattices and the like, whose factors stay sparse
+        gaps = (eye_array(nodes) - matrix).tocsc()
+        values = eigsh(gaps, 2, sigma=-1e-10, which="LM", v0=_start(nodes), return_eigenvectors=False)
+        return float(1 - values.max())
 
 
 def _start(nodes: int) -> np.ndarray:
