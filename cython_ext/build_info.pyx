@@ -20,11 +20,16 @@ cdef extern from *:
     #else
     #define MPIQOPT_VECTORS "scalar"
     #endif
+    #if defined(__GNUC__) && !defined(__clang__)
+    #define MPIQOPT_COMPILER "GCC " __VERSION__
+    #else
+    #define MPIQOPT_COMPILER __VERSION__
+    #endif
     """
     const char* MPIQOPT_MARCH
     const char* MPIQOPT_VECTORS
-    const char* __VERSION__
+    const char* MPIQOPT_COMPILER
 
 MARCH = MPIQOPT_MARCH.decode()
 VECTORS = MPIQOPT_VECTORS.decode()
-COMPILER = __VERSION__.decode()
+COMPILER = MPIQOPT_COMPILER.decode()

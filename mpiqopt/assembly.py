@@ -53,7 +53,7 @@ def assemble(
     by_first(transport, config.data.prepare)
     network = Network(topology, place, transport)
     held = together(transport, lambda: _load(config, place))
-    held = shares.scale(held, config.data, network.uncounted_mean)
+    held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
     if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
@@ -100,7 +100,7 @@ def _derived(given: Algorithm, resolved: Algorithm, topology: Topology) -> dict[
 def _load(config: Config, place: Placement) -> Shares:
     try:
         table = config.data.open(config.run.seed)
-        return shares.load(config.data, table, place, config.run.seed, np.dtype(config.run.dtype))
+        return shares.load(config.data, table, place, config.run.seed)
     except UsageError as error:
         raise UsageError(f"{config.path}: {error}") from error
 

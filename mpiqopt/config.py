@@ -183,6 +183,10 @@ def _override(tables: dict[str, Any], override: str) -> None:
     if not isinstance(target, dict):
         raise UsageError(f"--set {override}: the config's {table} is not a single table")
     target[name] = parsed
+    if name == "name" and table in FAMILY_TABLES and parsed in registry.members(table):
+        # keys of the part that was named before mean nothing to this one
+        known = {field.name for field in fields(registry.find(table, parsed))}
+        tables[table] = {key: value for key, value in target.items() if key == "name" or key in known}
 
 
 def _member(family: str, table: dict[str, Any], path: str) -> Any:
@@ -209,15 +213,16 @@ def _build(cls: type, table: dict[str, Any], where: str, path: str) -> Any:
         if key not in known:
             name = f" {cls.name!r}" if hasattr(cls, "name") else ""
             raise UsageError(
-                f"{path}: {where}.{key}: unknown key{suggestion(key, known)}; keys of {where}{name}: {', '.join(known)}"
+                f"{path}: {where}.{key}: unknown key{suggestion(key, known)}; keys of {where}{name}: "
+                f"{', '.join(known) or 'it has none'}"
             )
     try:
         checked = model(cls).model_validate(table)
         return cls(**{name: getattr(checked, name) for name in known})
     except ValidationError as error:
         raise UsageError(f"{path}: {_in_one_line(error, where)}") from None
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    except (UsageError, TypeError) as error:  # TypeError: a plugin's class that lacks an abstract method
+        raise UsageError(f"{path}: {where}: {error}" if isinstance(error, TypeError) else f"{path}: {error}") from error
 
 
 @cache

@@ -8,7 +8,7 @@ from types import FrameType
 
 import numpy as np
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 # seconds between agreements, which cost one small all-reduce
 AGREE_SECONDS = 0.1
 # a deadline that does not come, and what sets it
@@ -38,6 +38,8 @@ def _slurm_end_time() -> str | None:
         return None
     import subprocess
 
+    if "SLURM_ARRAY_TASK_ID" in os.environ:  # one task's number may be that of the whole array
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%L"]
     try:
         text = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

@@ -23,6 +23,7 @@ from mpiqopt.results.files import require_writable
 from mpiqopt.results.reader import read
 from mpiqopt.results.writer import Writer
 from mpiqopt.transport.agreement import by_first
+from mpiqopt.transport.launch import crowding
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def run(config: Config, options: Options, transport) -> Outcome:
         closing(Progress(config.run.iterations, quiet=options.quiet or transport.rank > 0)) as progress,
     ):
         progress.note(plan.note)
+        progress.note(crowding())
         return Trajectory(experiment, options.output, plan.saved, progress).follow(control)
 
 
@@ -86,14 +88,18 @@ def _plan(config: Config, options: Options) -> Plan:
     if output.exists() and not (options.overwrite or options.resume):
         raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
     require_writable(output)
-    if not (options.resume and output.exists()):
+    if not output.exists():
         return Plan()
-    before = read(output)
+    before = read(output)  # nothing but a result file is replaced
+    if options.overwrite:
+        return Plan()
     difference = first_difference(parse(before.attributes["config"], config.path), config)
     if difference:
         raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
     if before.attributes["status"] == "finished":
         return Plan(finished=True, note=f"{output}: finished already ({before.attributes['stop_reason']})")
+    if before.attributes["stop_reason"].startswith("diverged"):
+        raise UsageError(f"{output}: the run {before.attributes['stop_reason']}; change the config and say --overwrite")
     saved = checkpoint.read_progress(output)
     if saved is None:
         return Plan(note=f"{output}: there is no checkpoint; starting over")
@@ -188,7 +194,8 @@ class Trajectory:
         # rank 0 decides: a last bit may differ between processors, and ranks must not part
         diverged, reached = self.network.transport.broadcast(np.array([not metrics.is_finite(), reached])).tolist()
         if diverged:
-            return "diverged", f"diverged at iteration {self.iteration}: the iterates are no longer finite"
+            cause = "the iterates are no longer finite" if self.iteration else "the data or the start overflow"
+            return "diverged", f"diverged at iteration {self.iteration}: {cause}"
         if reached:
             return "finished", f"tolerance: stationarity <= {tolerance:g}"
         return ("finished", f"iterations: {self.iteration} done") if self.iteration == iterations else None

@@ -17,7 +17,7 @@ def source(name: str, **keys):
 
 
 def load(src, nodes: int, ranks: int = 1, rank: int = 0, seed: int = 0) -> shares.Shares:
-    return shares.load(src, src.open(seed), Placement(nodes, ranks, rank), seed, np.dtype("float64"))
+    return shares.load(src, src.open(seed), Placement(nodes, ranks, rank), seed)
 
 
 @pytest.mark.parametrize("name", ["digits", "breast-cancer", "iris", "wine", "diabetes"])
@@ -90,7 +90,7 @@ def test_hdf5_reads_only_its_rows(samples, tmp_path, monkeypatch):
     asked = []
     read = table.rows
     watched = type(table)(table.where, table.targets, table.features, lambda which: asked.append(which) or read(which))
-    shares.load(source("hdf5", path=path), watched, Placement(7, 3, 1), 0, np.dtype("float64"))
+    shares.load(source("hdf5", path=path), watched, Placement(7, 3, 1), 0)
     assert asked[0] == slice(2 * 53 // 7, 4 * 53 // 7)
 
 
@@ -238,3 +238,26 @@ def test_a_batch_larger_than_the_data_is_the_data():
 def test_a_rank_keeps_only_its_rows(samples, tmp_path):
     held = load(source("npz", path=write("npz", tmp_path / "d.npz", *samples)), 7, 7, 3)
     assert held.features.base is None or held.features.base.size == held.features.size
+
+
+def test_float32_data_are_scaled_before_they_are_rounded(tmp_path):
+    """A feature around 1e8 with a deviation of 1 has no float32 digits left unless it is centred first."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((40, 2))
+    np.savez(tmp_path / "d.npz", X=features + np.array([1e8, 0]), y=np.arange(40) % 2)
+    keys = {"data__name": '"npz"', "data__path": f'"{tmp_path}/d.npz"', "data__scale": '"standard"'}
+    rows = experiment(SMALL, **keys, run__dtype='"float32"').shares.features
+    assert rows.dtype == np.float32
+    assert np.allclose(rows, (features - features.mean(axis=0)) / features.std(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", " "])
+def test_csv_dialects(mark, tmp_path):
+    """Other delimiters, empty and comment lines, quoted numbers, a header of numbers that is said to be one."""
+    lines = ["# made by hand", "0 1 2", '"1.5" 2 0', "", "   ", "3 4 1"]
+    text = [line.replace(" ", mark) if line.strip() and line[0] != "#" else line for line in lines]
+    (tmp_path / "d.csv").write_text("\n".join(text))
+    table = source("csv", path=str(tmp_path / "d.csv"), header=True).open(0)
+    assert table.rows(slice(0, 2)).tolist() == [[1.5, 2], [3, 4]]
+    assert table.targets.tolist() == [0, 1]
+    assert source("csv", path=str(tmp_path / "d.csv")).open(0).samples == 3

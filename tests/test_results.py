@@ -220,3 +220,34 @@ def test_progress_is_one_live_line_on_a_terminal(monkeypatch):
     assert "\n" not in stream.getvalue()
     assert stream.getvalue().count("\r") == 4
     assert " left" in stream.getvalue()
+
+
+def test_plots_of_runs_without_positive_values(config, tmp_path, monkeypatch):
+    """One node has no consensus error to draw on a logarithmic axis, and a run may diverge."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", config("one.toml", topology={"name": "ring", "nodes": 1}), "-q"]) == 0
+    diverging = config(
+        "diverging.toml", algorithm={"name": "dgd", "step_size": 1e200}, problem={"name": "least-squares"}
+    )
+    assert main(["run", diverging, "-q"]) == 1
+    assert main(["plot", "one.h5", "-o", "one.png"]) == 0
+    assert main(["plot", "one.h5", "diverging.h5", "-o", "both.png"]) == 0
+
+
+def test_setting_a_name_drops_the_keys_of_the_other(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = config(
+        algorithm={"name": "proxgt-sa", "batch_size": 3, "step_size": 0.1}, regularizer={"name": "l1", "weight": 0.1}
+    )
+    changes = ["--set", "algorithm.name=nids", "--set", "regularizer.name=zero"]
+    assert main(["run", path, "-q", *changes]) == 0
+    with h5py.File("small.h5") as file:
+        assert file.attrs["config"].count("step_size = 0.1") == 1
+        assert "weight" not in file.attrs["config"]
+
+
+def test_help_without_a_command(capsys):
+    assert main([]) == 2
+    out = capsys.readouterr().out
+    assert "Usage: mpiqopt" in out
+    assert out.count("\n") > 10

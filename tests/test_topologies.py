@@ -107,7 +107,7 @@ def test_a_list_of_graphs_is_connected_together():
 
 
 @pytest.mark.parametrize("weights", ["metropolis", "file"])
-@pytest.mark.parametrize("ending", ["edges", "csv.txt", "graphml", "json"])
+@pytest.mark.parametrize("ending", ["edges", "edgelist", "csv.txt", "graphml", "json"])
 def test_graph_files(ending, weights, tmp_path):
     graph = networkx.Graph()
     graph.add_weighted_edges_from([(0, 1, 0.25), (1, 2, 0.5), (2, 10, 0.125), (10, 0, 0.3)])
@@ -116,6 +116,8 @@ def test_graph_files(ending, weights, tmp_path):
         networkx.write_graphml(graph, path)
     elif ending == "json":
         path.write_text(json.dumps(networkx.adjacency_data(graph)))
+    elif ending == "edgelist":
+        networkx.write_edgelist(graph, path)
     else:
         comma = ", " if ending == "csv.txt" else " "
         lines = [comma.join(map(str, edge)) for edge in graph.edges(data="weight")]

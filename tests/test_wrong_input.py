@@ -101,7 +101,7 @@ def npz(path: Path, **arrays) -> str:
     ("kind", "make", "said"),
     [
         ("csv", lambda p: write(p, ""), "the file is empty"),
-        ("csv", lambda p: write(p, "a,b\n"), "no data"),
+        ("csv", lambda p: write(p, "a,b\n"), "no data below the header"),
         ("csv", lambda p: write(p, "a,b\n1,2\n3,x\n"), "not readable as csv"),
         ("csv", lambda p: write(p, "1,2,0\n3,nan,1\n" * 10), "sample 1 has a feature that is NaN or infinite"),
         ("csv", lambda p: write(p, "1,2,0\n3,4,inf\n" * 10), "the target of sample 1 is inf"),
@@ -169,6 +169,8 @@ def test_wrong_output(config, capsys, tmp_path, monkeypatch):
     assert "small.h5: the file exists; say --overwrite, --resume" in refused(capsys, tmp_path, "run", path)
     assert (tmp_path / "small.h5").read_text() == "precious"
     assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--resume")
+    assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--overwrite")
+    assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--overwrite", "-o", path)
     assert "is a folder" in refused(capsys, tmp_path, "run", path, "-o", tmp_path, "--overwrite")
     assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", tmp_path / "small.h5" / "b.h5")
     assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", "/proc/a.h5")

@@ -64,7 +64,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
             "parameter",
             f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
         ),
-        ("contraction lambda", f"{topology.contraction:.6g}"),
+        ("contraction lambda", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})"),
     ]
     if experiment.lipschitz is not None:
         facts.append(("L, largest of the nodes", f"{experiment.lipschitz:.6g}"))

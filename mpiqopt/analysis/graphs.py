@@ -34,7 +34,7 @@ def describe(topology: Topology) -> str:
         ("nodes", topology.nodes),
         ("links", graph.number_of_edges()),
         ("degree", f"{spread} (mean {degrees.mean():.3g})"),
-        ("lambda = |W - J|", f"{topology.contraction:.6g}"),
+        ("lambda = |W - J|", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})"),
         ("diameter", diameter),
     ]
     if topology.varies:

@@ -18,9 +18,10 @@ LINE_STYLES = ("solid", "dashed", "dashdot", "dotted")
 def plot(results: list[Result], output: str) -> None:
     """Objective (above the best seen), stationarity and consensus against iterations, samples, bytes and time."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    best = min(float(np.nanmin(result.columns["objective"])) for result in results)
+    objectives = np.concatenate([result.columns["objective"] for result in results])
+    best = objectives[np.isfinite(objectives)].min(initial=np.inf)
     figure = Figure(figsize=(14, 8.5), layout="constrained")
     axes = figure.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
     for number, (result, label) in enumerate(zip(results, labels(results), strict=True)):
@@ -30,14 +31,16 @@ def plot(results: list[Result], output: str) -> None:
             values = result.columns[quantity] - (best if quantity == "objective" else 0)
             for column, (cost, _, _) in enumerate(COLUMNS):
                 # zeros cannot be drawn on a logarithmic axis
-                shown = np.where(values > 0, values, np.nan)
+                shown = np.where((values > 0) & np.isfinite(values), values, np.nan)
                 axes[row, column].plot(result.columns[cost], shown, linestyle=style, label=label)
     for row, (_, title) in enumerate(ROWS):
         axes[row, 0].set_ylabel(title)
-        axes[row, 0].set_yscale("log")
+        if any(np.isfinite(line.get_ydata()).any() for axis in axes[row] for line in axis.lines):
+            axes[row, 0].set_yscale("log")
     for column, (_, title, unit) in enumerate(COLUMNS):
         axes[-1, column].set_xlabel(title)
         axes[-1, column].xaxis.set_major_formatter(EngFormatter(unit))
+        axes[-1, column].xaxis.set_major_locator(MaxNLocator(5))
     for axis in axes.flat:
         axis.grid(True, alpha=0.3)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(results), 4))

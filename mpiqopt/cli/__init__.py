@@ -30,13 +30,17 @@ class LazyGroup(click.Group):
         return super().resolve_command(context, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mpiqopt.__version__, prog_name="mpiqopt")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Decentralised optimisation and distributed learning on MPI ranks.
 
     Start a run on 4 ranks with: mpiexec -n 4 python -m mpiqopt run CONFIG
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -76,7 +76,8 @@ def _report(outcome, output: Path) -> None:
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
     if outcome.status == "diverged":
         hint = "; try a smaller algorithm.step_size"
-    complain(f"{outcome.status}: {outcome.reason}{hint}; {output}")
+    status = "" if outcome.status == "diverged" else f"{outcome.status}: "
+    complain(f"{status}{outcome.reason}{hint}; {output}")
     if outcome.metrics is not None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"

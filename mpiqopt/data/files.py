@@ -115,7 +115,7 @@ class Hdf5(FileSource):
 @register("data", "csv")
 @dataclass(frozen=True, kw_only=True)
 class Csv(FileSource):
-    """Comma-separated numbers, one sample a line; a first line that is not numbers is a header.
+    """Numbers in columns, one sample a line; empty lines and lines that begin with # are passed over.
 
     Every rank reads the whole file and keeps its own rows.
     """
@@ -123,13 +123,23 @@ class Csv(FileSource):
     target: Annotated[
         int | str, Field(description="the target's column: its number (negative from the end) or its header name")
     ] = -1
+    delimiter: Annotated[
+        str | None, Field(min_length=1, description="between columns; by default a comma, semicolon or tab, as found")
+    ] = None
+    header: Annotated[
+        bool | None, Field(description="whether the first line names the columns; by default, if it is not numbers")
+    ] = None
 
     @_one_line
     def open(self, seed: int) -> Table:
-        with open(self.path) as file:
-            names = [word.strip().strip('"') for word in file.readline().split(",")]
-        header = not _are_numbers(names)
-        columns = np.loadtxt(self.path, delimiter=",", skiprows=int(header), ndmin=2)
+        with open(self.path, encoding="utf-8-sig") as file:
+            lines = [line for line in file if line.strip() and not line.startswith("#")]
+        delimiter = self.delimiter or next((mark for mark in ",;\t" if mark in lines[0]), None)
+        names = [word.strip().strip('"') for word in lines[0].split(delimiter)]
+        header = not _are_numbers(names) if self.header is None else self.header
+        if len(lines) == header:
+            raise UsageError(f"data.path = {self.path}: no data below the header")
+        columns = np.loadtxt(lines[header:], delimiter=delimiter, quotechar='"', ndmin=2)
         target = self._column(names, header)
         return in_memory(self.path, np.delete(columns, target, axis=1), columns[:, target])
 
@@ -144,7 +154,7 @@ class Csv(FileSource):
 
 def _are_numbers(words: list[str]) -> bool:
     try:
-        return all(np.isfinite(float(word)) or True for word in words)
+        return len([float(word) for word in words]) > 0
     except ValueError:
         return False
 

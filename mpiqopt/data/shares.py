@@ -68,7 +68,7 @@ def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: np.
     return owner
 
 
-def load(source: Source, table: Table, place: Placement, seed: int, dtype) -> Shares:
+def load(source: Source, table: Table, place: Placement, seed: int) -> Shares:
     """The samples of the nodes that ``place`` hosts. Raises UsageError for unusable data."""
     if table.samples == 0 or table.features == 0:
         raise UsageError(f"{table.where}: no data ({table.samples} samples, {table.features} features)")
@@ -88,19 +88,19 @@ def load(source: Source, table: Table, place: Placement, seed: int, dtype) -> Sh
     mine = chosen[place.rank * test // place.ranks : (place.rank + 1) * test // place.ranks]
     return Shares(
         where=table.where,
-        features=_read(table, index if kept is None else kept[index], dtype),
+        features=_read(table, index if kept is None else kept[index]),
         targets=targets[index],
         offsets=bounds[place.first : place.last + 1] - bounds[place.first],
         sizes=np.diff(bounds),
         labels=labels if len(labels) <= 1000 else None,
-        test_features=_read(table, mine, dtype),
+        test_features=_read(table, mine),
         test_targets=table.targets[mine],
         has_test=test > 0,
         solution=table.solution,
     )
 
 
-def _read(table: Table, which: slice | np.ndarray, dtype):
+def _read(table: Table, which: slice | np.ndarray):
     """Rows in the wanted order; sources are asked in ascending order, as HDF5 must be."""
     order = None if isinstance(which, slice) else np.argsort(which, kind="stable")
     try:
@@ -114,10 +114,10 @@ def _read(table: Table, which: slice | np.ndarray, dtype):
         first = np.arange(table.samples)[which][_first_bad_row(rows)]
         raise UsageError(f"{table.where}: sample {first} has a feature that is NaN or infinite")
     if not isinstance(rows, np.ndarray):
-        return rows.astype(dtype)
+        return rows.astype(np.float64)
     # a view would keep the rows of all nodes in memory
     view = isinstance(rows.base, np.ndarray) and rows.base.size > rows.size
-    return np.array(rows, dtype, order="C") if view else np.ascontiguousarray(rows, dtype)
+    return np.array(rows, np.float64, order="C") if view else np.ascontiguousarray(rows, np.float64)
 
 
 def _first_bad_row(rows) -> int:
@@ -126,8 +126,8 @@ def _first_bad_row(rows) -> int:
     return int(np.searchsorted(rows.indptr, np.flatnonzero(~np.isfinite(rows.data))[0], side="right") - 1)
 
 
-def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarray]) -> Shares:
-    """Scale the features as ``data.scale`` says, and append the intercept.
+def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarray], dtype) -> Shares:
+    """Scale the features as ``data.scale`` says, append the intercept, and round to the run's type.
 
     mean: average of one float64 row per hosted node over all nodes, the same bits on any number of ranks.
     """
@@ -141,6 +141,7 @@ def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarra
         train, test = _with_ones(train), _with_ones(test)
     # the planted parameter belongs to the features as drawn
     solution = shares.solution if source.scale == "none" and not source.intercept else None
+    train, test = (rows.astype(dtype, copy=False) for rows in (train, test))
     return replace(shares, features=train, test_features=test, solution=solution)
 
 
@@ -160,17 +161,17 @@ def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[
 
 def _node_sums(shares: Shares, of: Callable) -> np.ndarray:
     ends = zip(shares.offsets[:-1], shares.offsets[1:], strict=True)
-    return np.array([np.asarray(of(shares.features[a:b].astype(np.float64)).sum(axis=0)).ravel() for a, b in ends])
+    return np.array([np.asarray(of(shares.features[a:b]).sum(axis=0)).ravel() for a, b in ends])
 
 
 def _standardised(rows, centre: np.ndarray, deviation: np.ndarray):
     if isinstance(rows, np.ndarray):
         rows = rows if rows.flags.writeable else rows.copy()
-        rows -= centre.astype(rows.dtype)
-        rows /= deviation.astype(rows.dtype)
+        rows -= centre
+        rows /= deviation
         return rows
     scaled = rows.copy()
-    scaled.data = (scaled.data / deviation[scaled.indices]).astype(rows.dtype)
+    scaled.data = scaled.data / deviation[scaled.indices]
     return scaled
 
 
@@ -180,7 +181,7 @@ def _unit_rows(rows):
         return rows / np.where(norms > 0, norms, 1)[:, None]
     norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     scaled = rows.copy()
-    scaled.data = rows.data / np.repeat(np.where(norms > 0, norms, 1), np.diff(rows.indptr)).astype(rows.dtype)
+    scaled.data = rows.data / np.repeat(np.where(norms > 0, norms, 1), np.diff(rows.indptr))
     return scaled
 
 

@@ -46,6 +46,8 @@ def read_progress(result: Path) -> dict[str, Any] | None:
         return None
     try:
         with h5py.File(path) as file:
+            if "run_id" not in file.attrs or "evaluations" not in file:
+                raise OSError("it lacks run_id and evaluations")
             return {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
     except OSError as error:
         raise UsageError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from error

@@ -76,7 +76,10 @@ def _load(path: str):
         with open(path) as file:
             return networkx.adjacency_graph(json.load(file), multigraph=False)
     with open(path) as file:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in file]
+        text = [line.split("#")[0] for line in file]
+    if any("{" in line for line in text):  # what networkx.write_edgelist writes by default
+        return networkx.parse_edgelist(text, data=True)
+    lines = [line.replace(",", " ").split() for line in text]
     graph = networkx.Graph()
     for words in filter(None, lines):
         if len(words) == 1:

@@ -23,9 +23,14 @@ class Star(Graph):
 @register("topology", "complete")
 @dataclass(frozen=True, kw_only=True)
 class Complete(Graph):
-    """Every pair of nodes is linked."""
+    """Every pair of nodes is linked (at most 5000 nodes: W has n^2 entries)."""
 
     def edges(self) -> np.ndarray:
+        if self.nodes > 5000:
+            raise UsageError(
+                f"topology.nodes = {self.nodes}: a complete graph of more than 5000 nodes does not fit in memory; "
+                "algorithm 'centralized-prox-gradient' averages over all nodes without one"
+            )
         return np.stack(np.triu_indices(self.nodes, 1), axis=1)
 
 

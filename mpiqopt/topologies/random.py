@@ -24,13 +24,13 @@ class ErdosRenyi(Graph):
 
     probability: Annotated[
         float | None,
-        Field(gt=0, le=1, description="of a link; by default 2 log(n)/n, which is connected as a rule"),
+        Field(gt=0, le=1, description="of a link; by default 2 log(n+2)/n, which is connected as a rule"),
     ] = None
 
     def edges(self) -> np.ndarray:
         import networkx
 
-        probability = self.probability or min(1.0, 2 * log(max(self.nodes, 2)) / self.nodes)
+        probability = self.probability or min(1.0, 2 * log(self.nodes + 2) / self.nodes)
         return edge_array(networkx.fast_gnp_random_graph(self.nodes, probability, seed=self.seed))
 
 

@@ -79,11 +79,13 @@ class Topology:
             alone = np.flatnonzero(parts != parts[0])[:5].tolist()
             raise UsageError(
                 f"topology {self.name}: the graph is not connected ({parts.max() + 1} parts; no path from node 0 to "
-                f"{', '.join(map(str, alone))}); add links, raise probability, radius or degree, or try another seed"
+                f"{', '.join(map(str, alone))}); add links; of a random graph raise probability, radius or degree, or "
+                "try another seed"
             )
         raise UsageError(
-            f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1; 1 means an "
-            "eigenvalue -1, as in a bipartite graph with a zero diagonal); use weights = 'lazy-metropolis'"
+            f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1): its "
+            "diagonal is zero and the graph bipartite, or a node's weights sum to more than 1; use weights = "
+            "'lazy-metropolis', or smaller ones"
         )
 
     def reached(self, rounds: int, chebyshev: bool) -> float:

@@ -15,6 +15,8 @@ def together(transport, make: Callable[[], T]) -> T:
         result = make()
     except UsageError as error:
         message = str(error)
+    except MemoryError as error:
+        message = f"not enough memory: {error}"
     message = transport.first_error(message)
     if message is not None:
         raise AgreedError(message)

