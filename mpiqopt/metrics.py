@@ -47,7 +47,7 @@ class Evaluator:
         d = len(mean)
         columns = np.empty((len(x), d + 3))
         columns[:, :d], columns[:, d] = gradients, values
-        np.add.reduce(deviation * deviation, axis=1, out=columns[:, d + 1])
+        np.add.reduce(np.square(deviation, out=deviation), axis=1, out=columns[:, d + 1])
         columns[:, d + 2] = self.problem.evaluations
         averages = self.network.uncounted_mean(columns)
         gradient, (smooth, consensus, samples) = averages[:d], averages[d:].tolist()
