@@ -71,12 +71,13 @@ def run(config: Config, options: Options, transport) -> Outcome:
     if plan.finished:
         raise AlreadyFinished(plan.note)
     derived = None if plan.saved is None else json.loads(plan.saved["derived"])
-    experiment = assemble(config, transport, derived=derived)
     with (
         np.errstate(all="ignore"),
+        # before the data are loaded: a signal that comes then is answered at the first agreement
         closing(Control(transport, until, config.checkpoint.every_seconds)) as control,
         closing(Progress(config.run.iterations, quiet=options.quiet or transport.rank > 0)) as progress,
     ):
+        experiment = assemble(config, transport, derived=derived)
         progress.note(plan.note)
         progress.note(crowding())
         return Trajectory(experiment, options.output, plan.saved, progress).follow(control)

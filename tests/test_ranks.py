@@ -114,48 +114,33 @@ def test_more_ranks_than_nodes_is_refused(mpiqopt, config):
     assert result.stderr.count("mpiqopt:") == 1
 
 
+FAULTY = """
+from dataclasses import dataclass
+from mpiqopt.algorithms.dgd import DGD
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import register
+
+@register("algorithm", "faulty")
+@dataclass(frozen=True, kw_only=True)
+class Faulty(DGD):
+    def step(self, state, problem, network, rng):
+        if network.rounds == 20 and network.place.rank == 1:
+            raise ERROR("broken on purpose")
+        return super().step(state, problem, network, rng)
+"""
+
+
 @pytest.mark.mpi
-def test_one_failing_rank_ends_the_job(mpiqopt, config, tmp_path):
-    """A plugin that raises on one rank in the middle of a run, while the others wait for its rows."""
-    (tmp_path / "faulty.py").write_text(
-        "from dataclasses import dataclass\n"
-        "from mpiqopt.algorithms.dgd import DGD\n"
-        "from mpiqopt.registry import register\n"
-        "@register('algorithm', 'faulty')\n"
-        "@dataclass(frozen=True, kw_only=True)\n"
-        "class Faulty(DGD):\n"
-        "    def step(self, state, problem, network, rng):\n"
-        "        if network.rounds == 20 and network.place.rank == 1:\n"
-        "            raise RuntimeError('broken on purpose')\n"
-        "        return super().step(state, problem, network, rng)\n"
-    )
+@pytest.mark.parametrize("error", ["RuntimeError", "UsageError"])
+def test_one_failing_rank_ends_the_job(error, mpiqopt, config, tmp_path):
+    """In the middle of a run, while the others wait for its rows; also by an error that is usually agreed on by all."""
+    (tmp_path / "faulty.py").write_text(FAULTY.replace("ERROR", error))
     path = config(algorithm={"name": "faulty"}, run={"iterations": 10**9})
     result = mpiqopt("run", path, "--plugin", "faulty.py", "-o", "a.h5", ranks=3)
     assert result.returncode not in (0, 2, 75)
-    assert "rank 1: RuntimeError: broken on purpose" in result.stderr
+    assert f"rank 1: {error}: broken on purpose" in result.stderr
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["iteration"][0] == 0
-
-
-@pytest.mark.mpi
-def test_a_usage_error_on_one_rank_alone_ends_the_job(mpiqopt, config, tmp_path):
-    """Nobody has agreed on it: the others are in the middle of an exchange."""
-    (tmp_path / "faulty.py").write_text(
-        "from dataclasses import dataclass\n"
-        "from mpiqopt.algorithms.dgd import DGD\n"
-        "from mpiqopt.errors import UsageError\n"
-        "from mpiqopt.registry import register\n"
-        "@register('algorithm', 'faulty')\n"
-        "@dataclass(frozen=True, kw_only=True)\n"
-        "class Faulty(DGD):\n"
-        "    def step(self, state, problem, network, rng):\n"
-        "        if network.place.rank == 1:\n"
-        "            raise UsageError('only here')\n"
-        "        return super().step(state, problem, network, rng)\n"
-    )
-    result = mpiqopt("run", config(algorithm={"name": "faulty"}), "--plugin", "faulty.py", "-o", "a.h5", ranks=3)
-    assert result.returncode not in (0, 75)
-    assert "rank 1: UsageError: only here" in result.stderr
 
 
 @pytest.mark.mpi
