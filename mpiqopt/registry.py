@@ -7,11 +7,11 @@ A user's own file, given with ``--plugin``, registers in the same way.
 
 import difflib
 import importlib
-import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from mpiqopt.errors import UsageError
 
@@ -65,16 +65,18 @@ def suggestion(word: str, known) -> str:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import a Python file, so that what it registers can be used. Raises UsageError if it cannot be run."""
+    """Run a Python file, so that what it registers can be used. Raises UsageError if it cannot be run.
+
+    Not imported by way of the import system, which would leave a __pycache__ beside the user's file.
+    """
     path = Path(path)
-    name = f"mpiqopt_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or not path.is_file():
+    if not path.is_file():
         raise UsageError(f"--plugin {path}: no such Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = ModuleType(f"mpiqopt_plugin_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except UsageError:
         raise
     except Exception as error:
