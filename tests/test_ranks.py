@@ -22,7 +22,7 @@ SAMPLED = {
 
 def configs(write) -> list[str]:
     """Every algorithm, and what differs in kind: graphs that vary, float32, sparse and long rows, uneven splits."""
-    from scipy.sparse import random_array
+    from scipy.sparse import csr_array
 
     paths = []
     for name, cls in members("algorithm").items():
@@ -37,7 +37,8 @@ def configs(write) -> list[str]:
     softmax = {"name": "softmax", "nonconvex": 0.01}
     nodes = {"name": "random-regular", "nodes": 9, "degree": 4}
     paths.append(write("softmax.toml", run=few, data=digits, problem=softmax, topology=nodes))
-    rows = random_array((40, 30), density=0.2, rng=np.random.default_rng(0), format="csr")
+    rng = np.random.default_rng(0)
+    rows = csr_array(rng.standard_normal((40, 30)) * (rng.random((40, 30)) < 0.2))
     parts = {"data": rows.data, "indices": rows.indices, "indptr": rows.indptr, "shape": rows.shape}
     data = {"name": "npz", "path": "sparse.npz", "split": "iid", "scale": "standard"}
     paths.append(write("sparse.toml", run=few, data=data))

@@ -42,14 +42,15 @@ def bytes_per_iteration(experiment: Experiment, ranks: int) -> tuple[float, floa
 
 
 def memory_per_rank(experiment: Experiment, ranks: int) -> float:
-    """Bytes of data and iterates on the rank with most nodes (Python and its libraries come to about 100 MB more)."""
-    features = experiment.shares.features
+    """Bytes of the data on the rank with most samples and of the iterates on the one with most nodes (Python and its libraries come to about 100 MB more)."""
+    features, sizes = experiment.shares.features, experiment.shares.sizes
     data = features.nbytes if isinstance(features, np.ndarray) else features.data.nbytes * 3 // 2
     place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
+    most = np.add.reduceat(sizes, place.bounds[:-1]).max() / sizes.sum()
     state = experiment.algorithm.init(experiment.start, experiment.problem, experiment.network, experiment.streams)
     arrays = len({id(value) for value in state if isinstance(value, np.ndarray)}) + TEMPORARIES
     row = experiment.problem.d * experiment.problem.dtype.itemsize
-    return data * place.hosted / place.nodes + arrays * place.hosted * row
+    return data * most + arrays * place.hosted * row
 
 
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
