@@ -42,7 +42,10 @@ def bytes_per_iteration(experiment: Experiment, ranks: int) -> tuple[float, floa
 
 
 def memory_per_rank(experiment: Experiment, ranks: int) -> float:
-    """Bytes of the data on the rank with most samples and of the iterates on the one with most nodes (Python and its libraries come to about 100 MB more)."""
+    """Bytes of the data on the rank with most samples and of the iterates on the one with most nodes.
+
+    Python and its libraries come to about 100 MB more.
+    """
     features, sizes = experiment.shares.features, experiment.shares.sizes
     data = features.nbytes if isinstance(features, np.ndarray) else features.data.nbytes * 3 // 2
     place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
