@@ -72,7 +72,10 @@ class Control:
         self._saved = time.monotonic()
         self._last = (0, self._saved)
         self._interval = 1
-        self._handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        # nohup ignores SIGHUP, and that must stay; what a job script ignores while a run starts is handled from here on
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        wanted = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
+        self._handlers = {number: signal.signal(number, self._receive) for number in wanted}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._signal and number == signal.SIGINT:

@@ -88,6 +88,25 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_gives_the_same_bits(number,
     assert_same(tmp_path, whole)
 
 
+def test_nohup_keeps_a_run_alive(config, tmp_path):
+    """SIGHUP stops with a checkpoint, unless it is ignored from the start, as under nohup."""
+    config(**LONG | {"run": {"iterations": 10**9}})
+    for ignored, expected in ((True, signal.SIGTERM), (False, signal.SIGHUP)):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        try:
+            job = interrupted(tmp_path, 0, "--overwrite")
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        job.send_signal(signal.SIGHUP)
+        if ignored:
+            time.sleep(0.5)
+            assert job.poll() is None
+            job.terminate()
+        assert job.wait(TIMEOUT) == 75
+        with h5py.File(tmp_path / "small.h5") as file:
+            assert file.attrs["stop_reason"] == f"signal {expected.name}"
+
+
 @pytest.mark.mpi
 def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(mpiqopt, config, whole, tmp_path):
     """Two ranks until a signal, three until a time limit, then one process."""
