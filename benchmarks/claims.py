@@ -70,7 +70,7 @@ def by_nodes(axis) -> None:
     axis.loglog(sizes, [samples[0] * sizes[0] / n for n in sizes], "k:", label="1/n")
     axis.set(title="constant total data: samples fall as 1/n", xlabel="nodes n", ylabel="samples per node")
     axis.set_xticks(sizes, sizes)
-    axis.minorticks_off()
+    axis.set_xticks([], minor=True)
     axis.legend()
     print("| nodes | samples per node | times n |\n| --- | --- | --- |")
     for n, count in zip(sizes, samples, strict=True):
