@@ -103,7 +103,7 @@ class Topology:
         return _distance_from_average([self.cycle[k % len(self.cycle)] for k in range(rounds)])
 
     def rounds_needed(self, chebyshev: bool, target: float = GOSSIP_TARGET) -> int:
-        """Smallest K with ||P_K(W) - J|| <= target (for varying W: a whole number of cycles at most)."""
+        """Smallest K with ||P_K(W) - J|| <= target, by bisection: the norm does not grow with K."""
         step = 1
         target *= 1 + 1e-12  # lambda = 1/2 comes out as 0.5000000000000001
         while self.reached(step, chebyshev) > target:
