@@ -11,3 +11,11 @@ class UsageError(Exception):
 
 class AgreedError(UsageError):
     """A UsageError that all ranks raise together, so that each can end in order."""
+
+
+class NotFinite(ArithmeticError):
+    """A vector that cannot be compressed: a value is NaN, infinite or beyond 2^1022. row: which of those given."""
+
+    def __init__(self, row: int):
+        super().__init__(f"row {row}: a value is NaN, infinite or beyond 2^1022")
+        self.row = row

@@ -21,6 +21,7 @@ FOLDERS = {
     "regularizer": "mpiqopt.regularizers",
     "topology": "mpiqopt.topologies",
     "algorithm": "mpiqopt.algorithms",
+    "compressor": "mpiqopt.compressors",
 }
 _classes: dict[str, dict[str, type]] = {family: {} for family in FOLDERS}
 _imported: set[str] = set()

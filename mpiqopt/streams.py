@@ -11,7 +11,7 @@ import numpy as np
 from mpiqopt._sampling import fill_indices
 
 # Fixed for ever: changing a number changes every published trajectory.
-PURPOSES = {"batch": 1, "split": 2, "synthetic": 3, "test": 4, "start": 5}
+PURPOSES = {"batch": 1, "split": 2, "synthetic": 3, "test": 4, "start": 5, "message": 6, "round": 7}
 
 
 def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:

@@ -1,0 +1,88 @@
+/* One bit a coordinate: signs, dithered or not. Included once for each REAL; NAME(x) makes a name of its own. */
+
+#ifndef SIGNS
+#define SIGNS
+/* What the amplitude of the signs follows from; all but CONSTANT send it in 4 bytes in front of the bits. */
+enum { CONSTANT, LARGEST_VALUE, MEAN_VALUE, ROOT_MEAN_SQUARE };
+
+static inline int64_t sign_header(int rule) { return rule == CONSTANT ? 0 : 4; }
+
+static inline double amplitude_of(const uint8_t **message, int rule, double factor)
+{
+    if (rule == CONSTANT)
+        return factor;
+    *message += 4;
+    return read_scale(*message - 4);
+}
+#endif
+
+/* Bit j is x_j + amplitude (2 u_j - 1) >= 0 with u_j uniform on [0, 1), or x_j >= 0 without dither.
+   Returns 0, or -1 if a value is not finite (if checked: NaN has a sign too). */
+static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, const uint64_t *key, int check, uint8_t *out)
+{
+    double u[TILE];
+    uint8_t bits[TILE];
+    for (int64_t start = 0; start < d; start += TILE) {
+        const int size = d - start < TILE ? (int)(d - start) : TILE;
+        const REAL *v = x + start;
+        if (check && !(NAME(magnitude)(v, size, LARGEST) < BEYOND))
+            return -1;
+        if (key) {
+            dither(u, (uint32_t)start, *key, size);
+            for (int j = 0; j < size; j++)
+                bits[j] = (double)v[j] + 2 * amplitude * u[j] >= 0;
+        } else
+            for (int j = 0; j < size; j++)
+                bits[j] = v[j] >= 0;
+        pack_bytes(bits, out + start / 8, size, 1);
+    }
+    return 0;
+}
+
+/* One vector -> one message of signs with amplitude factor * (a size of the vector), or factor itself.
+   key: NULL for no dither. Returns 0, or -1 if a value is not finite. */
+static int NAME(sign_encode)(const REAL *x, int64_t d, int rule, double factor, const uint64_t *key, uint8_t *out)
+{
+    if (rule == CONSTANT)
+        return NAME(sign_bits)(x, d, factor, key, 1, out);
+    const int kind = rule == MEAN_VALUE ? MEAN_ABSOLUTE : rule == ROOT_MEAN_SQUARE ? EUCLIDEAN : LARGEST;
+    const double size = NAME(magnitude)(x, d, kind) / (kind == EUCLIDEAN ? sqrt((double)d) : 1);
+    if (!(size < BEYOND))
+        return -1;
+    const double amplitude = send_scale(size < TINY ? 0 : factor * size, out);
+    if (amplitude == 0)
+        memset(out + 4, 0, (size_t)packed_size(d, 1));
+    else
+        NAME(sign_bits)(x, d, amplitude, key, 0, out + 4);
+    return 0;
+}
+
+/* x_j = +-amplitude. */
+static void NAME(sign_decode)(const uint8_t *in, int64_t d, int rule, double factor, REAL *x)
+{
+    const double amplitude = amplitude_of(&in, rule, factor);
+    const REAL value[2] = {(REAL)-amplitude, (REAL)amplitude};
+    int64_t j = 0;
+    if (amplitude == 0) {
+        memset(x, 0, (size_t)d * sizeof(REAL));
+        return;
+    }
+    for (; j + 8 <= d; j += 8)
+        for (int k = 0; k < 8; k++)
+            x[j + k] = in[j / 8] >> k & 1 ? value[1] : value[0];
+    for (; j < d; j++)
+        x[j] = value[in[j / 8] >> j % 8 & 1];
+}
+
+/* sums_j += weight * (+-amplitude). */
+static void NAME(add_signs)(const uint8_t *in, int64_t d, int rule, double weight, REAL *sums)
+{
+    const double amplitude = weight * amplitude_of(&in, rule, 1);
+    const REAL value[2] = {(REAL)-amplitude, (REAL)amplitude};
+    int64_t j = 0;
+    for (; j + 8 <= d; j += 8)
+        for (int k = 0; k < 8; k++)
+            sums[j + k] += in[j / 8] >> k & 1 ? value[1] : value[0];
+    for (; j < d; j++)
+        sums[j] += value[in[j / 8] >> j % 8 & 1];
+}

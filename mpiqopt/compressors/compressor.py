@@ -1,0 +1,95 @@
+"""What a compressor is: hyper-parameters in a frozen dataclass, and two functions between vectors and messages."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+
+class Draw(NamedTuple):
+    """The randomness of some messages, known to senders and receivers alike.
+
+    round: gossip or server rounds so far; own: uint64 (rows,), a key for each message; shared: uint64 (rows,), a key that
+    is the same for all nodes. ``streams.Messages`` makes it from (seed, node, round).
+    """
+
+    round: int
+    own: np.ndarray
+    shared: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compressor(ABC):
+    """A wire format for vectors of d values, C(x): x -> message -> the vector that receivers see.
+
+    A message has a fixed number of bytes. Compressors keep no state: error feedback and difference coding belong to the
+    methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes). What encodes raises
+    NotFinite for the first row with NaN, infinity or a value beyond 2^1022; where a scale is sent, vectors with no value
+    above 2^-900 are sent as zero.
+    """
+
+    block_size: Annotated[
+        int,
+        Field(ge=0, description="values that are compressed together, each block a message of its own; 0: all of them"),
+    ] = 0
+
+    @abstractmethod
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
+        """Bytes of one message."""
+
+    @abstractmethod
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
+        """Write the messages of the rows of x."""
+
+    @abstractmethod
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
+        """Write the rows of x from their messages."""
+
+    def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
+        """Write the mean of all messages in the one row of x, summed in their order."""
+        row, n = room(x.shape[1], x.dtype).reshape(1, -1), len(messages)
+        x[:] = 0
+        for i in range(n):
+            self.decode(messages[i : i + 1], row, Draw(draw.round, draw.own[i : i + 1], draw.shared[i : i + 1]))
+            x += row
+        x /= n
+
+    def omega(self, d: int) -> float | None:
+        """The least known omega with E C(x) = x and E|C(x) - x|^2 <= omega |x|^2, or None if C is biased."""
+        return None
+
+    def delta(self, d: int) -> float | None:
+        """The largest known delta with E|C(x) - x|^2 <= (1 - delta) |x|^2, or None if there is none."""
+        return None
+
+    def bias(self, d: int) -> float:
+        """A bound of |E C(x) - x| / |x| for compressors that are unbiased but for clipping."""
+        return 0.0
+
+    def resolution(self, d: int) -> float | None:
+        """A bound of E|C(x) - x|^2 / d that does not depend on x, within the compressor's range."""
+        return None
+
+    def damping(self, d: int) -> float:
+        """The factor that makes C a contraction: 1, or 1/(1 + omega) for unbiased compressors."""
+        omega = self.omega(d)
+        return 1.0 if omega is None or self.delta(d) is not None else 1 / (1 + omega)
+
+    def contraction(self, d: int) -> float | None:
+        """delta of ``damping`` times C."""
+        omega = self.omega(d)
+        return self.delta(d) if omega is None or self.delta(d) is not None else 1 / (1 + omega)
+
+
+@cache
+def room(size: int, dtype: np.dtype) -> np.ndarray:
+    """Working memory that is kept: overwritten by whoever asks next."""
+    return np.empty(size, dtype)
+
+
+def power_of_two(d: int) -> int:
+    """The smallest power of two that is at least d."""
+    return 1 << (d - 1).bit_length()

@@ -1,0 +1,71 @@
+"""One bit after flattening: the compressor of FO-SGD."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt._compressors import Signs
+from mpiqopt.compressors.compressor import Compressor, power_of_two, room
+from mpiqopt.compressors.one_bit import Dither
+from mpiqopt.registry import register
+
+
+@register("compressor", "flattened-one-bit")
+@dataclass(frozen=True, kw_only=True)
+class FlattenedOneBit(Compressor):
+    """U^T dither sign(U x + tau), U = D^(-1/2) H diag(+-1), D the power of two that is at least d, tau uniform.
+
+    H: Hadamard; the random signs are shared by all nodes and change from round to round; tau in [-dither, dither] is each
+    node's own. The expectation is U^T clip(U x). Without clipping E|C(x) - x|^2 = D dither^2 - |x|^2, with the adaptive
+    dither (c^2 - 1) |x|^2 for every d, where the unflattened bit has d - 1 on sparse vectors.
+    Message of a block: the dither (4 bytes, the upper half of a float64, rounded up; not for a fixed one), then D bits.
+    After Stollenwerk and Jacques, "Flattened one-bit stochastic gradient descent", arXiv 2405.11095 (the operator is ours
+    from its abstract; its constants were not seen).
+    """
+
+    block_size: Annotated[
+        int,
+        Field(ge=0, description="values that are flattened together; a power of two wastes no bits; 0: all of them"),
+    ] = 4096
+    dither: Annotated[
+        Dither | Literal["adaptive"],
+        Field(description="half the width of the dither's range; adaptive: clip |x|/sqrt(D) for each block"),
+    ] = "adaptive"
+    clip: Annotated[
+        float,
+        Field(gt=1, description="c of the adaptive dither; the relative bias is at most 2 exp(-c^2/4)"),
+    ] = 3.0
+
+    @cached_property
+    def _kernel(self) -> Signs:
+        if self.dither == "adaptive":
+            return Signs("root-mean-square", self.clip)
+        return Signs("constant", self.dither)
+
+    def nbytes(self, d, dtype):
+        return self._kernel.nbytes(power_of_two(d))
+
+    def encode(self, x, messages, draw):
+        self._kernel.encode(x, messages, draw.own, draw.shared, room(power_of_two(x.shape[1]), x.dtype))
+
+    def decode(self, messages, x, draw):
+        self._kernel.decode(messages, x, draw.shared, room(power_of_two(x.shape[1]), x.dtype))
+
+    def decode_mean(self, messages, x, draw):
+        """Sums the bits and rotates back once: all messages of a round have the same U."""
+        size = power_of_two(x.shape[1])
+        self._kernel.decode_mean(messages, x, room(size, np.dtype(np.int32)), draw.shared[:1], room(size, x.dtype))
+
+    def omega(self, d):
+        """Also with clipping, which makes errors smaller."""
+        return self.clip**2 - 1 if self.dither == "adaptive" else None
+
+    def bias(self, d):
+        return 2 * exp(-(self.clip**2) / 4) if self.dither == "adaptive" else 0.0
+
+    def resolution(self, d):
+        return None if self.dither == "adaptive" else self.dither**2 * power_of_two(d) / d

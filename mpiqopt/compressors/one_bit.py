@@ -1,0 +1,52 @@
+"""Dithered signs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt._compressors import Signs
+from mpiqopt.compressors.compressor import Compressor, room
+from mpiqopt.registry import register
+
+Dither = Annotated[float, Field(gt=0)]
+
+
+@register("compressor", "one-bit")
+@dataclass(frozen=True, kw_only=True)
+class OneBit(Compressor):
+    """dither sign(x + tau), tau uniform on [-dither, dither], sign(0) = +1: the expectation is x clipped to +-dither.
+
+    |C(x) - x|^2 = d dither^2 - |x|^2 in the mean without clipping: for a sparse x d - 1 times |x|^2, which is what
+    flattening is for. Message: the dither (4 bytes, the upper half of a float64, rounded up; not for a fixed one), then
+    one bit a value.
+    """
+
+    dither: Annotated[
+        Dither | Literal["adaptive"],
+        Field(description="half the width of the dither's range; adaptive: max|x|, which clips nothing"),
+    ] = "adaptive"
+
+    @cached_property
+    def _kernel(self) -> Signs:
+        return Signs("largest") if self.dither == "adaptive" else Signs("constant", self.dither)
+
+    def nbytes(self, d, dtype):
+        return self._kernel.nbytes(d)
+
+    def encode(self, x, messages, draw):
+        self._kernel.encode(x, messages, draw.own)
+
+    def decode(self, messages, x, draw):
+        self._kernel.decode(messages, x)
+
+    def decode_mean(self, messages, x, draw):
+        self._kernel.decode_mean(messages, x, room(x.shape[1], np.dtype(np.int32)))
+
+    def omega(self, d):
+        return d - 1.0 if self.dither == "adaptive" else None
+
+    def resolution(self, d):
+        return None if self.dither == "adaptive" else self.dither**2

@@ -1,0 +1,39 @@
+"""The largest coordinates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpiqopt._compressors import decode_largest, encode_largest
+from mpiqopt.compressors.compressor import Compressor, room
+from mpiqopt.compressors.random_k import Fraction, kept
+from mpiqopt.registry import register
+
+
+@register("compressor", "top-k")
+@dataclass(frozen=True, kw_only=True)
+class TopK(Compressor):
+    """The k = ceil(fraction d) values of largest magnitude, the rest zero; of equal ones the first.
+
+    Message: the smallest power of two above max|x| (4 bytes), k float32 relative to it in ascending order of index, and
+    their indices, ceil(log2 d) bits each.
+    """
+
+    fraction: Fraction = 0.01
+
+    def nbytes(self, d, dtype):
+        k = kept(self.fraction, d)
+        return 4 + 4 * k + (k * (d - 1).bit_length() + 7) // 8
+
+    def encode(self, x, messages, draw):
+        encode_largest(x, messages, self._index(x))
+
+    def decode(self, messages, x, draw):
+        decode_largest(messages, x, self._index(x))
+
+    def _index(self, x: np.ndarray) -> np.ndarray:
+        return room(kept(self.fraction, x.shape[1]), np.dtype(np.uint32))
+
+    def delta(self, d):
+        """k/d, but for the rounding of values to float32."""
+        return kept(self.fraction, d) / d - 2.0**-48

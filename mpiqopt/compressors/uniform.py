@@ -1,0 +1,60 @@
+"""Rounding to a fixed uniform grid."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mpiqopt._compressors import Grid
+from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.registry import register
+
+Bits = Annotated[int, Field(ge=1, le=16, description="bits of one value")]
+
+
+@register("compressor", "uniform")
+@dataclass(frozen=True, kw_only=True)
+class Uniform(Compressor):
+    """Multiples of a fixed step; values beyond the last level become that level.
+
+    mid-tread: 0, +-step, ..., codes 0 .. 2 (2^(bits-1) - 1) (one bit: -step and 0); mid-riser: +-step/2, +-3 step/2, ...
+    nearest: error at most step/2; stochastic: unbiased, variance at most step^2/4 (mid-riser: inside the last levels).
+    Message: ``bits`` bits a value, code 0 the lowest level. No header: range and step are in the config.
+    """
+
+    step: Annotated[float, Field(gt=0, description="distance of neighbouring levels")]
+    bits: Bits = 8
+    kind: Annotated[
+        Literal["mid-tread", "mid-riser"],
+        Field(description="zero is a level (mid-tread), or lies between two (mid-riser)"),
+    ] = "mid-tread"
+    rounding: Annotated[
+        Literal["nearest", "stochastic"],
+        Field(description="to the nearest level, or to a neighbour at random, unbiased"),
+    ] = "stochastic"
+
+    @cached_property
+    def _kernel(self) -> Grid:
+        half = 1 << (self.bits - 1)
+        if self.kind == "mid-riser":
+            return Grid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
+        zero = max(half - 1, 1)
+        return Grid(self.bits, "given", zero, zero, zero, self.step)
+
+    def nbytes(self, d, dtype):
+        return self._kernel.nbytes(d)
+
+    def encode(self, x, messages, draw):
+        self._kernel.encode(x, messages, draw.own if self.rounding == "stochastic" else None)
+
+    def decode(self, messages, x, draw):
+        self._kernel.decode(messages, x)
+
+    def range(self) -> float:
+        """The largest |x| that does not saturate."""
+        half = 1 << (self.bits - 1)
+        return self.step * (half - 0.5 if self.kind == "mid-riser" else half - 1)
+
+    def resolution(self, d):
+        return self.step**2 / 4
