@@ -12,8 +12,8 @@ from pydantic import Field
 class Draw(NamedTuple):
     """The randomness of some messages, known to senders and receivers alike.
 
-    round: gossip or server rounds so far; own: uint64 (rows,), a key for each message; shared: uint64 (rows,), a key that
-    is the same for all nodes. ``streams.Messages`` makes it from (seed, node, round).
+    round: gossip or server rounds so far; own: uint64 (rows,), a key for each message; shared: uint64 (rows,), a key
+    that is the same for all nodes.
     """
 
     round: int
@@ -26,9 +26,9 @@ class Compressor(ABC):
     """A wire format for vectors of d values, C(x): x -> message -> the vector that receivers see.
 
     A message has a fixed number of bytes. Compressors keep no state: error feedback and difference coding belong to the
-    methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes). What encodes raises
-    NotFinite for the first row with NaN, infinity or a value beyond 2^1022; where a scale is sent, vectors with no value
-    above 2^-900 are sent as zero.
+    methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes). ``encode`` raises
+    NotFinite for the first row with NaN, infinity or a value beyond 2^1022; where a scale is sent, vectors with no
+    value above 2^-900 are sent as zero.
     """
 
     block_size: Annotated[

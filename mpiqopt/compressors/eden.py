@@ -11,8 +11,8 @@ from mpiqopt._compressors import Levels
 from mpiqopt.compressors.compressor import Compressor, power_of_two, room
 from mpiqopt.registry import register
 
-# The positive centroids of the Lloyd-Max quantiser of N(0, 1), by bits (tests/test_compressors.py derives them), and the
-# mean squared error D of that quantiser: the variance after scaling is D/(1 - D).
+# By bits, the positive centroids of the Lloyd-Max quantiser of N(0, 1), and its mean squared error D: the variance
+# after scaling is D/(1 - D).
 CENTROIDS = {
     1: (0.797884560803,),
     2: (0.452780034636, 1.510417608499),
@@ -60,9 +60,9 @@ class RotatedLevels(Compressor):
 class Eden(RotatedLevels):
     """S U^T round(U x sqrt(D)/|x|): rounding to the best 2^bits levels for normal variables after a random rotation.
 
-    U = D^(-1/2) H diag(+-1), D the power of two that is at least d, the signs each node's own and new in every round. S =
-    |x|^2 / <U x, rounded>, so that the estimate is unbiased over uniformly random rotations; for long vectors U is near
-    enough to one (omega is the limit).
+    U = D^(-1/2) H diag(+-1), D the power of two that is at least d, the signs each node's own and new in every round.
+    S = |x|^2 / <U x, rounded>, so that the estimate is unbiased over uniformly random rotations; for long vectors U is
+    near enough to one (omega is the limit).
     Message of a block: S (4 bytes, the upper half of a float64, rounded up), then ``bits`` bits for D values.
     Vargaftik, Ben Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "EDEN", 2022.
     """

@@ -19,12 +19,12 @@ from mpiqopt.registry import register
 class FlattenedOneBit(Compressor):
     """U^T dither sign(U x + tau), U = D^(-1/2) H diag(+-1), D the power of two that is at least d, tau uniform.
 
-    H: Hadamard; the random signs are shared by all nodes and change from round to round; tau in [-dither, dither] is each
-    node's own. The expectation is U^T clip(U x). Without clipping E|C(x) - x|^2 = D dither^2 - |x|^2, with the adaptive
-    dither (c^2 - 1) |x|^2 for every d, where the unflattened bit has d - 1 on sparse vectors.
-    Message of a block: the dither (4 bytes, the upper half of a float64, rounded up; not for a fixed one), then D bits.
-    After Stollenwerk and Jacques, "Flattened one-bit stochastic gradient descent", arXiv 2405.11095 (the operator is ours
-    from its abstract; its constants were not seen).
+    H: Hadamard; the random signs are shared by all nodes and change from round to round; tau in [-dither, dither] is
+    each node's own. The expectation is U^T clip(U x). Without clipping E|C(x) - x|^2 = D dither^2 - |x|^2, with the
+    adaptive dither (c^2 - 1) |x|^2 for every d, where the unflattened bit has d - 1 on sparse vectors.
+    Message of a block: the dither (4 bytes, the upper half of a float64, rounded up; not for a fixed one), D bits.
+    After Stollenwerk and Jacques, "Flattened one-bit stochastic gradient descent", arXiv 2405.11095 (the operator is
+    ours from its abstract; its constants were not seen).
     """
 
     block_size: Annotated[

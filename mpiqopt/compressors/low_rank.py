@@ -17,9 +17,9 @@ from mpiqopt.registry import register
 class LowRank(Compressor):
     """P P^T M, M the vector as a nearly square matrix (a, b), P an orthonormal basis of the columns of M Omega.
 
-    Omega: b x rank normal variables from the round's shared key. a = ceil(sqrt(d)), b = ceil(d/a), M filled up with zeros.
-    Message: the smallest power of two above max|x| (8 bytes), P (a, rank), then Q = M^T P (b, rank) relative to it, as
-    float32, row by row. After Vogels, Karimireddy, Jaggi, "PowerSGD", 2019, without its warm start, which would be state.
+    Omega: b x rank normal variables from the round's shared key; a = ceil(sqrt(d)), b = ceil(d/a), M filled up with 0.
+    Message: a power of two above max|x| (float64), P (a, rank), then Q = M^T P (b, rank) relative to it, as float32,
+    row by row. After Vogels, Karimireddy, Jaggi, "PowerSGD", 2019, without its warm start, which would be state.
     """
 
     rank: Annotated[int, Field(ge=1, description="rank r; the smaller side of the matrix at most")] = 2

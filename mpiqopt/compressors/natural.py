@@ -14,8 +14,8 @@ _KERNEL = Floats("power-of-two")
 class Natural(Compressor):
     """Rounding to a neighbouring power of two at random, unbiased; values below 2^-254 of the largest become zero.
 
-    Message: the smallest power of two above max|x| (4 bytes), then 9 bits a value: 8 of the exponent relative to it (255:
-    equal to it, 0: the value is zero), and the sign.
+    Message: the smallest power of two above max|x| (4 bytes), then 9 bits a value: 8 of the exponent relative to it
+    (255: equal to it, 0: the value is zero), and the sign.
     Horvath, Ho, Horvath, Sahu, Canini, Richtarik, "Natural compression for distributed deep learning", 2019.
     """
 
