@@ -148,7 +148,6 @@ cdef struct rows:
 cdef Py_ssize_t check(cnp.ndarray x, cnp.ndarray messages, Py_ssize_t nbytes, rows* r, cnp.ndarray keys=None,
                       cnp.ndarray turns=None, cnp.ndarray room=None) except -1:
     """Fill ``r`` from arrays that fit each other."""
-    cdef Py_ssize_t size
     r.typenum = cnp.PyArray_TYPE(x)
     if r.typenum not in (cnp.NPY_FLOAT64, cnp.NPY_FLOAT32):
         raise TypeError(f"x: want float64 or float32, got {x.dtype}")
@@ -161,7 +160,6 @@ cdef Py_ssize_t check(cnp.ndarray x, cnp.ndarray messages, Py_ssize_t nbytes, ro
         r.keys = <uint64_t*> pointer(keys, cnp.NPY_UINT64, r.count, "keys")
     if turns is not None:
         r.turns = <uint64_t*> pointer(turns, cnp.NPY_UINT64, r.count, "turns")
-        size = room.shape[0]
         while (<Py_ssize_t> 1) << r.levels < r.d:
             r.levels += 1
         r.room = pointer(room, r.typenum, (<Py_ssize_t> 1) << r.levels, "room")
@@ -235,8 +233,9 @@ cdef void dequantise_rows(rows* r, const grid* g, real* x) noexcept nogil:
 cdef class Grid:
     """code = floor(x / step + shift + u) in 0 .. 2^bits - 1, and x = step (code - centre).
 
-    u: uniform on [0, 1) from the row's key, or 1/2 without keys. rule: "given": the step is ``given``; "largest", "norm":
-    max|x| or |x| divided by ``levels``; "zoom": the smallest of given * zoom^j, j >= 0, with max|x| <= levels * step.
+    u: uniform on [0, 1) from the row's key, or 1/2 without keys. rule: "given": the step is ``given``; "largest",
+    "norm": max|x| or |x| divided by ``levels``; "zoom": the smallest of given * zoom^j, j >= 0, with max|x| <= levels *
+    step.
     Message: the scale (max|x|, |x| or the step; 4 bytes, the upper half of a float64, rounded up; none for "given"),
     then the codes.
     """
@@ -318,9 +317,9 @@ cdef void unsign_mean(rows* r, Py_ssize_t n, int rule, double factor, int32_t* c
 cdef class Signs:
     """Bit j is x_j + amplitude (2 u_j - 1) >= 0, and x_j = +-amplitude. Without keys no dither: x_j >= 0.
 
-    rule: "constant": the amplitude is ``factor``; "largest", "mean", "root-mean-square": factor times max|x|, (1/d)|x|_1
-    or |x|/sqrt(d). With turns (uint64 (rows,)) x is rotated first, y = D^(-1/2) H diag(+-1) [x; 0] with D the power of two
-    that is at least d; room: (D,) of the type of x, overwritten.
+    rule: "constant": the amplitude is ``factor``; "largest", "mean", "root-mean-square": factor times max|x|,
+    (1/d)|x|_1 or |x|/sqrt(d). With turns (uint64 (rows,)) x is rotated first, y = D^(-1/2) H diag(+-1) [x; 0] with D
+    the power of two that is at least d; room: (D,) of the type of x, overwritten.
     Message: the amplitude (4 bytes, the upper half of a float64, rounded up; none for "constant"), then the bits.
     """
 
@@ -493,8 +492,8 @@ cdef void unfloat_rows(rows* r, int form, real* x) noexcept nogil:
 cdef class Floats:
     """Numbers of a shorter format, relative to the smallest power of two above max|x| (float16: 2^15 times that).
 
-    formats: float32, float16, bfloat16 (to nearest, ties to even) and power-of-two: sign and 8 bits of exponent, rounded
-    up with the probability that makes it unbiased (keys), 0 below 2^-254.
+    formats: float32, float16, bfloat16 (to nearest, ties to even) and power-of-two: sign and 8 bits of exponent,
+    rounded up with the probability that makes it unbiased (keys), 0 below 2^-254.
     Message: the power of two (4 bytes, the upper half of a float64), then the numbers.
     """
 

@@ -11,8 +11,8 @@ from mpiqopt.registry import register
 class Drive(RotatedLevels):
     """S U^T sign(U x): EDEN with one bit.
 
-    Message of a block: EDEN's scale (4 bytes, the upper half of a float64, rounded up), then D bits. Vargaftik, Ben Basat,
-    Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "DRIVE: one-bit distributed mean estimation", 2021.
+    Message of a block: EDEN's scale (4 bytes, the upper half of a float64, rounded up), then D bits. Vargaftik, Ben
+    Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "DRIVE: one-bit distributed mean estimation", 2021.
     """
 
     bits = 1

@@ -17,9 +17,9 @@ from mpiqopt.registry import register
 class QSGD(Compressor):
     """Stochastic rounding to ``levels`` levels on each side of zero, the norm being the last; unbiased.
 
-    Message of a block: |x| (4 bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a value,
-    code ``levels`` for zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD", 2017 (there with Elias coding, which for so
-    many levels saves nothing; blocks are its buckets).
+    Message of a block: |x| (4 bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a
+    value, code ``levels`` for zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD", 2017 (there with Elias coding too;
+    blocks are its buckets).
     """
 
     block_size: Annotated[

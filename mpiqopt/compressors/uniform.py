@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mpiqopt._compressors import Grid
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.errors import UsageError
 from mpiqopt.registry import register
 
 Bits = Annotated[int, Field(ge=1, le=16, description="bits of one value")]
@@ -18,7 +19,7 @@ Bits = Annotated[int, Field(ge=1, le=16, description="bits of one value")]
 class Uniform(Compressor):
     """Multiples of a fixed step; values beyond the last level become that level.
 
-    mid-tread: 0, +-step, ..., codes 0 .. 2 (2^(bits-1) - 1) (one bit: -step and 0); mid-riser: +-step/2, +-3 step/2, ...
+    mid-tread: 0, +-step, ..., +-(2^(bits-1) - 1) step; mid-riser: +-step/2, ..., +-(2^(bits-1) - 1/2) step.
     nearest: error at most step/2; stochastic: unbiased, variance at most step^2/4 (mid-riser: inside the last levels).
     Message: ``bits`` bits a value, code 0 the lowest level. No header: range and step are in the config.
     """
@@ -34,13 +35,16 @@ class Uniform(Compressor):
         Field(description="to the nearest level, or to a neighbour at random, unbiased"),
     ] = "stochastic"
 
+    def __post_init__(self):
+        if self.bits == 1 and self.kind == "mid-tread":
+            raise UsageError("compressor.bits = 1: want at least 2 for compressor.kind = 'mid-tread'")
+
     @cached_property
     def _kernel(self) -> Grid:
         half = 1 << (self.bits - 1)
         if self.kind == "mid-riser":
             return Grid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
-        zero = max(half - 1, 1)
-        return Grid(self.bits, "given", zero, zero, zero, self.step)
+        return Grid(self.bits, "given", half - 1, half - 1, half - 1, self.step)
 
     def nbytes(self, d, dtype):
         return self._kernel.nbytes(d)

@@ -19,8 +19,8 @@ class ZoomIn(Compressor):
     """Rounding to nearest with a step that shrinks by ``factor`` in every round, and grows where values would saturate.
 
     step_k = initial_step factor^k expand^j, k the round, j = 0, 1, ... the smallest at which max|x| <= levels step_k,
-    levels = 2^(bits-1) - 1. The error of a value is at most step_k/2. Meant for differences (all coded gossip sends them):
-    there it is the zooming-in quantiser with innovation coding of the literature, without a state that could get lost.
+    levels = 2^(bits-1) - 1. The error of a value is at most step_k/2. Meant for differences (all coded gossip sends
+    them): there it is the zooming-in quantiser with innovation coding of the literature, without a state to be lost.
     Message: step_k (4 bytes, the upper half of a float64), then ``bits`` bits a value, code ``levels`` for zero.
     """
 
