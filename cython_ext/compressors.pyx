@@ -296,22 +296,25 @@ cdef void unsign_rows(rows* r, int rule, double factor, real* x) noexcept nogil:
 
 
 cdef void unsign_mean(rows* r, Py_ssize_t n, int rule, double factor, int32_t* counts, real* x) noexcept nogil:
-    """The one row of x from n messages."""
-    cdef Py_ssize_t i, d = coordinates(r)
-    cdef real* sums = to_be_turned(r, 0, x)
-    if rule == CONSTANT:
-        count_votes(r.message, n, r.nbytes, d, counts)
-        for i in range(d):
-            sums[i] = <real> (factor * (2 * counts[i] - <int32_t> n) / n)
-    else:
-        for i in range(d):
-            sums[i] = 0
-        for i in range(n):
-            if real is double:
-                add_signs_f64(r.message + i * r.nbytes, d, rule, 1.0 / n, sums)
-            else:
-                add_signs_f32(r.message + i * r.nbytes, d, rule, 1.0 / n, sums)
-    turn_back(r, 0, x)
+    """The rows of x, each from n messages that are r.count messages apart."""
+    cdef Py_ssize_t i, j, d = coordinates(r), stride = r.count * r.nbytes
+    cdef real* sums
+    cdef uint8_t* messages
+    for i in range(r.count):
+        sums, messages = to_be_turned(r, i, x), r.message + i * r.nbytes
+        if rule == CONSTANT:
+            count_votes(messages, n, stride, d, counts)
+            for j in range(d):
+                sums[j] = <real> (factor * (2 * counts[j] - <int32_t> n) / n)
+        else:
+            for j in range(d):
+                sums[j] = 0
+            for j in range(n):
+                if real is double:
+                    add_signs_f64(messages + j * stride, d, rule, 1.0 / n, sums)
+                else:
+                    add_signs_f32(messages + j * stride, d, rule, 1.0 / n, sums)
+        turn_back(r, i, x)
 
 
 cdef class Signs:
@@ -353,15 +356,17 @@ cdef class Signs:
                 unsign_rows[float](&r, self.rule, self.factor, <float*> r.x)
 
     def decode_mean(self, cnp.ndarray messages, cnp.ndarray x, cnp.ndarray counts, turns=None, room=None):
-        """The mean of all messages (n, nbytes) in x (1, d); rotated back once. counts: int32 (D,), overwritten.
+        """The means over n of messages (n, rows, nbytes) in x (rows, d), each rotated back once.
 
-        Bits of equal amplitude are summed as integers.
+        counts: int32 (D,), overwritten. Bits of equal amplitude are summed as integers; n < 2^17.
         """
         cdef rows r
         cdef Py_ssize_t n = messages.shape[0]
-        check(x, messages[:1], self.nbytes(x.shape[1] if turns is None else room.shape[0]), &r, None, turns, room)
-        pointer(messages, cnp.NPY_UINT8, n * r.nbytes, "messages")
+        check(x, messages[0], self.nbytes(x.shape[1] if turns is None else room.shape[0]), &r, None, turns, room)
+        pointer(messages, cnp.NPY_UINT8, n * r.count * r.nbytes, "messages")
         cdef int32_t* c = <int32_t*> pointer(counts, cnp.NPY_INT32, coordinates(&r), "counts")
+        if n >= 1 << 17:
+            raise ValueError(f"messages: want fewer than 2^17, got {n}")
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 unsign_mean[double](&r, n, self.rule, self.factor, c, <double*> r.x)

@@ -81,7 +81,7 @@ cdef class Mixer:
 
     def mix(self, cnp.ndarray own, cnp.ndarray ghosts, cnp.ndarray out, double keep=1.0, double move=1.0,
             double rest=0.0, cnp.ndarray previous=None):
-        """out = keep X + move (W - I) [X; ghosts] + rest previous; rows of float64 or float32.
+        """out = keep X + move (W - I) [X; ghosts] + rest previous, returned; rows of float64 or float32.
 
         The defaults give W X: the rows of W sum to 1.
         """
@@ -106,3 +106,4 @@ cdef class Mixer:
                                      <float*> o, keep, move, rest, <float*> p)
         else:
             raise TypeError(f"rows: want float64 or float32, got {own.dtype}")
+        return out

@@ -51,7 +51,8 @@ def assemble(
         )
     place = Placement(topology.nodes, transport.size, transport.rank)
     by_first(transport, config.data.prepare)
-    network = Network(topology, place, transport)
+    coded = config.algorithm.default_compressor is not None
+    network = Network(topology, place, transport, config.compressor if coded else None, config.run.seed)
     held = together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
@@ -59,7 +60,7 @@ def assemble(
     if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
         own = together(transport, problem.lipschitz)
         lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
-    facts = Facts(lipschitz, float(held.sizes.mean()), topology)
+    facts = _facts(config, topology, lipschitz, held, problem)
     algorithm = together(transport, lambda: config.algorithm.resolve(facts))
     if derived is None:
         derived = by_first(transport, lambda: _derived(config.algorithm, algorithm, topology))
@@ -83,6 +84,18 @@ def assemble(
         shares=held,
         lipschitz=lipschitz,
         derived=derived,
+    )
+
+
+def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Shares, problem: Problem) -> Facts:
+    compressor, width = config.compressor, min(config.compressor.block_size or problem.d, problem.d)
+    return Facts(
+        lipschitz,
+        float(held.sizes.mean()),
+        topology,
+        compressor.omega(width),
+        compressor.damping(width),
+        compressor.contraction(width),
     )
 
 

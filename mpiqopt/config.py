@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
+from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
@@ -66,7 +67,8 @@ class Checkpoint:
 
 
 PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint}
-FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm")
+FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "compressor")
+SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")
 # What may differ between a run and its continuation.
 FREE_ON_RESUME = (("run", "time_limit"), ("checkpoint", "every_seconds"))
 
@@ -85,6 +87,7 @@ class Config:
     problem: Loss
     regularizer: Regularizer
     algorithm: Algorithm
+    compressor: Compressor
     graphs: tuple[Graph, ...]
 
     def topology(self) -> Topology:
@@ -96,6 +99,7 @@ class Config:
             topology = Topology(" + ".join(graph.name for graph in self.graphs), cycle)
             topology.require_contraction()
             self.algorithm.require(topology, self.regularizer.name)
+            self.algorithm.require_compressor(self.compressor)
         except UsageError as error:
             raise UsageError(f"{self.path}: {error}") from error
         return topology
@@ -103,7 +107,7 @@ class Config:
     def resolved(self) -> dict[str, Any]:
         """Every table with every key, defaults included (None left out)."""
         tables = {name: _items(getattr(self, name)) for name in PLAIN_TABLES}
-        for family in ("data", "problem", "regularizer", "algorithm"):
+        for family in SINGLE_TABLES:
             part = getattr(self, family)
             tables[family] = {"name": part.name, **_items(part)}
         graphs = [{"name": graph.name, **_items(graph)} for graph in self.graphs]
@@ -145,8 +149,10 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
     graphs = tuple(_member("topology", t, path) for t in (listed if isinstance(listed, list) else [listed]))
     parts = {
         family: _member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
-        for family in ("data", "problem", "regularizer", "algorithm")
+        for family in SINGLE_TABLES[:-1]
     }
+    default = {"name": parts["algorithm"].default_compressor or "identity"}
+    parts["compressor"] = _member("compressor", tables.get("compressor", default), path)
     return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
 
 

@@ -19,3 +19,7 @@ class NotFinite(ArithmeticError):
     def __init__(self, row: int):
         super().__init__(f"row {row}: a value is NaN, infinite or beyond 2^1022")
         self.row = row
+
+
+class NumericalError(Exception):
+    """A run that cannot go on because of its numbers. The message is one line that says where."""

@@ -1,12 +1,28 @@
 """What algorithms see of the network: mix, gossip and mean. Counts rounds and real bytes."""
 
+from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.codec import Codec
+from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.placement import Exchange, Placement, plan
 from mpiqopt.reduction import Reduction
+from mpiqopt.server import Server
 from mpiqopt.topologies.spectrum import Topology
+
+
+class Memory(NamedTuple):
+    """What difference coding remembers of a gossiped variable, rows (hosted, d).
+
+    sent: X^, the sum of all (damped) messages that a node has sent, the same at the node and at all that hear it; heard:
+    (W - I) X^, summed from what was heard.
+    """
+
+    sent: np.ndarray
+    heard: np.ndarray
 
 
 class Network:
@@ -14,12 +30,20 @@ class Network:
 
     Arrays are (hosted, d), float64 or float32. ``rounds`` counts gossip rounds; ``bytes`` the payload from
     node to node, summed over directed edges; ``mpi_bytes`` what is handed to MPI between ranks. The three are
-    the network's whole state: the mixing matrix of a round is cycle[rounds mod c].
+    the network's whole state: the mixing matrix of a round is cycle[rounds mod c], and its messages are rounded by random
+    numbers keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
     """
 
-    def __init__(self, topology: Topology, place: Placement, transport):
+    def __init__(
+        self, topology: Topology, place: Placement, transport, compressor: Compressor | None = None, seed: int = 0
+    ):
         self.topology, self.place, self.transport = topology, place, transport
+        self.compressor, self._seed = compressor, seed
+        self.coded = compressor is not None and compressor.name != "identity"
         self.rounds = self.bytes = self.mpi_bytes = 0
+        self._hosted = np.arange(place.first, place.last)
+        self._codecs: dict[tuple[int, np.dtype], Codec] = {}
+        self._servers: dict[tuple[int, np.dtype], Server] = {}
         self._plans: list[Exchange] = [plan(mixing, place) for mixing in topology.cycle]
         transport.connect(self._plans)
         self._channels: dict[tuple[int, int, int], object] = {}
@@ -35,18 +59,57 @@ class Network:
 
     def _mix(self, rows: np.ndarray, *affine) -> np.ndarray:
         """One round with the mixer's ``keep, move, rest, previous``."""
+        exchange = self._plans[self.rounds % len(self._plans)]
+        ghosts = self._exchange(exchange, rows)
+        return exchange.mixer.mix(rows, ghosts, np.empty_like(rows), *affine)
+
+    def _exchange(self, exchange: Exchange, rows: np.ndarray) -> np.ndarray:
+        """The ghost rows of a round, which is counted."""
         phase = self.rounds % len(self._plans)
-        exchange = self._plans[phase]
         kind = phase, rows.shape[1], rows.itemsize
         channel = self._channels.get(kind)
         if channel is None:
             channel = self._channels[kind] = self.transport.channel(exchange, phase, rows.shape[1], rows.dtype)
-        out = np.empty_like(rows)
-        exchange.mixer.mix(rows, channel.exchange(rows), out, *affine)
+        ghosts = channel.exchange(rows)
         self.rounds += 1
         self.bytes += exchange.links * rows.shape[1] * rows.itemsize
         self.mpi_bytes += exchange.rows_moved * rows.shape[1] * rows.itemsize
-        return out
+        return ghosts
+
+    def mix_coded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Q and (W - I) Q, one gossip round, with Q what all nodes decode of the rows.
+
+        A node decodes its own message as its neighbours do. Raises NotFinite with the node's number in ``row``.
+        """
+        codec, round = self.codec(rows), self.rounds
+        exchange = self._plans[round % len(self._plans)]
+        messages = codec.encode(rows, self._hosted, round)
+        ghosts = self._exchange(exchange, messages)
+        own, others = codec.decode(messages, self._hosted, round), codec.decode(ghosts, exchange.ghosts, round)
+        return own, exchange.mixer.mix(own, others, np.empty_like(own), 0.0, 1.0)
+
+    def codec(self, rows: np.ndarray) -> Codec:
+        """The codec of rows like these."""
+        kind = rows.shape[1], rows.dtype
+        if kind not in self._codecs:
+            self._codecs[kind] = Codec(self.compressor, *kind, self._seed, self.place.nodes)
+        return self._codecs[kind]
+
+    def memory(self, rows: np.ndarray) -> Memory:
+        """Of a variable of which nothing was sent yet."""
+        return Memory(np.zeros_like(rows), np.zeros_like(rows))
+
+    def innovate(self, rows: np.ndarray, memory: Memory, rate: float | None = None) -> Memory:
+        """Difference coding, one gossip round: X^ moves towards the rows by rate * C(X - X^).
+
+        rate: by default the compressor's damping, which makes rate * C a contraction.
+        """
+        own, heard = self.mix_coded(rows - memory.sent)
+        rate = self.codec(rows).damping if rate is None else rate
+        if rate != 1:
+            own *= rate
+            heard *= rate
+        return Memory(memory.sent + own, memory.heard + heard)
 
     def gossip(self, rows: np.ndarray, rounds: int, chebyshev: bool = False) -> np.ndarray:
         """P_K(W) X with K = rounds: W^K, or the Chebyshev polynomial T_K(W/lambda)/T_K(1/lambda).
@@ -54,17 +117,30 @@ class Network:
         The recursion costs K plain rounds: x_1 = W x_0, w = 2/(2 - lambda^2), then
         x_{k+1} = w (W x_k - x_{k-1}) + x_{k-1}, w = 1/(1 - lambda^2 w / 4). Chebyshev needs one symmetric W.
         """
-        previous, rows = rows, self.mix(rows)
-        if not chebyshev:
-            for _ in range(rounds - 1):
-                rows = self.mix(rows)
-            return rows
-        square = self.contraction**2
-        w = 2 / (2 - square)
-        for _ in range(rounds - 1):
-            previous, rows = rows, self._mix(rows, w, w, 1 - w, previous)
-            w = 1 / (1 - square * w / 4)
+        previous = None
+        for keep, rest in chebyshev_weights(rounds, self.contraction if chebyshev else 0.0):
+            affine = () if rest == 0 else (keep, keep, rest, previous)
+            previous, rows = rows, self._mix(rows, *affine)
         return rows
+
+    def gossip_coded(
+        self, rows: np.ndarray, memory: Memory, rounds: int, chebyshev: bool = False, step: float = 1.0
+    ) -> tuple[np.ndarray, Memory]:
+        """``gossip`` with (1 - step) I + step W for W, of which only X^ is exchanged: X + step (W - I) X^ for each W X."""
+        previous = rows
+        for keep, rest in chebyshev_weights(rounds, self.damped_contraction(step) if chebyshev else 0.0):
+            memory = self.innovate(rows, memory)
+            mixed = keep * rows + (keep * step) * memory.heard
+            if rest != 0:
+                mixed += rest * previous
+            previous, rows = rows, mixed
+        return rows, memory
+
+    def damped_contraction(self, step: float) -> float:
+        """An upper bound of the contraction of (1 - step) I + step W."""
+        if step == 1:
+            return self.contraction
+        return max(1 - step * (1 - self.contraction), abs(1 - step * (1 - self.topology.smallest_eigenvalue)))
 
     @cached_property
     def contraction(self) -> float:
@@ -82,6 +158,36 @@ class Network:
         self.mpi_bytes += (sum(self._reduction.counts[1:]) + self.place.ranks - 1) * size
         return self.uncounted_mean(rows)
 
+    def collect(self, rows: np.ndarray, echo: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """Coded upload, with ``spread`` a server round: the parts of the mean that hosted nodes serve.
+
+        Parts are (hosted, width), as in ``server.Server``. With ``echo`` also what the server decodes of the rows.
+        Raises NotFinite with the node's number in ``row``.
+        """
+        server = self._server(rows)
+        self.rounds += 1
+        self.bytes += (self.place.nodes - 1) * server.codec.nbytes
+        self.mpi_bytes += server.uploaded
+        return server.collect(rows, self.rounds, echo)
+
+    def spread(self, parts: np.ndarray, d: int, compressed: bool) -> np.ndarray:
+        """Download of all parts, coded or as they are: a vector (d,), the same bits at every node."""
+        server = self._servers[d, parts.dtype]
+        size = server.codec.nbytes if compressed else d * parts.itemsize
+        self.bytes += (self.place.nodes - 1) * size
+        self.mpi_bytes += (self.place.ranks - 1) * size
+        return server.spread(parts, self.rounds, compressed)
+
+    def parts(self, vector: np.ndarray) -> np.ndarray:
+        """The coordinates of a vector (d,) that hosted nodes serve."""
+        return self._server(vector[None]).parts(vector)
+
+    def _server(self, rows: np.ndarray) -> Server:
+        kind = rows.shape[1], rows.dtype
+        if kind not in self._servers:
+            self._servers[kind] = Server(self.codec(rows), self.place, self.transport)
+        return self._servers[kind]
+
     def uncounted_mean(self, rows: np.ndarray) -> np.ndarray:
         """``mean`` for metrics: not part of the algorithm's communication."""
         reduction, transport = self._reduction, self.transport
@@ -89,3 +195,12 @@ class Network:
         if gathered is None:
             return transport.broadcast(np.empty(rows.shape[1], rows.dtype))
         return transport.broadcast(reduction.finish(gathered) / rows.dtype.type(self.place.nodes))
+
+
+def chebyshev_weights(rounds: int, contraction: float) -> Iterator[tuple[float, float]]:
+    """(w, 1 - w) of each of K gossip steps x_{k+1} = w W x_k + (1 - w) x_{k-1}; contraction 0: (1, 0), plain gossip."""
+    square = contraction**2
+    w = 1.0
+    for k in range(rounds):
+        yield w, 1 - w
+        w = 2 / (2 - square) if k == 0 else 1 / (1 - square * w / 4)

@@ -15,7 +15,7 @@ import mpiqopt
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config, first_difference, parse
 from mpiqopt.control import NEVER, Control, deadline
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import NotFinite, NumericalError, UsageError
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
@@ -173,8 +173,15 @@ class Trajectory:
         step, arguments = self.experiment.algorithm.step, (self.problem, self.network, self.experiment.streams)
         state, count = self.state, iteration - self.iteration
         start = time.perf_counter()
-        for _ in range(count):
-            state = step(state, *arguments)
+        try:
+            for done in range(count):
+                state = step(state, *arguments)
+        except NotFinite as error:
+            where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"
+            raise NumericalError(
+                f"iteration {self.iteration + done}: {where} cannot encode its vector: a value is NaN, infinite or "
+                "beyond 2^1022; the method diverges (a smaller step_size?) or the data are not finite"
+            ) from None
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
 

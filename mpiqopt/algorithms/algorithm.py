@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field
 
+from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
@@ -15,17 +16,28 @@ from mpiqopt.topologies.spectrum import Topology
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[
+    PositiveInt | Literal["all"],
+    Field(
+        description="samples per node and iteration, drawn uniformly with replacement; a node with fewer takes each of "
+        "its own once; all: every node's full data"
+    ),
+]
 
 
 class Facts(NamedTuple):
     """What automatic values are made from.
 
     lipschitz: largest L_i over the nodes, or None if step sizes are given; samples: mean number of samples of a node.
+    Of the compressor on messages of this length: ``omega``, ``damping``, ``contraction`` (compressors.compressor).
     """
 
     lipschitz: float | None
     samples: float
     topology: Topology
+    omega: float | None = None
+    damping: float = 1.0
+    contraction: float | None = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +51,8 @@ class Algorithm(ABC):
 
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
-    server: ClassVar[bool] = False  # communicates by network.mean only
+    server: ClassVar[bool] = False  # communicates with a server only
+    default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
         Positive | Literal["auto"],
@@ -81,6 +94,17 @@ class Algorithm(ABC):
                 f"{'varies in time' if topology.varies else 'is not symmetric'}"
             )
 
+    def require_compressor(self, compressor: Compressor) -> None:
+        """Raise UsageError if the method cannot use the compressor."""
+        if self.default_compressor is None and compressor.name != "identity":
+            raise UsageError(
+                f"compressor.name = {compressor.name!r}: algorithm {self.name!r} sends its vectors as they are; coded "
+                "messages are for choco-gossip, choco-sgd, lead, prox-lead, proxgt-*, and on a server fo-sgd, qsgd-sgd, "
+                "sign-sgd, ef-sgd"
+            )
+        if not compressor.approximates and not self.server:
+            raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
+
 
 def mixing_margin(topology: Topology) -> float:
     """(1 + lambda_min(W))/2: the smallest eigenvalue of (I + W)/2, which bounds the step of DGD and EXTRA.
@@ -90,3 +114,8 @@ def mixing_margin(topology: Topology) -> float:
     if topology.varies or not topology.symmetric:
         return 0.25
     return (1 + topology.smallest_eigenvalue) / 2
+
+
+def descend(x: np.ndarray, direction: np.ndarray, step: float, problem: Problem) -> np.ndarray:
+    """prox_{a h}(x - a direction) at every node, from rows of x that are equal and one direction (d,)."""
+    return np.repeat(problem.prox(x[:1] - step * direction, step), len(x), axis=0)

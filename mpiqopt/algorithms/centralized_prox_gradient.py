@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.algorithms.algorithm import Algorithm, Facts, descend
 from mpiqopt.algorithms.prox_dgd import State
 from mpiqopt.registry import register
 
@@ -26,6 +24,4 @@ class CentralizedProxGradient(Algorithm):
         return State(x)
 
     def step(self, state, problem, network, rng):
-        gradient = network.mean(problem.grad(state.x))
-        x = problem.prox(state.x[:1] - self.step_size * gradient, self.step_size)
-        return State(np.repeat(x, len(state.x), axis=0))
+        return State(descend(state.x, network.mean(problem.grad(state.x)), self.step_size, problem))

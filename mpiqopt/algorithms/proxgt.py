@@ -12,27 +12,26 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
+from mpiqopt.algorithms.algorithm import Algorithm, BatchSize, Facts, PositiveInt
+from mpiqopt.algorithms.coded import GossipStep, compressor_delta
 from mpiqopt.errors import UsageError
+from mpiqopt.network import Memory, Network
 from mpiqopt.registry import register
-
-BatchSize = Annotated[
-    PositiveInt | Literal["all"],
-    Field(
-        description="samples per node and iteration, drawn uniformly with replacement; a node with fewer takes each of "
-        "its own once; all: every node's full data"
-    ),
-]
 
 
 class State(NamedTuple):
-    """x, y (tracker) and v (estimator) of the last iteration; previous: the x before; t: iterations done."""
+    """x, y (tracker) and v (estimator) of the last iteration; previous: the x before; t: iterations done.
+
+    Of coded gossip, what is remembered of the trackers and of the iterates; else empty.
+    """
 
     x: np.ndarray
     y: np.ndarray
     v: np.ndarray
     previous: np.ndarray
     t: int
+    y_memory: Memory | tuple[()] = ()
+    z_memory: Memory | tuple[()] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,20 @@ class ProxGT(Algorithm):
     P_K: K rounds of gossip, plain W^K or Chebyshev. y_0 = v_{-1} = 0, so that mean(y_{t+1}) = mean(v_t) exactly.
     """
 
+    default_compressor = "identity"
+
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],
         Field(description="K, rounds of each of the two gossips; auto: the smallest K with |P_K(W) - J| <= 1/4"),
     ] = "auto"
-    chebyshev: Annotated[bool, Field(description="Chebyshev-accelerated gossip (one symmetric W)")] = True
+    chebyshev: Annotated[
+        bool | Literal["auto"],
+        Field(
+            description="Chebyshev-accelerated gossip, which needs one symmetric W; auto: there, unless messages are coded "
+            "too coarsely for it"
+        ),
+    ] = "auto"
+    gossip_step: GossipStep = "auto"
 
     def automatic_step(self, facts: Facts) -> float:
         """c/L with c = 1/4 (ours; the theory asks for a smaller constant)."""
@@ -54,13 +62,29 @@ class ProxGT(Algorithm):
 
     def resolve(self, facts: Facts):
         resolved = super().resolve(facts)
+        if self.gossip_step == "auto":
+            resolved = replace(resolved, gossip_step=compressor_delta(facts))
+        if self.chebyshev == "auto":
+            resolved = replace(resolved, chebyshev=self._bears_chebyshev(facts))
         if self.gossip_rounds == "auto":
-            resolved = replace(resolved, gossip_rounds=facts.topology.rounds_needed(self.chebyshev))
+            resolved = replace(resolved, gossip_rounds=facts.topology.rounds_needed(resolved.chebyshev))
         return resolved
+
+    def _bears_chebyshev(self, facts: Facts) -> bool:
+        """One symmetric W and K sqrt(1 - delta) <= 1 for the compressor's delta.
+
+        The recursion multiplies the errors of coded messages by up to K; without the bound it blew up on rings from K = 4
+        and delta = 1/3 or K = 13 and delta = 0.9 on, with it never (benchmarks/README.md; ours).
+        """
+        topology = facts.topology
+        if topology.varies or not topology.symmetric or facts.contraction is None:
+            return False
+        rounds = topology.rounds_needed(True) if self.gossip_rounds == "auto" else self.gossip_rounds
+        return rounds * sqrt(1 - facts.contraction) <= 1
 
     def require(self, topology, regularizer):
         super().require(topology, regularizer)
-        if self.chebyshev and (topology.varies or not topology.symmetric):
+        if self.chebyshev is True and (topology.varies or not topology.symmetric):
             raise UsageError(
                 f"algorithm.chebyshev = true: needs one symmetric mixing matrix, but topology {topology.name!r} "
                 f"{'varies in time' if topology.varies else 'is not symmetric'}; set chebyshev = false"
@@ -71,14 +95,21 @@ class ProxGT(Algorithm):
 
     def init(self, x, problem, network, rng):
         zero = np.zeros_like(x)
-        return State(x, zero, zero, x, 0)
+        memory = network.memory(x) if network.coded else ()
+        return State(x, zero, zero, x, 0, memory, memory)
 
     def step(self, state, problem, network, rng):
         v = self.estimate(state, problem, rng)
-        y = network.gossip(state.y + (v - state.v), self.gossip_rounds, self.chebyshev)
+        y, y_memory = self.gossip(network, state.y + (v - state.v), state.y_memory)
         z = problem.prox(state.x - self.step_size * y, self.step_size)
-        x = network.gossip(z, self.gossip_rounds, self.chebyshev)
-        return State(x, y, v, state.x, state.t + 1)
+        x, z_memory = self.gossip(network, z, state.z_memory)
+        return State(x, y, v, state.x, state.t + 1, y_memory, z_memory)
+
+    def gossip(self, network: Network, rows: np.ndarray, memory: Memory | tuple[()]):
+        """P_K of the rows, and the memory of the messages if they are coded."""
+        if not memory:
+            return network.gossip(rows, self.gossip_rounds, self.chebyshev), ()
+        return network.gossip_coded(rows, memory, self.gossip_rounds, self.chebyshev, self.gossip_step)
 
     @abstractmethod
     def estimate(self, state: State, problem, rng) -> np.ndarray:

@@ -6,6 +6,7 @@ from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
+from mpiqopt.results.checkpoint import flat
 from mpiqopt.transport.serial import SerialTransport
 
 # Arrays of the iterates' shape that a step makes beside its state (measured: peak memory of 10,000 nodes).
@@ -51,7 +52,7 @@ def memory_per_rank(experiment: Experiment, ranks: int) -> float:
     place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
     most = np.add.reduceat(sizes, place.bounds[:-1]).max() / sizes.sum()
     state = experiment.algorithm.init(experiment.start, experiment.problem, experiment.network, experiment.streams)
-    arrays = len({id(value) for value in state if isinstance(value, np.ndarray)}) + TEMPORARIES
+    arrays = len({id(value) for value in flat(state).values() if isinstance(value, np.ndarray)}) + TEMPORARIES
     row = experiment.problem.d * experiment.problem.dtype.itemsize
     return data * most + arrays * place.hosted * row
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +31,8 @@ class Compressor(ABC):
     value above 2^-900 are sent as zero.
     """
 
+    approximates: ClassVar[bool] = True  # C(x) is near x, or so in the mean
+
     block_size: Annotated[
         int,
         Field(ge=0, description="values that are compressed together, each block a message of its own; 0: all of them"),
@@ -49,13 +51,22 @@ class Compressor(ABC):
         """Write the rows of x from their messages."""
 
     def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
-        """Write the mean of all messages in the one row of x, summed in their order."""
-        row, n = room(x.shape[1], x.dtype).reshape(1, -1), len(messages)
+        """Write the means over n nodes of the vectors that their messages mean, summed in the order of nodes.
+
+        messages: (n, rows, nbytes); x: (rows, d); draw: own (n * rows,), shared (rows,).
+        """
+        n, rows = messages.shape[:2]
+        part = room(x.size, x.dtype, "mean").reshape(x.shape)
         x[:] = 0
         for i in range(n):
-            self.decode(messages[i : i + 1], row, Draw(draw.round, draw.own[i : i + 1], draw.shared[i : i + 1]))
-            x += row
+            self.decode(messages[i], part, Draw(draw.round, draw.own[i * rows : (i + 1) * rows], draw.shared))
+            x += part
         x /= n
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether E C(x) = x, clipping aside."""
+        return self.omega(2) is not None
 
     def omega(self, d: int) -> float | None:
         """The least known omega with E C(x) = x and E|C(x) - x|^2 <= omega |x|^2, or None if C is biased."""
@@ -85,8 +96,8 @@ class Compressor(ABC):
 
 
 @cache
-def room(size: int, dtype: np.dtype) -> np.ndarray:
-    """Working memory that is kept: overwritten by whoever asks next."""
+def room(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
+    """Working memory that is kept: overwritten by whoever asks next for the same purpose."""
     return np.empty(size, dtype)
 
 

@@ -58,7 +58,7 @@ class FlattenedOneBit(Compressor):
     def decode_mean(self, messages, x, draw):
         """Sums the bits and rotates back once: all messages of a round have the same U."""
         size = power_of_two(x.shape[1])
-        self._kernel.decode_mean(messages, x, room(size, np.dtype(np.int32)), draw.shared[:1], room(size, x.dtype))
+        self._kernel.decode_mean(messages, x, room(size, np.dtype(np.int32)), draw.shared, room(size, x.dtype))
 
     def omega(self, d):
         """Also with clipping, which makes errors smaller."""

@@ -19,6 +19,8 @@ class Sign(Compressor):
     Message: one bit a value, set for +1. Means are sums of integers, so that a majority is exact.
     """
 
+    approximates = False
+
     def nbytes(self, d, dtype):
         return _KERNEL.nbytes(d)
 

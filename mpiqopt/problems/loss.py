@@ -14,11 +14,13 @@ class Loss:
     """f_i(x) = (1/m_i) sum_j phi(a_j, b_j; x) + (l2/2) |x|^2 + nonconvex sum_k x_k^2 / (1 + x_k^2).
 
     A loss sets ``kernel`` to a loss that is compiled in ``mpiqopt._losses``, or defines ``node`` in NumPy.
-    ``curvature`` is c with  Hessian of the mean of phi <= c/m A^T A, or None if there is no such bound.
+    ``curvature`` is c with  Hessian of the mean of phi <= c/m A^T A + ``identity_curvature`` I, or None if there is no
+    such bound.
     """
 
     kernel: ClassVar[str | None] = None
     curvature: ClassVar[float | None] = None
+    identity_curvature: ClassVar[float] = 0.0
 
     l2: Annotated[float, Field(ge=0, description="weight of the smooth regulariser (l2/2) |x|^2")] = 0.0
     nonconvex: Annotated[

@@ -86,7 +86,8 @@ class Problem:
             raise UsageError(f"problem {self.loss.name!r} knows no bound of its curvature: give algorithm.step_size")
         features, offsets = self._shares.features, self._shares.offsets
         largest = [largest_eigenvalue(features[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-        return self.loss.curvature * np.array(largest) / self.sizes + self.loss.l2 + 2 * self.loss.nonconvex
+        smooth = self.loss.identity_curvature + self.loss.l2 + 2 * self.loss.nonconvex
+        return self.loss.curvature * np.array(largest) / self.sizes + smooth
 
 
 def compiled(

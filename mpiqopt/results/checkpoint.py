@@ -32,7 +32,7 @@ def save(result: Path, state: Any, progress: dict[str, Any], evaluations: np.nda
         if file is not None:
             file[name] = gathered
     if file is not None:
-        numbers = {NUMBER + k: v for k, v in state._asdict().items() if not isinstance(v, np.ndarray)}
+        numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
         counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
         file.attrs.update({**progress, **counters, **numbers})
         file.close()
@@ -67,9 +67,31 @@ def restore(result: Path, progress: dict[str, Any], state: Any, evaluations: np.
         file.close()
     for name in ("rounds", "bytes", "mpi_bytes"):
         setattr(network, name, progress[name])
-    numbers = {name: progress[NUMBER + name] for name in state._fields if name not in values}
-    return type(state)(**values, **numbers)
+    numbers = {name: progress[NUMBER + name] for name in flat(state) if name not in values}
+    return _shaped(state, {**values, **numbers})
+
+
+def flat(state: Any, prefix: str = "") -> dict[str, Any]:
+    """The fields of a NamedTuple by name; those of a NamedTuple in it as outer.inner. Empty tuples are left out."""
+    fields = {}
+    for name, value in state._asdict().items():
+        if hasattr(value, "_asdict"):
+            fields |= flat(value, f"{prefix}{name}.")
+        elif not isinstance(value, tuple):
+            fields[prefix + name] = value
+    return fields
+
+
+def _shaped(like: Any, values: dict[str, Any], prefix: str = "") -> Any:
+    """The reverse of ``flat``."""
+    fields = {
+        name: _shaped(value, values, f"{prefix}{name}.")
+        if hasattr(value, "_asdict")
+        else values.get(prefix + name, value)
+        for name, value in like._asdict().items()
+    }
+    return type(like)(**fields)
 
 
 def _arrays(state: Any) -> dict[str, np.ndarray]:
-    return {name: value for name, value in state._asdict().items() if isinstance(value, np.ndarray)}
+    return {name: value for name, value in flat(state).items() if isinstance(value, np.ndarray)}

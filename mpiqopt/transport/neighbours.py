@@ -86,6 +86,16 @@ class MPITransport:
         self.comm.Bcast(array)
         return array
 
+    def exchange_all(self, outgoing: np.ndarray, sent: list[int], received: list[int]) -> np.ndarray:
+        incoming = np.empty(sum(received), np.uint8)
+        self.comm.Alltoallv([outgoing, sent], [incoming, received])
+        return incoming
+
+    def concatenate(self, own: np.ndarray, counts: list[int]) -> np.ndarray:
+        out = np.empty(sum(counts), own.dtype)
+        self.comm.Allgatherv(np.ascontiguousarray(own), [out, counts])
+        return out
+
     def maximum(self, values: np.ndarray) -> np.ndarray:
         out = np.empty_like(values)
         self.comm.Allreduce(values, out, MPI.MAX)

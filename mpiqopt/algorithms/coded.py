@@ -1,0 +1,38 @@
+"""What methods with difference-coded gossip share."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mpiqopt.algorithms.algorithm import Algorithm, Facts
+
+GossipStep = Annotated[
+    Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
+    Field(description="gamma: (1 - gamma) I + gamma W is used for W where messages are coded; auto: by the compressor"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedGossip(Algorithm):
+    """Every message is C(X - X^), where X^ is what all nodes know of a node's vector; C is the config's compressor."""
+
+    default_compressor = "identity"
+    fixed_symmetric = True
+
+    gossip_step: GossipStep = "auto"
+
+    def resolve(self, facts: Facts):
+        resolved = super().resolve(facts)
+        if self.gossip_step == "auto":
+            resolved = replace(resolved, gossip_step=self.automatic_gossip_step(facts))
+        return resolved
+
+    def automatic_gossip_step(self, facts: Facts) -> float:
+        """delta of the compressor: on rings, larger steps let the errors of aggressive compressors grow (ours)."""
+        return compressor_delta(facts)
+
+
+def compressor_delta(facts: Facts) -> float:
+    """The compressor's delta; 1/2 for one that has none, which means an absolute error (ours)."""
+    return 0.5 if facts.contraction is None else facts.contraction

@@ -1,0 +1,52 @@
+"""SGD with error feedback."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import Facts
+from mpiqopt.algorithms.compressed_sgd import CompressedSGD
+from mpiqopt.registry import register
+
+
+class State(NamedTuple):
+    """error: what each node has not sent yet; server_error: of the served parts, what nodes have not been told yet."""
+
+    x: np.ndarray
+    error: np.ndarray
+    server_error: np.ndarray
+    t: int
+
+
+@register("algorithm", "ef-sgd")
+@dataclass(frozen=True, kw_only=True)
+class EFSGD(CompressedSGD):
+    """p_i = e_i + a g_i, c_i = C(p_i), e_i+ = p_i - c_i;  x+ = prox_{a h}(x - mean_i c_i).
+
+    With ``two_way`` the server does so too: p = e + mean_i c_i, c = C(p), e+ = p - c, x+ = prox_{a h}(x - c). C is
+    damped to a contraction where it is unbiased. Karimireddy, Rebjock, Stich, Jaggi, "Error feedback fixes SignSGD";
+    two ways: Zheng, Huang, Kwok, "Communication-efficient distributed blockwise momentum SGD with error-feedback".
+    """
+
+    default_compressor = "scaled-sign"
+
+    def automatic_step(self, facts: Facts) -> float:
+        """1/(2L): errors that are fed back do not change the stable step by more than a constant in practice (ours)."""
+        return 1 / (2 * facts.lipschitz)
+
+    def init(self, x, problem, network, rng):
+        return State(x, np.zeros_like(x), network.parts(np.zeros_like(x[0])), 0)
+
+    def step(self, state, problem, network, rng):
+        step = self.step_at(state.t)
+        wanted = state.error + step * self.gradient(state.x, state.t, problem, rng)
+        damping = network.codec(wanted).damping
+        parts, sent = network.collect(wanted, echo=True)
+        parts = state.server_error + damping * parts
+        change = network.spread(parts, problem.d, self.two_way)
+        if self.two_way:
+            change *= damping
+        x = problem.prox(state.x[:1] - change, step)
+        x = np.repeat(x, len(state.x), axis=0)
+        return State(x, wanted - damping * sent, parts - network.parts(change), state.t + 1)

@@ -1,0 +1,17 @@
+"""LEAD."""
+
+from dataclasses import dataclass
+
+from mpiqopt.algorithms.prox_lead import ProxLEAD
+from mpiqopt.registry import register
+
+
+@register("algorithm", "lead")
+@dataclass(frozen=True, kw_only=True)
+class LEAD(ProxLEAD):
+    """Prox-LEAD without h: X+ = X - a (G + D+).
+
+    Liu, Li, Wang, Tang, Yan, "Linear convergent decentralized optimization with compression", 2021, Algorithm 1.
+    """
+
+    proximal = False

@@ -1,0 +1,22 @@
+"""The mean of the data: what averaging algorithms compute."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpiqopt.problems.loss import Loss
+from mpiqopt.registry import register
+
+
+@register("problem", "mean")
+@dataclass(frozen=True, kw_only=True)
+class Mean(Loss):
+    """(1/2m) sum_j |x - a_j|^2 for the rows a_j of the features; targets are not used. grad f_i(0) = -(mean of node i)."""
+
+    curvature = 0.0
+    identity_curvature = 1.0
+
+    def node(self, features, targets, x):
+        mean = np.asarray(features.mean(axis=0)).ravel()
+        values = features if isinstance(features, np.ndarray) else features.data
+        return 0.5 * float(x @ x + np.square(values).sum() / len(targets)) - float(mean @ x), x - mean

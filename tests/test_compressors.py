@@ -1,0 +1,726 @@
+"""Compressors as contracts over the registry: whoever adds one gets these tests, but must store messages of it.
+
+Statistical tests have fixed seeds and bounds of 5 standard errors, which is 1 in 3,000,000 for each comparison.
+"""
+
+import json
+from itertools import product
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference_compressors as plain
+from scipy.stats import norm
+
+from mpiqopt._compressors import require_finite
+from mpiqopt.compressors.compressor import Compressor, Draw
+from mpiqopt.compressors.eden import CENTROIDS, DISTORTION
+from mpiqopt.errors import NotFinite
+from mpiqopt.registry import find, members
+
+MESSAGES = Path(__file__).parent / "messages"
+
+# Settings to test; of what is not named, the defaults.
+FRACTIONS = [{"fraction": 0.01}, {"fraction": 0.3}, {"fraction": 1.0}]
+SETTINGS = {
+    "eden": [{"bits": bits} for bits in (1, 2, 3, 4)],
+    "flattened-one-bit": [{}, {"clip": 1.5}, {"dither": 2.0}],
+    "low-rank": [{"rank": rank} for rank in (1, 2, 3)],
+    "one-bit": [{}, {"dither": 2.0}],
+    "qsgd": [{"levels": levels} for levels in (1, 7, 127, 1000)],
+    "random-k": FRACTIONS,
+    "top-k": FRACTIONS,
+    "uniform": [
+        *(
+            {"step": 0.25, "kind": k, "rounding": r}
+            for k in ("mid-tread", "mid-riser")
+            for r in ("nearest", "stochastic")
+        ),
+        {"step": 2.0, "bits": 1, "kind": "mid-riser"},
+        {"step": 0.01, "bits": 12},
+    ],
+    "zoom-in": [{}, {"bits": 12, "initial_step": 0.01, "factor": 0.5, "expand": 3.0}],
+}
+
+
+def case(name: str, settings: dict):
+    return pytest.param(find("compressor", name)(**settings), id="-".join([name, *map(str, settings.values())]))
+
+
+CASES = [case(name, settings) for name in members("compressor") for settings in SETTINGS.get(name, [{}])]
+FIRST = [case(name, SETTINGS.get(name, [{}])[0]) for name in members("compressor")]
+every = pytest.mark.parametrize("c", CASES)
+first = pytest.mark.parametrize("c", FIRST)
+both_types = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+# Bounds that hold for long random vectors only: the rotation is random, but not uniformly so.
+ROTATED = {"drive", "eden"}
+# The same bytes for all keys; uniform: with rounding = "nearest".
+NOT_RANDOM = {"bfloat16", "float16", "float32", "identity", "scaled-sign", "sign", "top-k", "zoom-in"}
+# A scale is sent rounded up to 20 bits of mantissa: by this at most.
+SCALE = 1 + 2.0**-20
+
+KINDS = {
+    "normal": lambda d, rng: rng.standard_normal(d),
+    "one-sparse": lambda d, rng: -3.7 * (np.arange(d) == d // 3),
+    "constant": lambda d, rng: np.full(d, 0.3),
+    "heavy-tailed": lambda d, rng: rng.standard_t(2, d),
+    "mixed": lambda d, rng: rng.standard_normal(d) * 10 ** rng.uniform(-8, 8, d),
+}
+
+
+def vector(kind: str, d: int, seed: int = 0) -> np.ndarray:
+    return KINDS[kind](d, np.random.default_rng([seed, d]))
+
+
+def keys(n: int, seed: int = 0, round: int = 3) -> Draw:
+    """Keys of n messages, all different."""
+    own, shared = np.random.default_rng([1, seed]).integers(0, 2**64, (2, n), dtype=np.uint64)
+    return Draw(round, own, shared)
+
+
+def encoded(c: Compressor, x: np.ndarray, draw: Draw, fill: int = 0) -> np.ndarray:
+    messages = np.full((len(x), c.nbytes(x.shape[1], x.dtype)), fill, np.uint8)
+    c.encode(x, messages, draw)
+    return messages
+
+
+def decoded(c: Compressor, messages: np.ndarray, like: np.ndarray, draw: Draw) -> np.ndarray:
+    x = np.full_like(like, 7)
+    c.decode(messages, x, draw)
+    return x
+
+
+def through(c: Compressor, x: np.ndarray, draw: Draw) -> np.ndarray:
+    return decoded(c, encoded(c, x, draw), x, draw)
+
+
+def sample(c: Compressor, x: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """n independent C(x) of one vector, as float64."""
+    return through(c, np.tile(x, (n, 1)), keys(n, seed)).astype(np.float64)
+
+
+def relative_errors(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|y - x|^2 / |x|^2 of the rows of y, for x of any magnitude."""
+    unit = np.abs(x).max()
+    return np.sum((y / unit - x / unit) ** 2, axis=1) / np.sum((x / unit) ** 2)
+
+
+def inside(c: Compressor, x: np.ndarray) -> np.ndarray:
+    """x within the range of compressors that have a fixed one; after a rotation no value is beyond |x|."""
+    fixed = getattr(c, "dither", "adaptive")
+    if hasattr(c, "range"):
+        return x * (c.range() / np.abs(x).max())
+    if fixed == "adaptive":
+        return x
+    return x * (fixed / (np.linalg.norm(x) if c.name == "flattened-one-bit" else np.abs(x).max()))
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    return values.std(axis=0) / np.sqrt(len(values))
+
+
+def random_rounding(c: Compressor) -> bool:
+    return c.name not in NOT_RANDOM and getattr(c, "rounding", "stochastic") == "stochastic"
+
+
+# Errors
+
+
+def size_for(c: Compressor, kind: str) -> tuple[int, int]:
+    """Length, a power of two that wastes nothing after a rotation, and number of draws."""
+    if c.name in ROTATED:
+        if kind != "normal":
+            pytest.skip("holds for random vectors only")
+        return 4096, 100
+    return 128, 300
+
+
+@every
+@pytest.mark.parametrize("kind", KINDS)
+def test_mean_error(c, kind):
+    """Within omega, delta or resolution, to 5 standard errors.
+
+    Rounding the scale up makes E|C(x)|^2 at most SCALE^2 times as large, so that omega + 1 may be exceeded by that.
+    """
+    d, n = size_for(c, kind)
+    x = inside(c, vector(kind, d))
+    errors = relative_errors(x, sample(c, x, n))
+    most = errors.mean() - 5 * standard_error(errors)
+    if c.omega(d) is not None:
+        assert most <= (c.omega(d) + 1) * SCALE**2 - 1
+    if c.delta(d) is not None:
+        assert most <= 1 - c.delta(d) + 1e-15
+    if c.resolution(d) is not None:
+        assert most * np.sum(x**2) / d <= c.resolution(d) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("clip", [1.1, 1.5, 2.0])
+def test_omega_with_clipping(clip):
+    """A Gaussian vector, of whose rotation erfc(clip/sqrt 2) is clipped: 27, 13 and 5 %."""
+    c, x = find("compressor", "flattened-one-bit")(clip=clip), vector("normal", 4096)
+    errors = relative_errors(x, sample(c, x, 100))
+    assert errors.mean() - 5 * standard_error(errors) <= c.omega(4096)
+
+
+@every
+@pytest.mark.parametrize("kind", KINDS)
+def test_damped_contraction(c, kind):
+    """E|damping C(x) - x|^2 <= (1 - contraction) |x|^2, what difference coding and error feedback rely on.
+
+    SCALE^2 as in test_mean_error, here on |damping C(x)|^2 <= 1.
+    """
+    d, n = size_for(c, kind)
+    if c.contraction(d) is None:
+        pytest.skip("no contraction")
+    x = vector(kind, d)
+    errors = relative_errors(x, c.damping(d) * sample(c, x, n))
+    assert 0 < c.contraction(d) <= 1
+    assert errors.mean() - 5 * standard_error(errors) <= 1 - c.contraction(d) + SCALE**2 - 1
+
+
+@every
+@pytest.mark.parametrize("kind", KINDS)
+def test_unbiased(c, kind):
+    """The mean error along x, the ones, the largest coordinate and random directions is zero to 5 standard errors.
+
+    A scale that is rounded up may add 2^-20 |x| (EDEN). Within a fixed range (one-bit, uniform) too, where there is no
+    omega. bias(d): what clipping may do.
+    """
+    d, n = size_for(c, kind) if c.name in ROTATED else (64, 2000)
+    fixed_range = c.name in ("one-bit", "flattened-one-bit", "uniform") and random_rounding(c)
+    if c.omega(d) is None and not fixed_range:
+        pytest.skip("biased")
+    x = inside(c, vector(kind, d))
+    errors = sample(c, x, n, seed=1) - x
+    directions = np.vstack([x, np.ones(d), np.eye(d)[np.abs(x).argmax()], vector("normal", 5 * d).reshape(5, d)])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    along = errors @ directions.T
+    allowed = (c.bias(d) + SCALE - 1) * np.linalg.norm(x)
+    assert np.all(np.abs(along.mean(axis=0)) <= 5 * standard_error(along) + allowed)
+
+
+@pytest.mark.parametrize("c", [p for p in CASES if p.values[0].name in ROTATED])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d", [1, 3, 64, 1000])
+def test_eden_is_exact_along_x(c, kind, d):
+    """<C(x), x> = |x|^2 in every draw, for every x and d, but for the scale that is rounded up by less than 2^-20."""
+    x = vector(kind, d)
+    along = sample(c, x, 20) @ x / (x @ x)
+    assert np.all(along >= 1 - 1e-12)
+    assert np.all(along <= SCALE + 1e-12)
+
+
+@pytest.mark.parametrize("bits", CENTROIDS)
+def test_centroids_are_those_of_lloyd_and_max(bits):
+    """Each is the mean of N(0, 1) over its cell, and the distortion is 1 - E rounded^2."""
+    positive = np.array(CENTROIDS[bits])
+    edges = np.concatenate([[0], (positive[1:] + positive[:-1]) / 2, [np.inf]])
+    mass, moment = np.diff(norm.cdf(edges)), -np.diff(norm.pdf(edges))
+    assert np.allclose(moment / mass, positive, atol=1e-9)
+    assert DISTORTION[bits] == pytest.approx(1 - 2 * mass @ positive**2, abs=1e-9)
+
+
+@pytest.mark.parametrize("c", [p for p in CASES if p.values[0].name == "zoom-in"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("round", [0, 1, 50, 100_000])
+def test_zoom_in_error_is_half_a_step(c, kind, round):
+    """The step is the documented one, rounded up as it is sent; the error at most half of it but for rounding."""
+    x = vector(kind, 100)[None]
+    messages = encoded(c, x, keys(1, round=round))
+    step = plain.scale_of(messages[0].tobytes())
+    expected = plain.zoom_step(c, np.abs(x).max(), round)
+    assert expected <= step <= expected * SCALE
+    assert np.all(np.abs(decoded(c, messages, x, keys(1, round=round)) - x) <= step / 2 * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("j", [1, 3, 29, 31, 62, 100])
+def test_zoom_in_takes_the_smallest_step(j):
+    """max|x| = levels initial_step 2^j exactly: that j, not j + 1."""
+    messages = encoded(find("compressor", "zoom-in")(), np.array([[127 * 2.0**j]]), keys(1, round=0))
+    assert plain.scale_of(messages[0].tobytes()) == 2.0**j
+
+
+def test_zoom_in_finds_its_way_back():
+    """From the smallest step, 2^-800, to a vector of any size."""
+    x = np.array([[1e100, -3e99]])
+    c = find("compressor", "zoom-in")(factor=0.5)
+    assert np.all(np.abs(through(c, x, keys(1, round=5000)) - x) <= 1e100 / 127)
+
+
+@pytest.mark.parametrize("bits", [2, 8, 16])
+@pytest.mark.parametrize("kind", ["mid-tread", "mid-riser"])
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_uniform_saturates_at_the_last_level(bits, kind, rounding):
+    c = find("compressor", "uniform")(step=0.5, bits=bits, kind=kind, rounding=rounding)
+    y = sample(c, np.array([1e9, -1e9, 2e5, -2e5]), 10)
+    assert np.all(np.abs(y) == c.range())
+
+
+def test_uniform_with_the_smallest_step():
+    """1/step is infinite for a step below 2^-1022: zero must stay zero."""
+    assert np.all(sample(find("compressor", "uniform")(step=1e-310), np.zeros(5), 3) == 0)
+
+
+@pytest.mark.parametrize("c", [p for p in CASES if p.values[0].name in ("float16", "bfloat16", "float32")])
+def test_shorter_numbers_are_the_nearest(c):
+    """No neighbour of a value in the short format is nearer than the one that is sent.
+
+    1 + half a unit + a little lies above the middle of two neighbours; by way of float32 it would become the middle and
+    then the lower one.
+    """
+    u = c.unit_roundoff
+    x = np.array([1 + u, 1 + 3 * u, 1 + u + 2.0**-40, 1 + 3 * u - 2.0**-40, 1 + u - 2.0**-40, 1.75])
+    nearest = np.array([1.0, 1 + 4 * u, 1 + 2 * u, 1 + 2 * u, 1.0, 1.75])
+    assert np.array_equal(sample(c, x, 1)[0], nearest)
+
+
+@first
+def test_sign_is_the_sign(c):
+    if c.name != "sign":
+        pytest.skip("only sign")
+    assert sample(c, np.array([2.0, -3, 0, -0.0, 1e-300, -1e-300]), 1)[0].tolist() == [1, -1, 1, 1, 1, -1]
+
+
+# Bytes
+
+
+@every
+@both_types
+def test_bytes_follow_from_keys(c, dtype):
+    """The same keys give the same bytes; other keys other bytes where rounding is random (1000 values: by chance never).
+
+    low-rank: random through the shared key; at d = 1000 that shows in all of its bytes.
+    """
+    x = vector("normal", 1000)[None].astype(dtype)
+    one, other = encoded(c, x, keys(1)), encoded(c, x, keys(1, seed=5))
+    assert np.array_equal(one, encoded(c, x, keys(1)))
+    if random_rounding(c) and getattr(c, "fraction", 0) < 1:
+        assert not np.array_equal(one, other)
+    else:
+        assert np.array_equal(one, other)
+
+
+@every
+@both_types
+@pytest.mark.parametrize("d", [1, 37, 1030])
+def test_rows_are_independent(c, dtype, d):
+    """Three rows at once, in the order of their keys, or one by one; the input is left alone, and may be read-only."""
+    x = np.array([vector(kind, d) for kind in ("normal", "one-sparse", "mixed")]).astype(dtype)
+    before, draw = x.tobytes(), keys(3)
+    x.flags.writeable = False
+    messages = encoded(c, x, draw)
+    sent = messages.tobytes()
+    y = decoded(c, messages, x, draw)
+    assert x.tobytes() == before
+    assert messages.tobytes() == sent
+    for i in range(3):
+        one = Draw(draw.round, draw.own[i : i + 1], draw.shared[i : i + 1])
+        assert np.array_equal(encoded(c, x[i : i + 1], one)[0], messages[i])
+        assert np.array_equal(decoded(c, messages[i : i + 1], x[i : i + 1], one)[0], y[i])
+
+
+def low_rank_bytes(c, d, itemsize):
+    a = ceil(np.sqrt(d))
+    b = ceil(d / a)
+    return 8 + 4 * min(c.rank, a, b) * (a + b)
+
+
+def bits_to_bytes(header, bits, count):
+    return header + ceil(bits * count / 8)
+
+
+def adaptive_header(c):
+    return 4 if c.dither == "adaptive" else 0
+
+
+# Bytes of a message of d values, from the docstrings; D: the power of two that is at least d.
+FORMULAS = {
+    "bfloat16": lambda c, d, itemsize: 4 + 2 * d,
+    "drive": lambda c, d, itemsize: bits_to_bytes(4, 1, plain.padded_size(d)),
+    "eden": lambda c, d, itemsize: bits_to_bytes(4, c.bits, plain.padded_size(d)),
+    "flattened-one-bit": lambda c, d, itemsize: bits_to_bytes(adaptive_header(c), 1, plain.padded_size(d)),
+    "float16": lambda c, d, itemsize: 4 + 2 * d,
+    "float32": lambda c, d, itemsize: 4 + 4 * d,
+    "identity": lambda c, d, itemsize: itemsize * d,
+    "low-rank": low_rank_bytes,
+    "natural": lambda c, d, itemsize: bits_to_bytes(4, 9, d),
+    "one-bit": lambda c, d, itemsize: bits_to_bytes(adaptive_header(c), 1, d),
+    "qsgd": lambda c, d, itemsize: bits_to_bytes(4, ceil(np.log2(2 * c.levels + 1)), d),
+    "random-k": lambda c, d, itemsize: 4 + 4 * ceil(c.fraction * d),
+    "scaled-sign": lambda c, d, itemsize: bits_to_bytes(4, 1, d),
+    "sign": lambda c, d, itemsize: bits_to_bytes(0, 1, d),
+    "terngrad": lambda c, d, itemsize: bits_to_bytes(4, 2, d),
+    "top-k": lambda c, d, itemsize: bits_to_bytes(4 + 4 * ceil(c.fraction * d), ceil(np.log2(d)), ceil(c.fraction * d)),
+    "uniform": lambda c, d, itemsize: bits_to_bytes(0, c.bits, d),
+    "zoom-in": lambda c, d, itemsize: bits_to_bytes(4, c.bits, d),
+}
+
+
+@every
+@both_types
+def test_size_of_messages(c, dtype):
+    if c.name not in FORMULAS:
+        pytest.skip("no formula")
+    for d in (1, 2, 3, 7, 8, 9, 64, 1000, 1024, 1025, 4096, 100_003):
+        assert c.nbytes(d, np.dtype(dtype)) == FORMULAS[c.name](c, d, np.dtype(dtype).itemsize)
+
+
+@every
+@both_types
+@pytest.mark.parametrize("d", [1, 3, 37, 1025])
+def test_every_byte_is_written(c, dtype, d):
+    """Whatever was in the buffer before; also for vectors that are sent as zero."""
+    for x in (vector("normal", d), np.zeros(d)):
+        x = x[None].astype(dtype)
+        assert np.array_equal(encoded(c, x, keys(1), 0x55), encoded(c, x, keys(1), 0xAA))
+
+
+@every
+@both_types
+@pytest.mark.parametrize("d", [1, 37, 1000])
+def test_broken_messages_do_no_harm(c, dtype, d):
+    """Decoding 50 messages of random bytes, and one of ones, writes nothing outside of x."""
+    room = np.zeros((3, d), dtype)
+    width = c.nbytes(d, room.dtype)
+    messages = np.random.default_rng(2).integers(0, 256, (50, 1, width), np.uint8)
+    with np.errstate(all="ignore"):
+        for message in (*messages, np.full((1, width), 255, np.uint8)):
+            c.decode(message, room[1:2], keys(1))
+            assert not room[[0, 2]].any()
+
+
+def stored(name: str) -> list[tuple[Compressor, np.ndarray, Draw, bytes, np.ndarray]]:
+    """Compressor, vector, keys, message and decoded vector of each case in a file."""
+    file = json.loads((MESSAGES / f"{name}.json").read_text())
+    draw = Draw(file["round"], np.array([file["own"]], np.uint64), np.array([file["shared"]], np.uint64))
+    return [
+        (
+            find("compressor", name)(**one["settings"]),
+            np.array([file["x"]], one["dtype"]),
+            draw,
+            bytes.fromhex(one["message"]),
+            np.array([one["decoded"]], one["dtype"]),
+        )
+        for one in file["cases"]
+    ]
+
+
+STORED_X = [0.5, -1.25, 0.0, 3.0, -0.001, 1e-9, 1.0, -2.875, 0.3, -0.7, 1.5]
+
+
+def store(name: str) -> None:
+    """Write the file of stored messages of a compressor: once, when it is new. `python test_compressors.py NAME`."""
+    draw, lines = keys(1, seed=9), []
+    for settings, dtype in product(SETTINGS.get(name, [{}]), ("float64", "float32")):
+        c, x = find("compressor", name)(**settings), np.array([STORED_X], dtype)
+        message = encoded(c, x, draw)
+        values = {"message": message.tobytes().hex(), "decoded": decoded(c, message, x, draw)[0].tolist()}
+        lines.append(json.dumps({"settings": settings, "dtype": dtype, **values}))
+    head = {"round": draw.round, "own": int(draw.own[0]), "shared": int(draw.shared[0]), "x": STORED_X}
+    cases = ",\n  ".join(lines)
+    MESSAGES.mkdir(exist_ok=True)
+    (MESSAGES / f"{name}.json").write_text(f'{json.dumps(head)[:-1]}, "cases": [\n  {cases}\n]}}\n')
+
+
+@pytest.mark.parametrize("name", members("compressor"))
+def test_stored_messages(name):
+    """What an earlier version wrote is read to the last bit, and would be written again."""
+    cases = stored(name)
+    assert cases
+    for c, x, draw, message, y in cases:
+        got = decoded(c, np.frombuffer(message, np.uint8)[None], x, draw)
+        assert got.tobytes() == y.tobytes()
+        assert encoded(c, x, draw).tobytes() == message
+
+
+# References
+
+
+REFERENCES = plain.references(CENTROIDS)
+
+
+@every
+@both_types
+@pytest.mark.parametrize("d", [1, 3, 8, 1000, 1025, 2056])
+def test_kernel_is_the_reference(c, dtype, d):
+    """Messages and decoded vectors to the last bit."""
+    if c.name not in REFERENCES:
+        pytest.skip("no reference")
+    encode, decode = REFERENCES[c.name]
+    x = np.array([vector(kind, d, seed=4) for kind in KINDS]).astype(dtype)
+    draw = keys(len(x))
+    messages = encoded(c, x, draw)
+    y = decoded(c, messages, x, draw)
+    for i in range(len(x)):
+        own, shared = int(draw.own[i]), int(draw.shared[i])
+        message = messages[i].tobytes()
+        assert message.hex() == encode(c, x[i], own, shared, draw.round).hex()
+        assert np.array_equal(decode(c, message, d, x.dtype, own, shared), y[i])
+
+
+@pytest.mark.parametrize("c", [p for p in CASES if p.values[0].name == "low-rank"])
+@pytest.mark.parametrize("d", [1, 5, 100, 1000])
+def test_low_rank_is_a_projection(c, d):
+    """P has orthonormal columns, Q = M^T P, both to float32, 2^-24 each; decoded is P Q^T to rounding."""
+    a = ceil(np.sqrt(d))
+    b = ceil(d / a)
+    rank, x = min(c.rank, a, b), vector("normal", d)
+    message = encoded(c, x[None], keys(1))[0]
+    unit = message[:8].view(np.float64)[0]
+    factors = message[8:].view(np.float32).reshape(a + b, rank).astype(np.float64)
+    P, Q = factors[:a], factors[a:]
+    M = np.append(x, np.zeros(a * b - d)).reshape(a, b)
+    assert np.frexp(unit)[0] == 0.5
+    assert np.abs(x).max() <= unit <= 2 * np.abs(x).max() * (1 + 1e-8)
+    assert np.allclose(P.T @ P, np.eye(rank), atol=1e-6)
+    assert np.allclose(unit * Q, M.T @ P, rtol=1e-6, atol=1e-6 * np.abs(M).max())
+    y = decoded(c, message[None], x[None], keys(1))[0]
+    assert np.allclose(y, unit * (P @ Q.T).ravel()[:d], rtol=1e-12, atol=1e-12)
+
+
+# Sizes of vectors and of values
+
+
+def bound(c: Compressor, d: int, kind: str) -> float:
+    """Of the mean of |C(x) - x|^2/|x|^2; skips the test where there is none.
+
+    EDEN and DRIVE: |C(x)|^2/|x|^2 - 1; one value becomes equal ones, which are exact but for the scale. Others: 1.5 for
+    short vectors, where the limit need not hold (|S|^2 D levels^2 is below 2.5 |x|^2 in all that were seen).
+    """
+    if c.name in ROTATED and kind == "one-sparse":
+        return (SCALE - 1) ** 2 + 1e-15
+    if c.name in ROTATED and d < 4096:
+        return 1.5
+    if c.delta(d) is not None:
+        return 1 - c.delta(d) + 1e-15
+    if c.omega(d) is None:
+        pytest.skip("no bound that is relative to |x|")
+    return (c.omega(d) + 1) * SCALE**2 - 1
+
+
+@every
+@both_types
+@pytest.mark.parametrize("d", [1, 3, 1000, 1025])
+@pytest.mark.parametrize("power", [300, -200])
+def test_magnitudes(c, dtype, d, power):
+    """Bounds that are relative hold for values of all magnitudes (float32: 10^30 and 10^-20, well within its range).
+
+    float32 adds 2^-24 to each value of C(x), and after a rotation its own rounding, 2^-24 log2(D) of |x|.
+    """
+    power = power if dtype == np.float64 else power // 10
+    for kind in ("normal", "one-sparse", "constant"):
+        x = (10.0**power * vector(kind, d)).astype(dtype)
+        most, rounding = bound(c, d, kind), 0 if dtype == np.float64 else 1e-5
+        errors = relative_errors(x.astype(np.float64), sample(c, x, 30))
+        assert np.all(np.isfinite(errors))
+        assert errors.mean() - 5 * standard_error(errors) <= most * (1 + rounding) + rounding**2
+
+
+@every
+@both_types
+@pytest.mark.parametrize("d", [1, 3, 1000, 1025])
+def test_zero_is_zero(c, dtype, d):
+    """Exactly, where a scale is sent; without one (sign, mid-riser, fixed dither) zero is not a value of C."""
+    y = sample(c, np.zeros(d, dtype), 3)
+    has_zero = getattr(c, "kind", "mid-tread") == "mid-tread" and getattr(c, "dither", "adaptive") == "adaptive"
+    if c.name != "sign" and has_zero:
+        assert not y.any()
+    assert np.all(np.isfinite(y))
+
+
+@every
+def test_tiny_vectors_are_zero(c):
+    """Values up to 10^-300 < 2^-900, also denormal ones. Not where nothing is sent relative to a scale."""
+    if c.name in ("identity", "sign", "uniform") or getattr(c, "dither", "adaptive") != "adaptive":
+        pytest.skip("no scale")
+    for size in (1e-300, 1e-310, 5e-324):
+        assert not sample(c, size * np.sign(vector("normal", 100)), 3).any()
+
+
+@every
+def test_values_just_above_the_tiny_ones(c):
+    """2^-895 alone among 1000: sent as what it is; bounds as for any vector."""
+    x, most = 2.0**-895 * (np.arange(1000) == 5), bound(c, 1000, "one-sparse")
+    errors = relative_errors(x, sample(c, x, 200))
+    assert errors.mean() - 5 * standard_error(errors) <= most
+
+
+@every
+def test_float32_denormals(c):
+    """10^-42 is 714 units of the smallest float32: values to half of one, or relative bounds.
+
+    A rotation in float32 loses what is below its smallest number; 10^-3 of |x| is what 1000 units leave.
+    """
+    x, most = np.float32(1e-42) * np.sign(vector("normal", 64)).astype(np.float32), bound(c, 64, "constant")
+    errors = relative_errors(x.astype(np.float64), sample(c, x, 200))
+    assert errors.mean() - 5 * standard_error(errors) <= most * 1.01 + 1e-5
+
+
+@first
+@both_types
+@pytest.mark.parametrize("kind", ["constant", "one-sparse", "normal"])
+def test_largest_values(c, dtype, kind):
+    """All values are at most 2^1022, or finite float32: accepted; C(x) may overflow, but is no NaN."""
+    x = vector(kind, 64)
+    largest = 2.0**1021 if dtype == np.float64 else float(np.finfo(np.float32).max)
+    x = np.clip(x / np.abs(x).max() * largest, -largest, largest).astype(dtype)
+    require_finite(x[None])
+    with np.errstate(over="ignore"):
+        assert not np.isnan(sample(c, x, 20)).any()
+
+
+@pytest.mark.parametrize("c", [p for p in FIRST if p.values[0].name != "low-rank"])
+def test_ten_million_values(c):
+    """One draw in float32: the error is near its mean at this length. low-rank would take minutes."""
+    d = 10**7
+    x = np.random.default_rng(0).standard_normal(d, np.float32)
+    scale = c.range() / 8 if hasattr(c, "range") else 1.0
+    x *= np.float32(scale)
+    y = through(c, x[None], keys(1))[0]
+    assert np.all(np.isfinite(y))
+    y -= x
+    error, size = float(y @ y), float(x @ x)
+    if c.omega(d) is not None or c.delta(d) is not None:
+        assert error <= bound(c, d, "normal") * size * 1.01
+    if c.resolution(d) is not None:
+        assert error <= c.resolution(d) * d * 1.01
+    if c.name == "zoom-in":
+        assert np.abs(y).max() <= 0.9**3 / 2 * SCALE + 1e-6
+
+
+# What cannot be sent
+
+
+@every
+@both_types
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_finite(c, dtype, bad):
+    """At the first, a middle and the last position; the first of the bad rows is named, and the others are encoded."""
+    for d in (1, 3, 1100):
+        for row, j in product((0, 1), (0, d // 2, d - 1)):
+            x = np.tile(vector("normal", d), (3, 1)).astype(dtype)
+            x[row, j] = x[2, j] = bad
+            with pytest.raises(NotFinite) as error:
+                encoded(c, x, keys(3))
+            assert error.value.row == row
+
+
+@every
+def test_beyond_the_largest_power_of_two(c):
+    """1.5 * 2^1022 leaves no room for a power of two above it: an error, even alone among 1000 values."""
+    x = np.zeros((2, 1000))
+    x[1, 7] = -1.5 * 2.0**1022
+    with pytest.raises(NotFinite) as error:
+        encoded(c, x, keys(2))
+    assert error.value.row == 1
+
+
+# Means
+
+
+@every
+@both_types
+@pytest.mark.parametrize("n", [1, 2, 3, 17])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("d", [7, 64])
+def test_decode_mean(c, dtype, n, rows, d):
+    """The mean of the decoded vectors to 10^-12 (float32: 10^-5) of the largest |C(x)| in it.
+
+    d = 64 and 7: with a rotation there is working memory of the size of x, and of another size.
+    """
+    x = vector("heavy-tailed", n * rows * d).reshape(n * rows, d).astype(dtype)
+    shared = keys(rows, seed=2).shared
+    draw = Draw(3, keys(n * rows).own, np.tile(shared, n))
+    messages = encoded(c, x, draw)
+    each = decoded(c, messages, x, draw).reshape(n, rows, d).astype(np.float64)
+    mean = np.full((rows, d), 7, dtype)
+    c.decode_mean(messages.reshape(n, rows, -1), mean, Draw(3, draw.own, shared))
+    rounding = 1e-12 if dtype == np.float64 else 1e-5
+    assert np.allclose(mean, each.mean(axis=0), rtol=0, atol=rounding * np.abs(each).max())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 200])
+@pytest.mark.parametrize(("name", "amplitude", "settings"), [("sign", 1.0, {}), ("one-bit", 0.3, {"dither": 0.3})])
+def test_means_of_fixed_amplitude_are_counts(n, name, amplitude, settings):
+    """amplitude (2 count - n)/n exactly, count the number of set bits: no error of summation."""
+    c, d = find("compressor", name)(**settings), 1037
+    x = vector("normal", n * d).reshape(n, d) / 5
+    messages = encoded(c, x, keys(n))
+    counts = np.unpackbits(messages, axis=1, count=d, bitorder="little").sum(axis=0, dtype=np.int64)
+    mean = np.empty((1, d))
+    c.decode_mean(messages[:, None], mean, Draw(3, keys(n).own, keys(1).shared))
+    assert np.array_equal(mean[0], amplitude * (2 * counts - n) / n)
+
+
+# Facts of FO-SGD
+
+
+def test_mean_of_one_bit_is_clipped():
+    """E C(x) = clip(x), 4000 draws; beyond the dither the sign is certain."""
+    c, x = find("compressor", "one-bit")(dither=0.75), np.linspace(-2, 2, 65)
+    y = sample(c, x, 4000)
+    clipped = np.clip(x, -0.75, 0.75)
+    assert np.all(np.abs(y) == 0.75)
+    assert np.all(np.abs(y.mean(axis=0) - clipped) <= 5 * np.sqrt(0.75**2 - clipped**2) / np.sqrt(4000))
+
+
+def rotation(d: int, key: int) -> np.ndarray:
+    """U as a matrix (D, D)."""
+    size = plain.padded_size(d)
+    return np.array([plain.rotated(row, key) for row in np.eye(size)]).T
+
+
+@pytest.mark.parametrize("d", [64, 50])
+@pytest.mark.parametrize("settings", [{"dither": 0.75}, {"clip": 1.2}])
+def test_mean_of_flattened_one_bit_is_clipped(d, settings):
+    """E C(x) = U^T clip(U x) for every U: one shared key, 4000 own ones."""
+    c, x, n = find("compressor", "flattened-one-bit")(**settings), vector("normal", d), 4000
+    shared = keys(1).shared
+    draw = Draw(3, keys(n).own, np.repeat(shared, n))
+    y = through(c, np.tile(x, (n, 1)), draw)
+    U = rotation(d, int(shared[0]))[:, :d]
+    amplitude = settings.get("dither", settings.get("clip", 0) * np.linalg.norm(x) / 8)
+    expected = U.T @ np.clip(U @ x, -amplitude, amplitude)
+    assert np.any(np.abs(U @ x) > amplitude)
+    assert np.all(np.abs(y.mean(axis=0) - expected) <= 5 * standard_error(y) + 2.0**-20 * amplitude)
+
+
+@pytest.mark.parametrize("settings", [{"dither": 9.0}, {}, {"clip": 6.0}])
+@pytest.mark.parametrize("d", [64, 1024])
+def test_error_of_flattened_one_bit(d, settings):
+    """|C(x)|^2 = D dither^2 exactly (U is orthogonal), <C(x), x> = |x|^2 in the mean: the error is D dither^2 - |x|^2.
+
+    For vectors that are not clipped: one value and its rotation of equal magnitudes.
+    """
+    c, x, n = find("compressor", "flattened-one-bit")(**settings), vector("one-sparse", d), 400
+    y = sample(c, x, n)
+    size = x @ x
+    square = d * 81.0 if "dither" in settings else c.clip**2 * size
+    squares = np.sum(y**2, axis=1)
+    assert np.all(squares >= square * (1 - 1e-12))
+    assert np.all(squares <= square * SCALE**2 * (1 + 1e-12))
+    along = y @ x
+    assert abs(along.mean() - size) <= 5 * standard_error(along)
+
+
+@pytest.mark.parametrize("log_d", range(4, 17))
+def test_errors_on_sparse_vectors(log_d):
+    """Flattened c^2 - 1 = 8 for every d, to 5 standard errors; without flattening d - 1, exactly and in each draw.
+
+    Flattened, the error is c^2 + 1 - 2 <C(x), x>/|x|^2, and the last is the mean of D signs times c.
+    """
+    d, n = 2**log_d, 100 if log_d < 12 else 20
+    x = vector("one-sparse", d)
+    flat = relative_errors(x, sample(find("compressor", "flattened-one-bit")(), x, n))
+    assert abs(flat.mean() - 8) <= 5 * 2 * np.sqrt(8 / (d * n)) + 9 * (SCALE**2 - 1)
+    bits = relative_errors(x, sample(find("compressor", "one-bit")(), x, n))
+    assert np.allclose(bits, d - 1, rtol=2 * (SCALE**2 - 1))
+
+
+if __name__ == "__main__":
+    import sys
+
+    for member in sys.argv[1:]:
+        store(member)
