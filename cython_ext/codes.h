@@ -8,8 +8,9 @@
 #define TILE 1024 /* codes; a multiple of 8, so that every tile begins at a whole byte */
 
 /* Word j of the stream with key (low, high): a bijective hash of the counter (multiply-xorshift, constants of the hash
-   "lowbias32" by C. Wellons). The second half of the key enters between the rounds: streams with different keys are
-   not shifted copies of each other. Ours; tests/test_kernels.py has the statistics. */
+   "lowbias32" by C. Wellons). The upper half of the key enters between the rounds, so that streams with different
+   upper halves are not shifted copies of each other. Keys are hashes themselves (Philox, block_key): keys that differ
+   in a single upper bit would give streams that are correlated. Ours; tests/test_kernels.py has the statistics. */
 static inline uint32_t word(uint32_t counter, uint64_t key)
 {
     uint32_t h = counter * 0x9E3779B1u + (uint32_t)key;
@@ -21,11 +22,20 @@ static inline uint32_t word(uint32_t counter, uint64_t key)
     return h ^ h >> 16;
 }
 
-/* Words first, first + 1, ... as numbers in [-1/2, 1/2): signed, because that conversion is in every processor. */
-static inline void dither(double *out, uint32_t first, uint64_t key, int size)
+/* Words first, first + 1, ... of a stream; zeros without a key. */
+static inline void random_words(uint32_t *words, uint32_t first, const uint64_t *key, int size)
 {
-    for (int j = 0; j < size; j++)
-        out[j] = 0x1p-32 * (double)(int32_t)word(first + (uint32_t)j, key);
+    if (!key)
+        memset(words, 0, (size_t)size * sizeof(uint32_t));
+    else
+        for (int j = 0; j < size; j++)
+            words[j] = word(first + (uint32_t)j, *key);
+}
+
+/* A word as a number in [-1/2, 1/2), the word 0 as 0: signed, because that conversion is in every processor. */
+static inline double centred(uint32_t random)
+{
+    return 0x1p-32 * (double)(int32_t)random;
 }
 
 /* The key of block b of a message (the finaliser of splitmix64 by Steele, Lea, Flood). */
@@ -70,7 +80,7 @@ static inline void unpack_groups(const uint8_t *in, uint8_t *codes, int groups, 
     }
     for (int i = 0; i < groups; i++) {
         uint64_t w = merged[i];
-        w = (w & 0x00000000FFFFFFFFULL) | w << 4 * (8 - bits);
+        w = (w & 0x00000000FFFFFFFFULL) | (w << 4 * (8 - bits) & 0xFFFFFFFF00000000ULL);
         w = (w & 0x0000FFFF0000FFFFULL) | (w << 2 * (8 - bits) & 0xFFFF0000FFFF0000ULL);
         w = ((w & 0x00FF00FF00FF00FFULL) | (w << (8 - bits) & 0xFF00FF00FF00FF00ULL)) & mask;
         memcpy(codes + 8 * i, &w, 8);
@@ -121,12 +131,47 @@ static inline void unpack_bytes(const uint8_t *in, uint8_t *codes, int size, int
     }
 }
 
-/* Codes of up to 32 bits, one after the other. */
+/* Codes of 9 to 16 bits, ``groups`` of 8, each of which are ``bits`` bytes. */
+static inline void pack_wide_groups(const uint32_t *codes, uint8_t *out, int64_t groups, int bits)
+{
+    for (int64_t i = 0; i < groups; i++, codes += 8, out += bits) {
+        uint64_t half[2] = {0, 0};
+        for (int j = 0; j < 4; j++) {
+            half[0] |= (uint64_t)codes[j] << j * bits;
+            half[1] |= (uint64_t)codes[j + 4] << j * bits;
+        }
+        if (bits < 16) { /* the second half begins within the first word */
+            half[0] |= half[1] << 4 * bits;
+            half[1] >>= 64 - 4 * bits;
+        }
+        memcpy(out, half, (size_t)bits);
+    }
+}
+
+static inline void unpack_wide_groups(const uint8_t *in, uint32_t *codes, int64_t groups, int bits)
+{
+    const uint32_t mask = (1u << bits) - 1;
+    for (int64_t i = 0; i < groups; i++, codes += 8, in += bits) {
+        uint64_t half[2] = {0, 0};
+        memcpy(half, in, (size_t)bits);
+        if (bits < 16)
+            half[1] = half[1] << (64 - 4 * bits) | half[0] >> 4 * bits;
+        for (int j = 0; j < 4; j++) {
+            codes[j] = (uint32_t)(half[0] >> j * bits) & mask;
+            codes[j + 4] = (uint32_t)(half[1] >> j * bits) & mask;
+        }
+    }
+}
+
+/* Codes of up to 32 bits; those that are not in groups one after the other. */
 static inline void pack_words(const uint32_t *codes, uint8_t *out, int64_t size, int bits)
 {
     uint64_t held = 0;
     int count = 0;
-    for (int64_t j = 0; j < size; j++) {
+    const int64_t grouped = bits > 8 && bits <= 16 ? size / 8 : 0;
+    pack_wide_groups(codes, out, grouped, bits);
+    out += grouped * bits;
+    for (int64_t j = 8 * grouped; j < size; j++) {
         held |= (uint64_t)codes[j] << count;
         for (count += bits; count >= 8; count -= 8, held >>= 8)
             *out++ = (uint8_t)held;
@@ -140,7 +185,10 @@ static inline void unpack_words(const uint8_t *in, uint32_t *codes, int64_t size
     const uint64_t mask = (1ULL << bits) - 1;
     uint64_t held = 0;
     int count = 0;
-    for (int64_t j = 0; j < size; j++) {
+    const int64_t grouped = bits > 8 && bits <= 16 ? size / 8 : 0;
+    unpack_wide_groups(in, codes, grouped, bits);
+    in += grouped * bits;
+    for (int64_t j = 8 * grouped; j < size; j++) {
         for (; count < bits; count += 8)
             held |= (uint64_t)*in++ << count;
         codes[j] = (uint32_t)(held & mask);

@@ -6,7 +6,7 @@ is NaN, infinite or beyond 2^1022, and otherwise writes every byte of the messag
 """
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from arrays cimport pointer
+from arrays cimport length, pointer, target
 
 from mpiqopt.errors import NotFinite
 
@@ -86,9 +86,9 @@ def fill_keys(uint64_t seed, uint64_t purpose, uint64_t round, cnp.ndarray nodes
 
     nodes: int64 (n,); keys: uint64 (n * blocks,), written, the blocks of a node one after the other.
     """
-    cdef Py_ssize_t n = nodes.shape[0], blocks = keys.shape[0] // max(1, n), i, b
+    cdef Py_ssize_t n = length(nodes, 0, 1, "nodes"), blocks = length(keys, 0, 1, "keys") // max(1, n), i, b
     cdef int64_t* node = <int64_t*> pointer(nodes, cnp.NPY_INT64, n, "nodes")
-    cdef uint64_t* out = <uint64_t*> pointer(keys, cnp.NPY_UINT64, n * blocks, "keys")
+    cdef uint64_t* out = <uint64_t*> target(keys, cnp.NPY_UINT64, n * blocks, "keys")
     cdef uint64_t[4] counter
     cdef uint64_t[2] key
     cdef uint64_t[4] words
@@ -103,8 +103,8 @@ def fill_keys(uint64_t seed, uint64_t purpose, uint64_t round, cnp.ndarray nodes
 
 def fill_words(uint64_t key, cnp.ndarray words):
     """The first words of the stream of a key: uint32 (n,), written."""
-    cdef Py_ssize_t n = words.shape[0], j
-    cdef uint32_t* out = <uint32_t*> pointer(words, cnp.NPY_UINT32, n, "words")
+    cdef Py_ssize_t n = length(words, 0, 1, "words"), j
+    cdef uint32_t* out = <uint32_t*> target(words, cnp.NPY_UINT32, n, "words")
     with nogil:
         for j in range(n):
             out[j] = word(<uint32_t> j, key)
@@ -115,17 +115,21 @@ def fill_words(uint64_t key, cnp.ndarray words):
 
 def pack(cnp.ndarray codes, int bits, cnp.ndarray out):
     """Codes of 1 to 32 bits, uint32 (n,), as a little-endian stream of bits: uint8 (ceil(n bits / 8),), written."""
-    cdef Py_ssize_t n = codes.shape[0]
+    cdef Py_ssize_t n = length(codes, 0, 1, "codes")
+    if not 1 <= bits <= 32:
+        raise ValueError(f"bits: want 1 to 32, got {bits}")
     cdef uint32_t* code = <uint32_t*> pointer(codes, cnp.NPY_UINT32, n, "codes")
-    cdef uint8_t* o = <uint8_t*> pointer(out, cnp.NPY_UINT8, packed_size(n, bits), "out")
+    cdef uint8_t* o = <uint8_t*> target(out, cnp.NPY_UINT8, packed_size(n, bits), "out")
     with nogil:
         pack_words(code, o, n, bits)
 
 
 def unpack(cnp.ndarray stream, int bits, cnp.ndarray codes):
     """The reverse of ``pack``."""
-    cdef Py_ssize_t n = codes.shape[0]
-    cdef uint32_t* code = <uint32_t*> pointer(codes, cnp.NPY_UINT32, n, "codes")
+    cdef Py_ssize_t n = length(codes, 0, 1, "codes")
+    if not 1 <= bits <= 32:
+        raise ValueError(f"bits: want 1 to 32, got {bits}")
+    cdef uint32_t* code = <uint32_t*> target(codes, cnp.NPY_UINT32, n, "codes")
     cdef uint8_t* s = <uint8_t*> pointer(stream, cnp.NPY_UINT8, packed_size(n, bits), "stream")
     with nogil:
         unpack_words(s, code, n, bits)
@@ -145,15 +149,18 @@ cdef struct rows:
     void* room        # for one rotated vector
 
 
-cdef Py_ssize_t check(cnp.ndarray x, cnp.ndarray messages, Py_ssize_t nbytes, rows* r, cnp.ndarray keys=None,
-                      cnp.ndarray turns=None, cnp.ndarray room=None) except -1:
-    """Fill ``r`` from arrays that fit each other."""
+cdef Py_ssize_t check(cnp.ndarray x, cnp.ndarray messages, Py_ssize_t nbytes, rows* r, bint encode,
+                      cnp.ndarray keys=None, cnp.ndarray turns=None, cnp.ndarray room=None) except -1:
+    """Fill ``r`` from arrays that fit each other; messages are to be written (encode), or x."""
+    length(x, 0, 2, "x")
     r.typenum = cnp.PyArray_TYPE(x)
     if r.typenum not in (cnp.NPY_FLOAT64, cnp.NPY_FLOAT32):
         raise TypeError(f"x: want float64 or float32, got {x.dtype}")
-    r.count, r.d, r.nbytes = x.shape[0], x.shape[1], nbytes
+    r.count, r.d, r.nbytes = x.shape[0], length(x, 1, 2, "x"), nbytes
     r.x = pointer(x, r.typenum, r.count * r.d, "x")
     r.message = <uint8_t*> pointer(messages, cnp.NPY_UINT8, r.count * nbytes, "messages")
+    if not cnp.PyArray_ISWRITEABLE(messages if encode else x):
+        raise ValueError(f"{'messages' if encode else 'x'}: read-only")
     r.keys = r.turns = NULL
     r.levels, r.room = 0, NULL
     if keys is not None:
@@ -162,8 +169,13 @@ cdef Py_ssize_t check(cnp.ndarray x, cnp.ndarray messages, Py_ssize_t nbytes, ro
         r.turns = <uint64_t*> pointer(turns, cnp.NPY_UINT64, r.count, "turns")
         while (<Py_ssize_t> 1) << r.levels < r.d:
             r.levels += 1
-        r.room = pointer(room, r.typenum, (<Py_ssize_t> 1) << r.levels, "room")
+        r.room = target(room, r.typenum, (<Py_ssize_t> 1) << r.levels, "room")
     return 0
+
+
+cdef Py_ssize_t turned_length(cnp.ndarray x, turns, room) except -1:
+    """Coordinates of a row after a rotation, if there is one."""
+    return length(x, 1, 2, "x") if turns is None else length(room, 0, 1, "room")
 
 
 cdef void blame(Py_ssize_t row) except *:
@@ -251,7 +263,7 @@ cdef class Grid:
     def encode(self, cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys=None):
         cdef rows r
         cdef Py_ssize_t bad
-        check(x, messages, self.nbytes(x.shape[1]), &r, keys)
+        check(x, messages, self.nbytes(length(x, 1, 2, "x")), &r, True, keys)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 bad = quantise_rows[double](&r, &self.g, <double*> r.x)
@@ -261,7 +273,7 @@ cdef class Grid:
 
     def decode(self, cnp.ndarray messages, cnp.ndarray x):
         cdef rows r
-        check(x, messages, self.nbytes(x.shape[1]), &r)
+        check(x, messages, self.nbytes(length(x, 1, 2, "x")), &r, False)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 dequantise_rows[double](&r, &self.g, <double*> r.x)
@@ -338,7 +350,7 @@ cdef class Signs:
     def encode(self, cnp.ndarray x, cnp.ndarray messages, keys=None, turns=None, room=None):
         cdef rows r
         cdef Py_ssize_t bad
-        check(x, messages, self.nbytes(x.shape[1] if turns is None else room.shape[0]), &r, keys, turns, room)
+        check(x, messages, self.nbytes(turned_length(x, turns, room)), &r, True, keys, turns, room)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 bad = sign_rows[double](&r, self.rule, self.factor, <double*> r.x)
@@ -348,7 +360,7 @@ cdef class Signs:
 
     def decode(self, cnp.ndarray messages, cnp.ndarray x, turns=None, room=None):
         cdef rows r
-        check(x, messages, self.nbytes(x.shape[1] if turns is None else room.shape[0]), &r, None, turns, room)
+        check(x, messages, self.nbytes(turned_length(x, turns, room)), &r, False, None, turns, room)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 unsign_rows[double](&r, self.rule, self.factor, <double*> r.x)
@@ -361,10 +373,10 @@ cdef class Signs:
         counts: int32 (D,), overwritten. Bits of equal amplitude are summed as integers; n < 2^17.
         """
         cdef rows r
-        cdef Py_ssize_t n = messages.shape[0]
-        check(x, messages[0], self.nbytes(x.shape[1] if turns is None else room.shape[0]), &r, None, turns, room)
+        cdef Py_ssize_t n = length(messages, 0, 3, "messages")
+        check(x, messages[0], self.nbytes(turned_length(x, turns, room)), &r, False, None, turns, room)
         pointer(messages, cnp.NPY_UINT8, n * r.count * r.nbytes, "messages")
-        cdef int32_t* c = <int32_t*> pointer(counts, cnp.NPY_INT32, coordinates(&r), "counts")
+        cdef int32_t* c = <int32_t*> target(counts, cnp.NPY_INT32, coordinates(&r), "counts")
         if n >= 1 << 17:
             raise ValueError(f"messages: want fewer than 2^17, got {n}")
         with nogil:
@@ -376,9 +388,11 @@ cdef class Signs:
 
 def sum_bits(cnp.ndarray messages, cnp.ndarray counts):
     """counts_j = number of messages (n, ceil(d/8)) whose bit j is set: int32 (d,), written. n < 2^17."""
-    cdef Py_ssize_t n = messages.shape[0], d = counts.shape[0]
+    cdef Py_ssize_t n = length(messages, 0, 2, "messages"), d = length(counts, 0, 1, "counts")
+    if n >= 1 << 17:
+        raise ValueError(f"messages: want fewer than 2^17, got {n}")
     cdef uint8_t* m = <uint8_t*> pointer(messages, cnp.NPY_UINT8, n * packed_size(d, 1), "messages")
-    cdef int32_t* c = <int32_t*> pointer(counts, cnp.NPY_INT32, d, "counts")
+    cdef int32_t* c = <int32_t*> target(counts, cnp.NPY_INT32, d, "counts")
     with nogil:
         count_votes(m, n, packed_size(d, 1), d, c)
 
@@ -388,14 +402,14 @@ def sum_bits(cnp.ndarray messages, cnp.ndarray counts):
 
 def hadamard(cnp.ndarray x):
     """x <- H x for every row of (rows, 2^k), in place; H has entries +-1 in natural (Sylvester) order."""
-    cdef Py_ssize_t count = x.shape[0], d = x.shape[1], i
+    cdef Py_ssize_t count = length(x, 0, 2, "x"), d = x.shape[1], i
     cdef unsigned levels = 0
     cdef int typenum = cnp.PyArray_TYPE(x)
     while (<Py_ssize_t> 1) << levels < d:
         levels += 1
     if d != (<Py_ssize_t> 1) << levels:
         raise ValueError(f"x: want a power of two as the length of rows, got {d}")
-    cdef void* p = pointer(x, cnp.NPY_FLOAT64 if typenum != cnp.NPY_FLOAT32 else cnp.NPY_FLOAT32, count * d, "x")
+    cdef void* p = target(x, cnp.NPY_FLOAT64 if typenum != cnp.NPY_FLOAT32 else cnp.NPY_FLOAT32, count * d, "x")
     with nogil:
         for i in range(count):
             if typenum == cnp.NPY_FLOAT64:
@@ -450,7 +464,8 @@ cdef class Levels:
         cdef rows r
         cdef Py_ssize_t bad
         cdef double* c = <double*> cnp.PyArray_DATA(self.centroids)
-        check(x, messages, self.nbytes(room.shape[0]), &r, None, turns, room)
+        length(turns, 0, 1, "turns")
+        check(x, messages, self.nbytes(length(room, 0, 1, "room")), &r, True, None, turns, room)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 bad = levels_rows[double](&r, c, self.bits, <double*> r.x)
@@ -461,7 +476,8 @@ cdef class Levels:
     def decode(self, cnp.ndarray messages, cnp.ndarray x, cnp.ndarray turns, cnp.ndarray room):
         cdef rows r
         cdef double* c = <double*> cnp.PyArray_DATA(self.centroids)
-        check(x, messages, self.nbytes(room.shape[0]), &r, None, turns, room)
+        length(turns, 0, 1, "turns")
+        check(x, messages, self.nbytes(length(room, 0, 1, "room")), &r, False, None, turns, room)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 unlevel_rows[double](&r, c, self.bits, <double*> r.x)
@@ -513,7 +529,7 @@ cdef class Floats:
     def encode(self, cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys=None):
         cdef rows r
         cdef Py_ssize_t bad
-        check(x, messages, self.nbytes(x.shape[1]), &r, keys)
+        check(x, messages, self.nbytes(length(x, 1, 2, "x")), &r, True, keys)
         if keys is None and self.form == POWERS_OF_TWO:
             raise TypeError("keys: power-of-two rounds at random")
         with nogil:
@@ -525,7 +541,7 @@ cdef class Floats:
 
     def decode(self, cnp.ndarray messages, cnp.ndarray x):
         cdef rows r
-        check(x, messages, self.nbytes(x.shape[1]), &r)
+        check(x, messages, self.nbytes(length(x, 1, 2, "x")), &r, False)
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 unfloat_rows[double](&r, self.form, <double*> r.x)
@@ -579,9 +595,9 @@ def encode_largest(cnp.ndarray x, cnp.ndarray messages, cnp.ndarray index):
     indices of ceil(log2 d) bits, ascending.
     """
     cdef rows r
-    cdef Py_ssize_t k = index.shape[0], bad
-    cdef uint32_t* at = <uint32_t*> pointer(index, cnp.NPY_UINT32, k, "index")
-    check(x, messages, 4 + 4 * k + packed_size(k, index_bits(x.shape[1])), &r)
+    cdef Py_ssize_t k = length(index, 0, 1, "index"), bad
+    cdef uint32_t* at = <uint32_t*> target(index, cnp.NPY_UINT32, k, "index")
+    check(x, messages, 4 + 4 * k + packed_size(k, index_bits(length(x, 1, 2, "x"))), &r, True)
     if not 1 <= k <= r.d:
         raise ValueError(f"index: want 1 to {r.d} coordinates, got {k}")
     with nogil:
@@ -595,9 +611,11 @@ def encode_largest(cnp.ndarray x, cnp.ndarray messages, cnp.ndarray index):
 def decode_largest(cnp.ndarray messages, cnp.ndarray x, cnp.ndarray index):
     """The reverse of ``encode_largest``."""
     cdef rows r
-    cdef Py_ssize_t k = index.shape[0]
-    cdef uint32_t* at = <uint32_t*> pointer(index, cnp.NPY_UINT32, k, "index")
-    check(x, messages, 4 + 4 * k + packed_size(k, index_bits(x.shape[1])), &r)
+    cdef Py_ssize_t k = length(index, 0, 1, "index")
+    cdef uint32_t* at = <uint32_t*> target(index, cnp.NPY_UINT32, k, "index")
+    check(x, messages, 4 + 4 * k + packed_size(k, index_bits(length(x, 1, 2, "x"))), &r, False)
+    if not 1 <= k <= r.d:
+        raise ValueError(f"index: want 1 to {r.d} coordinates, got {k}")
     with nogil:
         if r.typenum == cnp.NPY_FLOAT64:
             unlargest_rows[double](&r, k, at, <double*> r.x)
@@ -635,9 +653,9 @@ def encode_chosen(cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys, cnp.nda
     Message: a power of two above max|x| (4 bytes, the upper half of a float64), k float32 relative to it.
     """
     cdef rows r
-    cdef Py_ssize_t k = index.shape[0], bad
-    cdef uint32_t* at = <uint32_t*> pointer(index, cnp.NPY_UINT32, k, "index")
-    check(x, messages, 4 + 4 * k, &r, keys)
+    cdef Py_ssize_t k = length(index, 0, 1, "index"), bad
+    cdef uint32_t* at = <uint32_t*> target(index, cnp.NPY_UINT32, k, "index")
+    check(x, messages, 4 + 4 * k, &r, True, keys)
     if not 1 <= k <= r.d or keys is None:
         raise ValueError(f"index: want 1 to {r.d} coordinates and keys, got {k}")
     with nogil:
@@ -651,9 +669,9 @@ def encode_chosen(cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys, cnp.nda
 def decode_chosen(cnp.ndarray messages, cnp.ndarray x, cnp.ndarray keys, cnp.ndarray index):
     """The reverse of ``encode_chosen``, with values times d/k, which makes it unbiased."""
     cdef rows r
-    cdef Py_ssize_t k = index.shape[0]
-    cdef uint32_t* at = <uint32_t*> pointer(index, cnp.NPY_UINT32, k, "index")
-    check(x, messages, 4 + 4 * k, &r, keys)
+    cdef Py_ssize_t k = length(index, 0, 1, "index")
+    cdef uint32_t* at = <uint32_t*> target(index, cnp.NPY_UINT32, k, "index")
+    check(x, messages, 4 + 4 * k, &r, False, keys)
     if not 1 <= k <= r.d or keys is None:
         raise ValueError(f"index: want 1 to {r.d} coordinates and keys, got {k}")
     with nogil:
@@ -665,15 +683,15 @@ def decode_chosen(cnp.ndarray messages, cnp.ndarray x, cnp.ndarray keys, cnp.nda
 
 def require_finite(cnp.ndarray x):
     """Raise NotFinite for the first row with a value that is NaN, infinite or beyond 2^1022."""
-    cdef rows r
-    cdef Py_ssize_t i
+    cdef Py_ssize_t count = length(x, 0, 2, "x"), d = x.shape[1], i
+    cdef int typenum = cnp.NPY_FLOAT32 if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 else cnp.NPY_FLOAT64
+    cdef void* p = pointer(x, typenum, count * d, "x")
     cdef double size
-    check(x, x.view("uint8"), x.shape[1] * x.itemsize, &r)
-    for i in range(r.count):
+    for i in range(count):
         with nogil:
-            if r.typenum == cnp.NPY_FLOAT64:
-                size = magnitude_f64(<double*> r.x + i * r.d, r.d, LARGEST)
+            if typenum == cnp.NPY_FLOAT64:
+                size = magnitude_f64(<double*> p + i * d, d, LARGEST)
             else:
-                size = magnitude_f32(<float*> r.x + i * r.d, r.d, LARGEST)
+                size = magnitude_f32(<float*> p + i * d, d, LARGEST)
         if not size < BEYOND:
             raise NotFinite(i)

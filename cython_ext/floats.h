@@ -32,6 +32,16 @@ static inline float float_of(uint32_t u)
     return x;
 }
 
+/* To single precision with the last bit set if that is not exact: rounding again, to a shorter format, is then right. */
+static inline float to_odd(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, 8);
+    u = (u & ~0x1FFFFFFFULL) | (uint64_t)((u & 0x1FFFFFFFULL) != 0) << 29;
+    memcpy(&x, &u, 8);
+    return (float)x;
+}
+
 /* To nearest, ties to even; |x| < 65504. */
 static inline uint16_t to_half(float x)
 {
@@ -97,7 +107,7 @@ static int NAME(floats_encode)(const REAL *x, int64_t d, int format, const uint6
             continue;
         }
         for (int j = 0; j < count; j++)
-            values[j] = (float)((double)v[j] * unit);
+            values[j] = format == FLOAT32 ? (float)((double)v[j] * unit) : to_odd((double)v[j] * unit);
         if (format == FLOAT32) {
             memcpy(piece, values, (size_t)count * 4);
             continue;

@@ -22,36 +22,53 @@ static inline double grid_step(const grid *g, double scale)
     return g->rule == GIVEN || g->rule == ZOOMING ? scale : scale / (double)g->levels;
 }
 
+/* given * zoom^j; the power alone may be too large for a number. */
+static inline double zoomed(const grid *g, double j)
+{
+    return g->given * pow(g->zoom, floor(j / 2)) * pow(g->zoom, j - floor(j / 2));
+}
+
 static inline double grid_scale(const grid *g, double size)
 {
     if (g->rule != ZOOMING)
         return size;
-    const double beyond = size / ((double)g->levels * g->given);
-    double step = beyond <= 1 ? g->given : g->given * pow(g->zoom, ceil(log(beyond) / log(g->zoom)));
-    while (step * (double)g->levels < size) /* the logarithm was rounded down, or powers underflowed */
-        step = fmax(step, TINY) * g->zoom;
-    return step;
+    const double last = (double)g->levels;
+    if (!(g->given * last < size))
+        return g->given;
+    double j = floor((log(size) - log(last) - log(g->given)) / log(g->zoom)) - 1; /* rounding could make it too large */
+    for (j = j > 1 ? j : 1; zoomed(g, j) * last < size; j++)
+        ;
+    return zoomed(g, j);
 }
 #endif
 
-static inline void NAME(round_bytes)(const REAL *x, const double *u, uint8_t *codes, int size, double inverse, double top)
+/* Codes of one tile; whether a value is not finite. */
+static inline int64_t NAME(round_bytes)(
+    const REAL *x, const uint32_t *random, uint8_t *codes, int size, double inverse, double shift, double top)
 {
+    int64_t bad = 0;
     for (int j = 0; j < size; j++) {
-        double t = (double)x[j] * inverse + u[j];
+        double t = (double)x[j] * inverse + (shift + centred(random[j]));
+        bad |= !(fabs((double)x[j]) < BEYOND);
         t = t > 0 ? t : 0;
         t = t < top ? t : top;
         codes[j] = (uint8_t)(int32_t)t;
     }
+    return bad;
 }
 
-static inline void NAME(round_words)(const REAL *x, const double *u, uint32_t *codes, int size, double inverse, double top)
+static inline int64_t NAME(round_words)(
+    const REAL *x, const uint32_t *random, uint32_t *codes, int size, double inverse, double shift, double top)
 {
+    int64_t bad = 0;
     for (int j = 0; j < size; j++) {
-        double t = (double)x[j] * inverse + u[j];
+        double t = (double)x[j] * inverse + (shift + centred(random[j]));
+        bad |= !(fabs((double)x[j]) < BEYOND);
         t = t > 0 ? t : 0;
         t = t < top ? t : top;
         codes[j] = (uint32_t)(int32_t)t;
     }
+    return bad;
 }
 
 /* One vector -> one message. key: NULL for rounding to nearest. Returns 0, or -1 if a value is not finite. */
@@ -69,26 +86,28 @@ static int NAME(quantise)(const grid *g, const REAL *x, int64_t d, uint8_t *out,
             return 0;
         }
     }
+    if (g->rule != GIVEN) /* rounding computes, measuring reads: the next vector comes while this one is rounded */
+        for (int64_t byte = 0; byte < d * (int64_t)sizeof(REAL) && byte < 16384; byte += 64)
+            __builtin_prefetch((const char *)(x + d) + byte, 0, 2);
     const double inverse = 1 / grid_step(g, scale), top = ldexp(1, (int)g->bits) - 1;
-    const double most = g->rule == GIVEN ? top : fmin(top, 2 * (double)g->levels);
-    double u[TILE];
+    const double most = fmin(top, 2 * (double)g->levels);
+    const int bits = (int)g->bits;
+    uint32_t random[TILE], words[TILE];
     uint8_t bytes[TILE];
-    uint32_t words[TILE];
     for (int64_t start = 0; start < d; start += TILE) {
         const int size = d - start < TILE ? (int)(d - start) : TILE;
-        if (g->rule == GIVEN && !(NAME(magnitude)(x + start, size, LARGEST) < BEYOND))
-            return -1;
-        if (key)
-            dither(u, (uint32_t)start, *key, size);
-        for (int j = 0; j < size; j++)
-            u[j] = (g->shift + 0.5) + (key ? u[j] : 0);
-        if (g->bits <= 8) {
-            NAME(round_bytes)(x + start, u, bytes, size, inverse, most);
-            pack_bytes(bytes, out + packed_size(start, (int)g->bits), size, (int)g->bits);
+        uint8_t *piece = out + packed_size(start, bits);
+        int64_t bad;
+        random_words(random, (uint32_t)start, key, size);
+        if (bits <= 8) {
+            bad = NAME(round_bytes)(x + start, random, bytes, size, inverse, g->shift + 0.5, most);
+            pack_bytes(bytes, piece, size, bits);
         } else {
-            NAME(round_words)(x + start, u, words, size, inverse, most);
-            pack_words(words, out + packed_size(start, (int)g->bits), size, (int)g->bits);
+            bad = NAME(round_words)(x + start, random, words, size, inverse, g->shift + 0.5, most);
+            pack_words(words, piece, size, bits);
         }
+        if (bad)
+            return -1;
     }
     return 0;
 }

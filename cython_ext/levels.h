@@ -7,6 +7,7 @@ static int NAME(levels_encode)(const REAL *y, int64_t d, const double *centroids
     const int last = (1 << bits) - 1;
     const double norm = NAME(magnitude)(y, d, EUCLIDEAN);
     double part[PARTS] = {0}, along = 0, middle[15];
+    double t[TILE], value[TILE], code[TILE];
     uint8_t codes[TILE];
     if (!(norm < BEYOND))
         return -1;
@@ -19,14 +20,24 @@ static int NAME(levels_encode)(const REAL *y, int64_t d, const double *centroids
     for (int64_t start = 0; start < d; start += TILE) {
         const int size = d - start < TILE ? (int)(d - start) : TILE;
         for (int j = 0; j < size; j++) {
-            const double t = unit * (double)y[start + j];
-            int code = 0;
-            for (int k = 0; k < last; k++)
-                code += t >= middle[k];
-            codes[j] = (uint8_t)code;
+            t[j] = unit * (double)y[start + j];
+            value[j] = centroids[0];
+            code[j] = 0;
+        }
+        for (int k = 0; k < last; k++) { /* all in doubles: the compiler vectorises it */
+            const double bound = middle[k], next = centroids[k + 1];
+            for (int j = 0; j < size; j++) {
+                code[j] += t[j] >= bound ? 1.0 : 0.0;
+                value[j] = t[j] >= bound ? next : value[j];
+            }
         }
         for (int j = 0; j < size; j++)
-            part[j % PARTS] += unit * (double)y[start + j] * centroids[codes[j]];
+            codes[j] = (uint8_t)(int32_t)code[j];
+        for (int j = size; j % PARTS; j++)
+            t[j] = value[j] = 0;
+        for (int i = 0; i < size; i += PARTS)
+            for (int j = 0; j < PARTS; j++)
+                part[j] += t[i + j] * value[i + j];
         pack_bytes(codes, out + 4 + packed_size(start, bits), size, bits);
     }
     for (int j = 0; j < PARTS; j++)

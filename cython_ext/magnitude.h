@@ -2,34 +2,46 @@
 
 #ifndef PARTS
 enum { LARGEST, EUCLIDEAN, MEAN_ABSOLUTE };
-#define PARTS 32 /* independent partial results: the compiler may vectorise, and the order is fixed */
+#define PARTS 32 /* partial results, in a fixed order: the same bits for any width of vectors */
+typedef double doubles __attribute__((vector_size(64)));
+typedef int64_t words8 __attribute__((vector_size(64)));
 /* Vectors smaller than this are sent as zero: the reciprocal of their scale would overflow. Values beyond the other
    count as not finite: there must be room for a power of two above them. */
 #define TINY 0x1p-900
 #define BEYOND 0x1p1022
 #endif
 
-/* max |f x_j|, sum (f x_j)^2 or sum |f x_j|; not finite if a value is not. */
-static inline double NAME(accumulate)(const REAL *x, int64_t d, const int kind, double f)
+typedef REAL NAME(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+
+static inline __attribute__((always_inline)) void NAME(accumulate32)(
+    doubles part[4], const REAL *v, const int kind, double f)
 {
-    double part[PARTS] = {0}, poison[PARTS] = {0};
-    for (int64_t start = 0; start < d; start += PARTS) {
-        REAL last[PARTS] = {0};
-        const REAL *v = x + start;
-        if (d - start < PARTS)
-            v = memcpy(last, v, (size_t)(d - start) * sizeof(REAL));
-        for (int j = 0; j < PARTS; j++) {
-            const double a = fabs(f * (double)v[j]);
-            if (kind == LARGEST) {
-                part[j] = a > part[j] ? a : part[j];
-                poison[j] += a * 0.0; /* NaN is not larger than anything */
-            } else
-                part[j] += kind == EUCLIDEAN ? a * a : a;
-        }
+    for (int k = 0; k < 4; k++) {
+        const doubles value = __builtin_convertvector(*(const NAME(eight) *)(v + 8 * k), doubles) * f;
+        const words8 bits = (words8)value & INT64_MAX;
+        if (kind == LARGEST) { /* as integers: NaN is larger than infinity, and that than numbers */
+            const words8 above = bits > (words8)part[k];
+            part[k] = (doubles)((bits & above) | ((words8)part[k] & ~above));
+        } else
+            part[k] += kind == EUCLIDEAN ? value * value : (doubles)bits;
     }
+}
+
+/* max |f x_j|, sum (f x_j)^2 or sum |f x_j|, in 4 vectors of 8 partial results; not finite if a value is not. */
+static inline __attribute__((always_inline)) double NAME(accumulate)(const REAL *x, int64_t d, const int kind, double f)
+{
+    doubles part[4] = {{0}};
+    REAL last[PARTS] = {0};
+    const int64_t whole = d / PARTS * PARTS;
+    for (int64_t start = 0; start < whole; start += PARTS)
+        NAME(accumulate32)(part, x + start, kind, f);
+    memcpy(last, x + whole, (size_t)(d - whole) * sizeof(REAL));
+    NAME(accumulate32)(part, last, kind, f);
     double total = 0;
-    for (int j = 0; j < PARTS; j++)
-        total = (kind != LARGEST ? total + part[j] : part[j] > total ? part[j] : total) + poison[j];
+    for (int j = 0; j < PARTS; j++) {
+        const double p = part[j / 8][j % 8];
+        total = kind != LARGEST ? total + p : p > total || p != p ? p : total;
+    }
     return total;
 }
 
@@ -42,7 +54,7 @@ static double NAME(magnitude)(const REAL *x, int64_t d, int kind)
     double unit = 1.0;
     if (!(total > 0x1p-960 && total < 0x1p1020)) { /* the squares may have left the range of numbers */
         unit = NAME(accumulate)(x, d, LARGEST, 1.0);
-        if (!(unit > TINY && unit < BEYOND))
+        if (!(unit > 0x1p-1020 && unit < BEYOND))
             return unit;
         total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 1 / unit)
                                   : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 1 / unit);

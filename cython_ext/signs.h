@@ -16,24 +16,23 @@ static inline double amplitude_of(const uint8_t **message, int rule, double fact
 }
 #endif
 
-/* Bit j is x_j + amplitude (2 u_j - 1) >= 0 with u_j uniform on [0, 1), or x_j >= 0 without dither.
-   Returns 0, or -1 if a value is not finite (if checked: NaN has a sign too). */
-static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, const uint64_t *key, int check, uint8_t *out)
+/* Bit j is x_j + amplitude (2 u_j - 1) >= 0 with u_j uniform on [0, 1), or x_j >= 0 without a key.
+   Returns 0, or -1 if a value is not finite. */
+static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, const uint64_t *key, uint8_t *out)
 {
-    double u[TILE];
+    uint32_t random[TILE];
     uint8_t bits[TILE];
     for (int64_t start = 0; start < d; start += TILE) {
         const int size = d - start < TILE ? (int)(d - start) : TILE;
         const REAL *v = x + start;
-        if (check && !(NAME(magnitude)(v, size, LARGEST) < BEYOND))
+        int64_t bad = 0;
+        random_words(random, (uint32_t)start, key, size);
+        for (int j = 0; j < size; j++) {
+            bad |= !(fabs((double)v[j]) < BEYOND);
+            bits[j] = (double)v[j] + 2 * amplitude * centred(random[j]) >= 0;
+        }
+        if (bad)
             return -1;
-        if (key) {
-            dither(u, (uint32_t)start, *key, size);
-            for (int j = 0; j < size; j++)
-                bits[j] = (double)v[j] + 2 * amplitude * u[j] >= 0;
-        } else
-            for (int j = 0; j < size; j++)
-                bits[j] = v[j] >= 0;
         pack_bytes(bits, out + start / 8, size, 1);
     }
     return 0;
@@ -44,7 +43,7 @@ static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, co
 static int NAME(sign_encode)(const REAL *x, int64_t d, int rule, double factor, const uint64_t *key, uint8_t *out)
 {
     if (rule == CONSTANT)
-        return NAME(sign_bits)(x, d, factor, key, 1, out);
+        return NAME(sign_bits)(x, d, factor, key, out);
     const int kind = rule == MEAN_VALUE ? MEAN_ABSOLUTE : rule == ROOT_MEAN_SQUARE ? EUCLIDEAN : LARGEST;
     const double size = NAME(magnitude)(x, d, kind) / (kind == EUCLIDEAN ? sqrt((double)d) : 1);
     if (!(size < BEYOND))
@@ -53,8 +52,23 @@ static int NAME(sign_encode)(const REAL *x, int64_t d, int rule, double factor, 
     if (amplitude == 0)
         memset(out + 4, 0, (size_t)packed_size(d, 1));
     else
-        NAME(sign_bits)(x, d, amplitude, key, 0, out + 4);
+        NAME(sign_bits)(x, d, amplitude, key, out + 4);
     return 0;
+}
+
+/* x_j = value[bit j], or sums to it. */
+static inline void NAME(spread_bits)(const uint8_t *in, int64_t d, const REAL value[2], const int add, REAL *x)
+{
+    uint8_t bits[TILE];
+    for (int64_t start = 0; start < d; start += TILE) {
+        const int size = d - start < TILE ? (int)(d - start) : TILE;
+        REAL *out = x + start;
+        unpack_bytes(in + start / 8, bits, size, 1);
+        for (int j = 0; j < size; j++) {
+            const REAL v = bits[j] ? value[1] : value[0];
+            out[j] = add ? out[j] + v : v;
+        }
+    }
 }
 
 /* x_j = +-amplitude. */
@@ -62,16 +76,10 @@ static void NAME(sign_decode)(const uint8_t *in, int64_t d, int rule, double fac
 {
     const double amplitude = amplitude_of(&in, rule, factor);
     const REAL value[2] = {(REAL)-amplitude, (REAL)amplitude};
-    int64_t j = 0;
-    if (amplitude == 0) {
+    if (amplitude == 0)
         memset(x, 0, (size_t)d * sizeof(REAL));
-        return;
-    }
-    for (; j + 8 <= d; j += 8)
-        for (int k = 0; k < 8; k++)
-            x[j + k] = in[j / 8] >> k & 1 ? value[1] : value[0];
-    for (; j < d; j++)
-        x[j] = value[in[j / 8] >> j % 8 & 1];
+    else
+        NAME(spread_bits)(in, d, value, 0, x);
 }
 
 /* sums_j += weight * (+-amplitude). */
@@ -79,10 +87,5 @@ static void NAME(add_signs)(const uint8_t *in, int64_t d, int rule, double weigh
 {
     const double amplitude = weight * amplitude_of(&in, rule, 1);
     const REAL value[2] = {(REAL)-amplitude, (REAL)amplitude};
-    int64_t j = 0;
-    for (; j + 8 <= d; j += 8)
-        for (int k = 0; k < 8; k++)
-            sums[j + k] += in[j / 8] >> k & 1 ? value[1] : value[0];
-    for (; j < d; j++)
-        sums[j] += value[in[j / 8] >> j % 8 & 1];
+    NAME(spread_bits)(in, d, value, 1, sums);
 }

@@ -78,11 +78,12 @@ static int NAME(gather)(const REAL *x, int64_t d, const uint32_t *index, int64_t
 
 static void NAME(scatter)(const uint8_t *in, int64_t d, const uint32_t *index, int64_t k, double factor, REAL *x)
 {
-    const double unit = factor * read_scale(in);
+    const double scale = read_scale(in);
     memset(x, 0, (size_t)d * sizeof(REAL));
     for (int64_t i = 0; i < k; i++) {
         float value;
         memcpy(&value, in + 4 + 4 * i, 4);
-        x[index[i]] = (REAL)(unit * (double)value);
+        if (index[i] < d) /* a broken message does no harm */
+            x[index[i]] = (REAL)(factor * (scale * (double)value));
     }
 }

@@ -146,13 +146,13 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
             raise UsageError(f"{path}: {name} = {value!r}: want a table [{name}]")
     plain = {name: _build(cls, tables.get(name, {}), name, path) for name, cls in PLAIN_TABLES.items()}
     listed = tables.get("topology", {})
-    graphs = tuple(_member("topology", t, path) for t in (listed if isinstance(listed, list) else [listed]))
+    graphs = tuple(member("topology", t, path) for t in (listed if isinstance(listed, list) else [listed]))
     parts = {
-        family: _member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
+        family: member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
         for family in SINGLE_TABLES[:-1]
     }
     default = {"name": parts["algorithm"].default_compressor or "identity"}
-    parts["compressor"] = _member("compressor", tables.get("compressor", default), path)
+    parts["compressor"] = member("compressor", tables.get("compressor", default), path)
     return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
 
 
@@ -195,7 +195,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
         tables[table] = {key: value for key, value in target.items() if key == "name" or key in known}
 
 
-def _member(family: str, table: dict[str, Any], path: str) -> Any:
+def member(family: str, table: dict[str, Any], path: str) -> Any:
     """The part that a family's table describes."""
     known = ", ".join(registry.members(family))
     if "name" not in table:

@@ -17,8 +17,8 @@ from mpiqopt.topologies.spectrum import Topology
 class Memory(NamedTuple):
     """What difference coding remembers of a gossiped variable, rows (hosted, d).
 
-    sent: X^, the sum of all (damped) messages that a node has sent, the same at the node and at all that hear it; heard:
-    (W - I) X^, summed from what was heard.
+    sent: X^, the sum of all (damped) messages that a node has sent, the same at the node and at all that hear it;
+    heard: (W - I) X^, summed from what was heard.
     """
 
     sent: np.ndarray
@@ -30,8 +30,8 @@ class Network:
 
     Arrays are (hosted, d), float64 or float32. ``rounds`` counts gossip rounds; ``bytes`` the payload from
     node to node, summed over directed edges; ``mpi_bytes`` what is handed to MPI between ranks. The three are
-    the network's whole state: the mixing matrix of a round is cycle[rounds mod c], and its messages are rounded by random
-    numbers keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
+    the network's whole state: the mixing matrix of a round is cycle[rounds mod c], and its messages are rounded by
+    random numbers keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Network:
     def gossip_coded(
         self, rows: np.ndarray, memory: Memory, rounds: int, chebyshev: bool = False, step: float = 1.0
     ) -> tuple[np.ndarray, Memory]:
-        """``gossip`` with (1 - step) I + step W for W, of which only X^ is exchanged: X + step (W - I) X^ for each W X."""
+        """``gossip`` with (1 - step) I + step W for W, of coded messages: X + step (W - I) X^ stands for W X."""
         previous = rows
         for keep, rest in chebyshev_weights(rounds, self.damped_contraction(step) if chebyshev else 0.0):
             memory = self.innovate(rows, memory)

@@ -173,8 +173,9 @@ class Trajectory:
         step, arguments = self.experiment.algorithm.step, (self.problem, self.network, self.experiment.streams)
         state, count = self.state, iteration - self.iteration
         start = time.perf_counter()
+        done = 0
         try:
-            for done in range(count):
+            for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
         except NotFinite as error:
             where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"

@@ -29,7 +29,7 @@ class Server:
         self.uploaded = int(np.dot(place.counts, codec.nbytes - served))  # bytes between ranks
 
     def collect(self, rows: np.ndarray, round: int, echo: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Upload the rows: the parts of the mean that are served here, and with ``echo`` what the rows were decoded to."""
+        """Upload the rows: parts of the mean that are served here, and with ``echo`` what was decoded of the rows."""
         codec, place = self.codec, self.place
         messages = codec.encode(rows, self._nodes, round)
         at = self._ats[self._ranks]

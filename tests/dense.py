@@ -1,12 +1,12 @@
 """Dense-matrix references in plain NumPy, written from ALGORITHMS.md: nothing here calls the package's arithmetic.
 
-X is n x d with a row per node, W an n x n matrix. Two things come from the package, with tests of their own: the
-samples that each node holds, and the sample numbers of its minibatches.
+X is n x d with a row per node, W an n x n matrix. Three things come from the package, with tests of their own: the
+samples that each node holds, the sample numbers of its minibatches, and what a message decodes to (``Wire``).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import cycle, repeat
+from itertools import count, cycle, islice, repeat
 from typing import Any
 
 import networkx
@@ -14,6 +14,7 @@ import numpy as np
 import tomli_w
 
 from mpiqopt.assembly import Experiment, assemble
+from mpiqopt.codec import Codec
 from mpiqopt.config import parse
 from mpiqopt.streams import Streams
 from mpiqopt.transport.serial import SerialTransport
@@ -27,11 +28,13 @@ GRAPHS = {
 }
 
 
-def assembled(topology, problem, algorithm, regularizer=None, data=None, **run) -> Experiment:
+def assembled(topology, problem, algorithm, regularizer=None, data=None, compressor=None, **run) -> Experiment:
     """The package's objects for a config that is given table by table."""
     tables = {"run": run, "data": data, "problem": problem, "topology": topology, "algorithm": algorithm}
     if regularizer is not None:
         tables["regularizer"] = regularizer
+    if compressor is not None:
+        tables["compressor"] = compressor
     return assemble(parse(tomli_w.dumps(tables), "test.toml"), SerialTransport())
 
 
@@ -49,6 +52,82 @@ def after(experiment: Experiment, iterations: int) -> Any:
     for _, state in zip(range(iterations + 1), states(experiment), strict=False):
         last = state
     return last
+
+
+def arrays(state: Any) -> list[np.ndarray]:
+    """The arrays and numbers of a state, those of nested memories too."""
+    return [leaf for field in state for leaf in (arrays(field) if isinstance(field, tuple) else [field])]
+
+
+# Messages
+
+
+Sent = dict[tuple[int, int], np.ndarray]
+
+
+def recorded(experiment: Experiment) -> Sent:
+    """The vectors that the package encodes from now on, by round and number of the (first) sender."""
+    codec, sent = experiment.network.codec(experiment.start), {}
+    encode = codec.encode
+
+    def listen(rows, nodes, round, *blocks):
+        sent[round, int(nodes[0])] = rows.copy()
+        return encode(rows, nodes, round, *blocks)
+
+    codec.encode = listen
+    return sent
+
+
+class Wire:
+    """What receivers decode: the compressor, fed with the vectors that the package sent.
+
+    Compressors are discontinuous: on vectors that differ by 1e-16 two correct programs may send different messages and
+    part for good. So every vector of the reference is compared with that of the package, recorded under the same round
+    and sender, to ``rtol`` of the largest vector sent, and then the package's own is encoded (by a codec of the test's).
+    Nothing is lost: a vector that is wrong, missing, or sent in another round or by another node fails here.
+    Gossip rounds are counted 0, 1, ...; uploads to the server 1, 2, ..., with the download that follows in the same.
+    """
+
+    def __init__(self, experiment: Experiment, sent: Sent, rtol: float):
+        self._compressor, self.nodes = experiment.config.compressor, len(experiment.start)
+        d, dtype = experiment.start.shape[1], experiment.start.dtype
+        self._codec = Codec(self._compressor, d, dtype, experiment.config.run.seed, self.nodes)
+        self._sent, self._round = sent, 0
+        self._atol = rtol * max((np.abs(rows).max() for rows in sent.values()), default=0.0)
+        self.coded = self._compressor.name != "identity"
+        self.damping = damping(self._compressor, d)
+
+    def gossip(self, rows: np.ndarray) -> np.ndarray:
+        """C of every node's row."""
+        out = self._decoded(rows, np.arange(self.nodes))
+        self._round += 1
+        return out
+
+    def upload(self, rows: np.ndarray) -> np.ndarray:
+        self._round += 1
+        return self._decoded(rows, np.arange(self.nodes))
+
+    def download(self, vector: np.ndarray) -> np.ndarray:
+        """C of one vector (d,), sent by node n, the server."""
+        return self._decoded(vector[None], np.array([self.nodes]))[0]
+
+    def _decoded(self, rows: np.ndarray, senders: np.ndarray) -> np.ndarray:
+        if not self.coded:
+            return rows
+        sent = self._sent[self._round, int(senders[0])]
+        np.testing.assert_allclose(sent, rows, rtol=0, atol=self._atol)
+        messages = self._codec.encode(sent, senders, self._round)
+        return self._codec.decode(messages, senders, self._round).astype(np.float64)
+
+
+def damping(compressor, d: int) -> float:
+    """1/(1 + omega) of the worst block makes an unbiased compressor a contraction; one that is sent as it is, is one."""
+    width = min(compressor.block_size or d, d)
+    factors = [1.0]
+    for size in {width, d % width or width}:
+        if compressor.omega(size) is not None and compressor.delta(size) is None:
+            factors.append(1 / (1 + compressor.omega(size)))
+    return min(factors)
 
 
 # Networks
@@ -112,7 +191,11 @@ def softmax(A, b, x):
     return (errors.T @ A).ravel() / len(b)
 
 
-LOSSES = {"least-squares": least_squares, "logistic": logistic, "softmax": softmax}
+def mean(A, b, x):
+    return x - A.mean(axis=0)
+
+
+LOSSES = {"least-squares": least_squares, "logistic": logistic, "mean": mean, "softmax": softmax}
 
 
 def soft(x, bound):
@@ -185,7 +268,8 @@ class Objective:
         return self.prox((x - a * self.mean_grad(x))[None], a)[0]
 
 
-# Methods: generators of X_1, X_2, ...  W: iterator over the mixing matrices, f: an Objective, a: the step
+# Methods: generators of X_1, X_2, ...  W: iterator over the mixing matrices, f: an Objective, a: the step, wire: of
+# methods that code their messages
 
 
 def dgd(X, W, f, a):
@@ -254,54 +338,214 @@ def centralised(X, W, f, a):
         yield X
 
 
-def proxgt(X, W, f, a, estimate, gossip_rounds, chebyshev):
+class CodedGossip:
+    """K rounds with M = (1 - gamma) I + gamma W for W, coded: M X becomes X + gamma (W - I) X^, X^ += C(X - X^).
+
+    X^ is kept from call to call. Chebyshev: T_{k+1}(s) = 2 s T_k(s) - T_{k-1}(s) at s = M/lambda, divided by the same at
+    s = 1/lambda, lambda that of M.
+    """
+
+    def __init__(self, W, wire: Wire, rounds: int, accelerated: bool, step: float):
+        self.W, self.wire, self.rounds, self.step = next(W), wire, rounds, step
+        self.hat = 0.0
+        lam = contraction((1 - step) * np.eye(wire.nodes) + step * self.W)
+        self.lam = lam if accelerated and lam > 1e-12 else None
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        last, X = X, self.once(X)
+        for k in range(1, self.rounds):
+            last, X = X, self.next(k, last, X)
+        return X
+
+    def once(self, X: np.ndarray) -> np.ndarray:
+        self.hat = self.hat + self.wire.damping * self.wire.gossip(X - self.hat)
+        return X + self.step * (self.W @ self.hat - self.hat)
+
+    def next(self, k: int, last: np.ndarray, X: np.ndarray) -> np.ndarray:
+        if self.lam is None:
+            return self.once(X)
+        below, here, above = (chebyshev(j, 1 / self.lam) if j else 1.0 for j in (k - 1, k, k + 1))
+        return (2 * here / self.lam * self.once(X) - below * last) / above
+
+
+def gossips(W, wire: Wire, rounds: int, accelerated: bool, step: float):
+    """The gossip of the trackers and that of the iterates; coded, each has a memory of its own."""
+    if wire.coded:
+        return [CodedGossip(W, wire, rounds, accelerated, step) for _ in range(2)]
+    return [lambda X: gossip_matrix(W, rounds, accelerated) @ X] * 2
+
+
+def proxgt(X, W, f, a, wire, estimate, gossip_rounds, chebyshev, gossip_step):
     """estimate(t, X, previous X, previous v) is v_t."""
+    mix_trackers, mix_iterates = gossips(W, wire, gossip_rounds, chebyshev, gossip_step)
     y = v = np.zeros_like(X)
     t, old = 0, X
     while True:
         last, v = v, estimate(t, X, old, v)
-        y = gossip_matrix(W, gossip_rounds, chebyshev) @ (y + v - last)
-        Z = f.prox(X - a * y, a)
-        old, X, t = X, gossip_matrix(W, gossip_rounds, chebyshev) @ Z, t + 1
+        y = mix_trackers(y + v - last)
+        old, X, t = X, mix_iterates(f.prox(X - a * y, a)), t + 1
         yield X
 
 
-def proxgt_sa(X, W, f, a, batch_size, **gossip):
-    return proxgt(X, W, f, a, lambda t, X, old, v: f.grad(X, t, batch_size), **gossip)
+def proxgt_sa(X, W, f, a, wire, batch_size, **gossip):
+    return proxgt(X, W, f, a, wire, lambda t, X, old, v: f.grad(X, t, batch_size), **gossip)
 
 
-def proxgt_sr_o(X, W, f, a, batch_size, large_batch_size, epoch_length, **gossip):
+def proxgt_sr_o(X, W, f, a, wire, batch_size, large_batch_size, epoch_length, **gossip):
     def estimate(t, X, old, v):
         if t % epoch_length == 0:
             return f.grad(X, t, large_batch_size)
         return v + f.grad(X, t, batch_size) - f.grad(old, t, batch_size)
 
-    return proxgt(X, W, f, a, estimate, **gossip)
+    return proxgt(X, W, f, a, wire, estimate, **gossip)
 
 
-def proxgt_sr_e(X, W, f, a, batch_size, epoch_length, **gossip):
-    return proxgt_sr_o(X, W, f, a, batch_size, "all", epoch_length, **gossip)
+def proxgt_sr_e(X, W, f, a, wire, batch_size, epoch_length, **gossip):
+    return proxgt_sr_o(X, W, f, a, wire, batch_size, "all", epoch_length, **gossip)
+
+
+def samples_of(f, a, batch_size, schedule, decay):
+    """a_t and the gradient with the samples of iteration t, for t = 0, 1, ..."""
+    for t in count():
+        shrink = {"constant": 0, "inverse": 1, "inverse-sqrt": 0.5}[schedule]
+        yield a / (1 + decay * t) ** shrink, lambda X, t=t: f.grad(X, t, batch_size)
+
+
+def choco_gossip(X, W, f, a, wire, gossip_step):
+    W = next(W)
+    X = X - a * f.grad(X)
+    hat = np.zeros_like(X)
+    while True:
+        hat = hat + wire.damping * wire.gossip(X - hat)
+        X = X + gossip_step * (W @ hat - hat)
+        yield X
+
+
+def choco_sgd(X, W, f, a, wire, gossip_step, **sampling):
+    W = next(W)
+    hat = np.zeros_like(X)
+    for a_t, grad in samples_of(f, a, **sampling):
+        X = X - a_t * grad(X)
+        hat = hat + wire.damping * wire.gossip(X - hat)
+        X = X + gossip_step * (W @ hat - hat)
+        yield X
+
+
+def prox_lead(X, W, f, a, wire, gossip_step, memory_rate, **sampling):
+    """With H_w = W H carried along as in the paper's COMM; Z^ and Z^_w in the dual and in the primal step."""
+    W, gamma, alpha = next(W), gossip_step, memory_rate
+    D = H = Hw = np.zeros_like(X)
+    for a_t, grad in samples_of(f, a, **sampling):
+        Z = X - a_t * grad(X) - a_t * D
+        Q = wire.gossip(Z - H)
+        hat, hat_w = H + Q, Hw + W @ Q
+        H, Hw = (1 - alpha) * H + alpha * hat, (1 - alpha) * Hw + alpha * hat_w
+        D = D + gamma / (2 * a_t) * (hat - hat_w)
+        X = f.prox(Z - gamma / 2 * (hat - hat_w), a_t)
+        yield X
+
+
+def lead(X, W, f, a, wire, gossip_step, memory_rate, **sampling):
+    """Algorithm 1 of Liu et al., whose primal step takes the gradient again instead of Z."""
+    W, gamma, alpha = next(W), gossip_step, memory_rate
+    D = H = Hw = np.zeros_like(X)
+    for a_t, grad in samples_of(f, a, **sampling):
+        G = grad(X)
+        Q = wire.gossip(X - a_t * G - a_t * D - H)
+        hat, hat_w = H + Q, Hw + W @ Q
+        H, Hw = (1 - alpha) * H + alpha * hat, (1 - alpha) * Hw + alpha * hat_w
+        D = D + gamma / (2 * a_t) * (hat - hat_w)
+        X = X - a_t * G - a_t * D
+        yield X
+
+
+def forward_backward(X, direction, a, f):
+    """All rows are equal and stay so."""
+    return np.tile(f.prox(X[:1] - a * direction, a), (len(X), 1))
+
+
+def sgd(X, W, f, a, **sampling):
+    for a_t, grad in samples_of(f, a, **sampling):
+        X = forward_backward(X, grad(X).mean(axis=0), a_t, f)
+        yield X
+
+
+def compressed_sgd(X, W, f, a, wire, two_way, **sampling):
+    for a_t, grad in samples_of(f, a, **sampling):
+        direction = wire.upload(grad(X)).mean(axis=0)
+        X = forward_backward(X, wire.download(direction) if two_way else direction, a_t, f)
+        yield X
+
+
+def sign_sgd(X, W, f, a, wire, two_way, **sampling):
+    """The majority is counted here, not taken from the wire. A tie is a vote for +1."""
+    for a_t, grad in samples_of(f, a, **sampling):
+        votes = np.sum(wire.upload(grad(X)) > 0, axis=0)
+        direction = np.where(2 * votes >= len(X), 1, -1) if two_way else (2 * votes - len(X)) / len(X)
+        X = forward_backward(X, direction, a_t, f)
+        yield X
+
+
+def ef_sgd(X, W, f, a, wire, two_way, **sampling):
+    errors, server_error = np.zeros_like(X), np.zeros(X.shape[1])
+    for a_t, grad in samples_of(f, a, **sampling):
+        wanted = errors + a_t * grad(X)
+        sent = wire.damping * wire.upload(wanted)
+        errors, change = wanted - sent, sent.mean(axis=0)
+        if two_way:
+            wanted = server_error + change
+            change = wire.damping * wire.download(wanted)
+            server_error = wanted - change
+        X = np.tile(f.prox(X[:1] - change, a_t), (len(X), 1))
+        yield X
 
 
 METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "centralized-prox-gradient": centralised,
+    "choco-gossip": choco_gossip,
+    "choco-sgd": choco_sgd,
     "d2": d2,
     "dgd": dgd,
+    "ef-sgd": ef_sgd,
     "extra": extra,
+    "fo-sgd": compressed_sgd,
     "gradient-tracking": gradient_tracking,
+    "lead": lead,
     "nids": nids,
     "pg-extra": pg_extra,
     "prox-dgd": prox_dgd,
+    "prox-lead": prox_lead,
     "proxgt-sa": proxgt_sa,
     "proxgt-sr-e": proxgt_sr_e,
     "proxgt-sr-o": proxgt_sr_o,
+    "qsgd-sgd": compressed_sgd,
+    "sgd": sgd,
+    "sign-sgd": sign_sgd,
 }
 
 
-def iterates(experiment: Experiment, matrices: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """X_1, X_2, ... of the reference for an experiment's method, in double precision, from its start."""
+def iterates(experiment: Experiment, matrices: list[np.ndarray], sent: Sent, rtol: float) -> Iterator[np.ndarray]:
+    """X_1, X_2, ... of the reference for an experiment's method, in double precision, from its start.
+
+    sent: as ``recorded`` while the package ran; rtol: see ``Wire``.
+    """
     settings = asdict(experiment.algorithm)
+    if experiment.algorithm.default_compressor is not None:
+        settings["wire"] = Wire(experiment, sent, rtol)
     W = cycle(matrices) if len(matrices) > 1 else repeat(matrices[0])
     start = experiment.start.astype(np.float64)
     reference = METHODS[experiment.algorithm.name]
     return reference(start, W, Objective(experiment), settings.pop("step_size"), **settings)
+
+
+def assert_follows(experiment: Experiment, matrices: list[np.ndarray], iterations: int, rtol: float = 1e-12):
+    """The first iterates, and all vectors that were coded, agree to ``rtol`` of the largest entry of the trajectory.
+
+    Both sides work with 1e-16; 40 iterations of a stable method leave some 1e-14.
+    """
+    sent = recorded(experiment) if experiment.network.compressor else {}
+    trajectory = np.array([state.x for state in islice(states(experiment), 1, iterations + 1)])
+    reference = np.array(list(islice(iterates(experiment, matrices, sent, rtol), iterations)))
+    scale = np.abs(reference).max()
+    assert np.abs(reference[-1] - experiment.start).max() > 1e-3 * scale  # it has moved
+    np.testing.assert_allclose(trajectory, reference, rtol=0, atol=rtol * scale)

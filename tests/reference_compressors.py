@@ -1,9 +1,9 @@
 """The wire formats in plain NumPy, written from the docstrings and the descriptions of the formats.
 
-A reference is a pair of functions for one vector, ``encode(c, x, own, shared, round) -> bytes`` and ``decode(c, message,
-d, dtype, own, shared) -> vector``, for a compressor c with its settings; own and shared are integers below 2^64.
-Nothing here calls the package's arithmetic. Operations are in the order of the kernels where it matters for the last
-bit: sums in 32 lanes, x * (1/step) for x/step.
+A reference is a pair of functions for one vector, ``encode(c, x, own, shared, round) -> bytes`` and
+``decode(c, message, d, dtype, own, shared) -> vector``, for a compressor c with its settings; own and shared are
+integers below 2^64. Nothing here calls the package's arithmetic. Operations are in the order of the kernels where it
+matters for the last bit: sums in 32 lanes, x * (1/step) for x/step.
 """
 
 import numpy as np
@@ -318,9 +318,8 @@ def float32_decode(c, message, d, dtype, own, shared):
 
 
 def float16_encode(c, x, own, shared, round):
-    """By way of float32, as the kernel does; test_shorter_numbers_are_the_nearest is about the difference."""
     scale, values = relative(x, 2.0**15)
-    return scale + values.astype(np.float32).astype(np.float16).tobytes()
+    return scale + values.astype(np.float16).tobytes()
 
 
 def float16_decode(c, message, d, dtype, own, shared):
@@ -329,11 +328,10 @@ def float16_decode(c, message, d, dtype, own, shared):
 
 
 def bfloat16_encode(c, x, own, shared, round):
-    """The upper half of float32, to nearest, ties to even."""
+    """The upper half of float32: 8 bits of mantissa, to nearest, ties to even, down to exponent -126."""
     scale, values = relative(x)
-    whole, rest = np.divmod(values.astype(np.float32).view(np.uint32).astype(np.int64), 2**16)
-    up = (rest > 2**15) | ((rest == 2**15) & (whole % 2 == 1))
-    return scale + (whole + up).astype(np.uint16).tobytes()
+    unit = np.ldexp(1.0, np.maximum(np.frexp(values)[1], -125) - 8)
+    return scale + (np.rint(values / unit) * unit).astype(np.float32).view(np.uint16)[1::2].tobytes()
 
 
 def bfloat16_decode(c, message, d, dtype, own, shared):

@@ -21,6 +21,7 @@ def held(loss: str, d: int, sparse: bool = False, dtype=np.float64, seed: int = 
         "least-squares": rng.standard_normal(m),
         "logistic": np.arange(m) % 2,
         "softmax": np.arange(m) % 3,
+        "mean": np.zeros(m),
     }[loss]
     features = features.astype(dtype)
     return Shares(
@@ -49,6 +50,8 @@ def plain_loss(loss: str, shares: Shares, node: int, x: np.ndarray, rows=None) -
         return 0.5 * np.mean((a @ x - b) ** 2)
     if loss == "logistic":
         return np.mean(np.logaddexp(0, -(2 * b - 1) * (a @ x)))
+    if loss == "mean":
+        return 0.5 * np.mean(np.sum((x - a) ** 2, axis=1))
     scores = a @ x.reshape(3, -1).T
     return np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(b)), b.astype(int)])
 
@@ -135,7 +138,9 @@ def test_smoothness_constant_is_the_curvature_bound(loss, sparse, limit, monkeyp
     features = shares.features if not sparse else shares.features.toarray()
     for node, bound in enumerate(f.lipschitz()):
         a = features[shares.offsets[node] : shares.offsets[node + 1]]
-        assert bound == pytest.approx(f.loss.curvature * np.linalg.norm(a, 2) ** 2 / len(a) + 0.8, rel=1e-6)
+        assert bound == pytest.approx(
+            f.loss.curvature * np.linalg.norm(a, 2) ** 2 / len(a) + f.loss.identity_curvature + 0.8, rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("loss", members("problem"))

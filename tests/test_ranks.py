@@ -17,6 +17,20 @@ SAMPLED = {
     "proxgt-sa": {"batch_size": 3, "gossip_rounds": 2},
     "proxgt-sr-o": {"batch_size": 2, "large_batch_size": 5, "epoch_length": 4, "gossip_rounds": 2},
     "proxgt-sr-e": {"gossip_rounds": 3},
+    "sign-sgd": {"step_size": 0.01},
+    "ef-sgd": {"two_way": True, "batch_size": 4},
+}
+# By method: blocks of which the last is short (7 values), so that ranks share the server's work.
+CODED = {
+    "qsgd-sgd": {"name": "terngrad", "block_size": 2},
+    "fo-sgd": {"name": "flattened-one-bit", "block_size": 2},
+    "ef-sgd": {"name": "top-k", "fraction": 0.4, "block_size": 3},
+    "choco-sgd": {"name": "low-rank"},
+    "choco-gossip": {"name": "random-k", "fraction": 0.5},
+    "lead": {"name": "natural"},
+    "prox-lead": {"name": "eden", "bits": 3},
+    "proxgt-sa": {"name": "qsgd", "block_size": 4},
+    "proxgt-sr-e": {"name": "zoom-in"},
 }
 
 
@@ -27,8 +41,10 @@ def configs(write) -> list[str]:
     paths = []
     for name, cls in members("algorithm").items():
         regularizer = {"name": "l1", "weight": 0.01} if cls.proximal else {"name": "zero"}
-        algorithm = {"name": name, **SAMPLED.get(name, {})}
-        paths.append(write(f"{name}.toml", algorithm=algorithm, regularizer=regularizer, run={"iterations": 25}))
+        tables = {"algorithm": {"name": name, **SAMPLED.get(name, {})}, "regularizer": regularizer}
+        paths.append(write(f"{name}.toml", **tables, run={"iterations": 25}))
+        if name in CODED:
+            paths.append(write(f"{name}-coded.toml", **tables, compressor=CODED[name], run={"iterations": 25}))
     few = {"iterations": 25, "start": "normal"}
     varying = {"name": "one-peer-exponential", "nodes": 11}
     paths.append(write("varying.toml", run=few, topology=varying))

@@ -168,6 +168,7 @@ def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch)
     for name in members("algorithm"):
         algorithm = {"name": name, **({"batch_size": 2} if name in ("proxgt-sa", "proxgt-sr-o") else {})}
         algorithm |= {"large_batch_size": 4, "epoch_length": 3} if name == "proxgt-sr-o" else {}
+        algorithm |= {"step_size": 0.01} if name == "sign-sgd" else {}
         path = config(algorithm=algorithm, run={"iterations": 4})
         assert main(["check", path, "--ranks", "2"]) == 0
         out = capsys.readouterr().out

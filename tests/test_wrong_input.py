@@ -33,7 +33,7 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
             "algorithm.stepsize: unknown key (did you mean 'step_size'?)",
         ),
         ({"algorithm": {"name": "gradient-traking"}}, "(did you mean 'gradient-tracking'?)"),
-        ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized-prox-gradient, d2,"),
+        ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized-prox-gradient, choco-gossip,"),
         ({"algorithm": {"name": 3}}, "algorithm.name = 3: want one of"),
         ({"algorithm": {"name": "proxgt-sa"}}, "algorithm.batch_size: missing"),
         (
@@ -64,7 +64,7 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
         ({"regularizer": {"name": "box", "lower": 1.0, "upper": 0.0}}, "regularizer.lower = 1.0: want at most"),
         ({"algorithm": {"name": "extra"}, "topology": {"name": "one-peer-exponential"}}, "varies in time"),
         (
-            {"algorithm": {"name": "proxgt-sr-e"}, "topology": {"name": "one-peer-exponential"}},
+            {"algorithm": {"name": "proxgt-sr-e", "chebyshev": True}, "topology": {"name": "one-peer-exponential"}},
             "set chebyshev = false",
         ),
     ],

@@ -99,8 +99,8 @@ class Algorithm(ABC):
         if self.default_compressor is None and compressor.name != "identity":
             raise UsageError(
                 f"compressor.name = {compressor.name!r}: algorithm {self.name!r} sends its vectors as they are; coded "
-                "messages are for choco-gossip, choco-sgd, lead, prox-lead, proxgt-*, and on a server fo-sgd, qsgd-sgd, "
-                "sign-sgd, ef-sgd"
+                "messages are for choco-gossip, choco-sgd, lead, prox-lead, proxgt-* and, with a server, fo-sgd, "
+                "qsgd-sgd, sign-sgd, ef-sgd"
             )
         if not compressor.approximates and not self.server:
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")

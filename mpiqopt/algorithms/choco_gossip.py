@@ -22,8 +22,8 @@ class ChocoGossip(CodedGossip):
     """X^+ = X^ + C(X - X^),  X+ = X + gamma (W - I) X^+: every row goes to the mean of all rows, at a linear rate.
 
     The rows to be averaged are x_0 - step_size grad f_i(x_0): with problem "mean" and step size 1 the nodes' means.
-    Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip algorithms with compressed communication",
-    2019, Algorithm 1.
+    Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip algorithms with compressed
+    communication", 2019, Algorithm 1.
     """
 
     proximal = False

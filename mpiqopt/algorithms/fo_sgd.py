@@ -23,6 +23,6 @@ class FOSGD(CompressedSGD):
         super().require_compressor(compressor)
         if compressor.name != "flattened-one-bit":
             raise UsageError(
-                f"compressor.name = {compressor.name!r}: algorithm 'fo-sgd' is SGD with 'flattened-one-bit'; others are "
-                "for qsgd-sgd or ef-sgd"
+                f"compressor.name = {compressor.name!r}: algorithm 'fo-sgd' is SGD with 'flattened-one-bit'; others "
+                "are for qsgd-sgd or ef-sgd"
             )

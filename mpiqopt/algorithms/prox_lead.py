@@ -28,7 +28,8 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     """Z = X - a (G + D),  Z^ = H + C(Z - H),  X+ = prox_{a h}(Z - gamma/2 (I - W) Z^).
 
     D+ = D + gamma/(2a) (I - W) Z^,  H+ = (1 - alpha) H + alpha Z^;  D_0 = H_0 = 0. With full gradients and an unbiased
-    C linear convergence to the exact optimum. Without compression and gamma = 1 it is NIDS. Li, Liu, Tang, Yan, Yuan, "Decentralized composite optimization with compression", 2021, Algorithm 1.
+    C linear convergence to the exact optimum. Without compression and gamma = 1 it is NIDS. Li, Liu, Tang, Yan, Yuan,
+    "Decentralized composite optimization with compression", 2021, Algorithm 1.
     """
 
     fixed_symmetric = True

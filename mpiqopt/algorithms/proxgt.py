@@ -50,8 +50,8 @@ class ProxGT(Algorithm):
     chebyshev: Annotated[
         bool | Literal["auto"],
         Field(
-            description="Chebyshev-accelerated gossip, which needs one symmetric W; auto: there, unless messages are coded "
-            "too coarsely for it"
+            description="Chebyshev-accelerated gossip, which needs one symmetric W; auto: there, unless messages are "
+            "coded too coarsely for it"
         ),
     ] = "auto"
     gossip_step: GossipStep = "auto"
@@ -73,8 +73,8 @@ class ProxGT(Algorithm):
     def _bears_chebyshev(self, facts: Facts) -> bool:
         """One symmetric W and K sqrt(1 - delta) <= 1 for the compressor's delta.
 
-        The recursion multiplies the errors of coded messages by up to K; without the bound it blew up on rings from K = 4
-        and delta = 1/3 or K = 13 and delta = 0.9 on, with it never (benchmarks/README.md; ours).
+        The recursion multiplies the errors of coded messages; without the bound it blew up on rings with K = 4 for
+        delta = 1/3 and with K = 13 for delta = 0.9, with it never (benchmarks/README.md; ours).
         """
         topology = facts.topology
         if topology.varies or not topology.symmetric or facts.contraction is None:

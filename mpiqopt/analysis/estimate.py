@@ -3,10 +3,12 @@
 import numpy as np
 
 from mpiqopt.assembly import Experiment, assemble
+from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
 from mpiqopt.results.checkpoint import flat
+from mpiqopt.server import Server
 from mpiqopt.transport.serial import SerialTransport
 
 # Arrays of the iterates' shape that a step makes beside its state (measured: peak memory of 10,000 nodes).
@@ -30,16 +32,28 @@ def describe(config: Config, ranks: int = 1) -> str:
     return "\n".join(lines) + "\n"
 
 
-def bytes_per_iteration(experiment: Experiment, ranks: int) -> tuple[float, float]:
-    """Payload from node to node, and bytes between ranks, of one iteration (mean over a cycle of graphs)."""
+def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) -> tuple[float, float]:
+    """Payload from node to node, and bytes between ranks, of one iteration (mean over a cycle of graphs).
+
+    coded: with the config's compressor; False: as it would be without.
+    """
     place = Placement(experiment.network.place.nodes, ranks)
-    message = experiment.problem.d * experiment.problem.dtype.itemsize
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
+    plain = experiment.problem.d * experiment.problem.dtype.itemsize
+    codec = _codec(experiment) if coded else None
+    message = plain if codec is None else codec.nbytes
     if algorithm.server:
-        return 2 * (place.nodes - 1) * message, 2 * (ranks - 1) * message
+        down = message if getattr(algorithm, "two_way", False) else plain
+        uploaded = (ranks - 1) * plain if codec is None else Server(codec, place, SerialTransport()).uploaded
+        return (place.nodes - 1) * (message + down), uploaded + (ranks - 1) * down
     exchanges = [plan(mixing, place) for mixing in cycle]
     links, moved = (np.mean([getattr(e, name) for e in exchanges]) for name in ("links", "rows_moved"))
     return algorithm.rounds() * links * message, algorithm.rounds() * moved * message
+
+
+def _codec(experiment: Experiment) -> Codec | None:
+    """What codes the vectors; None if they are sent as they are."""
+    return experiment.network.codec(experiment.start) if experiment.network.compressor is not None else None
 
 
 def memory_per_rank(experiment: Experiment, ranks: int) -> float:
@@ -79,10 +93,23 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         reached = topology.reached(k, algorithm.chebyshev)
         auto = ", auto" * (config.algorithm.gossip_rounds == "auto")
         facts.append(("gossip_rounds K", f"{k} (|P_K(W) - J| = {reached:.3g}{auto})"))
-    return [
-        *facts,
+    if hasattr(algorithm, "gossip_step") and experiment.network.coded:
+        auto = " (auto)" * (config.algorithm.gossip_step == "auto")
+        facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
+    facts += [
         ("rounds per iteration", str(algorithm.rounds())),
         ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
+    ]
+    if experiment.network.coded:
+        plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
+        codec, d = _codec(experiment), experiment.problem.d
+        times = f", {plain / payload:.3g} times as many" if payload else ""
+        facts += [
+            ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),
+            ("coded message", f"{_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
+        ]
+    return [
+        *facts,
         ("bytes of the whole run", f"{_bytes(payload * config.run.iterations)} from node to node"),
         (
             "memory per rank",

@@ -8,7 +8,7 @@ import click
 import mpiqopt
 from mpiqopt.errors import UsageError
 
-COMMANDS = ("run", "check", "list", "topology", "show", "plot", "doctor", "config-schema")
+COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema")
 
 
 class LazyGroup(click.Group):

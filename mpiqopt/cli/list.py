@@ -9,7 +9,7 @@ from mpiqopt import registry
 @click.argument("family", required=False, metavar="[FAMILY]")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")
 def command(family: str | None, plugins: tuple[str, ...]) -> None:
-    """Print what can be named in a config: all families, or one (data, problem, regularizer, topology, algorithm)."""
+    """Print what can be named in a config: all families, or one (data, problem, algorithm, compressor, ...)."""
     for plugin in plugins:
         registry.load_plugin(plugin)
     if family is not None and family not in registry.FOLDERS:

@@ -27,8 +27,8 @@ class Compressor(ABC):
 
     A message has a fixed number of bytes. Compressors keep no state: error feedback and difference coding belong to the
     methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes). ``encode`` raises
-    NotFinite for the first row with NaN, infinity or a value beyond 2^1022; where a scale is sent, vectors with no
-    value above 2^-900 are sent as zero.
+    NotFinite for the first row with NaN, infinity or a scale beyond 2^1022; vectors with a scale below 2^-900 are sent
+    as zero. Values near the largest number of their type may overflow when rotated or decoded.
     """
 
     approximates: ClassVar[bool] = True  # C(x) is near x, or so in the mean

@@ -15,4 +15,4 @@ class Float32(ShortFloats):
     """
 
     unit_roundoff = 2.0**-24
-    underflow = 2.0**-150
+    underflow = 2.0**-149

@@ -1,7 +1,7 @@
 """Low rank: one step of subspace iteration."""
 
 from dataclasses import dataclass
-from math import ceil, isqrt
+from math import ceil, frexp, isqrt
 from typing import Annotated
 
 import numpy as np
@@ -10,6 +10,9 @@ from pydantic import Field
 from mpiqopt._compressors import require_finite
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.registry import register
+
+# Vectors without a larger value are sent as zero.
+TINY = 2.0**-900
 
 
 @register("compressor", "low-rank")
@@ -38,7 +41,11 @@ class LowRank(Compressor):
         require_finite(x)
         for row, message, shared in zip(x, messages, draw.shared.tolist(), strict=True):
             a, b, rank = self._shape(len(row))
-            unit = 2.0 ** np.ceil(np.log2(max(np.abs(row).max(), 2.0**-900)) + 1e-9)
+            message[:] = 0
+            largest = float(np.abs(row).max())
+            if largest < TINY:
+                continue
+            unit = 2.0 ** frexp(largest)[1]
             matrix = np.zeros(a * b)
             matrix[: len(row)] = row / unit
             matrix = matrix.reshape(a, b)

@@ -24,7 +24,7 @@ class Uniform(Compressor):
     Message: ``bits`` bits a value, code 0 the lowest level. No header: range and step are in the config.
     """
 
-    step: Annotated[float, Field(gt=0, description="distance of neighbouring levels")]
+    step: Annotated[float, Field(ge=1e-250, description="distance of neighbouring levels")]
     bits: Bits = 8
     kind: Annotated[
         Literal["mid-tread", "mid-riser"],

@@ -11,7 +11,7 @@ from mpiqopt.registry import register
 @register("problem", "mean")
 @dataclass(frozen=True, kw_only=True)
 class Mean(Loss):
-    """(1/2m) sum_j |x - a_j|^2 for the rows a_j of the features; targets are not used. grad f_i(0) = -(mean of node i)."""
+    """(1/2m) sum_j |x - a_j|^2, a_j the rows of the features; targets are not used. grad f_i(0) = -(mean of node i)."""
 
     curvature = 0.0
     identity_curvature = 1.0

@@ -1,0 +1,135 @@
+"""What compressors cost and lose, measured: bytes, errors, and encoding and decoding against copying the array."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpiqopt.analysis.plots import save
+from mpiqopt.codec import Codec
+from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.config import member
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import members
+
+# Keys that have no default, for a vector of normal variables.
+EXAMPLES: dict[str, dict[str, Any]] = {"uniform": {"step": 0.0625}}
+NODE = np.zeros(1, np.int64)
+
+
+class Row(NamedTuple):
+    """Measurements of one compressor.
+
+    bits: of a coordinate; error: mean of |C(x) - x|^2 / |x|^2; bound: what is known of it, or None; encode, decode:
+    multiples of the time to copy the array.
+    """
+
+    label: str
+    bits: float
+    error: float
+    bound: float | None
+    encode: float
+    decode: float
+
+
+def parse(word: str) -> tuple[str, Compressor]:
+    """A compressor from NAME or NAME,KEY=VALUE,... Raises UsageError."""
+    import tomllib
+
+    name, *settings = word.split(",")
+    table: dict[str, Any] = {"name": name, **EXAMPLES.get(name, {})}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"{word}: {setting!r}: want KEY=VALUE")
+        try:
+            table[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[key] = value
+    return word, member("compressor", table, word)
+
+
+def everything() -> list[tuple[str, Compressor]]:
+    """All compressors with their defaults."""
+    return [parse(name) for name in members("compressor")]
+
+
+def measure(compressors: list[tuple[str, Compressor]], size: int, dtype: str, repeat: int) -> Iterator[Row]:
+    """Medians of ``repeat`` runs on a vector of normal variables, each next to a copy of the same vector."""
+    x = np.random.default_rng(0).standard_normal(size).astype(dtype).reshape(1, -1)
+    for label, compressor in compressors:
+        yield _measured(label, Codec(compressor, size, x.dtype, 0, 1), x, repeat)
+
+
+def _measured(label: str, codec: Codec, x: np.ndarray, repeat: int) -> Row:
+    copy, decoded = np.empty_like(x), None
+    times, errors = np.empty((repeat, 3)), []
+    for round in range(repeat + 1):
+        seconds = [_seconds(lambda: np.copyto(copy, x))]
+        codec.seconds = 0.0
+        messages = codec.encode(x, NODE, round)
+        seconds.append(codec.seconds)
+        decoded = codec.decode(messages, NODE, round)
+        seconds.append(codec.seconds - seconds[1])
+        if round:  # the first one pays for memory that is new
+            times[round - 1] = seconds
+            errors.append(float(np.sum((decoded - x) ** 2, dtype=np.float64) / np.sum(x**2, dtype=np.float64)))
+    copying, encoding, decoding = np.median(times, axis=0)
+    bits = 8 * codec.nbytes / x.shape[1]
+    return Row(label, bits, float(np.mean(errors)), _bound(codec, x), encoding / copying, decoding / copying)
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def _bound(codec: Codec, x: np.ndarray) -> float | None:
+    """omega, 1 - delta, or what the resolution says of this vector."""
+    compressor, width = codec.compressor, codec.runs[0].width
+    if compressor.omega(width) is not None:
+        return compressor.omega(width)
+    if compressor.delta(width) is not None:
+        return 1 - compressor.delta(width)
+    resolution = compressor.resolution(width)
+    return None if resolution is None else resolution * x.shape[1] / float(np.sum(x**2, dtype=np.float64))
+
+
+def print_table(rows: list[Row], title: str) -> None:
+    """On the screen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for heading in ("compressor", "bits/coordinate", "error", "bound", "encode × copy", "decode × copy"):
+        table.add_column(heading, justify="left" if heading == "compressor" else "right", no_wrap=True)
+    for row in rows:
+        bound = "" if row.bound is None else f"{row.bound:.3g}"
+        table.add_row(row.label, f"{row.bits:.3f}", f"{row.error:.3g}", bound, f"{row.encode:.2f}", f"{row.decode:.2f}")
+    Console(width=max(Console().width, 100), highlight=False).print(table)
+
+
+def draw(rows: list[Row], title: str, output: str) -> None:
+    """Error against size, and the two speeds, as a figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 0.22 * len(rows) + 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, row in enumerate(rows):
+        # an exact compressor cannot be drawn on a logarithmic axis
+        left.loglog(row.bits, max(row.error, 1e-17), "os^vD"[number % 5], label=row.label, color=f"C{number}")
+    left.set(xlabel="bits per coordinate", ylabel="error, |C(x) − x|² / |x|²")
+    left.grid(True, alpha=0.3)
+    left.legend(fontsize="small", ncols=2)
+    places = np.arange(len(rows))
+    right.barh(places - 0.2, [row.encode for row in rows], 0.4, label="encode")
+    right.barh(places + 0.2, [row.decode for row in rows], 0.4, label="decode")
+    right.axvline(1, color="black", linestyle="dotted")
+    right.set_yticks(places, [row.label for row in rows])
+    right.invert_yaxis()
+    right.set(xlabel="time, multiples of copying the array", xscale="log")
+    right.legend()
+    figure.suptitle(title)
+    save(figure, output)

@@ -1,0 +1,36 @@
+"""mpiqopt compress-bench"""
+
+import click
+
+
+@click.command("compress-bench")
+@click.argument("compressors", nargs=-1, metavar="[NAME[,KEY=VALUE]...]...")
+@click.option("--size", type=click.IntRange(min=1), default=1 << 20, show_default=True, help="Coordinates.")
+@click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
+@click.option("--repeat", type=click.IntRange(min=1), default=7, show_default=True, help="Runs of each; medians count.")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")
+@click.option("-o", "--output", metavar="FIGURE", help="Draw to this file too (.png, .pdf, .svg).")
+def command(compressors, size, dtype, repeat, plugins, output) -> None:
+    """Measure compressors on a vector of normal variables: bytes, error and its bound, encoding and decoding.
+
+    All of them, or those named, such as: qsgd eden,bits=4 flattened-one-bit,block_size=1024
+    """
+    from mpiqopt import registry
+    from mpiqopt.analysis.compressors import draw, everything, measure, parse, print_table
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    chosen = [parse(word) for word in compressors] or everything()
+    rows = []
+    with click.progressbar(
+        measure(chosen, size, dtype, repeat),
+        length=len(chosen),
+        label="measuring",
+        file=click.get_text_stream("stderr"),
+    ) as running:
+        rows.extend(running)
+    title = f"{size} {dtype} values, one core"
+    print_table(rows, title)
+    if output:
+        draw(rows, title, output)
+        click.echo(f"drawn to {output}")

@@ -1,0 +1,533 @@
+"""The compiled kernels of the compressors: bits, rotations, random words, sums of bits, and what they are given.
+
+Statistical tests have fixed keys. ``limit`` is the bound on the largest of many standard normal variables.
+"""
+
+import faulthandler
+import os
+import signal
+from itertools import product
+
+import numpy as np
+import pytest
+import reference_compressors as plain
+from scipy.linalg import hadamard
+from scipy.stats import chi2, norm
+
+from mpiqopt import _compressors as kernels
+from mpiqopt.streams import PURPOSES
+
+# Bits
+
+
+@pytest.mark.parametrize("bits", range(1, 33))
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 1000, 1025])
+def test_pack(bits, count):
+    """A little-endian stream, as NumPy makes it; back again; all bytes are written; the largest code at both ends."""
+    codes = np.random.default_rng(bits).integers(0, 2**bits, count).astype(np.uint32)
+    codes[:1] = codes[-1:] = 2**bits - 1
+    size = -(-count * bits // 8)
+    for fill in (0x55, 0xAA):
+        stream = np.full(size, fill, np.uint8)
+        kernels.pack(codes, bits, stream)
+        assert stream.tobytes() == plain.packed(codes, bits)
+    back = np.full(count, 7, np.uint32)
+    kernels.unpack(stream, bits, back)
+    assert np.array_equal(back, codes)
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("d", [1, 7, 8, 9, 1023, 1024, 1025, 3001])
+def test_codes_of_grids(bits, d):
+    """The packing in tiles, with code of its own up to 8 bits and from 9 to 16: all codes, by a grid of step 1."""
+    grid = kernels.Grid(bits, "given", 2**bits, 0, 0, 1.0)
+    codes = np.arange(d) * 37 % 2**bits
+    message = np.full((1, grid.nbytes(d)), 0x55, np.uint8)
+    grid.encode(codes[None].astype(np.float64), message)
+    assert message.tobytes() == plain.packed(codes, bits)
+    x = np.empty((1, d))
+    grid.decode(message, x)
+    assert np.array_equal(x[0], codes)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 200])
+@pytest.mark.parametrize("d", [1, 7, 8, 9, 511, 512, 513, 1037])
+def test_sum_bits(n, d):
+    """Exact, whatever the bits after the d-th; random bits, and all of them set."""
+    width = (d + 7) // 8
+    random = np.random.default_rng(d).integers(0, 256, (n, width), np.uint8)
+    for messages in (random, np.full((n, width), 255, np.uint8)):
+        counts = np.full(d, -1, np.int32)
+        kernels.sum_bits(messages, counts)
+        expected = np.unpackbits(messages, axis=1, count=d, bitorder="little").sum(axis=0, dtype=np.int64)
+        assert np.array_equal(counts, expected)
+
+
+def test_sum_of_the_most_messages():
+    """2^17 - 1, the documented limit."""
+    n = 2**17 - 1
+    counts = np.empty(3, np.int32)
+    kernels.sum_bits(np.full((n, 1), 0b101, np.uint8), counts)
+    assert counts.tolist() == [n, 0, n]
+
+
+# Rotations
+
+
+@pytest.mark.parametrize("log_d", range(11))
+def test_hadamard_is_the_matrix(log_d):
+    """Small integers: sums are exact in every order."""
+    x = np.random.default_rng(log_d).integers(-99, 99, (3, 2**log_d)).astype(np.float64)
+    expected = x @ hadamard(2**log_d)
+    kernels.hadamard(x)
+    assert np.array_equal(x, expected)
+
+
+@pytest.mark.parametrize("log_d", range(17))
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_hadamard_to_the_last_bit(log_d, dtype, offset):
+    """As sums and differences at strides 1, 2, 4, ..., at addresses that are not those of whole vectors."""
+    d = 2**log_d
+    room = np.random.default_rng(log_d).standard_normal(2 * d + offset).astype(dtype)
+    x = room[offset:].reshape(2, d)
+    expected = np.array([plain.hadamard(row) for row in x])
+    before = room[:offset].copy()
+    kernels.hadamard(x)
+    assert np.array_equal(x, expected)
+    assert np.array_equal(room[:offset], before)
+
+
+def test_large_hadamard():
+    """2^21 values, more levels of recursion than above, and back: H H = D, to a few roundings of each level."""
+    x = np.random.default_rng(0).standard_normal((1, 2**21)).astype(np.float32)
+    y = x.copy()
+    kernels.hadamard(y)
+    kernels.hadamard(y)
+    assert np.abs(y / 2**21 - x).max() < 1e-5
+
+
+# Random words
+
+COUNT = 2**20
+
+
+def words(key: int, count: int = COUNT) -> np.ndarray:
+    out = np.empty(count, np.uint32)
+    kernels.fill_words(key % 2**64, out)
+    return out
+
+
+def standard(w: np.ndarray) -> np.ndarray:
+    """Words as numbers of mean 0 and variance 1."""
+    return (w.astype(np.float64) - (2**31 - 0.5)) * (np.sqrt(12) / 2**32)
+
+
+def limit(comparisons: int) -> float:
+    """Exceeded by the largest |z| of so many with probability 10^-4."""
+    return norm.isf(1e-4 / 2 / comparisons)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """In standard errors."""
+    return float(a @ b) / np.sqrt(len(a))
+
+
+def message_keys(seed=0, purpose="message", round=0, nodes=(0,), first=0, blocks=1) -> np.ndarray:
+    keys = np.empty(len(nodes) * blocks, np.uint64)
+    kernels.fill_keys(seed, PURPOSES[purpose], round, np.array(nodes, np.int64), first, keys)
+    return keys
+
+
+KEYS = [0, 1, 2**32, 2**63, 2**64 - 1, 0x9E3779B97F4A7C15, *message_keys(nodes=(0, 1), blocks=2).tolist()]
+several = pytest.mark.parametrize("key", KEYS)
+
+
+@several
+def test_words_are_the_reference(key):
+    assert np.array_equal(words(key, 10_000), plain.words(key, 10_000))
+
+
+@pytest.mark.parametrize(("seed", "round", "first"), [(0, 0, 0), (123, 45, 6), (2**63 - 1, 2**40, 2**33)])
+def test_keys_are_the_reference(seed, round, first):
+    """Philox of (round, node, purpose), then splitmix64 of the block; the blocks of a node are neighbours."""
+    nodes = (0, 5, 2**31)
+    got = message_keys(seed, "round", round, nodes, first, blocks=3).tolist()
+    blocks = [first, first + 1, first + 2]
+    assert got == [plain.message_key(seed, PURPOSES["round"], round, *at) for at in product(nodes, blocks)]
+
+
+def test_keys_differ():
+    """65,536 keys of neighbouring seeds, purposes, rounds, nodes and blocks: no two are equal (nor are their halves
+    more often than by chance, 2^32/2 pairs of 2^32 values: 0.5 expected for each half, at most 6)."""
+    keys = np.concatenate(
+        [
+            message_keys(seed, purpose, round, range(16), 0, 256)
+            for seed, purpose, round in product((0, 1), ("message", "round"), range(4))
+        ]
+    )
+    assert len(np.unique(keys)) == len(keys)
+    for half in (keys >> np.uint64(32), keys % np.uint64(2**32)):
+        assert len(keys) - len(np.unique(half)) <= 6
+
+
+@several
+def test_frequencies(key):
+    """Each bit; and chi-square of each of the four bytes, 255 degrees of freedom."""
+    w = words(key)
+    ones = np.array([np.mean(w >> bit & 1) for bit in range(32)])
+    assert np.all(np.abs(ones - 0.5) * 2 * np.sqrt(COUNT) < limit(32))
+    for byte in range(4):
+        counts = np.bincount(w >> 8 * byte & 255, minlength=256)
+        assert np.sum((counts - COUNT / 256) ** 2) / (COUNT / 256) < chi2.isf(1e-4 / 4, 255)
+
+
+@several
+def test_serial(key):
+    """Correlation with the word some places on; and pairs of upper bytes, chi-square as a normal variable."""
+    w = words(key)
+    x, cells = standard(w), 2**16
+    lags = (1, 2, 3, 7, 64, 1024)
+    for lag in lags:
+        assert abs(correlation(x[:-lag], x[lag:])) < limit(len(lags))
+        expected = (COUNT - lag) / cells
+        pairs = np.bincount((w[:-lag] >> 24) * 256 + (w[lag:] >> 24), minlength=cells)
+        excess = np.sum((pairs - expected) ** 2) / expected - (cells - 1)
+        assert abs(excess) / np.sqrt(2 * cells) < limit(len(lags))
+
+
+@several
+def test_runs(key):
+    """Of the top bit, the sign of the rotation: their number, and how many have each length up to 12."""
+    top = words(key) >> 31
+    ends = np.flatnonzero(np.diff(top))
+    assert abs(len(ends) - (COUNT - 1) / 2) / np.sqrt((COUNT - 1) / 4) < limit(1)
+    lengths = np.bincount(np.diff(ends))[1:13]
+    share = 0.5 ** np.arange(1, 13)
+    expected = (len(ends) - 1) * share
+    assert np.all(np.abs(lengths - expected) / np.sqrt(expected * (1 - share)) < limit(12))
+
+
+def pairs_of_keys() -> dict[str, list[tuple[int, int]]]:
+    """Keys of which one could fear that their streams resemble each other."""
+    keys = [message_keys(round=r, nodes=range(6), blocks=4).reshape(6, 4) for r in range(6)]
+    first = int(keys[0][0, 0])
+    neighbours = {
+        "nodes": [(keys[0][i, 0], keys[0][i + 1, 0]) for i in range(5)],
+        "blocks": [(keys[0][i, b], keys[0][i, b + 1]) for i in range(2) for b in range(3)],
+        "rounds": [(keys[r][0, 0], keys[r + 1][0, 0]) for r in range(5)],
+        "seeds": [(first, message_keys(seed=seed)[0]) for seed in (1, 2, 2**62)],
+        "purposes": [(first, message_keys(purpose="round")[0])],
+    }
+    return {
+        "consecutive": [(key + i, key + i + 1) for key in KEYS for i in range(3)],
+        "one-low-bit": [(first, first ^ 1 << bit) for bit in range(32)],
+        **{name: [(int(a), int(b)) for a, b in pairs] for name, pairs in neighbours.items()},
+    }
+
+
+PAIRS = pairs_of_keys()
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_streams_of_two_keys(kind):
+    """Place by place: correlation of the words, and how often each of the bits agrees."""
+    count, pairs = 2**18, PAIRS[kind]
+    most = limit(33 * len(pairs))
+    for one, other in pairs:
+        a, b = words(one, count), words(other, count)
+        assert abs(correlation(standard(a), standard(b))) < most
+        differs = np.unpackbits((a ^ b).view(np.uint8).reshape(count, 4), axis=1).mean(axis=0)
+        assert np.all(np.abs(differs - 0.5) * 2 * np.sqrt(count) < most)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PAIRS if not kind.startswith("one-")])
+def test_no_stream_is_a_shifted_copy(kind):
+    """The correlation at every shift up to 2^17, by FFT."""
+    count = 2**18
+    most = limit(count * len(PAIRS[kind]))
+    for one, other in PAIRS[kind]:
+        a, b = (np.fft.rfft(standard(words(key, count // 2)), count) for key in (one, other))
+        overlap = np.maximum(1, np.abs(np.arange(count) - count // 2))
+        at_shift = np.fft.irfft(a * np.conj(b), count) / np.sqrt(overlap)
+        # short overlaps are not normal
+        assert np.abs(at_shift[overlap > 1000]).max() < most
+
+
+def test_keys_with_equal_upper_halves():
+    """What there is to know about word(): all keys with the same upper half walk one cycle of 2^32 words from
+    different places. Keys are made by a hash: two of n streams of d words overlap with probability n^2 d/2^64.
+
+    With other upper halves the words at the same place of that cycle differ in a way that depends on both halves.
+    """
+    key, stride = KEYS[-1], 0x9E3779B1
+    shifted = (key & ~0xFFFFFFFF) | (key + 5 * stride) % 2**32
+    assert np.array_equal(words(shifted, 1000), words(key, 1005)[5:])
+    assert not np.any(words(shifted ^ 1 << 63, 1000) == words(key, 1005)[5:])
+
+
+def test_same_place_of_the_cycle():
+    """Keys that differ in the upper half only, at random: no correlation that would matter, 0.05 (the standard error
+    is 0.004; single bits of the upper half are another matter, see test_streams_of_two_keys)."""
+    rng, count = np.random.default_rng(0), 2**16
+    for _ in range(100):
+        low, *high = (int(v) for v in rng.integers(2**32, size=3))
+        a, b = (standard(words(low | upper << 32, count)) for upper in high)
+        assert abs(a @ b) / count < 0.05
+
+
+@several
+def test_avalanche(key):
+    """A bit of the counter changes each bit of the word half of the time; 65,536 random counters (reference words,
+    which are the kernel's). 32 x 32 comparisons, and 0.005 for the hash, whose avalanche is good but not perfect."""
+    count = 2**16
+    counters = np.random.default_rng(3).integers(0, 2**32, count, dtype=np.uint32)
+    base = plain.words(key, counters)
+    for bit in range(32):
+        changed = base ^ plain.words(key, counters ^ np.uint32(1 << bit))
+        share = np.unpackbits(changed.view(np.uint8).reshape(count, 4), axis=1).mean(axis=0)
+        assert np.abs(share - 0.5).max() < limit(1024) / 2 / np.sqrt(count) + 0.005
+
+
+def test_no_word_twice():
+    """A stream is a bijection of the counter: 2^20 words, all different (of independent ones about 128 pairs were
+    equal). Known, and without consequence for roundings and signs."""
+    assert len(np.unique(words(KEYS[-1]))) == COUNT
+
+
+# What kernels are given
+
+
+def outcome(call) -> str:
+    """What a call does, in a process of its own: "returned", "refused", or how it ended."""
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        status = 3
+        try:
+            call()
+            status = 0
+        except (TypeError, ValueError, AttributeError, IndexError):
+            status = 1
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return {0: "returned", 1: "refused"}.get(os.WEXITSTATUS(status), "another exception")
+
+
+D, ROWS = 32, 2
+CENTROIDS = np.array([-0.8, 0.8])
+
+
+def arrays(shape, dtype) -> np.ndarray:
+    return np.ones(shape, dtype)
+
+
+# Every kernel with arrays that it accepts; the first shape of x and messages is (rows, ...).
+X, KEY, ROOM, INDEX = ((ROWS, D), np.float64), (ROWS, np.uint64), (D, np.float64), (3, np.uint32)
+
+
+def message(nbytes):
+    return (ROWS, nbytes), np.uint8
+
+
+CALLS = {
+    "Grid.encode": (kernels.Grid(8, "norm", 127, 127, 127).encode, [X, message(4 + D), KEY]),
+    "Grid.decode": (kernels.Grid(8, "norm", 127, 127, 127).decode, [message(4 + D), X]),
+    "Signs.encode": (kernels.Signs("largest").encode, [X, message(8), KEY]),
+    "Signs.encode-rotated": (kernels.Signs("largest").encode, [X, message(8), KEY, KEY, ROOM]),
+    "Signs.decode": (kernels.Signs("largest").decode, [message(8), X]),
+    "Signs.decode-rotated": (kernels.Signs("largest").decode, [message(8), X, KEY, ROOM]),
+    "Signs.decode_mean": (
+        kernels.Signs("constant").decode_mean,
+        [((3, ROWS, 4), np.uint8), X, (D, np.int32), KEY, ROOM],
+    ),
+    "Levels": (kernels.Levels, [(2, np.float64), 1]),
+    "Levels.encode": (kernels.Levels(CENTROIDS, 1).encode, [X, message(8), KEY, ROOM]),
+    "Levels.decode": (kernels.Levels(CENTROIDS, 1).decode, [message(8), X, KEY, ROOM]),
+    "Floats.encode": (kernels.Floats("float16").encode, [X, message(4 + 2 * D)]),
+    "Floats.encode-power": (kernels.Floats("power-of-two").encode, [X, message(4 + 9 * D // 8), KEY]),
+    "Floats.decode": (kernels.Floats("float16").decode, [message(4 + 2 * D), X]),
+    "encode_largest": (kernels.encode_largest, [X, message(18), INDEX]),
+    "decode_largest": (kernels.decode_largest, [message(18), X, INDEX]),
+    "encode_chosen": (kernels.encode_chosen, [X, message(16), KEY, INDEX]),
+    "decode_chosen": (kernels.decode_chosen, [message(16), X, KEY, INDEX]),
+    "require_finite": (kernels.require_finite, [X]),
+    "hadamard": (kernels.hadamard, [X]),
+    "sum_bits": (kernels.sum_bits, [message(4), (D, np.int32)]),
+    "pack": (kernels.pack, [(D, np.uint32), 4, (D // 2, np.uint8)]),
+    "unpack": (kernels.unpack, [(D // 2, np.uint8), 4, (D, np.uint32)]),
+    "fill_words": (kernels.fill_words, [7, (D, np.uint32)]),
+    "fill_keys": (kernels.fill_keys, [1, 2, 3, (2, np.int64), 0, (4, np.uint64)]),
+}
+# None means that there is none: no dither, no rotation.
+OPTIONAL = {
+    ("Grid.encode", 2),
+    ("Signs.encode", 2),
+    ("Signs.encode-rotated", 2),
+    ("Signs.encode-rotated", 3),
+    ("Signs.decode-rotated", 2),
+    ("Signs.decode_mean", 3),
+}
+
+
+def made(arguments) -> list:
+    return [argument if isinstance(argument, int) else arrays(*argument) for argument in arguments]
+
+
+def wrong_arrays(shape, dtype) -> dict:
+    """Arrays, or things, that are not what a kernel wants."""
+    right = arrays(shape, dtype)
+    last = right.shape[-1]
+    other = {np.float64: np.int64, np.uint8: np.int8, np.uint64: np.int64, np.uint32: np.int32, np.int32: np.uint32}
+    return {
+        "type": right.astype(other.get(dtype, np.float64)),
+        "byte-order": right.astype(np.dtype(dtype).newbyteorder(">")) if right.itemsize > 1 else None,
+        "longer": arrays((*right.shape[:-1], 2 * last), dtype),
+        "shorter": arrays((*right.shape[:-1], last // 2), dtype),
+        "more-rows": arrays((right.shape[0] + 1, *right.shape[1:], 1)[: right.ndim], dtype),
+        "strided": arrays((*right.shape[:-1], 2 * last), dtype)[..., ::2],
+        "flat": arrays(right.size, dtype) if dtype == np.float64 and right.ndim > 1 else None,
+        "scalar": np.array(1, dtype),
+        "list": right.tolist(),
+    }
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_right_arguments_are_accepted(name):
+    call, arguments = CALLS[name]
+    assert outcome(lambda: call(*made(arguments))) == "returned"
+
+
+# By kernel and argument: other sizes that are as good. fill_keys: so many blocks; the messages of chosen coordinates do
+# not depend on d, nor, much, do those of the largest.
+FITS = {
+    ("Signs.decode_mean", 0): {"more-rows"},
+    ("encode_largest", 0): {"shorter"},
+    ("decode_largest", 1): {"shorter"},
+    ("encode_chosen", 0): {"longer", "shorter"},
+    ("decode_chosen", 1): {"longer", "shorter"},
+    ("fill_keys", 3): {"longer", "shorter"},
+    ("fill_keys", 5): {"longer", "shorter"},
+    ("fill_words", 1): {"longer", "shorter", "more-rows"},
+    ("hadamard", 0): {"longer", "shorter", "more-rows"},
+    ("require_finite", 0): {"longer", "shorter", "more-rows"},
+    ("sum_bits", 0): {"more-rows"},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_wrong_arrays_are_refused(name):
+    """Each array argument in turn: of another type or byte order, longer, shorter, strided, of no dimension, a list."""
+    call, arguments = CALLS[name]
+    outcomes = {}
+    for i, argument in enumerate(arguments):
+        if isinstance(argument, int):
+            continue
+        for kind, array in wrong_arrays(*argument).items():
+            if array is not None and kind not in FITS.get((name, i), ()):
+                given = made(arguments)
+                given[i] = array
+                outcomes[i, kind] = outcome(lambda given=given: call(*given))
+    assert {at: result for at, result in outcomes.items() if result != "refused"} == {}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_none_is_refused(name):
+    """Cython lets None pass as an array."""
+    call, arguments = CALLS[name]
+    outcomes = {}
+    for i, argument in enumerate(arguments):
+        if not isinstance(argument, int) and (name, i) not in OPTIONAL:
+            given = made(arguments)
+            given[i] = None
+            outcomes[i] = outcome(lambda given=given: call(*given))
+    assert {at: result for at, result in outcomes.items() if result != "refused"} == {}
+
+
+def test_what_is_written_must_be_writeable():
+    """A message that belongs to a bytes object, or a vector that others read: writing there is refused."""
+    written, outcomes = {"decode": 1, "encode": 1, "hadamard": 0, "unpack": 2, "pack": 2, "sum_bits": 1}, {}
+    for name, (call, arguments) in CALLS.items():
+        at = next((at for part, at in written.items() if part in name), None)
+        if at is not None:
+            given = made(arguments)
+            given[at].flags.writeable = False
+            outcomes[name] = outcome(lambda call=call, given=given: call(*given))
+    assert {name: result for name, result in outcomes.items() if result != "refused"} == {}
+
+
+def test_vectors_at_odd_addresses():
+    """Arrays that NumPy calls not aligned: refused, or treated like others."""
+    raw = np.zeros(ROWS * D * 8 + 1, np.uint8)
+    x = raw[1:].view(np.float64).reshape(ROWS, D)
+    x[:] = np.arange(ROWS * D).reshape(ROWS, D)
+    expected = x @ hadamard(D)
+
+    def rotate():
+        kernels.hadamard(x)
+        assert np.array_equal(x, expected)
+
+    assert outcome(rotate) in ("refused", "returned")
+
+
+def test_rows_of_levels_without_a_rotation():
+    """Sizes follow from the room of the rotated vector: without keys of a rotation it says nothing about x."""
+    levels, x, message = kernels.Levels(CENTROIDS, 1), arrays((1, 1024), np.float64), np.zeros((2, 5), np.uint8)
+    assert outcome(lambda: levels.encode(x, message[:1], None, arrays(1, np.float64))) == "refused"
+    assert outcome(lambda: levels.decode(message[:1], x, None, arrays(1, np.float64))) == "refused"
+
+
+@pytest.mark.parametrize("bits", [0, -1, 33, 64])
+def test_widths_beyond_a_word_are_refused(bits):
+    size = max(0, D * bits // 8)
+    assert outcome(lambda: kernels.pack(arrays(D, np.uint32), bits, arrays(size, np.uint8))) == "refused"
+    assert outcome(lambda: kernels.unpack(arrays(size, np.uint8), bits, arrays(D, np.uint32))) == "refused"
+
+
+@pytest.mark.parametrize("n", [2**17, 2**21])
+def test_more_votes_than_planes_are_refused(n):
+    """Counts have 17 bits."""
+    ones, counts = np.full((n, 1), 255, np.uint8), arrays(8, np.int32)
+    assert outcome(lambda: kernels.sum_bits(ones, counts)) == "refused"
+    signs, x = kernels.Signs("constant"), arrays((1, 8), np.float64)
+    assert outcome(lambda: signs.decode_mean(ones[:, None], x, counts)) == "refused"
+
+
+def test_no_messages_have_no_mean():
+    """0/0."""
+    signs, x = kernels.Signs("constant"), arrays((1, 8), np.float64)
+    assert outcome(lambda: signs.decode_mean(np.empty((0, 1, 1), np.uint8), x, arrays(8, np.int32))) == "refused"
+
+
+@pytest.mark.parametrize("k", [0, 9])
+def test_more_coordinates_than_there_are(k):
+    """k = 0 and k = d + 1."""
+    index, x, keys = arrays(k, np.uint32), arrays((1, 8), np.float64), arrays(1, np.uint64)
+    dense, sparse = arrays((1, 4 + 4 * k), np.uint8), arrays((1, 4 + 4 * k + -(-3 * k // 8)), np.uint8)
+    assert outcome(lambda: kernels.encode_chosen(x, dense, keys, index)) == "refused"
+    assert outcome(lambda: kernels.decode_chosen(dense, x, keys, index)) == "refused"
+    assert outcome(lambda: kernels.encode_largest(x, sparse, index)) == "refused"
+    assert outcome(lambda: kernels.decode_largest(sparse, x, index)) == "refused"
+
+
+def test_rows_that_are_no_power_of_two():
+    for d in (0, 3, 12):
+        with pytest.raises(ValueError, match="power of two"):
+            kernels.hadamard(np.zeros((2, d)))
+
+
+@pytest.mark.parametrize("make", [kernels.Signs, kernels.Floats, lambda rule: kernels.Grid(8, rule, 1, 1, 1)])
+def test_unknown_rules(make):
+    with pytest.raises((KeyError, ValueError)):
+        make("unknown")
+
+
+def test_no_rows():
+    """Nothing to do, and nothing done."""
+    x, grid = np.empty((0, D)), kernels.Grid(8, "norm", 127, 127, 127)
+    grid.encode(x, np.empty((0, 4 + D), np.uint8), np.empty(0, np.uint64))
+    kernels.hadamard(x)
+    kernels.require_finite(x)
