@@ -1,6 +1,6 @@
 """Run MPI jobs on two ranks whose only connection is a link of a given rate, on one machine (Linux, root, MPICH).
 
-usage: python benchmarks/thin_link.py [RATE]      (default 100mbit; measures the link and a run, with and without limit)
+Used by throttled.py:
 
     with thin_link(rate="100mbit") as link:
         print(link.run(["mpiqopt", "run", "a.toml", "-o", "a.h5"], timeout=300))
@@ -11,7 +11,6 @@ Each rank has a network namespace of its own, with its own host name; a veth pai
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -25,7 +24,6 @@ from pathlib import Path
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 DEVICE = "thin0"  # the same name in both namespaces: UCX_NET_DEVICES is one for all ranks
 ADDRESSES = ("10.0.0.1", "10.0.0.2")  # nobody outside the namespaces sees them
-FRAME = 1514 / 1448  # bytes on the wire for each byte of a large message (Ethernet, IP and TCP headers)
 LAUNCHERS = ("PMI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL", "HYDRA_")  # started inside a job, this is not part of it
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
 # Inside a namespace: a host name and shared memory of its own (what killed ranks leave there goes too).
@@ -177,68 +175,3 @@ def thin_link(rate: str | None = "100mbit"):
                 quiet("ip", "netns", "del", name)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-def ping_pong() -> None:
-    """On each rank: microseconds of 8 bytes, MB/s of messages of 1 MB one way, and each way when both ways at once."""
-    import numpy as np
-    from mpi4py import MPI
-
-    world = MPI.COMM_WORLD
-    other = 1 - world.rank
-
-    def seconds(size: int, repeats: int, together: bool) -> float:
-        """For a message there and one back."""
-        out, into = np.ones(size, np.uint8), np.empty(size, np.uint8)
-        for k in range(-2, repeats):
-            if k == 0:
-                world.Barrier()
-                begun = time.perf_counter()
-            if together:
-                world.Sendrecv(out, other, 0, into, other, 0)
-            elif world.rank == 0:
-                world.Send(out, other, 0)
-                world.Recv(into, other, 0)
-            else:  # not from ANY_SOURCE: with it 6 of 120 jobs hung (MPICH 5.0.2, UCX over TCP, also without limit)
-                world.Recv(into, other, 0)
-                world.Send(out, other, 0)
-        return (time.perf_counter() - begun) / repeats
-
-    latency, one, both = seconds(8, 1000, False) / 2, seconds(10**6, 20, False) / 2, seconds(10**6, 20, True)
-    if world.rank == 0:
-        print(json.dumps([1e6 * latency, 1 / one, 1 / both]))
-
-
-CONFIG = """run.iterations = 20
-record.every = 20
-data = {name = "synthetic", samples = 200, features = 100000}
-problem.name = "least-squares"
-topology = {name = "ring", nodes = 2}
-algorithm = {name = "dgd", step_size = 1e-4}
-"""
-
-
-def measure(rate: str | None) -> None:
-    """Print what a link of this rate does, and a run of mpiqopt over it."""
-    with thin_link(rate) as link, tempfile.TemporaryDirectory() as folder:
-        import h5py
-
-        latency, one, both = json.loads(link.run([sys.executable, Path(__file__).resolve(), "ping-pong"]))
-        config, result = Path(folder) / "a.toml", Path(folder) / "a.h5"
-        config.write_text(CONFIG)
-        link.run([sys.executable, "-m", "mpiqopt", "run", config, "-o", result, "-q"])
-        wire, said = link.check(result)
-        with h5py.File(result) as file:
-            iteration = file["time"][-1] / file["iteration"][-1]
-    print(f"rate {rate}: 8 bytes {latency:.1f} µs; 1 MB {one:.2f} MB/s one way, {both:.2f} MB/s each way at once")
-    floor = f", the wire alone {8e5 * 1e3 * FRAME * 8 / bits_per_second(rate):.1f} ms" if rate else ""
-    print(f"    DGD, 800 kB each way: {1e3 * iteration:.1f} ms an iteration{floor}")
-    print(f"    bytes: {said} sent by MPI, {wire} on the wire", flush=True)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] == ["ping-pong"]:
-        ping_pong()
-    else:
-        for limit in (sys.argv[1] if sys.argv[1:] else "100mbit", None):
-            measure(limit)

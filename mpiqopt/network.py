@@ -88,6 +88,11 @@ class Network:
         own, others = codec.decode(messages, self._hosted, round), codec.decode(ghosts, exchange.ghosts, round)
         return own, exchange.mixer.mix(own, others, np.empty_like(own), 0.0, 1.0)
 
+    @property
+    def codec_seconds(self) -> float | None:
+        """Spent here in encoding and decoding since the start of the process; None if messages are not coded."""
+        return None if self.compressor is None else sum(codec.seconds for codec in self._codecs.values())
+
     def codec(self, rows: np.ndarray) -> Codec:
         """The codec of rows like these."""
         kind = rows.shape[1], rows.dtype

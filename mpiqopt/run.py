@@ -118,7 +118,7 @@ class Trajectory:
     def __init__(self, experiment: Experiment, output: Path, saved: dict[str, Any] | None, progress: Progress):
         self.experiment, self.output, self.progress = experiment, output, progress
         self.network, self.problem = experiment.network, experiment.problem
-        self.iteration, self.elapsed = 0, 0.0
+        self.iteration, self.elapsed, self.coded_before = 0, 0.0, 0.0
         self.last_record, self.next_record = -1, 0
         self.metrics: Metrics | None = None
         self.run_id = uuid.uuid4().hex
@@ -126,6 +126,7 @@ class Trajectory:
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self.problem.evaluations, self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
+            self.coded_before = saved.get("codec_time", 0.0)
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
         self.writer = self._writer(saved is not None) if self.network.transport.rank == 0 else None
 
@@ -178,6 +179,8 @@ class Trajectory:
             for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
         except NotFinite as error:
+            if self.writer is not None:
+                self.writer.publish()
             where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"
             raise NumericalError(
                 f"iteration {self.iteration + done}: {where} cannot encode its vector: a value is NaN, infinite or "
@@ -192,10 +195,16 @@ class Trajectory:
         if self.writer is not None:
             network = self.network
             counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
-            self.writer.append({"iteration": self.iteration, "time": self.elapsed, **vars(metrics), **counters})
+            times = {"time": self.elapsed, "codec_time": self._coding()}
+            self.writer.append({"iteration": self.iteration, **times, **vars(metrics), **counters})
             self.progress.update(self.iteration, metrics)
         self.last_record, self.next_record = self.iteration, self._record_after(self.iteration)
         return self._end(metrics)
+
+    def _coding(self) -> float | None:
+        """Seconds of encoding and decoding so far, those before an interruption included."""
+        seconds = self.network.codec_seconds
+        return None if seconds is None else self.coded_before + seconds
 
     def _end(self, metrics: Metrics) -> tuple[str, str] | None:
         tolerance, iterations = self.experiment.config.run.tolerance, self.experiment.config.run.iterations
@@ -219,6 +228,7 @@ class Trajectory:
             "iteration": self.iteration,
             "last_record": self.last_record,
             "time": self.elapsed,
+            "codec_time": self._coding() or 0.0,
         }
         checkpoint.save(self.output, self.state, progress, self.problem.evaluations, self.network)
 

@@ -83,7 +83,7 @@ class Wire:
 
     Compressors are discontinuous: on vectors that differ by 1e-16 two correct programs may send different messages and
     part for good. So every vector of the reference is compared with that of the package, recorded under the same round
-    and sender, to ``rtol`` of the largest vector sent, and then the package's own is encoded (by a codec of the test's).
+    and sender, to ``rtol`` of the largest vector sent; then the package's own is encoded, by a codec of the test's.
     Nothing is lost: a vector that is wrong, missing, or sent in another round or by another node fails here.
     Gossip rounds are counted 0, 1, ...; uploads to the server 1, 2, ..., with the download that follows in the same.
     """
@@ -121,7 +121,7 @@ class Wire:
 
 
 def damping(compressor, d: int) -> float:
-    """1/(1 + omega) of the worst block makes an unbiased compressor a contraction; one that is sent as it is, is one."""
+    """1/(1 + omega) of the worst block for unbiased compressors that are no contractions by themselves, else 1."""
     width = min(compressor.block_size or d, d)
     factors = [1.0]
     for size in {width, d % width or width}:
@@ -341,8 +341,8 @@ def centralised(X, W, f, a):
 class CodedGossip:
     """K rounds with M = (1 - gamma) I + gamma W for W, coded: M X becomes X + gamma (W - I) X^, X^ += C(X - X^).
 
-    X^ is kept from call to call. Chebyshev: T_{k+1}(s) = 2 s T_k(s) - T_{k-1}(s) at s = M/lambda, divided by the same at
-    s = 1/lambda, lambda that of M.
+    X^ is kept from call to call. Chebyshev: T_{k+1}(s) = 2 s T_k(s) - T_{k-1}(s) at s = M/lambda, divided by the same
+    at s = 1/lambda, lambda that of M.
     """
 
     def __init__(self, W, wire: Wire, rounds: int, accelerated: bool, step: float):

@@ -6,7 +6,7 @@ import sys
 import click
 
 import mpiqopt
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import NumericalError, UsageError
 
 COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema")
 
@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.ClickException, UsageError) as error:
         complain(error.format_message() if isinstance(error, click.ClickException) else str(error))
         return 2
+    except NumericalError as error:
+        complain(str(error))
+        return 1
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # `mpiqopt show FILE | head`

@@ -2,11 +2,12 @@
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import NumericalError, UsageError
 from mpiqopt.transport.serial import SerialTransport
 
 # set by the process managers of MPICH and its kin, PMIx (Open MPI, srun --mpi=pmix), Open MPI, Cray
@@ -100,7 +101,9 @@ def session(always: bool = False) -> Iterator:
         if isinstance(transport, SerialTransport):
             raise
         print(f"mpiqopt: rank {transport.rank}: {type(error).__name__}: {error}", file=sys.stderr)
-        traceback.print_exc()
+        if not isinstance(error, NumericalError):  # whose message says all
+            traceback.print_exc()
         sys.stderr.flush()
+        time.sleep(0.2)  # launchers forward the message before they kill
         transport.abort()
     transport.close()
