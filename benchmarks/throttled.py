@@ -3,8 +3,8 @@
 usage: python benchmarks/throttled.py [RATE]      (as root on Linux, MPICH; two minutes)
 
 Two ranks with one node each, in network namespaces joined by a throttled link (thin_link.py): softmax regression on
-the one-hot coded digits of compression.py, 10,880 parameters, full gradients, float64. The bytes on the wire are checked
-against those that the runs report.
+the one-hot coded digits of compression.py, 10,880 parameters, full gradients, float64. The bytes on the wire are
+checked against those that the runs report.
 """
 
 import sys
@@ -18,7 +18,7 @@ from thin_link import thin_link
 from mpiqopt.results.reader import read
 
 TEXT = """
-run = {{iterations = 2000}}
+run = {{iterations = 2200}}
 data = {{name = "npz", path = "onehot.npz", split = "dirichlet"}}
 problem = {{name = "softmax", l2 = 1e-3}}
 topology = {{name = "ring", nodes = 2}}
@@ -55,10 +55,9 @@ def main(rate: str) -> None:
             link.run([sys.executable, "-m", "mpiqopt", "run", config, "-o", result, "-q", "--overwrite"], timeout=600)
             link.check(result)
             results[label] = read(result).columns
-    best = min(columns["objective"].min() for columns in results.values())
-    start = max(columns["objective"][0] for columns in results.values())
-    target = best + 0.01 * (start - best)
-    print(f"{rate}: until the loss {target:.4f}, 1 % of the way from the lowest seen to the start\n")
+    plain = results["SGD (full gradients), identity"]
+    target = plain["objective"][plain["iteration"] == 1000].item()
+    print(f"{rate}: until the loss {target:.4f}, that of gradient descent after 1000 iterations\n")
     print("| method | iterations | MB sent | seconds | of which coding | times faster |")
     print("| --- | --- | --- | --- | --- | --- |")
     for label, columns in results.items():

@@ -8,7 +8,7 @@ from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.config import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
-from mpiqopt.errors import AgreedError, UsageError
+from mpiqopt.errors import AgreedError, UsageError, naming
 from mpiqopt.metrics import Evaluator
 from mpiqopt.network import Network
 from mpiqopt.placement import Placement
@@ -58,10 +58,10 @@ def assemble(
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
     if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
-        own = together(transport, problem.lipschitz)
+        own = together(transport, lambda: _lipschitz(config, problem))
         lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
     facts = _facts(config, topology, lipschitz, held, problem)
-    algorithm = together(transport, lambda: config.algorithm.resolve(facts))
+    algorithm = together(transport, lambda: _resolved(config, facts))
     if derived is None:
         derived = by_first(transport, lambda: _derived(config.algorithm, algorithm, topology))
     algorithm = replace(algorithm, **{name: value for name, value in derived.items() if hasattr(algorithm, name)})
@@ -111,18 +111,24 @@ def _derived(given: Algorithm, resolved: Algorithm, topology: Topology) -> dict[
 
 
 def _load(config: Config, place: Placement) -> Shares:
-    try:
+    with naming(config.path):
         table = config.data.open(config.run.seed)
         return shares.load(config.data, table, place, config.run.seed)
-    except UsageError as error:
-        raise UsageError(f"{config.path}: {error}") from error
 
 
 def _problem(config: Config, held: Shares) -> Problem:
-    try:
+    with naming(config.path):
         return Problem(config.problem, held, config.regularizer, config.run.dtype)
-    except UsageError as error:
-        raise UsageError(f"{config.path}: {error}") from error
+
+
+def _lipschitz(config: Config, problem: Problem) -> np.ndarray:
+    with naming(config.path):
+        return problem.lipschitz()
+
+
+def _resolved(config: Config, facts: Facts) -> Algorithm:
+    with naming(config.path):
+        return config.algorithm.resolve(facts)
 
 
 def _start(config: Config, problem: Problem) -> np.ndarray:

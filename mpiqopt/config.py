@@ -12,7 +12,7 @@ from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import UsageError, naming
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
@@ -92,7 +92,7 @@ class Config:
 
     def topology(self) -> Topology:
         """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them."""
-        try:
+        with naming(self.path):
             cycle = tuple(mixing for graph in self.graphs for mixing in graph.cycle())
             if len({mixing.nodes for mixing in cycle}) > 1:
                 raise UsageError(f"topology: the graphs of a list differ in nodes: {[m.nodes for m in cycle]}")
@@ -100,8 +100,6 @@ class Config:
             topology.require_contraction()
             self.algorithm.require(topology, self.regularizer.name)
             self.algorithm.require_compressor(self.compressor)
-        except UsageError as error:
-            raise UsageError(f"{self.path}: {error}") from error
         return topology
 
     def resolved(self) -> dict[str, Any]:

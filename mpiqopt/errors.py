@@ -1,4 +1,7 @@
-"""Errors that a user can mend."""
+"""Errors that a user can mend, and those of numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UsageError(Exception):
@@ -7,6 +10,15 @@ class UsageError(Exception):
     The message is one line that says where (file, table, key), what was got and what is allowed.
     The command line prints it and exits with status 2.
     """
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Puts the file's name in front of the message of a UsageError."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 class AgreedError(UsageError):

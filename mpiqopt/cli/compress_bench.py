@@ -1,5 +1,7 @@
 """mpiqopt compress-bench"""
 
+import sys
+
 import click
 
 
@@ -26,7 +28,7 @@ def command(compressors, size, dtype, repeat, plugins, output) -> None:
         measure(chosen, size, dtype, repeat),
         length=len(chosen),
         label="measuring",
-        file=click.get_text_stream("stderr"),
+        file=sys.stderr,
     ) as running:
         rows.extend(running)
     title = f"{size} {dtype} values, one core"
