@@ -42,29 +42,34 @@ static inline double grid_scale(const grid *g, double size)
 }
 #endif
 
-/* Codes of one tile; whether a value is not finite. */
-static inline int64_t NAME(round_bytes)(
-    const REAL *x, const uint32_t *random, uint8_t *codes, int size, double inverse, double shift, double top)
+/* Codes of one tile; whether a value is not finite. With a step that is given values can be anything; otherwise they are
+   known to be finite, and t to be above -1, which truncates to 0. */
+static inline __attribute__((always_inline)) int64_t NAME(round_bytes)(
+    const REAL *x, const uint32_t *random, uint8_t *codes, int size, double inverse, double shift, double top, const int given)
 {
     int64_t bad = 0;
     for (int j = 0; j < size; j++) {
         double t = (double)x[j] * inverse + (shift + centred(random[j]));
-        bad |= !(fabs((double)x[j]) < BEYOND);
-        t = t > 0 ? t : 0;
+        if (given) {
+            bad |= !(fabs((double)x[j]) < BEYOND);
+            t = t > 0 ? t : 0;
+        }
         t = t < top ? t : top;
         codes[j] = (uint8_t)(int32_t)t;
     }
     return bad;
 }
 
-static inline int64_t NAME(round_words)(
-    const REAL *x, const uint32_t *random, uint32_t *codes, int size, double inverse, double shift, double top)
+static inline __attribute__((always_inline)) int64_t NAME(round_words)(
+    const REAL *x, const uint32_t *random, uint32_t *codes, int size, double inverse, double shift, double top, const int given)
 {
     int64_t bad = 0;
     for (int j = 0; j < size; j++) {
         double t = (double)x[j] * inverse + (shift + centred(random[j]));
-        bad |= !(fabs((double)x[j]) < BEYOND);
-        t = t > 0 ? t : 0;
+        if (given) {
+            bad |= !(fabs((double)x[j]) < BEYOND);
+            t = t > 0 ? t : 0;
+        }
         t = t < top ? t : top;
         codes[j] = (uint32_t)(int32_t)t;
     }
@@ -97,17 +102,19 @@ static int NAME(quantise)(const grid *g, const REAL *x, int64_t d, uint8_t *out,
     for (int64_t start = 0; start < d; start += TILE) {
         const int size = d - start < TILE ? (int)(d - start) : TILE;
         uint8_t *piece = out + packed_size(start, bits);
-        int64_t bad;
+        int64_t bad = 0;
         random_words(random, (uint32_t)start, key, size);
-        if (bits <= 8) {
-            bad = NAME(round_bytes)(x + start, random, bytes, size, inverse, g->shift + 0.5, most);
-            pack_bytes(bytes, piece, size, bits);
-        } else {
-            bad = NAME(round_words)(x + start, random, words, size, inverse, g->shift + 0.5, most);
+        if (bits > 8) {
+            bad = NAME(round_words)(x + start, random, words, size, inverse, g->shift + 0.5, most, 1);
             pack_words(words, piece, size, bits);
-        }
+        } else if (g->rule == GIVEN)
+            bad = NAME(round_bytes)(x + start, random, bytes, size, inverse, g->shift + 0.5, most, 1);
+        else
+            NAME(round_bytes)(x + start, random, bytes, size, inverse, g->shift + 0.5, most, 0);
         if (bad)
             return -1;
+        if (bits <= 8)
+            pack_bytes(bytes, piece, size, bits);
     }
     return 0;
 }

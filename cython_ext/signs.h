@@ -20,6 +20,7 @@ static inline double amplitude_of(const uint8_t **message, int rule, double fact
    Returns 0, or -1 if a value is not finite. */
 static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, const uint64_t *key, uint8_t *out)
 {
+    const double unit = amplitude * 0x1p-31; /* 2 amplitude (u_j - 1/2) for each unit of the word */
     uint32_t random[TILE];
     uint8_t bits[TILE];
     for (int64_t start = 0; start < d; start += TILE) {
@@ -29,7 +30,7 @@ static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, co
         random_words(random, (uint32_t)start, key, size);
         for (int j = 0; j < size; j++) {
             bad |= !(fabs((double)v[j]) < BEYOND);
-            bits[j] = (double)v[j] + 2 * amplitude * centred(random[j]) >= 0;
+            bits[j] = (double)v[j] + unit * (double)(int32_t)random[j] >= 0;
         }
         if (bad)
             return -1;

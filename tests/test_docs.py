@@ -100,6 +100,16 @@ def test_the_extension_example_runs(mpiqopt, tmp_path):
     assert "wheel" in listed
 
 
+def test_the_example_compressor_runs(mpiqopt, tmp_path):
+    """LEAD reaches the planted parameter, exactly but for rounding, with a byte a value."""
+    folder = ROOT / "docs" / "examples"
+    result = mpiqopt("run", folder / "int8.toml", "--plugin", folder / "int8.py")
+    assert result.returncode == 0, result.stderr
+    with h5py.File(tmp_path / "int8.h5") as file:
+        assert file["error"][-1] < 1e-12 * file["error"][0]
+        assert file["bytes"][-1] == file["rounds"][-1] * 16 * (8 + 20)
+
+
 def test_list_shows_every_family(mpiqopt):
     out = mpiqopt("list").stdout
     for family in FOLDERS:
