@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from mpiqopt._compressors import Grid, Levels, Signs, fill_keys, hadamard, sum_bits
 
+from mpiqopt._compressors import Grid, Levels, Signs, fill_keys, hadamard, sum_bits
 from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.compressors.eden import CENTROIDS
 

@@ -93,7 +93,8 @@ def _rows(cls: type, skip: tuple[str, ...], only: tuple[str, ...] | None = None)
             "required" if field.default is MISSING else "" if field.default is None else f"`{_toml(field.default)}`"
         )
         schema = properties[field.name]
-        rows.append(f"| `{field.name}` | {_type(schema)} | {default} | {schema.get('description', '')} |")
+        meaning = schema.get("description", "").replace("|", "\\|")
+        rows.append(f"| `{field.name}` | {_type(schema)} | {default} | {meaning} |")
     return rows
 
 
