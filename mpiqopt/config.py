@@ -99,7 +99,7 @@ class Config:
             topology = Topology(" + ".join(graph.name for graph in self.graphs), cycle)
             topology.require_contraction()
             self.algorithm.require(topology, self.regularizer.name)
-            self.algorithm.require_compressor(self.compressor)
+            self.algorithm.require_compressor(self.compressor, topology)
         return topology
 
     def resolved(self) -> dict[str, Any]:

@@ -68,6 +68,14 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
         ),
         ({"algorithm": {"name": "fo-sgd"}, "compressor": {"name": "qsgd"}}, "'fo-sgd' is SGD with 'flattened-one-bit'"),
         ({"algorithm": {"name": "qsgd-sgd"}, "compressor": {"name": "top-k"}}, "'top-k': biased; algorithm 'qsgd-sgd'"),
+        (
+            {
+                "algorithm": {"name": "proxgt-sr-e"},
+                "compressor": {"name": "qsgd"},
+                "topology": {"name": "one-peer-exponential", "nodes": 8},
+            },
+            "coded gossip needs one mixing matrix, but topology 'one-peer-exponential' varies in time",
+        ),
         ({"algorithm": {"name": "sign-sgd"}}, "algorithm.step_size: missing; 'sign-sgd' moves every coordinate by it"),
         ({"algorithm": {"name": "sign-sgd"}, "compressor": {"name": "qsgd"}}, "algorithm 'sign-sgd' sends 'sign'"),
         ({"data": {"name": "diabetes"}}, "wants two labels"),

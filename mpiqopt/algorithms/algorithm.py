@@ -94,13 +94,18 @@ class Algorithm(ABC):
                 f"{'varies in time' if topology.varies else 'is not symmetric'}"
             )
 
-    def require_compressor(self, compressor: Compressor) -> None:
-        """Raise UsageError if the method cannot use the compressor."""
+    def require_compressor(self, compressor: Compressor, topology: Topology) -> None:
+        """Raise UsageError if the method cannot use the compressor on the topology."""
         if self.default_compressor is None and compressor.name != "identity":
             raise UsageError(
                 f"compressor.name = {compressor.name!r}: algorithm {self.name!r} sends its vectors as they are; coded "
                 "messages are for choco-gossip, choco-sgd, lead, prox-lead, proxgt-* and, with a server, fo-sgd, "
                 "qsgd-sgd, sign-sgd, ef-sgd"
+            )
+        if compressor.name != "identity" and topology.varies and not self.server:
+            raise UsageError(
+                f"compressor.name = {compressor.name!r}: coded gossip needs one mixing matrix, but topology "
+                f"{topology.name!r} varies in time"
             )
         if not compressor.approximates and not self.server:
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")

@@ -19,8 +19,8 @@ class FOSGD(CompressedSGD):
 
     default_compressor = "flattened-one-bit"
 
-    def require_compressor(self, compressor):
-        super().require_compressor(compressor)
+    def require_compressor(self, compressor, topology):
+        super().require_compressor(compressor, topology)
         if compressor.name != "flattened-one-bit":
             raise UsageError(
                 f"compressor.name = {compressor.name!r}: algorithm 'fo-sgd' is SGD with 'flattened-one-bit'; others "

@@ -17,8 +17,8 @@ class QSGDSGD(CompressedSGD):
 
     default_compressor = "qsgd"
 
-    def require_compressor(self, compressor):
-        super().require_compressor(compressor)
+    def require_compressor(self, compressor, topology):
+        super().require_compressor(compressor, topology)
         if not compressor.unbiased:
             raise UsageError(
                 f"compressor.name = {compressor.name!r}: biased; algorithm {self.name!r} wants an unbiased one, such "

@@ -27,7 +27,7 @@ class SignSGD(CompressedSGD):
             "algorithm.step_size: missing; 'sign-sgd' moves every coordinate by it, so L does not give one"
         )
 
-    def require_compressor(self, compressor):
-        super().require_compressor(compressor)
+    def require_compressor(self, compressor, topology):
+        super().require_compressor(compressor, topology)
         if compressor.name != "sign":
             raise UsageError(f"compressor.name = {compressor.name!r}: algorithm 'sign-sgd' sends 'sign'")
