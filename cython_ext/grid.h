@@ -44,37 +44,26 @@ static inline double grid_scale(const grid *g, double size)
 
 /* Codes of one tile; whether a value is not finite. With a step that is given values can be anything; otherwise they are
    known to be finite, and t to be above -1, which truncates to 0. */
-static inline __attribute__((always_inline)) int64_t NAME(round_bytes)(
-    const REAL *x, const uint32_t *random, uint8_t *codes, int size, double inverse, double shift, double top, const int given)
-{
-    int64_t bad = 0;
-    for (int j = 0; j < size; j++) {
-        double t = (double)x[j] * inverse + (shift + centred(random[j]));
-        if (given) {
-            bad |= !(fabs((double)x[j]) < BEYOND);
-            t = t > 0 ? t : 0;
-        }
-        t = t < top ? t : top;
-        codes[j] = (uint8_t)(int32_t)t;
+#define DEFINE_ROUND(name, code) \
+    static inline __attribute__((always_inline)) int64_t NAME(name)( \
+        const REAL *x, const uint32_t *random, code *codes, int size, double inverse, double shift, double top, \
+        const int given) \
+    { \
+        int64_t bad = 0; \
+        for (int j = 0; j < size; j++) { \
+            double t = (double)x[j] * inverse + (shift + centred(random[j])); \
+            if (given) { \
+                bad |= !(fabs((double)x[j]) < BEYOND); \
+                t = t > 0 ? t : 0; \
+            } \
+            t = t < top ? t : top; \
+            codes[j] = (code)(int32_t)t; \
+        } \
+        return bad; \
     }
-    return bad;
-}
-
-static inline __attribute__((always_inline)) int64_t NAME(round_words)(
-    const REAL *x, const uint32_t *random, uint32_t *codes, int size, double inverse, double shift, double top, const int given)
-{
-    int64_t bad = 0;
-    for (int j = 0; j < size; j++) {
-        double t = (double)x[j] * inverse + (shift + centred(random[j]));
-        if (given) {
-            bad |= !(fabs((double)x[j]) < BEYOND);
-            t = t > 0 ? t : 0;
-        }
-        t = t < top ? t : top;
-        codes[j] = (uint32_t)(int32_t)t;
-    }
-    return bad;
-}
+DEFINE_ROUND(round_bytes, uint8_t)
+DEFINE_ROUND(round_words, uint32_t)
+#undef DEFINE_ROUND
 
 /* One vector -> one message. key: NULL for rounding to nearest. Returns 0, or -1 if a value is not finite. */
 static int NAME(quantise)(const grid *g, const REAL *x, int64_t d, uint8_t *out, const uint64_t *key)

@@ -151,6 +151,31 @@ def test_sharing_blocks_out_changes_nothing(name, nodes, block_size):
     assert_follows(experiment, [np.eye(nodes)], 6)
 
 
+# delta of (damped) messages, and the factor of the damping: 1/(1 + omega), or 1 where nothing is damped.
+DELTAS = {
+    "identity": (1, 1),
+    "qsgd": (49 / 53, 49 / 53),  # omega = 4/7^2 for blocks of 4
+    "natural": (8 / 9, 8 / 9),
+    "eden": (1 - 0.11748, 1 - 0.11748),  # the distortion of two bits
+    "flattened-one-bit": (1 / 9, 1 / 9),
+    "top-k": (4 / 11, 1),
+    "scaled-sign": (1 / 4, 1),
+    "zoom-in": (1 / 2, 1),  # has none: an absolute error
+}
+
+
+@pytest.mark.parametrize("compressor", DELTAS)
+def test_automatic_gossip_steps_and_memory_rates(compressor):
+    """gamma = delta, delta^2 for LEAD, whose alpha is the damping; to 2 %, for bounds that allow for rounding."""
+    delta, factor = DELTAS[compressor]
+    for name in GOSSIPED:
+        algorithm = example(name, compressor).algorithm
+        expected = delta**2 if "lead" in name else delta
+        assert algorithm.gossip_step == pytest.approx(expected, rel=0.02)
+        if "lead" in name:
+            assert algorithm.memory_rate == pytest.approx(factor, rel=0.02)
+
+
 # Who takes what
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -93,6 +93,23 @@ class Compressor(ABC):
         """delta of ``damping`` times C."""
         omega = self.omega(d)
         return self.delta(d) if omega is None or self.delta(d) is not None else 1 / (1 + omega)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelCompressor(Compressor):
+    """A compressor that is one compiled kernel, with functions nbytes, encode and decode of its own."""
+
+    kernel: ClassVar[Any]
+    random: ClassVar[bool] = False  # rounds by the messages' own keys
+
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
+        return self.kernel.nbytes(d)
+
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
+        self.kernel.encode(x, messages, draw.own if self.random else None)
+
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
+        self.kernel.decode(messages, x)
 
 
 @cache

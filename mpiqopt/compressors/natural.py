@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 from mpiqopt._compressors import Floats
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.registry import register
-
-_KERNEL = Floats("power-of-two")
 
 
 @register("compressor", "natural")
 @dataclass(frozen=True, kw_only=True)
-class Natural(Compressor):
+class Natural(KernelCompressor):
     """Rounding to a neighbouring power of two at random, unbiased; values below 2^-254 of the largest become zero.
 
     Message: the smallest power of two above max|x| (4 bytes), then 9 bits a value: 8 of the exponent relative to it
@@ -19,14 +17,8 @@ class Natural(Compressor):
     Horvath, Ho, Horvath, Sahu, Canini, Richtarik, "Natural compression for distributed deep learning", 2019.
     """
 
-    def nbytes(self, d, dtype):
-        return _KERNEL.nbytes(d)
-
-    def encode(self, x, messages, draw):
-        _KERNEL.encode(x, messages, draw.own)
-
-    def decode(self, messages, x, draw):
-        _KERNEL.decode(messages, x)
+    kernel = Floats("power-of-two")
+    random = True
 
     def omega(self, d):
         return 1 / 8

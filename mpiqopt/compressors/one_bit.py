@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import Compressor, room
+from mpiqopt.compressors.compressor import KernelCompressor, room
 from mpiqopt.registry import register
 
 Dither = Annotated[float, Field(gt=0)]
@@ -16,7 +16,7 @@ Dither = Annotated[float, Field(gt=0)]
 
 @register("compressor", "one-bit")
 @dataclass(frozen=True, kw_only=True)
-class OneBit(Compressor):
+class OneBit(KernelCompressor):
     """dither sign(x + tau), tau uniform on [-dither, dither], sign(0) = +1: the expectation is x clipped to +-dither.
 
     |C(x) - x|^2 = d dither^2 - |x|^2 in the mean without clipping: for a sparse x d - 1 times |x|^2, which is what
@@ -24,26 +24,19 @@ class OneBit(Compressor):
     one bit a value.
     """
 
+    random = True
+
     dither: Annotated[
         Dither | Literal["adaptive"],
         Field(description="half the width of the dither's range; adaptive: max|x|, which clips nothing"),
     ] = "adaptive"
 
     @cached_property
-    def _kernel(self) -> Signs:
+    def kernel(self) -> Signs:
         return Signs("largest") if self.dither == "adaptive" else Signs("constant", self.dither)
 
-    def nbytes(self, d, dtype):
-        return self._kernel.nbytes(d)
-
-    def encode(self, x, messages, draw):
-        self._kernel.encode(x, messages, draw.own)
-
-    def decode(self, messages, x, draw):
-        self._kernel.decode(messages, x)
-
     def decode_mean(self, messages, x, draw):
-        self._kernel.decode_mean(messages, x, room(x.shape[1], np.dtype(np.int32)))
+        self.kernel.decode_mean(messages, x, room(x.shape[1], np.dtype(np.int32)))
 
     def omega(self, d):
         return d - 1.0 if self.dither == "adaptive" else None

@@ -8,19 +8,21 @@ from typing import Annotated
 from pydantic import Field
 
 from mpiqopt._compressors import Grid
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.registry import register
 
 
 @register("compressor", "qsgd")
 @dataclass(frozen=True, kw_only=True)
-class QSGD(Compressor):
+class QSGD(KernelCompressor):
     """Stochastic rounding to ``levels`` levels on each side of zero, the norm being the last; unbiased.
 
     Message of a block: |x| (4 bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a
     value, code ``levels`` for zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD", 2017 (there with Elias coding too;
     blocks are its buckets).
     """
+
+    random = True
 
     block_size: Annotated[
         int, Field(ge=0, description="values that share a norm, each block a message of its own; 0: all of them")
@@ -30,17 +32,8 @@ class QSGD(Compressor):
     )
 
     @cached_property
-    def _kernel(self) -> Grid:
+    def kernel(self) -> Grid:
         return Grid((2 * self.levels).bit_length(), "norm", self.levels, self.levels, self.levels)
-
-    def nbytes(self, d, dtype):
-        return self._kernel.nbytes(d)
-
-    def encode(self, x, messages, draw):
-        self._kernel.encode(x, messages, draw.own)
-
-    def decode(self, messages, x, draw):
-        self._kernel.decode(messages, x)
 
     def omega(self, d):
         """Lemma 3.1 of the paper."""

@@ -3,29 +3,20 @@
 from dataclasses import dataclass
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.registry import register
-
-_KERNEL = Signs("mean")
 
 
 @register("compressor", "scaled-sign")
 @dataclass(frozen=True, kw_only=True)
-class ScaledSign(Compressor):
+class ScaledSign(KernelCompressor):
     """sign(x) |x|_1 / d, with sign(0) = +1; biased: for error feedback or difference coding.
 
     Message: |x|_1/d (4 bytes, the upper half of a float64, rounded up), then one bit a value. |C(x) - x|^2 =
     (1 - |x|_1^2 / (d |x|^2)) |x|^2. Karimireddy, Rebjock, Stich, Jaggi, "Error feedback fixes SignSGD", 2019.
     """
 
-    def nbytes(self, d, dtype):
-        return _KERNEL.nbytes(d)
-
-    def encode(self, x, messages, draw):
-        _KERNEL.encode(x, messages)
-
-    def decode(self, messages, x, draw):
-        _KERNEL.decode(messages, x)
+    kernel = Signs("mean")
 
     def delta(self, d):
         """|x|_1 >= |x|, with equality for one non-zero value; but for the rounding of the scale."""

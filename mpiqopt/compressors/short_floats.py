@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import ClassVar
 
 from mpiqopt._compressors import Floats
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import KernelCompressor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShortFloats(Compressor):
+class ShortFloats(KernelCompressor):
     """Message: the smallest power of two above max|x| as the upper half of a float64 (4 bytes), then x relative to it.
 
     So numbers of any magnitude fit: nothing overflows, and only what is far below the largest value underflows.
@@ -19,17 +19,8 @@ class ShortFloats(Compressor):
     underflow: ClassVar[float]  # half the smallest difference, relative to the largest value
 
     @cached_property
-    def _kernel(self) -> Floats:
+    def kernel(self) -> Floats:
         return Floats(self.name)
-
-    def nbytes(self, d, dtype):
-        return self._kernel.nbytes(d)
-
-    def encode(self, x, messages, draw):
-        self._kernel.encode(x, messages)
-
-    def decode(self, messages, x, draw):
-        self._kernel.decode(messages, x)
 
     def delta(self, d):
         """Each value to within unit_roundoff of itself, or underflow of the largest."""

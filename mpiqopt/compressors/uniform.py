@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mpiqopt._compressors import Grid
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import register
 
@@ -16,7 +16,7 @@ Bits = Annotated[int, Field(ge=1, le=16, description="bits of one value")]
 
 @register("compressor", "uniform")
 @dataclass(frozen=True, kw_only=True)
-class Uniform(Compressor):
+class Uniform(KernelCompressor):
     """Multiples of a fixed step; values beyond the last level become that level.
 
     mid-tread: 0, +-step, ..., +-(2^(bits-1) - 1) step; mid-riser: +-step/2, ..., +-(2^(bits-1) - 1/2) step.
@@ -40,20 +40,15 @@ class Uniform(Compressor):
             raise UsageError("compressor.bits = 1: want at least 2 for compressor.kind = 'mid-tread'")
 
     @cached_property
-    def _kernel(self) -> Grid:
+    def kernel(self) -> Grid:
         half = 1 << (self.bits - 1)
         if self.kind == "mid-riser":
             return Grid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
         return Grid(self.bits, "given", half - 1, half - 1, half - 1, self.step)
 
-    def nbytes(self, d, dtype):
-        return self._kernel.nbytes(d)
-
-    def encode(self, x, messages, draw):
-        self._kernel.encode(x, messages, draw.own if self.rounding == "stochastic" else None)
-
-    def decode(self, messages, x, draw):
-        self._kernel.decode(messages, x)
+    @property
+    def random(self) -> bool:
+        return self.rounding == "stochastic"
 
     def range(self) -> float:
         """The largest |x| that does not saturate."""
