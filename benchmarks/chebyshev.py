@@ -1,6 +1,6 @@
 """Is Chebyshev gossip stable with coded messages? The table of docs/compression.md.
 
-usage: python benchmarks/chebyshev.py   (under two minutes)
+usage: python benchmarks/chebyshev.py   (four minutes)
 
 ProxGT-SA with full gradients, automatic K and gamma, 300 iterations of l2-regularised logistic regression on rings of
 8 and 32 nodes. Stable: the consensus error at the end is smaller than after 100 iterations.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,10 +77,10 @@ class Codec:
         self.seconds += time.perf_counter() - begin
         return messages
 
-    def decode(self, messages: np.ndarray, nodes: np.ndarray, round: int) -> np.ndarray:
-        """The vectors (n, d) that the messages (n, nbytes) of ``nodes`` mean."""
+    def decode(self, messages: np.ndarray, nodes: np.ndarray, round: int, dtype: Any = None) -> np.ndarray:
+        """The vectors (n, d), of their type or ``dtype``, that the messages (n, nbytes) of ``nodes`` mean."""
         begin = time.perf_counter()
-        rows = np.empty((len(messages), self.d), self.dtype)
+        rows = np.empty((len(messages), self.d), dtype or self.dtype)
         for _, _, x, m, draw in self._pieces(rows, messages, nodes, round, 0, self.blocks):
             self.compressor.decode(m, x, draw)
         self.seconds += time.perf_counter() - begin

@@ -15,7 +15,9 @@ from mpiqopt.topologies.spectrum import Topology
 
 
 class Memory(NamedTuple):
-    """What difference coding remembers of a gossiped variable, rows (hosted, d).
+    """What difference coding remembers of a gossiped variable: float64 rows (hosted, d).
+
+    Sums in float32 would drift away, a rounding in every round.
 
     sent: X^, the sum of all (damped) messages that a node has sent, the same at the node and at all that hear it;
     heard: (W - I) X^, summed from what was heard.
@@ -77,7 +79,7 @@ class Network:
         return ghosts
 
     def mix_coded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Q and (W - I) Q, one gossip round, with Q what all nodes decode of the rows.
+        """Q and (W - I) Q, one gossip round, with Q what all nodes decode of the rows; both in float64.
 
         A node decodes its own message as its neighbours do. Raises NotFinite with the node's number in ``row``.
         """
@@ -85,7 +87,8 @@ class Network:
         exchange = self._plans[round % len(self._plans)]
         messages = codec.encode(rows, self._hosted, round)
         ghosts = self._exchange(exchange, messages)
-        own, others = codec.decode(messages, self._hosted, round), codec.decode(ghosts, exchange.ghosts, round)
+        own = codec.decode(messages, self._hosted, round, np.float64)
+        others = codec.decode(ghosts, exchange.ghosts, round, np.float64)
         return own, exchange.mixer.mix(own, others, np.empty_like(own), 0.0, 1.0)
 
     @property
@@ -102,14 +105,14 @@ class Network:
 
     def memory(self, rows: np.ndarray) -> Memory:
         """Of a variable of which nothing was sent yet."""
-        return Memory(np.zeros_like(rows), np.zeros_like(rows))
+        return Memory(np.zeros(rows.shape), np.zeros(rows.shape))
 
     def innovate(self, rows: np.ndarray, memory: Memory, rate: float | None = None) -> Memory:
         """Difference coding, one gossip round: X^ moves towards the rows by rate * C(X - X^).
 
         rate: by default the compressor's damping, which makes rate * C a contraction.
         """
-        own, heard = self.mix_coded(rows - memory.sent)
+        own, heard = self.mix_coded((rows - memory.sent).astype(rows.dtype, copy=False))
         rate = self.codec(rows).damping if rate is None else rate
         if rate != 1:
             own *= rate
@@ -138,7 +141,7 @@ class Network:
             mixed = keep * rows + (keep * step) * memory.heard
             if rest != 0:
                 mixed += rest * previous
-            previous, rows = rows, mixed
+            previous, rows = rows, mixed.astype(rows.dtype, copy=False)
         return rows, memory
 
     def damped_contraction(self, step: float) -> float:

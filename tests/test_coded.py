@@ -195,7 +195,7 @@ def test_methods_refuse_compressors_that_they_are_not_defined_for(name, compress
 def test_difference_coding_refuses_topologies_that_vary(name, nodes):
     """What was heard is kept as (W - I) X^, summed over the rounds: with another W in every round it means nothing."""
     settings = {"chebyshev": False} if name in VARIANTS else {}
-    with pytest.raises(UsageError, match="needs one symmetric mixing matrix"):
+    with pytest.raises(UsageError, match="needs one (symmetric )?mixing matrix"):
         example(name, "qsgd", {"name": "one-peer-exponential", "nodes": nodes}, **settings)
 
 
@@ -240,11 +240,11 @@ def test_neighbours_know_what_was_sent(name, compressor, dtype):
     experiment = example(name, compressor, dtype=dtype)
     sent = bytes_sent(experiment)
     memory = after(experiment, ITERATIONS).memory
-    codec, known = own_codec(experiment), np.zeros_like(experiment.start)
+    codec, known = own_codec(experiment), np.zeros(experiment.start.shape)
     factor = damping(experiment.config.compressor, D)
     for round, nodes, messages in sent:
         for node in nodes[::-1]:
-            heard = codec.decode(messages[node : node + 1], np.array([node]), round)
+            heard = codec.decode(messages[node : node + 1], np.array([node]), round, np.float64)
             known[node] += factor * heard[0] if factor != 1 else heard[0]
     np.testing.assert_array_equal(known, memory.sent)
     assert np.abs(known).max() > 0.01

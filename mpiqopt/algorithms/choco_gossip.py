@@ -37,4 +37,4 @@ class ChocoGossip(CodedGossip):
 
     def step(self, state, problem, network, rng):
         memory = network.innovate(state.x, state.memory)
-        return State(state.x + self.gossip_step * memory.heard, memory)
+        return State(self.approach(state.x, memory), memory)

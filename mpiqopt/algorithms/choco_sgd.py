@@ -40,4 +40,4 @@ class ChocoSGD(CodedGossip, StochasticAlgorithm):
     def step(self, state, problem, network, rng):
         y = state.x - self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
         memory = network.innovate(y, state.memory)
-        return State(y + self.gossip_step * memory.heard, memory, state.t + 1)
+        return State(self.approach(y, memory), memory, state.t + 1)

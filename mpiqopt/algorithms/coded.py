@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.network import Memory
 
 GossipStep = Annotated[
     Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
@@ -27,6 +29,10 @@ class CodedGossip(Algorithm):
         if self.gossip_step == "auto":
             resolved = replace(resolved, gossip_step=self.automatic_gossip_step(facts))
         return resolved
+
+    def approach(self, x: np.ndarray, memory: Memory) -> np.ndarray:
+        """X + gamma (W - I) X^, of the type of X."""
+        return (x + self.gossip_step * memory.heard).astype(x.dtype, copy=False)
 
     def automatic_gossip_step(self, facts: Facts) -> float:
         """delta of the compressor: on rings, larger steps let the errors of aggressive compressors grow (ours)."""

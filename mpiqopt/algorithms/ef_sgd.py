@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
+from mpiqopt.algorithms.coded import compressor_delta
 from mpiqopt.algorithms.compressed_sgd import CompressedSGD
 from mpiqopt.registry import register
 
@@ -32,8 +33,13 @@ class EFSGD(CompressedSGD):
     default_compressor = "scaled-sign"
 
     def automatic_step(self, facts: Facts) -> float:
-        """1/(2L): errors that are fed back do not change the stable step by more than a constant in practice (ours)."""
-        return 1 / (2 * facts.lipschitz)
+        """1/(2L), and with ``two_way`` at most delta/L for the compressor's delta (ours).
+
+        Two ways were stable up to about 2 delta/L (random-k, one-bit, flattened-one-bit). Of scaled signs the worst
+        delta is 1/d: on most vectors much larger steps do.
+        """
+        largest = compressor_delta(facts) if self.two_way else 1.0
+        return min(0.5, largest) / facts.lipschitz
 
     def init(self, x, problem, network, rng):
         return State(x, np.zeros_like(x), network.parts(np.zeros_like(x[0])), 0)

@@ -28,8 +28,8 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     """Z = X - a (G + D),  Z^ = H + C(Z - H),  X+ = prox_{a h}(Z - gamma/2 (I - W) Z^).
 
     D+ = D + gamma/(2a) (I - W) Z^,  H+ = (1 - alpha) H + alpha Z^;  D_0 = H_0 = 0. With full gradients and an unbiased
-    C linear convergence to the exact optimum. Without compression and gamma = 1 it is NIDS. Li, Liu, Tang, Yan, Yuan,
-    "Decentralized composite optimization with compression", 2021, Algorithm 1.
+    C linear convergence to the exact optimum. Without compression, with gamma = 1 and h = 0 it is D2. Li, Liu, Tang,
+    Yan, Yuan, "Decentralized composite optimization with compression", 2021, Algorithm 1.
     """
 
     fixed_symmetric = True
@@ -60,7 +60,7 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
         a, gamma, alpha = self.step_at(state.t), self.gossip_step, self.memory_rate
         gradient = self.gradient(state.x, state.t, problem, rng)
         z = state.x - a * (gradient + state.dual)
-        own, heard = network.mix_coded(z - state.memory.sent)
-        apart = -0.5 * gamma * (state.memory.heard + heard)
+        own, heard = network.mix_coded((z - state.memory.sent).astype(z.dtype, copy=False))
+        apart = (-0.5 * gamma * (state.memory.heard + heard)).astype(z.dtype, copy=False)
         memory = Memory(state.memory.sent + alpha * own, state.memory.heard + alpha * heard)
         return State(problem.prox(z - apart, a), state.dual + apart / a, memory, state.t + 1)
