@@ -4,6 +4,9 @@
    of its byte s / 8. Codes are made and read in tiles that stay in the first-level cache. */
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #define TILE 1024 /* codes; a multiple of 8, so that every tile begins at a whole byte */
 

@@ -13,6 +13,14 @@ typedef int64_t words8 __attribute__((vector_size(64)));
 
 typedef REAL NAME(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
+#ifdef __AVX512F__
+/* Eight values as doubles. */
+static inline __m512d NAME(load8)(const REAL *x)
+{
+    return (__m512d)__builtin_convertvector(*(const NAME(eight) *)x, doubles);
+}
+#endif
+
 static inline __attribute__((always_inline)) void NAME(accumulate32)(
     doubles part[4], const REAL *v, const int kind, double f)
 {

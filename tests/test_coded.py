@@ -195,7 +195,7 @@ def test_methods_refuse_compressors_that_they_are_not_defined_for(name, compress
 def test_difference_coding_refuses_topologies_that_vary(name, nodes):
     """What was heard is kept as (W - I) X^, summed over the rounds: with another W in every round it means nothing."""
     settings = {"chebyshev": False} if name in VARIANTS else {}
-    with pytest.raises(UsageError, match="needs one (symmetric )?mixing matrix"):
+    with pytest.raises(UsageError, match=r"needs one (symmetric )?mixing matrix"):
         example(name, "qsgd", {"name": "one-peer-exponential", "nodes": nodes}, **settings)
 
 
