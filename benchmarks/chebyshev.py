@@ -43,7 +43,7 @@ def stable(nodes: int, compressor: str, chebyshev: bool) -> tuple[bool, int, flo
     e = assemble(parse(text, "chebyshev"), SerialTransport())
     state = e.algorithm.init(e.start, e.problem, e.network, e.streams)
     consensus = {}
-    delta = e.network.compressor.contraction(e.problem.d)
+    delta = e.network.compressor.damped_delta(e.problem.d)
     with np.errstate(all="ignore"):
         for k in range(1, e.config.run.iterations + 1):
             try:

@@ -6,7 +6,7 @@ cdef inline void* pointer(cnp.ndarray array, int typenum, Py_ssize_t size, str n
     """The data of a C-contiguous array of the given type and number of values."""
     if array is None:
         raise TypeError(f"{name}: want an array, got None")
-    cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISNOTSWAPPED(array)
+    cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array)
     if cnp.PyArray_TYPE(array) != typenum or not plain:
         order = "" if cnp.PyArray_IS_C_CONTIGUOUS(array) else " that is not C-contiguous"
         wanted = cnp.PyArray_DescrFromType(typenum)

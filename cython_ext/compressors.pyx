@@ -245,9 +245,9 @@ cdef void dequantise_rows(rows* r, const grid* g, real* x) noexcept nogil:
 cdef class Grid:
     """code = floor(x / step + shift + u) in 0 .. 2^bits - 1, and x = step (code - centre).
 
-    u: uniform on [0, 1) from the row's key, or 1/2 without keys. rule: "given": the step is ``given``; "largest",
-    "norm": max|x| or |x| divided by ``levels``; "zoom": the smallest of given * zoom^j, j >= 0, with max|x| <= levels *
-    step.
+    u: uniform on [0, 1) from the row's key, half a word of its stream for codes of at most 8 bits (which are computed
+    in single precision); or 1/2 without keys. rule: "given": the step is ``given``; "largest", "norm": max|x| or |x|
+    divided by ``levels``; "zoom": the smallest of given * zoom^j, j >= 0, with max|x| <= levels * step.
     Message: the scale (max|x|, |x| or the step; 4 bytes, the upper half of a float64, rounded up; none for "given"),
     then the codes.
     """
@@ -370,15 +370,15 @@ cdef class Signs:
     def decode_mean(self, cnp.ndarray messages, cnp.ndarray x, cnp.ndarray counts, turns=None, room=None):
         """The means over n of messages (n, rows, nbytes) in x (rows, d), each rotated back once.
 
-        counts: int32 (D,), overwritten. Bits of equal amplitude are summed as integers; n < 2^17.
+        counts: int32 (D,), overwritten. Bits of equal amplitude are summed as integers; n < 2^24.
         """
         cdef rows r
         cdef Py_ssize_t n = length(messages, 0, 3, "messages")
         check(x, messages[0], self.nbytes(turned_length(x, turns, room)), &r, False, None, turns, room)
         pointer(messages, cnp.NPY_UINT8, n * r.count * r.nbytes, "messages")
         cdef int32_t* c = <int32_t*> target(counts, cnp.NPY_INT32, coordinates(&r), "counts")
-        if n >= 1 << 17:
-            raise ValueError(f"messages: want fewer than 2^17, got {n}")
+        if not 1 <= n < 1 << 24:
+            raise ValueError(f"messages: want 1 to 2^24 - 1, got {n}")
         with nogil:
             if r.typenum == cnp.NPY_FLOAT64:
                 unsign_mean[double](&r, n, self.rule, self.factor, c, <double*> r.x)
@@ -387,10 +387,10 @@ cdef class Signs:
 
 
 def sum_bits(cnp.ndarray messages, cnp.ndarray counts):
-    """counts_j = number of messages (n, ceil(d/8)) whose bit j is set: int32 (d,), written. n < 2^17."""
+    """counts_j = number of messages (n, ceil(d/8)) whose bit j is set: int32 (d,), written. n < 2^24."""
     cdef Py_ssize_t n = length(messages, 0, 2, "messages"), d = length(counts, 0, 1, "counts")
-    if n >= 1 << 17:
-        raise ValueError(f"messages: want fewer than 2^17, got {n}")
+    if n >= 1 << 24:
+        raise ValueError(f"messages: want fewer than 2^24, got {n}")
     cdef uint8_t* m = <uint8_t*> pointer(messages, cnp.NPY_UINT8, n * packed_size(d, 1), "messages")
     cdef int32_t* c = <int32_t*> target(counts, cnp.NPY_INT32, d, "counts")
     with nogil:

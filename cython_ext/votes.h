@@ -59,7 +59,7 @@ static inline void write_counts(const bits512 *planes, int last, int size, int32
         counts[j] = parts[0][j] | parts[1][j] << 8 | parts[2][j] << 16;
 }
 
-/* counts_j = number of messages whose bit j is set. messages: n < 2^17 rows, ``stride`` bytes apart, of (d + 7) / 8
+/* counts_j = number of messages whose bit j is set. messages: n < 2^24 rows, ``stride`` bytes apart, of (d + 7) / 8
    bytes. */
 static void count_votes(const uint8_t *messages, int64_t n, int64_t stride, int64_t d, int32_t *counts)
 {

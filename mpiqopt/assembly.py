@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
@@ -88,15 +89,8 @@ def assemble(
 
 
 def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Shares, problem: Problem) -> Facts:
-    compressor, width = config.compressor, min(config.compressor.block_size or problem.d, problem.d)
-    return Facts(
-        lipschitz,
-        float(held.sizes.mean()),
-        topology,
-        compressor.omega(width),
-        compressor.damping(width),
-        compressor.contraction(width),
-    )
+    codec = Codec(config.compressor, problem.d, problem.dtype, config.run.seed, topology.nodes)
+    return Facts(lipschitz, float(held.sizes.mean()), topology, codec.omega, codec.damping, codec.delta)
 
 
 def _derived(given: Algorithm, resolved: Algorithm, topology: Topology) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,8 +46,14 @@ class Codec:
             self.runs.append(Run(whole, 1, whole * width, rest, whole * size, last))
         self.blocks = whole + (rest > 0)
         self.nbytes = self.boundary(self.blocks)[1]
+        omegas = [compressor.omega(run.width) for run in self.runs]
+        deltas = [compressor.damped_delta(run.width) for run in self.runs]
+        # those of the worst block; None if a block has no such bound
+        self.omega = None if None in omegas else max(omegas)
+        self.delta = None if None in deltas else min(deltas)
         self.damping = min(compressor.damping(run.width) for run in self.runs)
-        self._keys: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._everyone = np.arange(nodes)
+        self._keys: dict[int, _Keys] = {}
         self._messages: dict[int, np.ndarray] = {}
 
     def boundary(self, block: int) -> tuple[int, int]:
@@ -64,25 +71,33 @@ class Codec:
         rows: (n, coordinates of these blocks). Raises NotFinite with the node's number in ``row``.
         """
         begin = time.perf_counter()
-        high = self.blocks if high is None else high
-        size = len(rows), self.boundary(high)[1] - self.boundary(low)[1]
+        high, n = self.blocks if high is None else high, len(rows)
+        size = n, self.boundary(high)[1] - self.boundary(low)[1]
         messages = self._messages.get(size)
         if messages is None:
             messages = self._messages[size] = np.empty(size, np.uint8)
-        for first, per_node, x, m, draw in self._pieces(rows, messages, nodes, round, low, high):
+        for run, blocks, x, m, draw in self._spans(nodes, round, low, high):
+            part = np.ascontiguousarray(rows[:, x]).reshape(-1, run.width)
+            out = _piece(messages, m, n * blocks, run.nbytes)
             try:
-                self.compressor.encode(x, m, draw)
+                self.compressor.encode(part, out, draw)
             except NotFinite as error:
-                raise NotFinite(int(nodes[first + error.row // per_node])) from None
+                raise NotFinite(int(nodes[error.row // blocks])) from None
+            if out.base is not messages:
+                messages[:, m] = out.reshape(n, -1)
         self.seconds += time.perf_counter() - begin
         return messages
 
     def decode(self, messages: np.ndarray, nodes: np.ndarray, round: int, dtype: Any = None) -> np.ndarray:
         """The vectors (n, d), of their type or ``dtype``, that the messages (n, nbytes) of ``nodes`` mean."""
-        begin = time.perf_counter()
-        rows = np.empty((len(messages), self.d), dtype or self.dtype)
-        for _, _, x, m, draw in self._pieces(rows, messages, nodes, round, 0, self.blocks):
-            self.compressor.decode(m, x, draw)
+        begin, n = time.perf_counter(), len(messages)
+        rows = np.empty((n, self.d), dtype or self.dtype)
+        for run, blocks, x, m, draw in self._spans(nodes, round, 0, self.blocks):
+            part = np.ascontiguousarray(messages[:, m]).reshape(-1, run.nbytes)
+            out = _piece(rows, x, n * blocks, run.width)
+            self.compressor.decode(part, out, draw)
+            if out.base is not rows:
+                rows[:, x] = out.reshape(n, -1)
         self.seconds += time.perf_counter() - begin
         return rows
 
@@ -93,50 +108,55 @@ class Codec:
         """
         begin, n = time.perf_counter(), len(messages)
         out = np.empty(self.boundary(high)[0] - self.boundary(low)[0], self.dtype)
-        own, shared = self._draw(np.arange(n), round)
-        for run, a, b, x, m in self._spans(low, high):
-            self.compressor.decode_mean(
-                np.ascontiguousarray(messages[:, m]).reshape(n, b - a, run.nbytes),
-                out[x].reshape(b - a, run.width),
-                Draw(round, np.ascontiguousarray(own[:, a:b]).reshape(-1), shared[0, a:b]),
-            )
+        for run, blocks, x, m, draw in self._spans(self._everyone, round, low, high):
+            part = np.ascontiguousarray(messages[:, m]).reshape(n, blocks, run.nbytes)
+            one_node = draw._replace(shared=draw.shared[:blocks])
+            self.compressor.decode_mean(part, out[x].reshape(blocks, run.width), one_node)
         self.seconds += time.perf_counter() - begin
         return out
+
+    def _spans(
+        self, nodes: np.ndarray, round: int, low: int, high: int
+    ) -> Iterator[tuple[Run, int, slice, slice, Draw]]:
+        """Of each run, how many of blocks low .. high-1, where they are in vectors and messages of these, and keys."""
+        own, shared = self._draw(nodes, round)
+        start, at = self.boundary(low)
+        for run in self.runs:
+            a, b = max(low, run.first), min(high, run.first + run.blocks)
+            if a < b and len(nodes):
+                (x0, m0), (x1, m1) = self.boundary(a), self.boundary(b)
+                draw = Draw(round, *(np.ascontiguousarray(keys[:, a:b]).reshape(-1) for keys in (own, shared)))
+                yield run, b - a, slice(x0 - start, x1 - start), slice(m0 - at, m1 - at), draw
 
     def _draw(self, nodes: np.ndarray, round: int) -> tuple[np.ndarray, np.ndarray]:
         """Each message's own key, and the key that it shares with those of all nodes in the round, uint64 (n, blocks).
 
-        Reused by the next call.
+        Kept for the next call with the same array of nodes.
         """
-        n = len(nodes)
-        if n not in self._keys:
-            self._keys[n] = np.empty((n, self.blocks), np.uint64), np.empty((n, self.blocks), np.uint64)
-        own, shared = self._keys[n]
-        fill_keys(self.seed, PURPOSES["message"], round, nodes, 0, own.reshape(-1))
-        fill_keys(self.seed, PURPOSES["round"], round, (nodes == self.nodes).astype(np.int64), 0, shared.reshape(-1))
-        return own, shared
+        known = self._keys.get(id(nodes))
+        if known is None:
+            keys = (np.empty((len(nodes), self.blocks), np.uint64) for _ in range(2))
+            known = self._keys[id(nodes)] = _Keys(nodes, *keys)
+        if known.round != round:
+            server = np.array([int(len(nodes) > 0 and nodes[0] == self.nodes)])
+            fill_keys(self.seed, PURPOSES["message"], round, nodes, 0, known.own.reshape(-1))
+            fill_keys(self.seed, PURPOSES["round"], round, server, 0, known.shared[:1].reshape(-1))
+            known.shared[1:] = known.shared[:1]
+            known.round = round
+        return known.own, known.shared
 
-    def _spans(self, low: int, high: int) -> list[tuple[Run, int, int, slice, slice]]:
-        """Of each run, the blocks a .. b-1 among low .. high-1, and where they are in vectors and messages of these."""
-        start, at = self.boundary(low)
-        spans = []
-        for run in self.runs:
-            a, b = max(low, run.first), min(high, run.first + run.blocks)
-            if a < b:
-                (x0, m0), (x1, m1) = self.boundary(a), self.boundary(b)
-                spans.append((run, a, b, slice(x0 - start, x1 - start), slice(m0 - at, m1 - at)))
-        return spans
 
-    def _pieces(
-        self, rows: np.ndarray, messages: np.ndarray, nodes: np.ndarray, round: int, low: int, high: int
-    ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, Draw]]:
-        """What the compressor can do in one call: (first row, blocks of a row, vectors, messages, draw)."""
-        own, shared = self._draw(nodes, round)
-        spans, n = self._spans(low, high), len(rows)
-        # rows of equal blocks are blocks one after the other; with a shorter last block each row is done by itself
-        together = max(n, 1) if len(spans) == 1 else 1
-        for i in range(0, n, together):
-            some = slice(i, i + together)
-            for run, a, b, x, m in spans:
-                draw = Draw(round, *(np.ascontiguousarray(keys[some, a:b]).reshape(-1) for keys in (own, shared)))
-                yield i, b - a, rows[some, x].reshape(-1, run.width), messages[some, m].reshape(-1, run.nbytes), draw
+@dataclass
+class _Keys:
+    """The keys of the messages of ``nodes`` in a round; holds on to the array, so that its id stays its own."""
+
+    nodes: np.ndarray
+    own: np.ndarray
+    shared: np.ndarray
+    round: int = -1
+
+
+def _piece(array: np.ndarray, columns: slice, rows: int, width: int) -> np.ndarray:
+    """Room for some columns of the array as (rows, width): the array itself if they are all of it."""
+    whole = columns == slice(0, array.shape[1])
+    return array.reshape(rows, width) if whole else np.empty((rows, width), array.dtype)

@@ -130,7 +130,8 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
+    # names first: they decide which keys are left, and other overrides are for the part that is named last
+    for override in sorted(overrides, key=lambda word: not word.partition("=")[0].strip().endswith(".name")):
         _override(tables, override)
     if overrides:
         import tomli_w
@@ -150,7 +151,7 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
         for family in SINGLE_TABLES[:-1]
     }
     default = {"name": parts["algorithm"].default_compressor or "identity"}
-    parts["compressor"] = member("compressor", tables.get("compressor", default), path)
+    parts["compressor"] = member("compressor", default | tables.get("compressor", {}), path)
     return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
 
 
@@ -186,11 +187,18 @@ def _override(tables: dict[str, Any], override: str) -> None:
     target = tables.setdefault(table, {})
     if not isinstance(target, dict):
         raise UsageError(f"--set {override}: the config's {table} is not a single table")
+    before = target.get("name")
     target[name] = parsed
-    if name == "name" and table in FAMILY_TABLES and parsed in registry.members(table):
-        # keys of the part that was named before mean nothing to this one
-        known = {field.name for field in fields(registry.find(table, parsed))}
-        tables[table] = {key: value for key, value in target.items() if key == "name" or key in known}
+    if name == "name" and table in FAMILY_TABLES:
+        # keys that only the part that was named before has mean nothing to this one
+        foreign = _keys(table, before) - _keys(table, parsed)
+        tables[table] = {key: value for key, value in target.items() if key == "name" or key not in foreign}
+
+
+def _keys(family: str, name: Any) -> set[str]:
+    """The keys of a part; none if there is no such part."""
+    known = registry.members(family)
+    return {field.name for field in fields(known[name])} if isinstance(name, str) and name in known else set()
 
 
 def member(family: str, table: dict[str, Any], path: str) -> Any:

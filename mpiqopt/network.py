@@ -8,6 +8,7 @@ import numpy as np
 
 from mpiqopt.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.errors import UsageError
 from mpiqopt.placement import Exchange, Placement, plan
 from mpiqopt.reduction import Reduction
 from mpiqopt.server import Server
@@ -45,6 +46,7 @@ class Network:
         self.rounds = self.bytes = self.mpi_bytes = 0
         self._hosted = np.arange(place.first, place.last)
         self._codecs: dict[tuple[int, np.dtype], Codec] = {}
+        self._server_round = 0
         self._servers: dict[tuple[int, np.dtype], Server] = {}
         self._plans: list[Exchange] = [plan(mixing, place) for mixing in topology.cycle]
         transport.connect(self._plans)
@@ -104,7 +106,11 @@ class Network:
         return self._codecs[kind]
 
     def memory(self, rows: np.ndarray) -> Memory:
-        """Of a variable of which nothing was sent yet."""
+        """Of a variable of which nothing was sent yet. Raises UsageError if W varies: (W - I) X^ needs one W."""
+        if self.topology.varies:
+            raise UsageError(
+                f"coded gossip needs one mixing matrix, but topology {self.topology.name!r} varies in time"
+            )
         return Memory(np.zeros(rows.shape), np.zeros(rows.shape))
 
     def innovate(self, rows: np.ndarray, memory: Memory, rate: float | None = None) -> Memory:
@@ -172,11 +178,11 @@ class Network:
         Parts are (hosted, width), as in ``server.Server``. With ``echo`` also what the server decodes of the rows.
         Raises NotFinite with the node's number in ``row``.
         """
-        server = self._server(rows)
+        server, self._server_round = self._server(rows), self.rounds
         self.rounds += 1
         self.bytes += (self.place.nodes - 1) * server.codec.nbytes
         self.mpi_bytes += server.uploaded
-        return server.collect(rows, self.rounds, echo)
+        return server.collect(rows, self._server_round, echo)
 
     def spread(self, parts: np.ndarray, d: int, compressed: bool) -> np.ndarray:
         """Download of all parts, coded or as they are: a vector (d,), the same bits at every node."""
@@ -184,7 +190,7 @@ class Network:
         size = server.codec.nbytes if compressed else d * parts.itemsize
         self.bytes += (self.place.nodes - 1) * size
         self.mpi_bytes += (self.place.ranks - 1) * size
-        return server.spread(parts, self.rounds, compressed)
+        return server.spread(parts, self._server_round, compressed)
 
     def parts(self, vector: np.ndarray) -> np.ndarray:
         """The coordinates of a vector (d,) that hosted nodes serve."""

@@ -23,7 +23,7 @@ class Server:
         boundaries = np.array([codec.boundary(int(block)) for block in self._blocks])
         self._starts, self._ats = boundaries[:, 0], boundaries[:, 1]
         self.width = int(np.diff(self._starts).max())
-        self._nodes = np.arange(place.first, place.last)
+        self._nodes, self._sender = np.arange(place.first, place.last), np.array([nodes])
         self._ranks = place.bounds  # first node of each rank
         served = np.diff(self._ats[self._ranks])
         self.uploaded = int(np.dot(place.counts, codec.nbytes - served))  # bytes between ranks
@@ -45,13 +45,12 @@ class Server:
     def spread(self, parts: np.ndarray, round: int, compressed: bool) -> np.ndarray:
         """Download: the whole vector (d,) from all parts, as decoded at every node."""
         place, codec = self.place, self.codec
-        server = np.array([place.nodes])
         served = self._join(parts)
         if not compressed:
             return self.transport.concatenate(served, np.diff(self._starts[self._ranks]).tolist())
-        own = codec.encode(served[None], server, round, *self._blocks[[place.first, place.last]].tolist())[0]
+        own = codec.encode(served[None], self._sender, round, *self._blocks[[place.first, place.last]].tolist())[0]
         message = self.transport.concatenate(own, np.diff(self._ats[self._ranks]).tolist())
-        return codec.decode(message[None], server, round)[0]
+        return codec.decode(message[None], self._sender, round)[0]
 
     def parts(self, vector: np.ndarray) -> np.ndarray:
         """The coordinates that are served here of a whole vector (d,)."""

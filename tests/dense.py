@@ -85,7 +85,7 @@ class Wire:
     part for good. So every vector of the reference is compared with that of the package, recorded under the same round
     and sender, to ``rtol`` of the largest vector sent; then the package's own is encoded, by a codec of the test's.
     Nothing is lost: a vector that is wrong, missing, or sent in another round or by another node fails here.
-    Gossip rounds are counted 0, 1, ...; uploads to the server 1, 2, ..., with the download that follows in the same.
+    Rounds are counted 0, 1, ...; a download from the server belongs to the round of the upload before it.
     """
 
     def __init__(self, experiment: Experiment, sent: Sent, rtol: float):
@@ -99,25 +99,23 @@ class Wire:
 
     def gossip(self, rows: np.ndarray) -> np.ndarray:
         """C of every node's row."""
-        out = self._decoded(rows, np.arange(self.nodes))
+        out = self._decoded(rows, np.arange(self.nodes), self._round)
         self._round += 1
         return out
 
-    def upload(self, rows: np.ndarray) -> np.ndarray:
-        self._round += 1
-        return self._decoded(rows, np.arange(self.nodes))
+    upload = gossip
 
     def download(self, vector: np.ndarray) -> np.ndarray:
         """C of one vector (d,), sent by node n, the server."""
-        return self._decoded(vector[None], np.array([self.nodes]))[0]
+        return self._decoded(vector[None], np.array([self.nodes]), self._round - 1)[0]
 
-    def _decoded(self, rows: np.ndarray, senders: np.ndarray) -> np.ndarray:
+    def _decoded(self, rows: np.ndarray, senders: np.ndarray, round: int) -> np.ndarray:
         if not self.coded:
             return rows
-        sent = self._sent[self._round, int(senders[0])]
+        sent = self._sent[round, int(senders[0])]
         np.testing.assert_allclose(sent, rows, rtol=0, atol=self._atol)
-        messages = self._codec.encode(sent, senders, self._round)
-        return self._codec.decode(messages, senders, self._round).astype(np.float64)
+        messages = self._codec.encode(sent, senders, round)
+        return self._codec.decode(messages, senders, round).astype(np.float64)
 
 
 def damping(compressor, d: int) -> float:

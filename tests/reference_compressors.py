@@ -151,8 +151,14 @@ def rotated_back(y: np.ndarray, key: int, d: int) -> np.ndarray:
 
 def on_grid(x, step: float, zero: float, top: int, bits: int, key: int | None) -> bytes:
     """floor(x/step + zero + u) within 0 .. top, u uniform on [0, 1), 1/2 for rounding to nearest."""
-    u = zero + 0.5 + dither(key, len(x))
-    return packed(np.clip(np.floor(x.astype(np.float64) * (1 / step) + u), 0, top).astype(np.int64), bits)
+    t = x.astype(np.float64) * (1 / step)
+    if key is None or bits > 8:
+        t = t + (zero + 0.5 + dither(key, len(x)))
+    else:  # in single precision, half a word for each value, the lower half first
+        halves = words(key, -(-len(x) // 2)).view(np.int16)[: len(x)]
+        with np.errstate(over="ignore"):
+            t = t.astype(np.float32) + (np.float32(zero + 0.5) + halves.astype(np.float32) * np.float32(2.0**-16))
+    return packed(np.clip(np.floor(t), 0, top).astype(np.int64), bits)
 
 
 def qsgd_encode(c, x, own, shared, round):

@@ -169,17 +169,17 @@ def test_omega_with_clipping(clip):
 @every
 @pytest.mark.parametrize("kind", KINDS)
 def test_damped_contraction(c, kind):
-    """E|damping C(x) - x|^2 <= (1 - contraction) |x|^2, what difference coding and error feedback rely on.
+    """E|damping C(x) - x|^2 <= (1 - delta) |x|^2, what difference coding and error feedback rely on.
 
     SCALE^2 as in test_mean_error, here on |damping C(x)|^2 <= 1.
     """
     d, n = size_for(c, kind)
-    if c.contraction(d) is None:
+    if c.damped_delta(d) is None:
         pytest.skip("no contraction")
     x = vector(kind, d)
     errors = relative_errors(x, c.damping(d) * sample(c, x, n))
-    assert 0 < c.contraction(d) <= 1
-    assert errors.mean() - 5 * standard_error(errors) <= 1 - c.contraction(d) + SCALE**2 - 1
+    assert 0 < c.damped_delta(d) <= 1
+    assert errors.mean() - 5 * standard_error(errors) <= 1 - c.damped_delta(d) + SCALE**2 - 1
 
 
 @every

@@ -487,9 +487,9 @@ def test_widths_beyond_a_word_are_refused(bits):
     assert outcome(lambda: kernels.unpack(arrays(size, np.uint8), bits, arrays(D, np.uint32))) == "refused"
 
 
-@pytest.mark.parametrize("n", [2**17, 2**21])
+@pytest.mark.parametrize("n", [2**24, 2**25])
 def test_more_votes_than_planes_are_refused(n):
-    """Counts have 17 bits."""
+    """Counts have 24 bits."""
     ones, counts = np.full((n, 1), 255, np.uint8), arrays(8, np.int32)
     assert outcome(lambda: kernels.sum_bits(ones, counts)) == "refused"
     signs, x = kernels.Signs("constant"), arrays((1, 8), np.float64)

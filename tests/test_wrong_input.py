@@ -261,3 +261,28 @@ def test_openml_without_network(config, capsys, tmp_path, monkeypatch):
     assert status == 2
     assert err.count("\n") == 1
     assert "data.dataset = 'no-such-data-set': cannot get openml:no-such-data-set" in err
+
+
+def test_names_on_the_command_line_drop_only_keys_of_the_part_before(config, mpiqopt):
+    """Typos stay errors, and the order of --set does not matter."""
+    lead = {"algorithm": {"name": "lead"}}
+    typo = config(**lead, compressor={"name": "qsgd", "levles": 7})
+    assert "compressor.levles: unknown key" in mpiqopt("check", typo, "--set", "compressor.name=qsgd").stderr
+    other = config(**lead, compressor={"name": "qsgd", "levels": 7})
+    assert mpiqopt("check", other, "--set", "compressor.name=eden").returncode == 0
+    for order in (["levels=3", "name=low-rank"], ["name=low-rank", "levels=3"]):
+        words = [word for key in order for word in ("--set", f"compressor.{key}")]
+        assert "compressor.levels: unknown key" in mpiqopt("check", config(**lead), *words).stderr
+    assert "compressor.name = ['a']: want one of" in mpiqopt("check", other, "--set", 'compressor.name=["a"]').stderr
+
+
+def test_keys_of_the_default_compressor_need_no_name(config, mpiqopt):
+    result = mpiqopt("check", config(algorithm={"name": "qsgd-sgd"}), "--set", "compressor.levels=7")
+    assert result.returncode == 0, result.stderr
+    assert "levels = 7" in result.stdout
+
+
+def test_ef_sgd_refuses_mere_signs(config, mpiqopt):
+    result = mpiqopt("check", config(algorithm={"name": "ef-sgd"}, compressor={"name": "sign"}))
+    assert result.returncode == 2
+    assert "'sign': gives a direction only; try scaled-sign" in result.stderr

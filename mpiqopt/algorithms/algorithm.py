@@ -29,7 +29,7 @@ class Facts(NamedTuple):
     """What automatic values are made from.
 
     lipschitz: largest L_i over the nodes, or None if step sizes are given; samples: mean number of samples of a node.
-    Of the compressor on messages of this length: ``omega``, ``damping``, ``contraction`` (compressors.compressor).
+    Of the compressor on messages of this length: ``omega``, ``damping``, and ``delta`` when damped.
     """
 
     lipschitz: float | None
@@ -37,7 +37,7 @@ class Facts(NamedTuple):
     topology: Topology
     omega: float | None = None
     damping: float = 1.0
-    contraction: float | None = 1.0
+    delta: float | None = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Algorithm(ABC):
     """A method for min_x F(x) + h(x), written for the rows X of the hosted nodes.
 
     ``step`` is a function of the state but for communication and the problem's counters: all that a run needs to
-    go on is in the state, a NamedTuple whose first field is x and whose fields are (hosted, d) arrays, or integers
-    that are equal at all nodes. Steps make new arrays and never change those of the state they got.
+    go on is in the state, a NamedTuple whose first field is x and whose fields are (hosted, d) arrays, integers that
+    are equal at all nodes, or NamedTuples of such. Steps make new arrays and never change those of the state they got.
     """
 
     proximal: ClassVar[bool] = True  # handles h != 0
@@ -107,7 +107,7 @@ class Algorithm(ABC):
                 f"compressor.name = {compressor.name!r}: coded gossip needs one mixing matrix, but topology "
                 f"{topology.name!r} varies in time"
             )
-        if not compressor.approximates and not self.server:
+        if not compressor.approximates and self.default_compressor != compressor.name:
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
 
 

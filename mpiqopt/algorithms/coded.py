@@ -41,4 +41,4 @@ class CodedGossip(Algorithm):
 
 def compressor_delta(facts: Facts) -> float:
     """The compressor's delta; 1/2 for one that has none, which means an absolute error (ours)."""
-    return 0.5 if facts.contraction is None else facts.contraction
+    return 0.5 if facts.delta is None else facts.delta

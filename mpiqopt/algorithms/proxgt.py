@@ -77,10 +77,10 @@ class ProxGT(Algorithm):
         delta = 1/3 and with K = 13 for delta = 0.9, with it never (benchmarks/README.md; ours).
         """
         topology = facts.topology
-        if topology.varies or not topology.symmetric or facts.contraction is None:
+        if topology.varies or not topology.symmetric or facts.delta is None:
             return False
         rounds = topology.rounds_needed(True) if self.gossip_rounds == "auto" else self.gossip_rounds
-        return rounds * sqrt(1 - facts.contraction) <= 1
+        return rounds * sqrt(1 - facts.delta) <= 1
 
     def require(self, topology, regularizer):
         super().require(topology, regularizer)

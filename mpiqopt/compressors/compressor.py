@@ -25,10 +25,11 @@ class Draw(NamedTuple):
 class Compressor(ABC):
     """A wire format for vectors of d values, C(x): x -> message -> the vector that receivers see.
 
-    A message has a fixed number of bytes. Compressors keep no state: error feedback and difference coding belong to the
-    methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes). ``encode`` raises
-    NotFinite for the first row with NaN, infinity or a scale beyond 2^1022; vectors with a scale below 2^-900 are sent
-    as zero. Values near the largest number of their type may overflow when rotated or decoded.
+    A message has a fixed number of bytes. Compressors keep no state: error feedback and difference coding belong to
+    the methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes); what is decoded
+    may be of the other type. ``encode`` raises NotFinite for the first row with NaN, infinity or a scale beyond 2^1022;
+    vectors with a scale below 2^-900 are sent as zero. Values near the largest number of their type may overflow when
+    rotated or decoded.
     """
 
     approximates: ClassVar[bool] = True  # C(x) is near x, or so in the mean
@@ -89,7 +90,7 @@ class Compressor(ABC):
         omega = self.omega(d)
         return 1.0 if omega is None or self.delta(d) is not None else 1 / (1 + omega)
 
-    def contraction(self, d: int) -> float | None:
+    def damped_delta(self, d: int) -> float | None:
         """delta of ``damping`` times C."""
         omega = self.omega(d)
         return self.delta(d) if omega is None or self.delta(d) is not None else 1 / (1 + omega)

@@ -61,8 +61,9 @@ class Eden(RotatedLevels):
     """S U^T round(U x sqrt(D)/|x|): rounding to the best 2^bits levels for normal variables after a random rotation.
 
     U = D^(-1/2) H diag(+-1), D the power of two that is at least d, the signs each node's own and new in every round.
-    S = |x|^2 / <U x, rounded>, so that the estimate is unbiased over uniformly random rotations; for long vectors U is
-    near enough to one (omega is the limit).
+    S = |x|^2 / <U x, rounded>, so that the estimate is unbiased over uniformly random rotations. U is near enough to
+    one, and omega the limit, for long vectors whose energy is spread over many coordinates; of vectors with few
+    non-zero values the direction is biased (by half of |x| for two).
     Message of a block: S (4 bytes, the upper half of a float64, rounded up), then ``bits`` bits for D values.
     Vargaftik, Ben Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "EDEN", 2022.
     """

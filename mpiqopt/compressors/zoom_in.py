@@ -27,7 +27,7 @@ class ZoomIn(Compressor):
     bits: Annotated[int, Field(ge=2, le=16, description="bits of one value")] = 8
     initial_step: Annotated[float, Field(gt=0, description="step of round 0")] = 1.0
     factor: Annotated[float, Field(gt=0, le=1, description="the step shrinks by this in every round")] = 0.9
-    expand: Annotated[float, Field(gt=1, description="the step grows by this until nothing saturates")] = 2.0
+    expand: Annotated[float, Field(ge=1.01, description="the step grows by this until nothing saturates")] = 2.0
 
     def _kernel(self, round: int) -> Grid:
         levels = (1 << (self.bits - 1)) - 1
