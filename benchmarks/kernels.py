@@ -2,31 +2,30 @@
 
 usage: python benchmarks/kernels.py   (a minute; one core, quiet machine)
 
-Everything is timed in turn with a copy of the same array, in one process; medians.
+Everything is timed in turn with a copy of the same array, in one process; medians of ratios of neighbours.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
 from mpiqopt._compressors import Grid, Levels, Signs, fill_keys, hadamard, sum_bits
-from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.compressors.eden import CENTROIDS
 
 REPEAT = 15
 BLOCK, BUCKET = 4096, 512
 
 
-def times(actions: dict[str, Callable[[], None]], repeat: int = REPEAT) -> dict[str, float]:
-    """Median seconds of each, all of them in turn."""
+def times(actions: dict[Hashable, Callable[[], None]], repeat: int = REPEAT) -> dict[Hashable, np.ndarray]:
+    """Seconds of each in every round but the first: all of them in turn, so that other load meets all alike."""
     seconds = {name: [] for name in actions}
-    for _ in range(repeat):
+    for _ in range(repeat + 1):
         for name, action in actions.items():
             begin = time.perf_counter()
             action()
             seconds[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values[1:])) for name, values in seconds.items()}
+    return {name: np.array(values[1:]) for name, values in seconds.items()}
 
 
 def codecs(size: int = 1 << 24) -> None:
@@ -53,19 +52,19 @@ def codecs(size: int = 1 << 24) -> None:
         "qsgd, 8 bits, buckets of 512": (qsgd, buckets, (keys,), ()),
         "eden, 2 bits, blocks of 4096, all of it": (eden, blocks, (keys[: blocks[0]], room), (keys, room)),
     }
-    print("| 2^24 float64 values | encode × copy | decode × copy |\n| --- | --- | --- |")
+    actions = {}
     for label, (kernel, shape, encoding, decoding) in cases.items():
         d = len(room) if shape is blocks else shape[1]
         messages = np.empty((shape[0], kernel.nbytes(d)), np.uint8)
         rotation = tuple(a[: shape[0]] if a is keys else a for a in decoding)
-        t = times(
-            {
-                "copy": lambda: np.copyto(y, x),
-                "encode": lambda k=kernel, s=shape, m=messages, e=encoding: k.encode(x.reshape(s), m, *e),
-                "decode": lambda k=kernel, s=shape, m=messages, r=rotation: k.decode(m, y.reshape(s), *r),
-            }
-        )
-        print(f"| {label} | {t['encode'] / t['copy']:.2f} | {t['decode'] / t['copy']:.2f} |", flush=True)
+        actions[label, "copy"] = lambda: np.copyto(y, x)
+        actions[label, "encode"] = lambda k=kernel, s=shape, m=messages, e=encoding: k.encode(x.reshape(s), m, *e)
+        actions[label, "decode"] = lambda k=kernel, s=shape, m=messages, r=rotation: k.decode(m, y.reshape(s), *r)
+    t = times(actions)
+    print("| 2^24 float64 values | encode × copy | decode × copy |\n| --- | --- | --- |")
+    for label in cases:
+        copy = t[label, "copy"]
+        print(f"| {label} | {np.median(t[label, 'encode'] / copy):.2f} | {np.median(t[label, 'decode'] / copy):.2f} |")
     rng = np.random.default_rng(1)
     t = times(
         {
@@ -75,8 +74,8 @@ def codecs(size: int = 1 << 24) -> None:
         },
         4,
     )
-    print(f"| NumPy: dithered bit | {t['bit'] / t['copy']:.1f} | |")
-    print(f"| NumPy: stochastic 8 bits | {t['byte'] / t['copy']:.1f} | |")
+    print(f"| NumPy: dithered bit | {np.median(t['bit'] / t['copy']):.1f} | |")
+    print(f"| NumPy: stochastic 8 bits | {np.median(t['byte'] / t['copy']):.1f} | |")
 
 
 def transforms() -> None:
@@ -94,14 +93,11 @@ def transforms() -> None:
                 "d": lambda a=arrays["d"], k=often: [hadamard(a) for _ in range(k)],
                 "f": lambda a=arrays["f"], k=often: [hadamard(a) for _ in range(k)],
             },
-            9,
+            15,
         )
-        values = size * often
-        print(
-            f"| 2^{levels} | {1e9 * t['d'] / values:.3f} | {t['d'] / t['copy']:.2f} | {1e9 * t['f'] / values:.3f} | "
-            f"{t['f'] / t['d']:.2f} |",
-            flush=True,
-        )
+        double, single = (1e9 * np.median(t[dtype]) / (size * often) for dtype in "df")
+        ratios = np.median(t["d"] / t["copy"]), np.median(t["f"] / t["d"])
+        print(f"| 2^{levels} | {double:.3f} | {ratios[0]:.2f} | {single:.3f} | {ratios[1]:.2f} |", flush=True)
 
 
 def votes(n: int = 64, d: int = 1 << 20) -> None:
@@ -114,15 +110,12 @@ def votes(n: int = 64, d: int = 1 << 20) -> None:
         },
         7,
     )
-    print(
-        f"\n{n} one-bit messages of 2^20: {1e3 * t['here']:.2f} ms, unpackbits + sum {1e3 * t['numpy']:.0f} ms, ",
-        end="",
-    )
-    print(f"{t['numpy'] / t['here']:.0f} times faster")
+    here, numpy = (1e3 * np.median(t[name]) for name in ("here", "numpy"))
+    print(f"\n{n} one-bit messages of 2^20: {here:.2f} ms, unpackbits + sum {numpy:.0f} ms, ", end="")
+    print(f"{np.median(t['numpy'] / t['here']):.0f} times faster")
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     codecs()
     transforms()
     votes()

@@ -3,7 +3,7 @@
 usage: python benchmarks/throttled.py [RATE]      (as root on Linux, MPICH; two minutes)
 
 Two ranks with one node each, in network namespaces joined by a throttled link (thin_link.py): softmax regression on
-the one-hot coded digits of compression.py, 10,880 parameters, full gradients, float64. The bytes on the wire are
+the one-hot coded digits of compression.py, 10,880 parameters, full gradients, float64, the step 1/L for all. The bytes on the wire are
 checked against those that the runs report.
 """
 
@@ -18,11 +18,11 @@ from thin_link import thin_link
 from mpiqopt.results.reader import read
 
 TEXT = """
-run = {{iterations = 2200}}
+run = {{iterations = 1500}}
 data = {{name = "npz", path = "onehot.npz", split = "dirichlet"}}
 problem = {{name = "softmax", l2 = 1e-3}}
 topology = {{name = "ring", nodes = 2}}
-algorithm = {{{algorithm}}}
+algorithm = {{step_size = 0.073, {algorithm}}}
 compressor = {{{compressor}}}
 record.every = 20
 """
