@@ -3,8 +3,8 @@
 usage: python benchmarks/throttled.py [RATE]      (as root on Linux, MPICH; two minutes)
 
 Two ranks with one node each, in network namespaces joined by a throttled link (thin_link.py): softmax regression on
-the one-hot coded digits of compression.py, 10,880 parameters, full gradients, float64, the step 1/L for all. The bytes on the wire are
-checked against those that the runs report.
+the one-hot coded digits of compression.py, 10,880 parameters, full gradients, float64, the step 1/L for all. The bytes
+on the wire are checked against those that the runs report.
 """
 
 import sys

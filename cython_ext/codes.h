@@ -35,6 +35,9 @@ static inline void random_words(uint32_t *words, uint32_t first, const uint64_t 
             words[j] = word(first + (uint32_t)j, *key);
 }
 
+/* Half a word is enough for a few levels: the stream as numbers of 16 bits, the lower half of a word first. */
+typedef int16_t half_word __attribute__((may_alias));
+
 /* A word as a number in [-1/2, 1/2), the word 0 as 0: signed, because that conversion is in every processor. */
 static inline double centred(uint32_t random)
 {

@@ -15,8 +15,6 @@ typedef struct {
     double given, zoom;
 } grid;
 
-typedef int16_t half_word __attribute__((may_alias));
-
 static inline int64_t grid_header(const grid *g) { return g->rule == GIVEN ? 0 : 4; }
 
 static inline double grid_step(const grid *g, double scale)
@@ -96,9 +94,6 @@ static int NAME(quantise)(const grid *g, const REAL *x, int64_t d, uint8_t *out,
             return 0;
         }
     }
-    if (g->rule != GIVEN) /* rounding computes, measuring reads: the next vector comes while this one is rounded */
-        for (int64_t byte = 0; byte < d * (int64_t)sizeof(REAL) && byte < 16384; byte += 64)
-            __builtin_prefetch((const char *)(x + d) + byte, 0, 2);
     const double inverse = 1 / grid_step(g, scale), top = ldexp(1, (int)g->bits) - 1;
     const double most = fmin(top, 2 * (double)g->levels);
     const double shift = g->shift + 0.5;
@@ -119,8 +114,15 @@ static int NAME(quantise)(const grid *g, const REAL *x, int64_t d, uint8_t *out,
             bad = NAME(round_by_chance)(
                 x + start, (const half_word *)random, bytes, size, inverse, (float)shift, (float)most, 1);
         else
-            NAME(round_by_chance)(
-                x + start, (const half_word *)random, bytes, size, inverse, (float)shift, (float)most, 0);
+            for (int part = 0; part < size; part += 128) {
+                /* rounding computes, measuring reads: what is measured next comes while this is rounded */
+                for (int line = 0; line < 128; line += 64 / (int)sizeof(REAL))
+                    __builtin_prefetch(x + d + start + part + line, 0, 2);
+                const int left = size - part < 128 ? size - part : 128;
+                NAME(round_by_chance)(
+                    x + start + part, (const half_word *)random + part, bytes + part, left, inverse, (float)shift,
+                    (float)most, 0);
+            }
         if (bad)
             return -1;
         if (bits <= 8)

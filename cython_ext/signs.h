@@ -16,22 +16,47 @@ static inline double amplitude_of(const uint8_t **message, int rule, double fact
 }
 #endif
 
-/* Bit j is x_j + amplitude (2 u_j - 1) >= 0 with u_j uniform on [0, 1), or x_j >= 0 without a key.
-   Returns 0, or -1 if a value is not finite. */
-static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, const uint64_t *key, uint8_t *out)
+/* Bits of one tile: x_j / amplitude + (2 u_j - 1) >= 0, in single precision, u_j from 16 random bits (probabilities are
+   right to 2^-17); whether a value is not finite, if that is not known. */
+static inline __attribute__((always_inline)) int64_t NAME(dithered_bits)(
+    const REAL *x, const half_word *random, uint8_t *bits, int size, double inverse, const int check)
 {
-    const double unit = amplitude * 0x1p-31; /* 2 amplitude (u_j - 1/2) for each unit of the word */
-    uint32_t random[TILE];
+    int64_t bad = 0;
+    for (int j = 0; j < size; j++) {
+        if (check)
+            bad |= !(fabs((double)x[j]) < BEYOND);
+        bits[j] = (float)((double)x[j] * inverse) + (float)random[j] * 0x1p-15f >= -0x1p-16f;
+    }
+    return bad;
+}
+
+/* x_j >= 0. */
+static inline int64_t NAME(plain_bits)(const REAL *x, uint8_t *bits, int size)
+{
+    int64_t bad = 0;
+    for (int j = 0; j < size; j++) {
+        bad |= !(fabs((double)x[j]) < BEYOND);
+        bits[j] = x[j] >= 0;
+    }
+    return bad;
+}
+
+/* The signs of a vector, dithered if there is a key. Returns 0, or -1 if a value is not finite. */
+static inline int NAME(sign_bits)(
+    const REAL *x, int64_t d, double amplitude, const uint64_t *key, const int check, uint8_t *out)
+{
+    const double inverse = 1 / amplitude;
+    uint32_t random[TILE / 2];
     uint8_t bits[TILE];
     for (int64_t start = 0; start < d; start += TILE) {
         const int size = d - start < TILE ? (int)(d - start) : TILE;
-        const REAL *v = x + start;
-        int64_t bad = 0;
-        random_words(random, (uint32_t)start, key, size);
-        for (int j = 0; j < size; j++) {
-            bad |= !(fabs((double)v[j]) < BEYOND);
-            bits[j] = (double)v[j] + unit * (double)(int32_t)random[j] >= 0;
-        }
+        int64_t bad;
+        if (key) {
+            random_words(random, (uint32_t)(start / 2), key, (size + 1) / 2);
+            bad = check ? NAME(dithered_bits)(x + start, (const half_word *)random, bits, size, inverse, 1)
+                        : NAME(dithered_bits)(x + start, (const half_word *)random, bits, size, inverse, 0);
+        } else
+            bad = NAME(plain_bits)(x + start, bits, size);
         if (bad)
             return -1;
         pack_bytes(bits, out + start / 8, size, 1);
@@ -44,7 +69,7 @@ static inline int NAME(sign_bits)(const REAL *x, int64_t d, double amplitude, co
 static int NAME(sign_encode)(const REAL *x, int64_t d, int rule, double factor, const uint64_t *key, uint8_t *out)
 {
     if (rule == CONSTANT)
-        return NAME(sign_bits)(x, d, factor, key, out);
+        return NAME(sign_bits)(x, d, factor, key, 1, out);
     const int kind = rule == MEAN_VALUE ? MEAN_ABSOLUTE : rule == ROOT_MEAN_SQUARE ? EUCLIDEAN : LARGEST;
     const double size = NAME(magnitude)(x, d, kind) / (kind == EUCLIDEAN ? sqrt((double)d) : 1);
     if (!(size < BEYOND))
@@ -53,7 +78,7 @@ static int NAME(sign_encode)(const REAL *x, int64_t d, int rule, double factor, 
     if (amplitude == 0)
         memset(out + 4, 0, (size_t)packed_size(d, 1));
     else
-        NAME(sign_bits)(x, d, amplitude, key, out + 4);
+        NAME(sign_bits)(x, d, amplitude, key, 0, out + 4);
     return 0;
 }
 

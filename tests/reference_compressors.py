@@ -32,6 +32,11 @@ def dither(key: int | None, count: int) -> np.ndarray:
     return np.zeros(count) if key is None else words(key, count).view(np.int32) / 2.0**32
 
 
+def half_words(key: int, count: int) -> np.ndarray:
+    """Half a word for each value, the lower half first, as signed numbers in single precision."""
+    return words(key, -(-count // 2)).view(np.int16)[:count].astype(np.float32)
+
+
 def block_key(key: int, block: int) -> int:
     """splitmix64 started at ``key``: its output number ``block``."""
     z = (key + (block + 1) * 0x9E3779B97F4A7C15) % 2**64
@@ -154,10 +159,9 @@ def on_grid(x, step: float, zero: float, top: int, bits: int, key: int | None) -
     t = x.astype(np.float64) * (1 / step)
     if key is None or bits > 8:
         t = t + (zero + 0.5 + dither(key, len(x)))
-    else:  # in single precision, half a word for each value, the lower half first
-        halves = words(key, -(-len(x) // 2)).view(np.int16)[: len(x)]
+    else:  # in single precision
         with np.errstate(over="ignore"):
-            t = t.astype(np.float32) + (np.float32(zero + 0.5) + halves.astype(np.float32) * np.float32(2.0**-16))
+            t = t.astype(np.float32) + (np.float32(zero + 0.5) + half_words(key, len(x)) * np.float32(2.0**-16))
     return packed(np.clip(np.floor(t), 0, top).astype(np.int64), bits)
 
 
@@ -224,7 +228,12 @@ def zoom_decode(c, message, d, dtype, own, shared):
 
 
 def sign_bytes(x, amplitude: float, key: int | None) -> bytes:
-    return packed(x.astype(np.float64) + 2 * amplitude * dither(key, len(x)) >= 0, 1)
+    """x/amplitude + tau >= 0 in single precision, tau from half a word on [-1, 1); x >= 0 without a key."""
+    if key is None:
+        return packed(x >= 0, 1)
+    with np.errstate(over="ignore"):
+        t = (x.astype(np.float64) * (1 / amplitude)).astype(np.float32)
+    return packed(t + half_words(key, len(x)) * np.float32(2.0**-15) >= -np.float32(2.0**-16), 1)
 
 
 def with_amplitude(size: float, factor: float, x, key) -> bytes:

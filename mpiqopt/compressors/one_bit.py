@@ -11,7 +11,7 @@ from mpiqopt._compressors import Signs
 from mpiqopt.compressors.compressor import KernelCompressor, room
 from mpiqopt.registry import register
 
-Dither = Annotated[float, Field(gt=0)]
+Dither = Annotated[float, Field(ge=1e-250)]
 
 
 @register("compressor", "one-bit")
