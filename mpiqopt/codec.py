@@ -13,7 +13,7 @@ from mpiqopt.errors import NotFinite
 from mpiqopt.streams import PURPOSES
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     """Blocks of equal width, one after the other: ``blocks`` of them from block ``first``.
 
     Each has ``width`` coordinates from ``start`` and ``nbytes`` bytes from ``at``.
@@ -40,28 +40,28 @@ class Codec:
         width = min(compressor.block_size or d, d)
         whole, rest = divmod(d, width)
         size = compressor.nbytes(width, dtype)
-        self.runs = [Run(0, whole, 0, width, 0, size)]
+        self.stretches = [Stretch(0, whole, 0, width, 0, size)]
         if rest:
             last = compressor.nbytes(rest, dtype)
-            self.runs.append(Run(whole, 1, whole * width, rest, whole * size, last))
+            self.stretches.append(Stretch(whole, 1, whole * width, rest, whole * size, last))
         self.blocks = whole + (rest > 0)
         self.nbytes = self.boundary(self.blocks)[1]
-        omegas = [compressor.omega(run.width) for run in self.runs]
-        deltas = [compressor.damped_delta(run.width) for run in self.runs]
+        omegas = [compressor.omega(stretch.width) for stretch in self.stretches]
+        deltas = [compressor.damped_delta(stretch.width) for stretch in self.stretches]
         # those of the worst block; None if a block has no such bound
         self.omega = None if None in omegas else max(omegas)
         self.delta = None if None in deltas else min(deltas)
-        self.damping = min(compressor.damping(run.width) for run in self.runs)
+        self.damping = min(compressor.damping(stretch.width) for stretch in self.stretches)
         self._everyone = np.arange(nodes)
         self._keys: dict[int, _Keys] = {}
-        self._messages: dict[int, np.ndarray] = {}
+        self._messages: dict[tuple[int, int], np.ndarray] = {}
 
     def boundary(self, block: int) -> tuple[int, int]:
         """The first coordinate and the first byte of a block (d and nbytes for one past the last)."""
-        run = self.runs[-1] if block > self.runs[0].blocks else self.runs[0]
-        within = block - run.first
-        start = min(run.start + within * run.width, self.d)
-        return start, run.at + within * run.nbytes
+        stretch = self.stretches[-1] if block > self.stretches[0].blocks else self.stretches[0]
+        within = block - stretch.first
+        start = min(stretch.start + within * stretch.width, self.d)
+        return start, stretch.at + within * stretch.nbytes
 
     def encode(
         self, rows: np.ndarray, nodes: np.ndarray, round: int, low: int = 0, high: int | None = None
@@ -76,9 +76,9 @@ class Codec:
         messages = self._messages.get(size)
         if messages is None:
             messages = self._messages[size] = np.empty(size, np.uint8)
-        for run, blocks, x, m, draw in self._spans(nodes, round, low, high):
-            part = np.ascontiguousarray(rows[:, x]).reshape(-1, run.width)
-            out = _piece(messages, m, n * blocks, run.nbytes)
+        for stretch, blocks, x, m, draw in self._spans(nodes, round, low, high):
+            part = np.ascontiguousarray(rows[:, x]).reshape(-1, stretch.width)
+            out = _piece(messages, m, n * blocks, stretch.nbytes)
             try:
                 self.compressor.encode(part, out, draw)
             except NotFinite as error:
@@ -92,9 +92,9 @@ class Codec:
         """The vectors (n, d), of their type or ``dtype``, that the messages (n, nbytes) of ``nodes`` mean."""
         begin, n = time.perf_counter(), len(messages)
         rows = np.empty((n, self.d), dtype or self.dtype)
-        for run, blocks, x, m, draw in self._spans(nodes, round, 0, self.blocks):
-            part = np.ascontiguousarray(messages[:, m]).reshape(-1, run.nbytes)
-            out = _piece(rows, x, n * blocks, run.width)
+        for stretch, blocks, x, m, draw in self._spans(nodes, round, 0, self.blocks):
+            part = np.ascontiguousarray(messages[:, m]).reshape(-1, stretch.nbytes)
+            out = _piece(rows, x, n * blocks, stretch.width)
             self.compressor.decode(part, out, draw)
             if out.base is not rows:
                 rows[:, x] = out.reshape(n, -1)
@@ -108,25 +108,25 @@ class Codec:
         """
         begin, n = time.perf_counter(), len(messages)
         out = np.empty(self.boundary(high)[0] - self.boundary(low)[0], self.dtype)
-        for run, blocks, x, m, draw in self._spans(self._everyone, round, low, high):
-            part = np.ascontiguousarray(messages[:, m]).reshape(n, blocks, run.nbytes)
+        for stretch, blocks, x, m, draw in self._spans(self._everyone, round, low, high):
+            part = np.ascontiguousarray(messages[:, m]).reshape(n, blocks, stretch.nbytes)
             one_node = draw._replace(shared=draw.shared[:blocks])
-            self.compressor.decode_mean(part, out[x].reshape(blocks, run.width), one_node)
+            self.compressor.decode_mean(part, out[x].reshape(blocks, stretch.width), one_node)
         self.seconds += time.perf_counter() - begin
         return out
 
     def _spans(
         self, nodes: np.ndarray, round: int, low: int, high: int
-    ) -> Iterator[tuple[Run, int, slice, slice, Draw]]:
-        """Of each run, how many of blocks low .. high-1, where they are in vectors and messages of these, and keys."""
+    ) -> Iterator[tuple[Stretch, int, slice, slice, Draw]]:
+        """Of each stretch, how many of blocks low .. high-1, where they are in vectors and messages of these, keys."""
         own, shared = self._draw(nodes, round)
         start, at = self.boundary(low)
-        for run in self.runs:
-            a, b = max(low, run.first), min(high, run.first + run.blocks)
+        for stretch in self.stretches:
+            a, b = max(low, stretch.first), min(high, stretch.first + stretch.blocks)
             if a < b and len(nodes):
                 (x0, m0), (x1, m1) = self.boundary(a), self.boundary(b)
                 draw = Draw(round, *(np.ascontiguousarray(keys[:, a:b]).reshape(-1) for keys in (own, shared)))
-                yield run, b - a, slice(x0 - start, x1 - start), slice(m0 - at, m1 - at), draw
+                yield stretch, b - a, slice(x0 - start, x1 - start), slice(m0 - at, m1 - at), draw
 
     def _draw(self, nodes: np.ndarray, round: int) -> tuple[np.ndarray, np.ndarray]:
         """Each message's own key, and the key that it shares with those of all nodes in the round, uint64 (n, blocks).

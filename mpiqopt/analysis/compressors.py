@@ -88,7 +88,7 @@ def _seconds(action: Callable[[], None]) -> float:
 
 def _bound(codec: Codec, x: np.ndarray) -> float | None:
     """omega, 1 - delta, or what the resolution says of this vector."""
-    compressor, width = codec.compressor, codec.runs[0].width
+    compressor, width = codec.compressor, codec.stretches[0].width
     if compressor.omega(width) is not None:
         return compressor.omega(width)
     if compressor.delta(width) is not None:
