@@ -121,6 +121,26 @@ def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(mpiqopt, config, w
     assert_same(tmp_path, whole)
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("algorithm", "compressor"),
+    [
+        ({"name": "proxgt-sr-e", "gossip_rounds": 2, "step_size": 0.3}, {"name": "qsgd", "block_size": 8}),
+        ({"name": "ef-sgd", "two_way": True, "batch_size": 8, "step_size": 0.01}, {"name": "top-k", "fraction": 0.2}),
+    ],
+    ids=["difference-coding", "error-feedback"],
+)
+def test_memories_and_errors_survive_an_interruption(algorithm, compressor, mpiqopt, config, tmp_path):
+    """What was sent, heard and not sent yet is in the checkpoint, and random numbers go on where they were."""
+    path = config(**{**LONG, "run": {"iterations": 12_000}, "algorithm": algorithm, "compressor": compressor})
+    assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
+    job = interrupted(tmp_path, 0)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(TIMEOUT) == 75
+    assert mpiqopt("run", path, "-q", "--resume", ranks=3).returncode == 0
+    assert_same(tmp_path, contents(tmp_path / "whole.h5"))
+
+
 def test_kill_9_leaves_a_file_that_opens_and_resumes(mpiqopt, config, whole, tmp_path):
     config(**LONG)
     for extra in ((), ("--resume",), ("--resume",)):
