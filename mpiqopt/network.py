@@ -113,16 +113,13 @@ class Network:
             )
         return Memory(np.zeros(rows.shape), np.zeros(rows.shape))
 
-    def innovate(self, rows: np.ndarray, memory: Memory, rate: float | None = None) -> Memory:
-        """Difference coding, one gossip round: X^ moves towards the rows by rate * C(X - X^).
-
-        rate: by default the compressor's damping, which makes rate * C a contraction.
-        """
+    def innovate(self, rows: np.ndarray, memory: Memory) -> Memory:
+        """Difference coding, one gossip round: X^ + r C(X - X^), r the damping that makes r C a contraction."""
         own, heard = self.mix_coded((rows - memory.sent).astype(rows.dtype, copy=False))
-        rate = self.codec(rows).damping if rate is None else rate
-        if rate != 1:
-            own *= rate
-            heard *= rate
+        damping = self.codec(rows).damping
+        if damping != 1:
+            own *= damping
+            heard *= damping
         return Memory(memory.sent + own, memory.heard + heard)
 
     def gossip(self, rows: np.ndarray, rounds: int, chebyshev: bool = False) -> np.ndarray:
