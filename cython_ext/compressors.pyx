@@ -156,7 +156,7 @@ cdef Py_ssize_t check(cnp.ndarray x, cnp.ndarray messages, Py_ssize_t nbytes, ro
     r.typenum = cnp.PyArray_TYPE(x)
     if r.typenum not in (cnp.NPY_FLOAT64, cnp.NPY_FLOAT32):
         raise TypeError(f"x: want float64 or float32, got {x.dtype}")
-    r.count, r.d, r.nbytes = x.shape[0], length(x, 1, 2, "x"), nbytes
+    r.count, r.d, r.nbytes = x.shape[0], x.shape[1], nbytes
     r.x = pointer(x, r.typenum, r.count * r.d, "x")
     r.message = <uint8_t*> pointer(messages, cnp.NPY_UINT8, r.count * nbytes, "messages")
     if not cnp.PyArray_ISWRITEABLE(messages if encode else x):

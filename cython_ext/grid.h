@@ -115,8 +115,8 @@ static int NAME(quantise)(const grid *g, const REAL *x, int64_t d, uint8_t *out,
                 x + start, (const half_word *)random, bytes, size, inverse, (float)shift, (float)most, 1);
         else
             for (int part = 0; part < size; part += 128) {
-                /* rounding computes, measuring reads: what is measured next comes while this is rounded */
-                for (int line = 0; line < 128; line += 64 / (int)sizeof(REAL))
+                /* rounding computes, measuring reads: the next of many short vectors comes while this is rounded */
+                for (int line = 0; line < 128 && d <= 16 * TILE; line += 64 / (int)sizeof(REAL))
                     __builtin_prefetch(x + d + start + part + line, 0, 2);
                 const int left = size - part < 128 ? size - part : 128;
                 NAME(round_by_chance)(

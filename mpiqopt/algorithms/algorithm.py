@@ -11,6 +11,7 @@ from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
+from mpiqopt.registry import members
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.spectrum import Topology
 
@@ -97,10 +98,10 @@ class Algorithm(ABC):
     def require_compressor(self, compressor: Compressor, topology: Topology) -> None:
         """Raise UsageError if the method cannot use the compressor on the topology."""
         if self.default_compressor is None and compressor.name != "identity":
+            coding = [name for name, cls in members("algorithm").items() if cls.default_compressor]
             raise UsageError(
                 f"compressor.name = {compressor.name!r}: algorithm {self.name!r} sends its vectors as they are; coded "
-                "messages are for choco-gossip, choco-sgd, lead, prox-lead, proxgt-* and, with a server, fo-sgd, "
-                "qsgd-sgd, sign-sgd, ef-sgd"
+                f"messages are for {', '.join(coding)}"
             )
         if compressor.name != "identity" and topology.varies and not self.server:
             raise UsageError(

@@ -32,8 +32,6 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     Yan, Yuan, "Decentralized composite optimization with compression", 2021, Algorithm 1.
     """
 
-    fixed_symmetric = True
-
     memory_rate: Annotated[
         Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
         Field(description="alpha, how fast H follows Z; auto: 1/(1 + omega)"),
