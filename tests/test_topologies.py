@@ -6,12 +6,17 @@ import networkx
 import numpy as np
 import pytest
 
+from mpiqopt.algorithms.dgd import DGD
 from mpiqopt.config import parse
-from mpiqopt.registry import members
-from mpiqopt.topologies.mixing import from_edges, simple_edges
+from mpiqopt.errors import UsageError
+from mpiqopt.registry import find, members
+from mpiqopt.topologies.graph import Digraph
+from mpiqopt.topologies.mixing import column_stochastic, from_edges, from_entries, simple_arcs, simple_edges
 from mpiqopt.topologies.spectrum import Topology
 
 BASE = '[data]\nname = "synthetic"\n[problem]\nname = "least-squares"\n[algorithm]\nname = "dgd"\n'
+
+DIGRAPHS = {name for name, cls in members("topology").items() if issubclass(cls, Digraph)}
 
 
 def topology(text: str) -> Topology:
@@ -34,7 +39,7 @@ NETWORKX = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(members("topology").keys() - {"file", "one-peer-exponential"}))
+@pytest.mark.parametrize("name", sorted(members("topology").keys() - DIGRAPHS - {"file", "one-peer-exponential"}))
 def test_graph_is_networkx_graph(name):
     (mixing,) = topology(f'[topology]\nname = "{name}"\nnodes = 8\nseed = 2').cycle
     links = (mixing.dense() > 0) & ~np.eye(8, dtype=bool)
@@ -48,7 +53,7 @@ def test_graph_is_networkx_graph(name):
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 16])
-@pytest.mark.parametrize("name", sorted(members("topology").keys() - {"file", "random-regular"}))
+@pytest.mark.parametrize("name", sorted(members("topology").keys() - {"file", "random-regular", "random-digraph"}))
 def test_small_networks_work(name, nodes):
     if name == "hypercube" and nodes == 3:
         pytest.skip("no hypercube has 3 nodes")
@@ -147,8 +152,6 @@ def test_the_gap_of_long_graphs(name, nodes):
 
 
 def test_large_disconnected_graph_is_refused():
-    from mpiqopt.errors import UsageError
-
     with pytest.raises(UsageError, match="not connected"):
         topology('[topology]\nname = "erdos-renyi"\nnodes = 2000\nprobability = 1e-3')
 
@@ -175,3 +178,274 @@ def test_large_varying_graphs_agree_with_dense_algebra(monkeypatch):
     lanczos = topology(text)
     assert (lanczos.contraction, lanczos.reached(7, False)) == pytest.approx(expected[:2], abs=1e-6)
     assert lanczos.rounds_needed(False) == expected[2]
+
+
+@pytest.fixture
+def directed_method(monkeypatch):
+    """DGD as if it worked on any strongly connected digraph."""
+    monkeypatch.setattr(DGD, "directed", True)
+
+
+def digraph(mixing) -> networkx.DiGraph:
+    """Node i receives from node j where w_ij != 0: the adjacency matrix is W transposed."""
+    return networkx.from_numpy_array(
+        (mixing.dense().T != 0) & ~np.eye(mixing.nodes, dtype=bool), create_using=networkx.DiGraph
+    )
+
+
+def strongly_connected_by_networkx(made: Topology) -> bool:
+    return networkx.is_strongly_connected(networkx.compose_all(map(digraph, made.cycle)))
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 8])
+def test_directed_ring(nodes):
+    """Node i + 1 hears node i; rows sum to 1 too, so that ordinary methods can use it."""
+    (mixing,) = topology(f'[topology]\nname = "directed-ring"\nnodes = {nodes}').cycle
+    if nodes == 1:
+        expected = np.ones((1, 1))
+    else:
+        expected = np.eye(nodes) / 2
+        for i in range(nodes):
+            expected[(i + 1) % nodes, i] += 1 / 2
+    assert np.array_equal(mixing.dense(), expected)
+
+
+def test_column_stochastic_weights():
+    """Outdegrees 2, 1, 0 and 1; a loop and a repetition do not count."""
+    arcs = np.array([[0, 1], [0, 2], [1, 2], [3, 3], [3, 0], [0, 1]])
+    mixing = column_stochastic(4, arcs)
+    expected = [[1 / 3, 0, 0, 1 / 2], [1 / 3, 1 / 2, 0, 0], [1 / 3, 1 / 2, 1, 0], [0, 0, 0, 1 / 2]]
+    assert np.array_equal(mixing.dense(), expected)
+    assert mixing.arcs().tolist() == [[3, 0], [0, 1], [0, 2], [1, 2]]
+    assert simple_arcs(4, arcs).tolist() == [[0, 1], [0, 2], [1, 2], [3, 0]]
+    assert np.allclose(mixing.row_sums(), mixing.dense().sum(axis=1), atol=1e-15)
+    assert np.allclose(mixing.column_sums(), 1, atol=1e-15)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.05, 0.2, 0.9, 1.0])
+@pytest.mark.parametrize("nodes", [1, 2, 3, 17, 60])
+def test_random_digraphs(nodes, probability):
+    cls = find("topology", "random-digraph")
+    for seed in range(10):
+        graph = cls(nodes=nodes, probability=probability, seed=seed)
+        made = Topology("random-digraph", tuple(graph.cycle()))
+        (mixing,) = made.cycle
+        dense, out = mixing.dense(), np.array([degree for _, degree in sorted(digraph(mixing).out_degree())])
+        assert np.allclose(dense.sum(axis=0), 1, atol=1e-14)
+        assert np.array_equal(dense, np.where(dense > 0, 1 / (1 + out), 0))
+        assert np.all(np.diag(dense) > 0)
+        made.require_strong()
+        assert made.strongly_connected
+        assert strongly_connected_by_networkx(made)
+        if probability == 0:
+            assert np.all(out == (nodes > 1))
+        if probability == 1:
+            assert np.all(out == nodes - 1)
+        assert np.array_equal(cls(nodes=nodes, probability=probability, seed=seed).arcs(), graph.arcs())
+
+
+def test_random_digraphs_have_each_other_arc_with_the_probability():
+    """The share of arcs outside the cycle, and of each place over the seeds, within 5 standard deviations."""
+    cls, n, probability, seeds = find("topology", "random-digraph"), 6, 0.3, 2000
+    counts, cycle = np.zeros((n, n)), np.zeros((n, n))
+    for seed in range(seeds):
+        arcs = cls(nodes=n, probability=probability, seed=seed).arcs()
+        np.add.at(cycle, tuple(arcs[:n].T), 1)
+        np.add.at(counts, tuple(arcs[n:].T), 1)
+    off = ~np.eye(n, dtype=bool)
+    assert np.all(counts[~off] == 0)
+    assert np.all(cycle[~off] == 0)
+    assert np.abs(counts[off] / seeds - probability).max() < 5 * np.sqrt(probability * (1 - probability) / seeds)
+    assert np.abs(cycle[off] / seeds - 1 / (n - 1)).max() < 5 * np.sqrt(0.2 * 0.8 / seeds)
+
+
+KINDS = [
+    *[f'name = "{name}"\nnodes = 16' for name in ("ring", "path", "grid", "torus", "star", "complete", "hypercube")],
+    *[
+        f'name = "{name}"\nnodes = {n}'
+        for name in ("directed-ring", "one-peer-exponential")
+        for n in (1, 2, 3, 70, 130)
+    ],
+    *[f'name = "random-digraph"\nnodes = 90\nprobability = {p}\nseed = {s}' for p in (0, 0.02, 0.5) for s in (0, 1)],
+    'name = "erdos-renyi"\nnodes = 100',
+    'name = "geometric"\nnodes = 100',
+]
+
+
+@pytest.mark.parametrize("text", KINDS)
+def test_diameter_against_networkx(text, directed_method, monkeypatch):
+    """Exact, also in passes of 64 nodes; above the limit a bound that is at most twice as large."""
+    made = topology("[topology]\n" + text)
+    union = networkx.compose_all(map(digraph, made.cycle))
+    assert made.directed == (set(union.edges) != {(b, a) for a, b in union.edges})
+    assert sorted(union.edges) == list(map(tuple, made.arcs().tolist()))
+    expected = networkx.diameter(union) if made.nodes > 1 else 0
+    assert made.diameter == expected
+    assert type(made.diameter) is int
+    monkeypatch.setattr("mpiqopt.topologies.spectrum.SEARCH_BYTES", 1)
+    assert topology("[topology]\n" + text).diameter == expected
+    monkeypatch.setattr("mpiqopt.topologies.spectrum.DIAMETER_LIMIT", 0)
+    bound = topology("[topology]\n" + text).diameter
+    assert expected <= bound <= 2 * expected
+    assert bound == sum(
+        max(networkx.single_source_shortest_path_length(g, 0).values()) for g in (union, union.reverse())
+    )
+
+
+def test_the_diameter_at_the_limit():
+    """A torus of 54 x 55 has 2970 nodes; larger ones have a bound, here twice as large."""
+    assert topology('[topology]\nname = "torus"\nnodes = 2970\nrows = 54').diameter == 27 + 27
+    assert topology('[topology]\nname = "torus"\nnodes = 10000').diameter == 2 * (50 + 50)
+
+
+def test_zero_weights_are_no_links():
+    """Strong connectivity and diameter go by weights: arc 1 -> 0 has weight 0."""
+    rows, columns, weights = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([0.5, 0.0, 0.5, 1.0])
+    made = Topology("pair", (from_entries(2, rows, columns, weights),))
+    assert made.arcs().tolist() == [[0, 1]]
+    assert made.directed
+    assert not made.strongly_connected
+    with pytest.raises(UsageError, match=r"topology pair: .* not strongly connected \(no path from 1 to node 0\); add"):
+        _ = made.diameter
+
+
+def test_methods_for_directed_graphs_need_paths_both_ways(directed_method, tmp_path):
+    file = tmp_path / "g.edges"
+    text = f'[topology]\nname = "file"\npath = "{file}"\ndirected = true'
+    for arcs, said in [
+        ("0 1\n1 2\n2 0\n2 3\n3 4", r"\(no path from 3, 4 to node 0\)"),
+        ("0 1\n1 2\n2 0\n3 2", r"\(no path from node 0 to 3\)"),
+        ("0 1\n2 1", r"\(no path from node 0 to 2, none from 1, 2 to node 0\)"),
+        ("0\n1\n2\n3\n4\n5\n6", r"\(no path from node 0 to 1, 2, 3, 4, 5, \.\.\., none from"),
+    ]:
+        file.write_text(arcs)
+        with pytest.raises(UsageError, match=r"test.toml: topology file: the graph is not strongly connected " + said):
+            topology(text)
+    file.write_text("0 1\n1 2\n2 0\n2 3\n3 2\n")
+    assert topology(text).diameter == 3
+    assert topology('[topology]\nname = "star"').diameter == 2  # undirected graphs are digraphs too
+
+
+def test_methods_for_directed_graphs_need_columns_that_sum_to_1():
+    ring = column_stochastic(3, np.array([[0, 1], [1, 2], [2, 0], [0, 2]]))
+    Topology("good", (ring,)).require_strong()
+    with pytest.raises(UsageError, match=r"topology bad: column 2 of W sums to 1\.33333, want 1"):
+        Topology("bad", (ring.transpose(),)).require_strong()
+
+
+def test_a_cycle_of_digraphs_is_strongly_connected_together(directed_method, tmp_path):
+    files = [tmp_path / "a.edges", tmp_path / "b.edges"]
+    files[0].write_text("0 1\n2\n")
+    files[1].write_text("1 2\n2 0\n")
+    made = topology("".join(f'[[topology]]\nname = "file"\npath = "{f}"\ndirected = true\n' for f in files))
+    assert made.varies
+    assert made.arcs().tolist() == [[0, 1], [1, 2], [2, 0]]
+    assert made.diameter == 2
+
+
+def test_ordinary_methods_refuse_digraphs():
+    said = (
+        r"columns of W sum to 1 but not its rows \(row \d: .*only methods for directed graphs .*mpiqopt list algorithm"
+    )
+    with pytest.raises(UsageError, match=said):
+        topology('[topology]\nname = "random-digraph"')
+
+
+def test_lambda_of_digraphs_is_not_a_number(directed_method):
+    made = topology('[topology]\nname = "random-digraph"')
+    assert not made.doubly_stochastic
+    assert np.isnan(made.contraction)
+    with pytest.raises(UsageError, match="not its rows"):
+        made.rounds_needed(False)
+
+
+def test_too_many_arcs_are_refused():
+    with pytest.raises(UsageError, match=r"topology.probability = 0.2: about 2e\+09 arcs do not fit .* 0.0025 for"):
+        topology('[topology]\nname = "random-digraph"\nnodes = 100000')
+
+
+def test_large_directed_rings_are_quick():
+    """W is normal: ||W^K - J|| = lambda^K with lambda = cos(pi/n)."""
+    made = topology('[topology]\nname = "directed-ring"\nnodes = 2000')
+    assert 1 - made.contraction == pytest.approx(1 - np.cos(np.pi / 2000), rel=1e-4)
+    assert made.rounds_needed(False) == pytest.approx(np.log(4) / (1 - made.contraction), rel=1e-4)
+
+
+def test_regular_digraphs_that_are_not_normal(monkeypatch):
+    """Doubly stochastic. ||W^K - J|| is computed, and bounded by lambda^K when they are large."""
+    eye = np.eye(30)
+    dense = (eye + np.roll(eye, 1, axis=0)) @ (eye + eye[np.random.default_rng(1).permutation(30)]) / 4
+    matrix = from_entries(30, *np.nonzero(dense), dense[dense > 0])
+    expected = np.linalg.norm(np.linalg.matrix_power(matrix.dense(), 7) - 1 / 30, 2)
+    small, large = Topology("a", (matrix,)), Topology("a", (matrix,))
+    small.require_contraction()
+    assert small.reached(7, False) == pytest.approx(expected, abs=1e-12)
+    assert small.contraction == pytest.approx(np.linalg.norm(matrix.dense() - 1 / 30, 2), abs=1e-12)
+    monkeypatch.setattr("mpiqopt.topologies.spectrum.DENSE_LIMIT", 5)
+    assert large.contraction == pytest.approx(small.contraction, abs=1e-9)
+    assert 1.01 * expected < large.reached(7, False) == pytest.approx(large.contraction**7, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [networkx.DiGraph, networkx.Graph])
+@pytest.mark.parametrize("ending", ["edges", "edgelist", "csv.txt", "graphml", "json"])
+def test_directed_graph_files(ending, kind, directed_method, tmp_path):
+    """Arcs as networkx has them; undirected GraphML and JSON have both arcs of an edge, a line of text one."""
+    graph = kind([("a", "b"), ("b", "c"), ("c", "a"), ("c", "c")])
+    path = tmp_path / f"g.{ending}"
+    if ending == "graphml":
+        networkx.write_graphml(graph, path)
+    elif ending == "json":
+        path.write_text(json.dumps(networkx.adjacency_data(graph)))
+    elif ending == "edgelist":
+        path.write_text("a b {}\nb c {'weight': 3}\nc a {}\nc c {}\n")
+    else:
+        comma = ", " if ending == "csv.txt" else " "
+        path.write_text(comma.join("ab") + "\n" + comma.join("bc3") + "\n" + comma.join("ca") + "\nc c\n")
+    (mixing,) = topology(f'[topology]\nname = "file"\npath = "{path}"\ndirected = true').cycle
+    arcs = [(0, 1), (1, 2), (2, 0)]
+    back = kind is networkx.Graph and ending in ("graphml", "json")
+    assert sorted(map(tuple, mixing.arcs().tolist())) == sorted(arcs + back * [(j, i) for i, j in arcs])
+    assert np.allclose(mixing.weights, 1 / 3 if back else 1 / 2, atol=1e-16)
+    if kind is networkx.DiGraph and ending in ("graphml", "json"):
+        with pytest.raises(UsageError, match=r"the graph is directed; set topology.directed = true"):
+            topology(f'[topology]\nname = "file"\npath = "{path}"')
+
+
+def test_describe_and_draw_digraphs(directed_method, tmp_path):
+    from mpiqopt.analysis import graphs
+
+    made = topology('[topology]\nname = "random-digraph"\nnodes = 12')
+    text = " ".join(graphs.describe(made).split())
+    for fact in (f"arcs {len(made.arcs())} out-degree", "in-degree 2 to 6 (mean", "strongly connected yes diameter 3"):
+        assert fact in text
+    assert "lambda" not in text
+    assert "rounds" not in text
+    graphs.draw(made, str(tmp_path / "a.svg"))
+    assert (tmp_path / "a.svg").stat().st_size > 1000
+    ring = " ".join(graphs.describe(topology('[topology]\nname = "directed-ring"\nnodes = 6')).split())
+    for fact in ("arcs 6", "out-degree 1 (mean 1)", "diameter 5", "lambda = |W - J| 0.866025", "10 plain"):
+        assert fact in ring
+    apart = Topology("apart", (column_stochastic(3, np.array([[0, 1], [1, 2]])),))
+    assert "strongly connected  no\n" in graphs.describe(apart)
+    assert isinstance(graphs.union(apart), networkx.DiGraph)
+
+
+def test_result_files_have_the_arcs(directed_method, config, tmp_path, monkeypatch):
+    """(i, j): node i receives from node j, with w_ij; the diagonal makes columns sum to 1."""
+    import h5py
+
+    from mpiqopt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(DGD, "automatic_step", lambda self, facts: 1e-3)
+    path = config(topology={"name": "random-digraph", "nodes": 9}, algorithm={"name": "dgd"})
+    assert main(["check", path]) == 0
+    assert main(["topology", path]) == 0
+    assert main(["run", path, "-q"]) == 0
+    (mixing,) = topology('[topology]\nname = "random-digraph"\nnodes = 9').cycle
+    with h5py.File("small.h5") as file:
+        group = file["topology"]
+        assert group.attrs["directed"] == 1
+        dense = np.zeros((9, 9))
+        dense[tuple(group["edges"][()].T)] = group["weights"][()]
+    assert np.allclose(dense + np.diag(1 - dense.sum(axis=0)), mixing.dense(), atol=1e-15)

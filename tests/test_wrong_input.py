@@ -54,6 +54,12 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
         ({"topology": {"name": "grid", "nodes": 8, "rows": 3}}, "topology.rows = 3: does not divide"),
         ({"topology": {"name": "random-regular", "nodes": 5, "degree": 3}}, "topology.degree = 3"),
         ({"topology": {"name": "erdos-renyi", "nodes": 8, "probability": 0.01}}, "the graph is not connected"),
+        ({"topology": {"name": "random-digraph", "probability": 1.5}}, "topology.probability = 1.5: want less than or"),
+        (
+            {"topology": {"name": "directed-ring", "weights": "uniform"}},
+            "topology.weights: unknown key; keys of topology",
+        ),
+        ({"topology": {"name": "random-digraph"}}, "columns of W sum to 1 but not its rows"),
         ({"topology": {"name": "ring", "nodes": 100}}, "83 samples for topology.nodes = 100"),
         ({"topology": [{"name": "ring", "nodes": 8}, {"name": "star", "nodes": 9}]}, "differ in nodes: [8, 9]"),
         ({"data": {**SYNTHETIC, "classes": 3}}, "wants two labels, got 3: 0, 1, 2"),
@@ -162,6 +168,20 @@ def test_wrong_data_file(kind, make, said, config, capsys, tmp_path, monkeypatch
         ("g.edges", "", {}, "has no nodes"),
         ("g.edges", "0 1 x\n", {}, "not readable as a graph"),
         ("g.edges", "0 1\n", {"nodes": 5}, "topology.nodes = 5"),
+        (
+            "g.edges",
+            "0 1\n1 0\n",
+            {"directed": True, "weights": "file"},
+            "weights are 1/(1 + outdegree); leave weights",
+        ),
+        (
+            "g.edges",
+            "0 1\n1 2\n2 0\n1 0\n",
+            {"directed": True},
+            "columns of W sum to 1 but not its rows (row 0: 1.33333)",
+        ),
+        ("g.edges", "0 1\n", {"directed": 1}, "topology.directed = 1: want a valid boolean"),
+        ("g.edges", "0 1\n", {"directed": True, "nodes": 5}, "topology.nodes = 5"),
         ("g.json", "{", {}, "not readable as a graph"),
         ("g.graphml", "<graphml/>", {}, "not readable as a graph"),
         ("absent.json", None, {}, "absent.json: No such file or directory"),
@@ -180,7 +200,8 @@ def test_directed_graph_file(config, capsys, tmp_path):
 
     graph = networkx.adjacency_data(networkx.DiGraph([(0, 1), (1, 0)]))
     write(tmp_path / "g.json", json.dumps(graph))
-    assert "directed" in refused(capsys, tmp_path, "topology", config(topology={"name": "file", "path": "g.json"}))
+    said = refused(capsys, tmp_path, "topology", config(topology={"name": "file", "path": "g.json"}))
+    assert "the graph is directed; set topology.directed = true" in said
 
 
 def test_wrong_output(config, capsys, tmp_path, monkeypatch):

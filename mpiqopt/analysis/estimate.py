@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpiqopt.analysis.graphs import diameter
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.codec import Codec
 from mpiqopt.config import Config
@@ -83,8 +84,13 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
             "parameter",
             f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
         ),
-        ("contraction lambda", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})"),
     ]
+    if topology.doubly_stochastic:
+        facts.append(
+            ("contraction lambda", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})")
+        )
+    else:
+        facts.append(("diameter of the digraph", diameter(topology)))
     if experiment.lipschitz is not None:
         facts.append(("L, largest of the nodes", f"{experiment.lipschitz:.6g}"))
     facts.append(("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * (config.algorithm.step_size == "auto")))

@@ -7,16 +7,27 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from mpiqopt.topologies.mixing import Mixing, from_edges
+from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 
 Weights = Literal["metropolis", "lazy-metropolis", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graph(ABC):
-    """An undirected graph on nodes 0 .. nodes-1."""
+class AnyGraph(ABC):
+    """A network on nodes 0 .. nodes-1."""
 
     nodes: Annotated[int, Field(ge=1, description="number of network nodes")] = 8
+    seed: Annotated[int, Field(ge=0, description="seed of a random graph")] = 0
+
+    @abstractmethod
+    def cycle(self) -> list[Mixing]:
+        """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph(AnyGraph):
+    """An undirected graph, with doubly stochastic weights."""
+
     weights: Annotated[
         Weights,
         Field(
@@ -24,12 +35,22 @@ class Graph(ABC):
             "them, uniform w_ij = 1/(1 + largest degree)"
         ),
     ] = "metropolis"
-    seed: Annotated[int, Field(ge=0, description="seed of a random graph")] = 0
 
     @abstractmethod
     def edges(self) -> np.ndarray:
         """Edges as int64 (E, 2), in any order and direction; repetitions and loops are dropped."""
 
     def cycle(self) -> list[Mixing]:
-        """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
         return [from_edges(self.nodes, self.edges(), self.weights)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digraph(AnyGraph):
+    """A directed graph. w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j: columns sum to 1."""
+
+    @abstractmethod
+    def arcs(self) -> np.ndarray:
+        """Arcs as int64 rows (from, to), in any order; repetitions and loops are dropped."""
+
+    def cycle(self) -> list[Mixing]:
+        return [column_stochastic(self.nodes, self.arcs())]

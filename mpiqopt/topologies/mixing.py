@@ -1,4 +1,4 @@
-"""Mixing matrices W (rows sum to 1) in compressed sparse rows, and the usual weights for a graph."""
+"""Mixing matrices W in compressed sparse rows, and the usual weights for graphs and digraphs."""
 
 from typing import NamedTuple
 
@@ -23,6 +23,17 @@ class Mixing(NamedTuple):
     def links(self) -> np.ndarray:
         """Which stored entries are messages: off the diagonal."""
         return self.rows() != self.columns
+
+    def arcs(self) -> np.ndarray:
+        """Links of a weight that is not 0, as int64 rows (from, to): node i receives from node j where w_ij != 0."""
+        kept = self.links() & (self.weights != 0)
+        return np.stack([self.columns[kept], self.rows()[kept]], axis=1)
+
+    def row_sums(self) -> np.ndarray:
+        return np.bincount(self.rows(), self.weights, minlength=self.nodes)
+
+    def column_sums(self) -> np.ndarray:
+        return np.bincount(self.columns, self.weights, minlength=self.nodes)
 
     def dense(self) -> np.ndarray:
         matrix = np.zeros((self.nodes, self.nodes))
@@ -65,6 +76,14 @@ def simple_edges(edges: np.ndarray) -> np.ndarray:
     return np.unique(edges[edges[:, 0] != edges[:, 1]], axis=0)
 
 
+def simple_arcs(nodes: int, arcs: np.ndarray) -> np.ndarray:
+    """Each arc (from, to) once, sorted; loops dropped."""
+    sender, receiver = np.asarray(arcs, np.int64).reshape(-1, 2).T
+    key = np.sort((sender * nodes + receiver)[sender != receiver])
+    key = key[np.diff(key, prepend=-1) > 0]  # np.unique hashes: 10 times as long
+    return np.stack([key // nodes, key % nodes], axis=1)
+
+
 def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
     """Symmetric doubly stochastic W for an undirected graph.
 
@@ -78,6 +97,20 @@ def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
     if kind == "lazy-metropolis":
         weights /= 2
     return with_diagonal(nodes, edges, weights)
+
+
+def column_stochastic(nodes: int, arcs: np.ndarray) -> Mixing:
+    """W of a digraph, from its arcs (from, to) in any order; repetitions and loops are dropped.
+
+    w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j: a node keeps as much as it sends along each arc.
+    Columns sum to 1, 1^T W = 1^T, so that mixing keeps the sum over the nodes; rows do not, as a rule.
+    """
+    sender, receiver = simple_arcs(nodes, arcs).T
+    share = 1.0 / (1.0 + np.bincount(sender, minlength=nodes))
+    node = np.arange(nodes)
+    return from_entries(
+        nodes, np.concatenate([node, receiver]), np.concatenate([node, sender]), np.concatenate([share, share[sender]])
+    )
 
 
 def with_diagonal(nodes: int, edges: np.ndarray, weights: np.ndarray) -> Mixing:

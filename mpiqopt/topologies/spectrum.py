@@ -1,19 +1,25 @@
-"""How fast a topology averages: contraction, gossip rounds, and why a matrix does not contract."""
+"""How fast a topology averages and how far apart its nodes are; why a matrix does not contract."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import acosh, cosh
+from math import acosh, cosh, sqrt
 
 import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.rounding import significant
-from mpiqopt.topologies.mixing import Mixing
+from mpiqopt.topologies.mixing import Mixing, simple_arcs
 
 # Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
 DENSE_LIMIT = 800
 # ||W^K - J|| below this is what ``gossip_rounds = "auto"`` asks for.
 GOSSIP_TARGET = 0.25
+# Up to so many nodes the diameter is exact.
+DIAMETER_LIMIT = 3000
+# Bytes of what one pass of the search from all nodes gathers, but for very dense graphs.
+SEARCH_BYTES = 32_000_000
+
+MORE_LINKS = "add links; of a random graph raise probability, radius or degree, or try another seed"
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Topology:
     """The mixing matrices of a network, used in turn by gossip round.
 
     ``contraction``: lambda = ||W - J||_2 < 1 with J = 11^T/n; for a cycle of c matrices the c-th root of
-    ||W_c ... W_1 - J||_2.
+    ||W_c ... W_1 - J||_2. NaN unless W is doubly stochastic: it says nothing about other matrices.
     """
 
     name: str
@@ -40,12 +46,70 @@ class Topology:
         return all(mixing.is_symmetric() for mixing in self.cycle)
 
     @cached_property
+    def _normal(self) -> bool:
+        """One matrix with W W^T = W^T W: then ||W^K - J|| = lambda^K, as for symmetric ones."""
+        if self.varies or self.symmetric:
+            return not self.varies
+        matrix = self.cycle[0].sparse()
+        difference = matrix @ matrix.T - matrix.T @ matrix
+        return bool(np.abs(difference.data).max(initial=0.0) < 1e-12)
+
+    @cached_property
+    def doubly_stochastic(self) -> bool:
+        """Rows and columns of every W sum to 1, so that mixing keeps equal rows and the mean."""
+        sums = [sums for mixing in self.cycle for sums in (mixing.row_sums(), mixing.column_sums())]
+        return all(_is_one(each).all() for each in sums)
+
+    def arcs(self) -> np.ndarray:
+        """Links of the union of the cycle, each once and sorted: int64 rows (from, to); weights of 0 are no links."""
+        return simple_arcs(self.nodes, np.concatenate([mixing.arcs() for mixing in self.cycle]))
+
+    @cached_property
+    def directed(self) -> bool:
+        """Some link has no link back in the union of the cycle; W may be doubly stochastic nevertheless."""
+        arcs = self.arcs()
+        return not np.array_equal(arcs, simple_arcs(self.nodes, arcs[:, ::-1]))
+
+    @cached_property
+    def strongly_connected(self) -> bool:
+        """In the union of the cycle links lead from every node to every other."""
+        from scipy.sparse.csgraph import connected_components
+
+        return connected_components(_adjacency(self.nodes, self.arcs()), connection="strong")[0] == 1
+
+    @cached_property
+    def diameter(self) -> int:
+        """Hops from a node to the node farthest from it, over links of the union of the cycle: max_ij dist(i -> j).
+
+        Of more than DIAMETER_LIMIT nodes an upper bound, max_j dist(0 -> j) + max_i dist(i -> 0), at most twice as
+        large. A network that varies may need a whole cycle for every hop. Raises UsageError unless it is strongly
+        connected.
+        """
+        self.require_strong()
+        if self.nodes <= DIAMETER_LIMIT:
+            return _diameter(self.nodes, self.arcs())
+        return int(sum(hops.max() for hops in self._hops_from_and_to_0()))
+
+    def _hops_from_and_to_0(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hops from node 0 to every node, and from every node to node 0; infinite where there is no path."""
+        from scipy.sparse.csgraph import shortest_path
+
+        graph = _adjacency(self.nodes, self.arcs())
+        away, back = (shortest_path(g, indices=0, unweighted=True) for g in (graph, graph.T.tocsr()))
+        return away, back
+
+    @cached_property
     def contraction(self) -> float:
         if self.nodes == 1:
             return 0.0
+        if not self.doubly_stochastic:
+            return float("nan")
         if not self.varies and self.symmetric:
             smallest, second = self._extreme_eigenvalues
             return significant(max(abs(smallest), abs(second)), 12)
+        if not self.varies and self.nodes > DENSE_LIMIT:
+            matrix = self.cycle[0].sparse()
+            return significant(sqrt(max(_second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
         norm = _distance_from_average(list(self.cycle))
         return significant(norm ** (1 / len(self.cycle)), 12) if norm > 1e-14 else 0.0
 
@@ -61,12 +125,13 @@ class Topology:
         if self.nodes <= DENSE_LIMIT:
             values = np.linalg.eigvalsh(mixing.dense())
             return float(values[0]), float(values[-2])
-        return _gershgorin(mixing), _second_eigenvalue(mixing)
+        return _gershgorin(mixing), _second_eigenvalue(mixing.sparse())
 
     def require_contraction(self) -> None:
         """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
         for mixing in self.cycle:
-            _require_stochastic(self.name, mixing)
+            _require_columns(self.name, mixing)
+            _require_rows(self.name, mixing)
         # positive weights and diagonal: connected is enough, and no eigenvalue is needed
         positive = all(np.all(m.weights > 0) and len(m.columns) - m.links().sum() == self.nodes for m in self.cycle)
         if self.nodes <= DENSE_LIMIT or not positive:
@@ -76,11 +141,9 @@ class Topology:
             return
         parts = _parts(self.cycle)
         if parts.max() > 0:
-            alone = np.flatnonzero(parts != parts[0])[:5].tolist()
             raise UsageError(
                 f"topology {self.name}: the graph is not connected ({parts.max() + 1} parts; no path from node 0 to "
-                f"{', '.join(map(str, alone))}); add links; of a random graph raise probability, radius or degree, or "
-                "try another seed"
+                f"{_some(parts != parts[0])}); {MORE_LINKS}"
             )
         raise UsageError(
             f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1): its "
@@ -88,22 +151,45 @@ class Topology:
             "'lazy-metropolis', or smaller ones"
         )
 
+    def require_strong(self) -> None:
+        """Raise UsageError, with the reason and the cure, unless a method for directed graphs can use the topology.
+
+        Columns of W sum to 1, and there is a path from every node to every other.
+        """
+        for mixing in self.cycle:
+            _require_columns(self.name, mixing)
+        if self.strongly_connected:
+            return
+        away, back = (np.isinf(hops) for hops in self._hops_from_and_to_0())
+        paths = [f"from node 0 to {_some(away)}"] if away.any() else []
+        paths += [f"from {_some(back)} to node 0"] if back.any() else []
+        raise UsageError(
+            f"topology {self.name}: the graph is not strongly connected (no path {', none '.join(paths)}); {MORE_LINKS}"
+        )
+
     def reached(self, rounds: int, chebyshev: bool) -> float:
         """||P - J||_2 after so many gossip rounds from the start of the cycle.
 
-        Chebyshev: 1/T_K(1/lambda). Plain: lambda^K (symmetric), or the norm of the product.
+        Chebyshev: 1/T_K(1/lambda). Plain: lambda^K (W normal, as symmetric ones are), or the norm of the product;
+        lambda^K is an upper bound for a large W that is not normal.
         """
         lam = self.contraction
         if lam == 0 and not self.varies:
             return 0.0
         if chebyshev and not self.varies:
             return 1 / cosh(min(rounds * acosh(1 / lam), 700))
-        if self.symmetric and not self.varies:
+        if not self.varies and (self._normal or self.nodes > DENSE_LIMIT):
             return lam**rounds
+        if not self.varies:
+            return float(np.linalg.norm(np.linalg.matrix_power(self.cycle[0].dense() - 1 / self.nodes, rounds), 2))
         return _distance_from_average([self.cycle[k % len(self.cycle)] for k in range(rounds)])
 
     def rounds_needed(self, chebyshev: bool, target: float = GOSSIP_TARGET) -> int:
-        """Smallest K with ||P_K(W) - J|| <= target, by bisection: the norm does not grow with K."""
+        """Smallest K with ||P_K(W) - J|| <= target, by bisection: the norm does not grow with K.
+
+        Raises UsageError if there is none.
+        """
+        self.require_contraction()
         step = 1
         target *= 1 + 1e-12  # lambda = 1/2 comes out as 0.5000000000000001
         while self.reached(step, chebyshev) > target:
@@ -146,12 +232,12 @@ def _gershgorin(mixing: Mixing) -> float:
     return float(away.min())
 
 
-def _second_eigenvalue(mixing: Mixing) -> float:
-    """Of a large symmetric W: by Lanczos, or by shift and invert where its gap to 1 is too small for that."""
+def _second_eigenvalue(matrix) -> float:
+    """Of a large symmetric W (sparse): by Lanczos, or by shift and invert where its gap to 1 is too small for that."""
     from scipy.sparse import eye_array
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-    matrix, nodes = mixing.sparse(), mixing.nodes
+    nodes = matrix.shape[0]
     # W - 2J: the eigenvalue 1 of equal rows becomes -1
     deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - 2 * v.mean(), dtype=np.float64)
     try:
@@ -171,22 +257,70 @@ def _start(nodes: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(nodes)
 
 
-def _require_stochastic(name: str, mixing: Mixing) -> None:
-    for kind, other in (("row", mixing), ("column", mixing.transpose())):
-        sums = np.add.reduceat(other.weights, other.starts[:-1])
+def _is_one(sums: np.ndarray) -> np.ndarray:
+    return np.abs(sums - 1) <= 1e-9
+
+
+def _require_columns(name: str, mixing: Mixing) -> None:
+    sums = mixing.column_sums()
+    if not _is_one(sums).all():
         worst = int(np.argmax(np.abs(sums - 1)))
-        if abs(sums[worst] - 1) > 1e-9:
-            raise UsageError(f"topology {name}: {kind} {worst} of W sums to {sums[worst]:.6g}, want 1")
+        raise UsageError(f"topology {name}: column {worst} of W sums to {sums[worst]:.6g}, want 1")
+
+
+def _require_rows(name: str, mixing: Mixing) -> None:
+    """After ``_require_columns``."""
+    sums = mixing.row_sums()
+    if not _is_one(sums).all():
+        worst = int(np.argmax(np.abs(sums - 1)))
+        raise UsageError(
+            f"topology {name}: the columns of W sum to 1 but not its rows (row {worst}: {sums[worst]:.6g}), as usual "
+            "for a digraph; only methods for directed graphs can use it (mpiqopt list algorithm)"
+        )
+
+
+def _some(chosen: np.ndarray) -> str:
+    """The first few nodes of a mask."""
+    nodes = np.flatnonzero(chosen)
+    return ", ".join(map(str, nodes[:5].tolist())) + ", ..." * (len(nodes) > 5)
+
+
+def _adjacency(nodes: int, arcs: np.ndarray):
+    """A SciPy CSR array with an entry at (from, to) of every arc."""
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(len(arcs)), (arcs[:, 0], arcs[:, 1])), shape=(nodes, nodes))
+
+
+def _diameter(nodes: int, arcs: np.ndarray) -> int:
+    """Largest distance in a strongly connected graph, by breadth-first search from 64 nodes at once, a bit for each.
+
+    SciPy's search from node after node takes longer, for dense graphs 50 times.
+    """
+    node = np.arange(nodes)
+    sender, receiver = np.concatenate([arcs, np.stack([node, node], axis=1)]).T
+    sender = sender[np.argsort(receiver, kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(receiver))[:-1]])
+    words = max(1, SEARCH_BYTES // (8 * len(sender)))
+    return max(_steps(node[first : first + 64 * words], sender, starts) for first in range(0, nodes, 64 * words))
+
+
+def _steps(sources: np.ndarray, sender: np.ndarray, starts: np.ndarray) -> int:
+    """Hops until every node has heard of all sources. Node i hears from sender[starts[i] : starts[i + 1]]."""
+    bit = np.arange(len(sources))
+    heard = np.zeros((len(starts), -(-len(sources) // 64)), np.uint64)
+    heard[sources, bit // 64] = np.uint64(1) << (bit % 64).astype(np.uint64)
+    everything = np.bitwise_or.reduce(heard)
+    steps = 0
+    while (heard != everything).any():
+        heard = np.bitwise_or.reduceat(heard[sender], starts)
+        steps += 1
+    return steps
 
 
 def _parts(cycle: tuple[Mixing, ...]) -> np.ndarray:
     """Number of the connected part of each node in the union of the graphs (weights of 0 are no links)."""
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    links = [mixing.weights != 0 for mixing in cycle]
-    rows = np.concatenate([mixing.rows()[link] for mixing, link in zip(cycle, links, strict=True)])
-    columns = np.concatenate([mixing.columns[link] for mixing, link in zip(cycle, links, strict=True)])
-    nodes = cycle[0].nodes
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(nodes, nodes))
+    graph = _adjacency(cycle[0].nodes, np.concatenate([mixing.arcs() for mixing in cycle]))
     return connected_components(graph, directed=False)[1]
