@@ -17,6 +17,7 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.rounding import significant
 from mpiqopt.streams import Streams, generator
 from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.training import BackgroundTraining, Training
 from mpiqopt.transport.agreement import by_first, together
 
 
@@ -39,6 +40,11 @@ class Experiment:
     lipschitz: float | None
     derived: dict[str, float]
 
+    def close(self) -> None:
+        """End what goes on in the background."""
+        if self.problem.training is not None:
+            self.problem.training.close()
+
 
 def assemble(
     config: Config, transport, *, need_lipschitz: bool = False, derived: dict[str, float] | None = None
@@ -53,7 +59,9 @@ def assemble(
     place = Placement(topology.nodes, transport.size, transport.rank)
     by_first(transport, config.data.prepare)
     coded = config.algorithm.default_compressor is not None
-    network = Network(topology, place, transport, config.compressor if coded else None, config.run.seed)
+    network = Network(
+        topology, place, transport, config.compressor if coded else None, config.run.seed, config.run.transport
+    )
     held = together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
@@ -68,12 +76,15 @@ def assemble(
     algorithm = replace(algorithm, **{name: value for name, value in derived.items() if hasattr(algorithm, name)})
     if "contraction" in derived:
         network.contraction = derived["contraction"]
+    streams = Streams(config.run.seed, place.first, problem.sizes)
+    if algorithm.trains:
+        problem.training = _training(algorithm, problem, streams, transport)
     return Experiment(
         config=config,
         problem=problem,
         network=network,
         algorithm=algorithm,
-        streams=Streams(config.run.seed, place.first, problem.sizes),
+        streams=streams,
         evaluate=Evaluator(
             problem,
             network,
@@ -86,6 +97,13 @@ def assemble(
         lipschitz=lipschitz,
         derived=derived,
     )
+
+
+def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> Training:
+    emulated = None
+    if getattr(algorithm, "asynchronous", False):
+        return BackgroundTraining(problem, streams, emulated, transport.processors)
+    return Training(problem, streams, emulated)
 
 
 def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Shares, problem: Problem) -> Facts:

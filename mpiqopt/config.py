@@ -16,7 +16,7 @@ from mpiqopt.errors import UsageError, naming
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.graph import Graph
+from mpiqopt.topologies.graph import AnyGraph
 from mpiqopt.topologies.spectrum import Topology
 
 
@@ -34,6 +34,13 @@ class Run:
         float | None, Field(gt=0, description="the run is finished when the recorded stationarity is at most this")
     ] = None
     dtype: Annotated[Literal["float64", "float32"], Field(description="type of iterates and messages")] = "float64"
+    transport: Annotated[
+        Literal["auto", "window", "two-sided"],
+        Field(
+            description="of coordination by mailboxes: one-sided MPI windows, two-sided messages, or windows within a "
+            "host and messages between hosts"
+        ),
+    ] = "auto"
     start: Annotated[
         str,
         Field(
@@ -88,16 +95,22 @@ class Config:
     regularizer: Regularizer
     algorithm: Algorithm
     compressor: Compressor
-    graphs: tuple[Graph, ...]
+    graphs: tuple[AnyGraph, ...]
 
     def topology(self) -> Topology:
-        """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them."""
+        """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them.
+
+        A method for directed graphs asks less of them: paths from every node to every other.
+        """
         with naming(self.path):
             cycle = tuple(mixing for graph in self.graphs for mixing in graph.cycle())
             if len({mixing.nodes for mixing in cycle}) > 1:
                 raise UsageError(f"topology: the graphs of a list differ in nodes: {[m.nodes for m in cycle]}")
             topology = Topology(" + ".join(graph.name for graph in self.graphs), cycle)
-            topology.require_contraction()
+            if self.algorithm.directed:
+                topology.require_strong()
+            else:
+                topology.require_contraction()
             self.algorithm.require(topology, self.regularizer.name)
             self.algorithm.require_compressor(self.compressor, topology)
         return topology

@@ -8,6 +8,11 @@ import numpy as np
 
 from mpiqopt.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.coordination.allreduce import AllreduceCoordination
+from mpiqopt.coordination.asynchronous import AsynchronousCoordination
+from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
+from mpiqopt.coordination.lockstep import LockstepCoordination
+from mpiqopt.coordination.wiring import wire
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Exchange, Placement, plan
 from mpiqopt.reduction import Reduction
@@ -38,10 +43,16 @@ class Network:
     """
 
     def __init__(
-        self, topology: Topology, place: Placement, transport, compressor: Compressor | None = None, seed: int = 0
+        self,
+        topology: Topology,
+        place: Placement,
+        transport,
+        compressor: Compressor | None = None,
+        seed: int = 0,
+        mailboxes: str = "auto",
     ):
         self.topology, self.place, self.transport = topology, place, transport
-        self.compressor, self._seed = compressor, seed
+        self.compressor, self._seed, self.mailboxes = compressor, seed, mailboxes
         self.coded = compressor is not None and compressor.name != "identity"
         self.rounds = self.bytes = self.mpi_bytes = 0
         self._hosted = np.arange(place.first, place.last)
@@ -52,6 +63,7 @@ class Network:
         transport.connect(self._plans)
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
+        self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
         """W X: one gossip round, new array. Sums run in ascending node id; equal rows stay equal to the bit."""
@@ -198,6 +210,48 @@ class Network:
         if kind not in self._servers:
             self._servers[kind] = Server(self.codec(rows), self.place, self.transport)
         return self._servers[kind]
+
+    def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool) -> Coordinator:
+        """Exact averages of integers, in steps that all nodes take together or by mailboxes."""
+        kind = name, rounding, by_mailboxes
+        if kind not in self._coordinators:
+            coordination = self._coordination(name, by_mailboxes)
+            self._coordinators[kind] = Coordinator(name, coordination, self.place.nodes, self.place.first, rounding)
+        return self._coordinators[kind]
+
+    def _coordination(self, name: str, by_mailboxes: bool) -> Coordination:
+        place, transport = self.place, self.transport
+        if name == "allreduce" or place.nodes == 1:
+            return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport)
+        wiring = wire(self.topology, place, tree=name == "tree")
+        if not by_mailboxes:
+            return LockstepCoordination(wiring, name, self._seed, transport.step_exchange(wiring.ranks))
+        post = transport.post(wiring.ranks, self.mailboxes)
+        return AsynchronousCoordination(wiring, name, self._seed, post, transport.crowded)
+
+    def counters(self) -> dict[str, int]:
+        """``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective: only ranks know what they packed."""
+        own = [
+            sum(getattr(c.coordination, name) for c in self._coordinators.values()) for name in ("bytes", "mpi_bytes")
+        ]
+        packed, moved = self.transport.total(np.array(own, np.int64)).tolist() if self._coordinators else (0, 0)
+        calls = sum(c.calls for c in self._coordinators.values())
+        return {
+            "rounds": self.rounds + calls,
+            "bytes": self.bytes + packed,
+            "mpi_bytes": self.mpi_bytes + moved,
+        }
+
+    def settle(self) -> None:
+        """Collective: when it returns nothing is on its way, so that ranks may wait for each other in MPI."""
+        for coordinator in self._coordinators.values():
+            coordinator.coordination.settle()
+
+    def close(self) -> None:
+        """Collective: give back what MPI holds."""
+        for coordinator in self._coordinators.values():
+            coordinator.coordination.settle()
+            coordinator.coordination.close()
 
     def uncounted_mean(self, rows: np.ndarray) -> np.ndarray:
         """``mean`` for metrics: not part of the algorithm's communication."""

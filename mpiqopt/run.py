@@ -80,7 +80,12 @@ def run(config: Config, options: Options, transport) -> Outcome:
         experiment = assemble(config, transport, derived=derived)
         progress.note(plan.note)
         progress.note(crowding())
-        return Trajectory(experiment, options.output, plan.saved, progress).follow(control)
+        try:
+            outcome = Trajectory(experiment, options.output, plan.saved, progress).follow(control)
+            experiment.network.close()
+            return outcome
+        finally:
+            experiment.close()
 
 
 def _plan(config: Config, options: Options) -> Plan:
@@ -124,7 +129,7 @@ class Trajectory:
         self.run_id = uuid.uuid4().hex
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
         if saved is not None:
-            self.state = checkpoint.restore(output, saved, self.state, self.problem.evaluations, self.network)
+            self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
             self.coded_before = saved.get("codec_time", 0.0)
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
@@ -148,6 +153,12 @@ class Trajectory:
         checkpoint.path_of(self.output).unlink(missing_ok=True)  # another run's
         return Writer.create(self.output, attributes, self.network.topology)
 
+    def _counters(self) -> dict[str, np.ndarray]:
+        """Arrays (hosted,) that are counted up in place."""
+        training = self.problem.training
+        own = {} if training is None else {f"nodes.{name}": value for name, value in vars(training.counters).items()}
+        return {"evaluations": self.problem.evaluations, **own}
+
     def _record_after(self, iteration: int) -> int:
         every = self.experiment.config.record.every
         return min(iteration - iteration % every + every, self.experiment.config.run.iterations)
@@ -156,6 +167,7 @@ class Trajectory:
         """Iterate to the end, whatever it is."""
         next_agreement = self.iteration
         while True:
+            self._hold()
             if self.iteration == self.next_record:
                 end = self._record()
                 if end is not None:
@@ -167,7 +179,18 @@ class Trajectory:
                 if decision.stop:
                     return self._finish("stopped", decision.stop)
                 next_agreement = decision.next
+            self._release()
             self._advance(min(self.next_record, next_agreement))
+
+    def _hold(self) -> None:
+        """Nothing goes on in the background while ranks wait for each other."""
+        if self.problem.training is not None:
+            self.problem.training.pause()
+        self.network.settle()
+
+    def _release(self) -> None:
+        if self.problem.training is not None:
+            self.problem.training.resume()
 
     def _advance(self, iteration: int) -> None:
         """Iterate up to ``iteration``: nothing else is timed."""
@@ -192,9 +215,8 @@ class Trajectory:
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""
         metrics = self.metrics = self.experiment.evaluate(self.state.x)
+        counters = self.network.counters()
         if self.writer is not None:
-            network = self.network
-            counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
             times = {"time": self.elapsed, "codec_time": self._coding()}
             self.writer.append({"iteration": self.iteration, **times, **vars(metrics), **counters})
             self.progress.update(self.iteration, metrics)
@@ -230,7 +252,7 @@ class Trajectory:
             "time": self.elapsed,
             "codec_time": self._coding() or 0.0,
         }
-        checkpoint.save(self.output, self.state, progress, self.problem.evaluations, self.network)
+        checkpoint.save(self.output, self.state, progress, self._counters(), self.network)
 
     def _finish(self, status: str, reason: str) -> Outcome:
         x = self.network.transport.gather(self.state.x, self.network.place.counts)

@@ -11,7 +11,7 @@ import numpy as np
 from mpiqopt._sampling import fill_indices
 
 # Fixed for ever: changing a number changes every published trajectory.
-PURPOSES = {"batch": 1, "split": 2, "synthetic": 3, "test": 4, "start": 5, "message": 6, "round": 7}
+PURPOSES = {"batch": 1, "split": 2, "synthetic": 3, "test": 4, "start": 5, "message": 6, "round": 7, "activation": 8}
 
 
 def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
@@ -40,6 +40,7 @@ class Streams:
     def __init__(self, seed: int, first: int, sizes: np.ndarray):
         self.seed, self.first, self.sizes = seed, first, sizes
         self._room: dict[int, Batch] = {}
+        self._own_room: dict[tuple[int, int], Batch] = {}
 
     def batch(self, step: int, size: int) -> Batch:
         """``size`` samples per node, uniform with replacement, for iteration ``step``.
@@ -54,3 +55,19 @@ class Streams:
         batch = self._room[size]
         fill_indices(self.seed, PURPOSES["batch"], step, self.first, self.sizes, batch.index, batch.counts)
         return batch
+
+    def node_batch(self, node: int, step: int, size: int) -> Batch:
+        """``batch`` for the hosted node at position ``node`` alone, arrays (1, width); for one thread a node."""
+        size = min(size, int(self.sizes[node]))
+        key = node, size
+        if key not in self._own_room:
+            self._own_room[key] = Batch(np.empty((1, size), np.int64), np.empty(1, np.int64))
+        batch = self._own_room[key]
+        sizes = self.sizes[node : node + 1]
+        fill_indices(self.seed, PURPOSES["batch"], step, self.first + node, sizes, batch.index, batch.counts)
+        return batch
+
+    def uniform(self, purpose: str, step: int) -> np.ndarray:
+        """A number in [0, 1) for every hosted node, for iteration ``step``."""
+        hosted = len(self.sizes)
+        return generator(self.seed, purpose, step).random(self.first + hosted)[self.first :]

@@ -53,6 +53,8 @@ class Algorithm(ABC):
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
     server: ClassVar[bool] = False  # communicates with a server only
+    directed: ClassVar[bool] = False  # works on any strongly connected digraph
+    trains: ClassVar[bool] = False  # nodes train one by one, by ``problem.training``
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[

@@ -1,6 +1,7 @@
 """F + h on the hosted nodes: data, loss and regulariser together."""
 
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,11 +37,8 @@ class Problem:
         self._shares = shares
         self.has_test = shares.has_test
         self._test = shares.test_features, loss.targets(shares.test_targets, shares)
-        self._evaluator: _Evaluator = (
-            compiled(loss.kernel, shares, self._targets, self.outputs, loss.l2, loss.nonconvex)
-            if loss.kernel
-            else NodeByNode(loss, shares, self._targets)
-        )
+        self._evaluator = self._evaluator_of(shares, self._targets)
+        self.training: Any = None  # a ``training.Training``, for methods that train nodes one by one
 
     def grad(self, x: np.ndarray, batch: Batch | None = None) -> np.ndarray:
         """Gradients of the f_i at their rows of x, (hosted, d): over all samples, or the mean over a batch."""
@@ -52,6 +50,18 @@ class Problem:
             self._evaluator.evaluate(x, out, index=batch.index, counts=batch.counts)
             self.evaluations += batch.counts
         return out
+
+    def node_evaluator(self, node: int) -> _Evaluator:
+        """f_i of one hosted node, points (1, d), with room of its own: for threads. Does not count evaluations."""
+        a, b = self._shares.offsets[node : node + 2]
+        own = replace(self._shares, features=self._shares.features[a:b], offsets=np.array([0, b - a], np.int64))
+        return self._evaluator_of(own, self._targets[a:b])
+
+    def _evaluator_of(self, shares: Shares, targets: np.ndarray) -> _Evaluator:
+        loss = self.loss
+        if loss.kernel:
+            return compiled(loss.kernel, shares, targets, self.outputs, loss.l2, loss.nonconvex)
+        return NodeByNode(loss, shares, targets)
 
     def value_and_grad(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """f_i (hosted,) float64 and gradients (hosted, d) at x: (hosted, d), or (1, d) for a common point.

@@ -18,23 +18,23 @@ def path_of(result: Path) -> Path:
     return result.with_name(result.name + ".checkpoint")
 
 
-def save(result: Path, state: Any, progress: dict[str, Any], evaluations: np.ndarray, network: Network) -> None:
+def save(result: Path, state: Any, progress: dict[str, Any], counters: dict[str, np.ndarray], network: Network) -> None:
     """Collective: rank 0 writes the rows of all nodes; the file replaces the last checkpoint in one step.
 
-    state: the algorithm's NamedTuple; progress: what else there is to know, numbers and strings; evaluations: int64
-    (hosted,). No rank but the first needs to see the file.
+    state: the algorithm's NamedTuple; progress: what else there is to know, numbers and strings; counters: arrays
+    (hosted,), among them ``evaluations``. No rank but the first needs to see the file.
     """
     place, transport = network.place, network.transport
     part = files.part_of(path_of(result))
     file = h5py.File(part, "w") if transport.rank == 0 else None
-    for name, value in {**_arrays(state), "evaluations": evaluations}.items():
+    totals = network.counters()
+    for name, value in {**_arrays(state), **counters}.items():
         gathered = transport.gather(value, place.counts)
         if file is not None:
             file[name] = gathered
     if file is not None:
         numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
-        counters = {"rounds": network.rounds, "bytes": network.bytes, "mpi_bytes": network.mpi_bytes}
-        file.attrs.update({**progress, **counters, **numbers})
+        file.attrs.update({**progress, **totals, **numbers})
         file.close()
         files.replace_durably(part, path_of(result))
 
@@ -53,15 +53,17 @@ def read_progress(result: Path) -> dict[str, Any] | None:
         raise UsageError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from error
 
 
-def restore(result: Path, progress: dict[str, Any], state: Any, evaluations: np.ndarray, network: Network) -> Any:
+def restore(
+    result: Path, progress: dict[str, Any], state: Any, counters: dict[str, np.ndarray], network: Network
+) -> Any:
     """Collective: the saved state, shaped as ``state``, on whatever ranks there are now.
 
-    progress: what ``read_progress`` found on rank 0. Sets the counters in ``evaluations`` and ``network``.
+    progress: what ``read_progress`` found on rank 0. Sets ``counters`` and those of ``network``.
     """
     place, transport = network.place, network.transport
     values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
     file = h5py.File(path_of(result)) if transport.rank == 0 else None
-    for name, own in {**values, "evaluations": evaluations}.items():
+    for name, own in {**values, **counters}.items():
         transport.scatter(None if file is None else file[name][()], place.counts, own)
     if file is not None:
         file.close()

@@ -1,9 +1,13 @@
 """Rows to neighbouring ranks over MPI: persistent requests, planned once; and the few collectives of a run."""
 
+import os
+from functools import cached_property
+
 import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.placement import Exchange
+from mpiqopt.transport.post import Post, StepExchange
 
 
 def library() -> str:
@@ -53,6 +57,22 @@ class MPITransport:
         self.library = library()
         self._neighbours: MPI.Distgraphcomm | None = None
         self._channels: list[Channel] = []
+
+    @cached_property
+    def processors(self) -> int:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, available // self._ranks_on_host)
+
+    @cached_property
+    def crowded(self) -> bool:
+        return self._ranks_on_host > (os.cpu_count() or 1)
+
+    @cached_property
+    def _ranks_on_host(self) -> int:
+        host = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        size = host.size
+        host.Free()
+        return size
 
     def connect(self, exchanges: list[Exchange]) -> None:
         sources = {rank for exchange in exchanges for rank, _ in exchange.sources}
@@ -111,6 +131,12 @@ class MPITransport:
 
     def share(self, value):
         return self.comm.bcast(value)
+
+    def step_exchange(self, ranks: tuple[int, ...]) -> StepExchange:
+        return StepExchange(self.comm.Dup(), ranks)
+
+    def post(self, ranks: tuple[int, ...], kind: str) -> Post:
+        return Post(self.comm.Dup(), ranks, kind)
 
     def close(self) -> None:
         """Free requests and communicators, so that nothing is pending, and finalise MPI."""

@@ -1,5 +1,7 @@
 """All nodes in one process: nothing travels."""
 
+import os
+
 import numpy as np
 
 from mpiqopt.placement import Exchange
@@ -13,11 +15,39 @@ class SerialChannel:
         return self.ghosts
 
 
+class SerialPost:
+    """Frames between the nodes of one process."""
+
+    chosen = "none (one process)"
+    bytes = 0
+    quiet = True
+
+    def exchange(self, nodes) -> None:
+        """All frames of a step arrive."""
+        nodes.deliver()
+
+    def pass_on(self, nodes) -> bool:
+        """Nodes of one process hear each other without help."""
+        return False
+
+    def barrier(self):
+        return lambda: True
+
+    def close(self) -> None:
+        """End in order."""
+
+
 class SerialTransport:
     """The transport of a run without mpiexec. Same interface as ``transport.neighbours.MPITransport``."""
 
     rank, size = 0, 1
     library = "none (one process)"
+    crowded = False  # whether waiting takes a processor from somebody
+
+    @property
+    def processors(self) -> int:
+        """How many processors this rank has for its threads."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def connect(self, exchanges: list[Exchange]) -> None:
         """Say which ranks will exchange rows; once, before ``channel``."""
@@ -61,6 +91,14 @@ class SerialTransport:
     def share(self, value):
         """Rank 0's value (any small object) at every rank; for the set-up."""
         return value
+
+    def step_exchange(self, ranks: tuple[int, ...]) -> SerialPost:
+        """Exchanges of frames in steps with the neighbouring ranks."""
+        return SerialPost()
+
+    def post(self, ranks: tuple[int, ...], kind: str) -> SerialPost:
+        """Frames to and from the neighbouring ranks when they come; kind: as in ``mailboxes.choose``. Collective."""
+        return SerialPost()
 
     def close(self) -> None:
         """End in order."""

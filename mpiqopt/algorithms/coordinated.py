@@ -1,0 +1,138 @@
+"""What learning with finite-time coordination shares: rounds of local training and one exact average of integers."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
+from mpiqopt.coordination.coordinator import Coordinator, Rounding
+from mpiqopt.network import Network
+from mpiqopt.problems.problem import Problem
+from mpiqopt.streams import Streams
+from mpiqopt.training import Descent, Trained
+
+# zoom = "auto": Delta follows this share of the largest change of a coordinate, by a factor of at most 2 a round
+FOLLOWED = 0.1
+
+
+class Grid(NamedTuple):
+    """What all nodes know of the quantisation: ``step`` is Delta of the next round; effort: of the last one."""
+
+    step: float
+    effort: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinatedAlgorithm(Algorithm):
+    """In each round the nodes that have trained have something new, and all nodes get the same average, by FTQC.
+
+    In synchronous execution every round waits for all active nodes; in asynchronous execution nodes train in threads
+    and join a round with what they have finished. A round begins when some node has something new.
+    """
+
+    directed = True
+    trains = True
+
+    quantization_step: Annotated[float, Field(gt=0, description="Delta_0, the distance of the grid's points")] = 1e-2
+    zoom: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
+        Field(
+            description="Delta is multiplied by this in every round in which all nodes joined (and by zoom^(j/n) if j "
+            "of n did); 1: fixed; auto: Delta is a tenth of the largest change of a coordinate in the last round, at "
+            "least half and at most twice what it was, never above Delta_0"
+        ),
+    ] = "auto"
+    min_quantization_step: Annotated[float, Field(gt=0, description="Delta does not fall below this")] = 1e-13
+    local_steps: Annotated[PositiveInt, Field(description="N_e: gradient steps of a training")] = 1
+    batch_size: Annotated[
+        Annotated[int, Field(ge=0)] | Literal["all"],
+        Field(description="samples of each gradient estimate, drawn uniformly with replacement; 0 or all: all samples"),
+    ] = 0
+    coordinator: Annotated[
+        Literal["ftqc", "integer-push-sum", "tree", "allreduce"],
+        Field(description="how the average is taken: all give the same bits (docs/coordination.md)"),
+    ] = "ftqc"
+    rounding: Annotated[
+        Rounding, Field(description="floor: error in (-2 Delta, 0]; nearest: at most Delta, unbiased in practice")
+    ] = "floor"
+    execution: Annotated[
+        Literal["synchronous", "asynchronous"],
+        Field(description="synchronous: all nodes wait for each other; asynchronous: nobody waits for a training"),
+    ] = "synchronous"
+    coordination: Annotated[
+        Literal["auto", "lock-step", "mailboxes"],
+        Field(
+            description="lock-step: all nodes take steps together; mailboxes: each when something comes; auto: by execution"
+        ),
+    ] = "auto"
+    activation: Annotated[
+        Literal["all", "bernoulli"],
+        Field(description="which nodes train in a round: all, or each with activation_probability (synchronous only)"),
+    ] = "all"
+    activation_probability: Annotated[float, Field(gt=0, le=1, description="for activation = bernoulli")] = 0.5
+
+    @property
+    def asynchronous(self) -> bool:
+        return self.execution == "asynchronous"
+
+    @property
+    def by_mailboxes(self) -> bool:
+        return self.asynchronous if self.coordination == "auto" else self.coordination == "mailboxes"
+
+    def descent(self, pull: float = 0.0) -> Descent:
+        return Descent(self.step_size, self.local_steps, 0 if self.batch_size == "all" else self.batch_size, pull)
+
+    def grid(self) -> Grid:
+        return Grid(self.quantization_step, 0)
+
+    def average(
+        self, rows: np.ndarray, previous: np.ndarray, grid: Grid, t: int, active: np.ndarray, network: Network
+    ) -> tuple[np.ndarray, Grid]:
+        """The nodes' average on the grid, (hosted, d) with equal rows, and the next grid; ``active`` joined."""
+        agreed = self._coordinator(network).coordinate(
+            rows, previous[0], grid.step, t, grid.effort, active.astype(np.int64)[:, None]
+        )
+        average = np.repeat(agreed.vector.astype(rows.dtype)[None], len(rows), axis=0)
+        joined = int(agreed.extra[0])
+        step = self._next_step(grid.step, joined / network.place.nodes, average[0], previous[0])
+        return average, Grid(step, agreed.effort)
+
+    def _next_step(self, step: float, share: float, now: np.ndarray, before: np.ndarray) -> float:
+        if self.zoom == "auto":
+            change = float(np.abs(now.astype(np.float64) - before).max())
+            step = min(max(FOLLOWED * change, step * 0.5**share), step * 2.0**share, self.quantization_step)
+        else:
+            step *= self.zoom**share
+        return max(step, self.min_quantization_step)
+
+    def trained(
+        self,
+        starts: np.ndarray,
+        centres: np.ndarray,
+        state: Any,
+        pull: float,
+        problem: Problem,
+        network: Network,
+        rng: Streams,
+    ) -> Trained:
+        """What the nodes bring into round t: of a training each, now; or what was finished in the background.
+
+        In the background trainings begin at ``starts`` where nodes are idle; the round begins with the first news.
+        """
+        training, how = problem.training, self.descent(pull)
+        if not self.asynchronous:
+            return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
+        training.start(starts, centres, state.x, how, state.t)
+        self._coordinator(network).coordination.wait(training.news)
+        return training.collect(state.x, state.t + 1)
+
+    def _coordinator(self, network: Network) -> Coordinator:
+        return network.coordinator(self.coordinator, self.rounding, self.by_mailboxes)
+
+    def active(self, t: int, rng: Streams, problem: Problem) -> np.ndarray:
+        """Which hosted nodes train in round t, bool (hosted,)."""
+        if self.activation == "all":
+            return np.ones(problem.hosted, bool)
+        return rng.uniform("activation", t) < self.activation_probability

@@ -1,0 +1,63 @@
+"""ADMM whose average is taken by finite-time quantised coordination."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.algorithms.algorithm import Facts, Positive
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
+from mpiqopt.registry import register
+
+
+class State(NamedTuple):
+    """x: ybar, the same at every node; local: x_i; u: the last average, the same at every node."""
+
+    x: np.ndarray
+    local: np.ndarray
+    z: np.ndarray
+    u: np.ndarray
+    t: int
+    grid: Grid
+
+
+@register("algorithm", "ftqc-admm")
+@dataclass(frozen=True, kw_only=True)
+class FTQCADMM(CoordinatedAlgorithm):
+    """Relaxed ADMM with inexact local solves, exact coordination and any set of active nodes.
+
+    Active nodes start at w = x_i with v = 2 y - z_i and take N_e steps w -= a (g_i(w) + (w - v)/rho); then x_i = w,
+    z_i += 2 eta (x_i - y), where y is the point that the training began with. In every round
+    u = FTQC(z_i, Delta), y = prox_{rho h}(u). Fixed point, for any N_e: x_i = y = x*, z_i = x* - rho grad f_i(x*).
+    Our definition, after Fed-LT (arXiv 2403.17572) and FTQC-ADMM (arXiv 2307.06620).
+    """
+
+    penalty: Annotated[
+        Positive | Literal["auto"], Field(description="rho of the augmented Lagrangian; auto: local_steps / L")
+    ] = "auto"
+    relaxation: Annotated[
+        float, Field(gt=0, le=1, description="eta; 1/2: classical ADMM, 1: Peaceman-Rachford splitting")
+    ] = 0.5
+
+    def resolve(self, facts: Facts):
+        resolved = self
+        if self.penalty == "auto":
+            resolved = replace(resolved, penalty=self.local_steps / facts.lipschitz)
+        if self.step_size == "auto":
+            resolved = replace(resolved, step_size=1 / (facts.lipschitz + 1 / resolved.penalty))
+        return resolved
+
+    def automatic_step(self, facts: Facts) -> float:
+        return 1 / (facts.lipschitz + 1 / self.penalty)
+
+    def init(self, x, problem, network, rng):
+        return State(problem.prox(x, self.penalty), x, x, x, 0, self.grid())
+
+    def step(self, state, problem, network, rng):
+        trained = self.trained(state.local, 2 * state.x - state.z, state, 1 / self.penalty, problem, network, rng)
+        active = trained.active[:, None]
+        local = np.where(active, trained.points, state.local)
+        z = np.where(active, state.z + 2 * self.relaxation * (trained.points - trained.origins), state.z)
+        u, grid = self.average(z, state.u, state.grid, state.t, trained.active, network)
+        return State(problem.prox(u, self.penalty), local, z, u, state.t + 1, grid)

@@ -1,0 +1,87 @@
+"""Coordination without common steps: nodes act when frames arrive, and ranks do nothing but pass frames on."""
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from mpiqopt._coordination import Mailboxes
+from mpiqopt.coordination.lockstep import Agreement, first_effort, next_effort
+from mpiqopt.coordination.wiring import Wiring
+
+# turns without news before a rank sleeps, and how long (s)
+PATIENCE, SLEEP = 200, 50e-6
+
+
+class AsynchronousCoordination:
+    """FTQC, integer push-sum or a tree over mailboxes.
+
+    post: brings frames to other processes and to this one's own nodes (``transport`` or emulated links). crowded:
+    whether other threads or ranks want this processor, so that waiting must not take it.
+    """
+
+    def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
+        self.wiring, self.protocol, self._seed, self._post = wiring, protocol, seed, post
+        self._unreliable, self._patience = unreliable, 0 if crowded else PATIENCE
+        self._nodes: Mailboxes | None = None
+        self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
+
+    def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
+        """values: int64 (hosted, d); call: counts up by one. Returns when the hosted nodes have the result."""
+        if self._nodes is None:
+            self._nodes = Mailboxes(self.wiring, self.protocol, values.shape[1], self._seed, self._unreliable)
+        nodes = self._nodes
+        nodes.begin(call, values, self._budget)
+        self._until(lambda: nodes.finished)
+        for i, steps in enumerate(nodes.steps.tolist()):
+            self._budget[i] = next_effort(steps, nodes.votes)
+        return Agreement(*nodes.result, 0)
+
+    def wait(self, news: Callable[[], bool]) -> None:
+        """Return when a node here has news, or a neighbour has begun the next call."""
+        self._until(lambda: news() or self._nodes is None or self._nodes.called)
+
+    def _until(self, done) -> None:
+        idle = 0
+        while not done():
+            idle = 0 if self._turn() else idle + 1
+            if idle > self._patience:
+                time.sleep(SLEEP)
+            elif idle:
+                os.sched_yield()
+
+    def _turn(self) -> bool:
+        """Whether anything moved."""
+        moved = self._nodes.advance(time.perf_counter())
+        return self._post.pass_on(self._nodes) or moved
+
+    def settle(self) -> None:
+        """Collective, between calls: returns when nothing is on its way in the network, so that ranks may wait in MPI.
+
+        A rank that waited in MPI before would leave its neighbours without acknowledgements.
+        """
+        if self._nodes is None:
+            return
+        self._until(lambda: self._nodes.quiet and self._post.quiet)
+        everyone = self._post.barrier()
+        self._until(everyone)
+
+    @property
+    def unit(self) -> int:
+        """What integers are multiplied by."""
+        return self.wiring.unit if self.protocol == "integer-push-sum" else 1
+
+    @property
+    def bytes(self) -> int:
+        """Sent by the hosted nodes so far, headers, acknowledgements and repetitions included."""
+        return int(self._nodes.bytes_sent.sum()) if self._nodes is not None else 0
+
+    @property
+    def mpi_bytes(self) -> int:
+        """Handed to MPI so far."""
+        return self._post.bytes
+
+    def close(self) -> None:
+        """Collective, after ``settle``."""
+        self._post.close()

@@ -1,0 +1,88 @@
+"""Coordination in steps that all nodes take together: deterministic, the same on any number of ranks."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mpiqopt._coordination import Lockstep
+from mpiqopt.coordination.wiring import Wiring
+
+
+class Agreement(NamedTuple):
+    """low, high: floor(S/n) and ceil(S/n), int64 (d,), S the sum of the integers of all nodes. effort: steps taken."""
+
+    low: np.ndarray
+    high: np.ndarray
+    effort: int
+
+
+def first_effort(wiring: Wiring) -> int:
+    """Steps before the first vote of the first call; a vote that fails costs little more than the steps."""
+    return 4 * (wiring.diameter + 4)
+
+
+def next_effort(effort: int, votes: int) -> int:
+    """Steps before the first vote of the next call: tuned until about every second call needs two votes (ours)."""
+    return max(1, effort * 95 // 100 if votes == 1 else effort * 105 // 100)
+
+
+class LockstepCoordination:
+    """Steps, and now and then a vote: extremes are flooded for D steps, D the diameter."""
+
+    def __init__(self, wiring: Wiring, protocol: str, seed: int, exchange):
+        self.wiring, self.protocol, self._seed, self._exchange = wiring, protocol, seed, exchange
+        self._nodes: dict[int, Lockstep] = {}
+
+    def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
+        """Collective. values: int64 (hosted, d); call: its number, which keys the routes; effort: that of the last."""
+        d = values.shape[1]
+        nodes = self._nodes.get(d)
+        if nodes is None:
+            nodes = self._nodes[d] = Lockstep(self.wiring, self.protocol, d, self._seed)
+        nodes.begin(call, values)
+        if self.protocol == "tree":
+            self._steps(nodes, self.wiring.height + 1)
+            return Agreement(*nodes.result, self.wiring.height + 1)
+        taken, target, votes = 0, effort or first_effort(self.wiring), 0
+        while True:
+            self._steps(nodes, target - taken)
+            taken, votes = target, votes + 1
+            if self._vote(nodes):
+                return Agreement(*nodes.result, next_effort(taken, votes))
+            target = taken + taken // 6 + 1
+
+    def _steps(self, nodes: Lockstep, count: int) -> None:
+        for _ in range(count):
+            nodes.step()
+            self._exchange.exchange(nodes)
+
+    def _vote(self, nodes: Lockstep) -> bool:
+        nodes.look_around()
+        for _ in range(self.wiring.diameter):
+            nodes.flood()
+            self._exchange.exchange(nodes)
+        return nodes.agreed
+
+    @property
+    def unit(self) -> int:
+        """What integers are multiplied by."""
+        return self.wiring.unit if self.protocol == "integer-push-sum" else 1
+
+    @property
+    def bytes(self) -> int:
+        """Sent by the hosted nodes so far, headers included."""
+        return sum(int(nodes.bytes_sent.sum()) for nodes in self._nodes.values())
+
+    @property
+    def mpi_bytes(self) -> int:
+        """Handed to MPI so far."""
+        return self._exchange.bytes
+
+    def wait(self, news) -> None:
+        """The next call begins at once."""
+
+    def settle(self) -> None:
+        """Nothing is ever on its way between calls."""
+
+    def close(self) -> None:
+        """End in order."""

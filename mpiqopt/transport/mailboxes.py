@@ -1,0 +1,208 @@
+"""Bytes from rank to rank when they come: windows within a host, two-sided messages between hosts.
+
+Both have ``ready(k)``, ``send(k, frames)`` and ``receive()``, with k the position of a neighbour in ``ranks``. What was
+sent to a rank comes in order, in pieces that begin and end where the sender's did. Nothing here waits for another rank.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from mpi4py import MPI
+
+TAG = 1
+# bytes of a slot in a window, and of all slots of a rank
+SLOT, WINDOW = 1 << 18, 1 << 26
+BITS_OF_SIZE = 31
+LAST = 1 << BITS_OF_SIZE
+
+
+class TwoSided:
+    """Isend and Iprobe from named ranks; one message to each neighbour at a time is on its way."""
+
+    def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...]):
+        self.comm, self.ranks = comm, ranks
+        self.bytes = 0
+        self._requests: list[MPI.Request | None] = [None] * len(ranks)
+        self._room = np.empty(1 << 16, np.uint8)
+        self._status = MPI.Status()
+
+    def ready(self, k: int) -> bool:
+        """Whether something can be sent to neighbour k now."""
+        request = self._requests[k]
+        if request is None:
+            return True
+        if not request.Test():
+            return False
+        self._requests[k] = None
+        return True
+
+    def send(self, k: int, frames: np.ndarray) -> None:
+        """Send bytes that stay as they are until neighbour k is ``ready`` again."""
+        self._requests[k] = self.comm.Isend([frames, MPI.BYTE], self.ranks[k], TAG)
+        self.bytes += frames.size
+
+    def receive(self) -> Iterator[np.ndarray]:
+        """What has come since the last time; each is valid until the next."""
+        for rank in self.ranks:
+            while self.comm.Iprobe(rank, TAG, self._status):
+                size = self._status.Get_count(MPI.BYTE)
+                if size > self._room.size:
+                    self._room = np.empty(2 * size, np.uint8)
+                frames = self._room[:size]
+                self.comm.Recv([frames, MPI.BYTE], rank, TAG)
+                yield frames
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that was sent has left."""
+        return all(self.ready(k) for k in range(len(self.ranks)))
+
+    def close(self) -> None:
+        """Collective, when nothing is on its way."""
+
+
+class Windows:
+    """A slot for every neighbour in a window of the receiver, written only by that neighbour.
+
+    A slot is written again when its reader has said that it has read it, so that it never changes while it is read.
+    Within the window: for every neighbour a word that says what its slot holds, for every neighbour a word that says
+    what it has read of ours, the slots. Bytes go first and are flushed, then the word: a word within the bytes' own
+    put would not protect them.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...]):
+        self.comm, self.ranks, self.bytes = comm, ranks, 0
+        count = len(ranks)
+        everyone = comm.allgather(ranks)
+        self._slot = max(4096, min(SLOT, WINDOW // max(map(len, everyone)) if any(everyone) else SLOT)) // 8 * 8
+        self._places = [everyone[rank].index(comm.rank) for rank in ranks]  # of this rank, there
+        self._counts = [len(everyone[rank]) for rank in ranks]
+        self._window = MPI.Win.Allocate(16 * count + self._slot * count, 1, comm=comm)
+        memory = np.frombuffer(self._window.tomemory(), np.uint8) if count else np.empty(0, np.uint8)
+        memory[:] = 0
+        self._held, self._read = memory[: 16 * count].view(np.int64).reshape(2, count)
+        self._slots = memory[16 * count :].reshape(count, self._slot)
+        self._sent, self._heard = [0] * count, [0] * count
+        self._rest: list[np.ndarray | None] = [None] * count
+        self._parts: list[list[np.ndarray]] = [[] for _ in ranks]
+        self._word = np.empty(1, np.int64)
+        comm.Barrier()  # all windows are zero before the first put
+        self._window.Lock_all(MPI.MODE_NOCHECK)
+
+    def ready(self, k: int) -> bool:
+        """Whether something can be sent to neighbour k now."""
+        if self._read[k] != self._sent[k]:
+            return False
+        if self._rest[k] is None:
+            return True
+        self._put(k, self._rest[k])
+        return False
+
+    def send(self, k: int, frames: np.ndarray) -> None:
+        """Send bytes that stay as they are until neighbour k is ``ready`` again."""
+        self.bytes += frames.size
+        self._put(k, frames)
+
+    def _put(self, k: int, frames: np.ndarray) -> None:
+        """The next piece of ``frames`` that fits into the slot."""
+        rank, place, count = self.ranks[k], self._places[k], self._counts[k]
+        piece, rest = frames[: self._slot], frames[self._slot :]
+        self._window.Put([piece, MPI.BYTE], rank, [16 * count + place * self._slot, piece.size, MPI.BYTE])
+        self._window.Flush(rank)
+        self._sent[k] += 1
+        self._rest[k] = rest if rest.size else None
+        size = piece.size if rest.size else piece.size | LAST
+        self._write(rank, place, self._sent[k] << (BITS_OF_SIZE + 1) | size)
+
+    def _write(self, rank: int, place: int, word: int) -> None:
+        self._word[0] = word
+        self._window.Put([self._word, MPI.INT64_T], rank, [8 * place, 1, MPI.INT64_T])
+        self._window.Flush(rank)
+
+    def receive(self) -> Iterator[np.ndarray]:
+        """What has come since the last time; each is valid until the next."""
+        self.comm.Iprobe()  # between hosts a put arrives while its target is in MPI
+        self._window.Sync()
+        for k in np.flatnonzero(self._held >> (BITS_OF_SIZE + 1) > self._heard):
+            word = int(self._held[k])
+            piece = self._slots[k, : word & (LAST - 1)]
+            if not word & LAST or self._parts[k]:
+                self._parts[k].append(piece.copy())
+                piece = None
+            if piece is not None:
+                yield piece
+            elif word & LAST:
+                parts, self._parts[k] = self._parts[k], []
+                yield np.concatenate(parts)
+            self._heard[k] = word >> (BITS_OF_SIZE + 1)
+            self._write(self.ranks[k], self._counts[k] + self._places[k], self._heard[k])
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that was sent has been read."""
+        self._window.Sync()
+        return all(self.ready(k) for k in range(len(self.ranks)))
+
+    def close(self) -> None:
+        """Collective, when nothing is on its way."""
+        self._window.Unlock_all()
+        self._window.Free()
+
+
+class Both:
+    """Windows to some neighbours, two-sided messages to the others."""
+
+    def __init__(self, ranks: tuple[int, ...], windows: Windows, near: list[int], messages: TwoSided, far: list[int]):
+        self.ranks, self._ways = ranks, (windows, messages)
+        self._way: dict[int, tuple] = {k: (windows, at) for at, k in enumerate(near)}
+        self._way |= {k: (messages, at) for at, k in enumerate(far)}
+
+    @property
+    def bytes(self) -> int:
+        return sum(way.bytes for way in self._ways)
+
+    def ready(self, k: int) -> bool:
+        way, at = self._way[k]
+        return way.ready(at)
+
+    def send(self, k: int, frames: np.ndarray) -> None:
+        way, at = self._way[k]
+        way.send(at, frames)
+
+    def receive(self) -> Iterator[np.ndarray]:
+        for way in self._ways:
+            yield from way.receive()
+
+    @property
+    def quiet(self) -> bool:
+        return all(way.quiet for way in self._ways)
+
+    def close(self) -> None:
+        for way in self._ways:
+            way.close()
+
+
+def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str) -> tuple[Windows | TwoSided | Both, str]:
+    """Mailboxes to the ranks that hold neighbours, and what was chosen and why; collective.
+
+    kind: "auto" | "window" | "two-sided". Auto: windows within a host, two-sided messages between hosts, where every
+    flush of a window would be a round trip.
+    """
+    if kind == "two-sided":
+        return TwoSided(comm, ranks), "two-sided (as the config says)"
+    if kind == "window":
+        return Windows(comm, ranks), "window (as the config says)"
+    host = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    hosts = comm.allreduce(int(host.rank == 0))
+    if hosts == 1:
+        host.Free()
+        return Windows(comm, ranks), "window (all ranks are on one host)"
+    if hosts == comm.size:
+        host.Free()
+        return TwoSided(comm, ranks), "two-sided (every rank is on a host of its own)"
+    members = host.allgather(comm.rank)
+    near = [k for k, rank in enumerate(ranks) if rank in members]
+    far = [k for k in range(len(ranks)) if k not in near]
+    windows = Windows(host, tuple(members.index(ranks[k]) for k in near))
+    chosen = Both(ranks, windows, near, TwoSided(comm, tuple(ranks[k] for k in far)), far)
+    return chosen, f"window within each of {hosts} hosts, two-sided between them"

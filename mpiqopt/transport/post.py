@@ -1,0 +1,74 @@
+"""Frames of coordination between ranks: all at once, step by step, or when they come."""
+
+from collections.abc import Callable
+
+import numpy as np
+from mpi4py import MPI
+
+from mpiqopt.transport.mailboxes import choose
+
+TAG = 2
+
+
+class StepExchange:
+    """One message of any size to and from every neighbouring rank in every step."""
+
+    def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...]):
+        self.comm, self.ranks, self.bytes = comm, ranks, 0
+        self._room = np.empty(1 << 16, np.uint8)
+        self._status = MPI.Status()
+
+    def exchange(self, nodes) -> None:
+        """All frames of a step arrive."""
+        sent = []
+        for b, rank in enumerate(self.ranks, 1):
+            frames = nodes.take(b)
+            self.bytes += frames.size
+            sent.append(self.comm.Isend([frames, MPI.BYTE], rank, TAG))
+        nodes.deliver()
+        for rank in self.ranks:
+            self.comm.Probe(rank, TAG, self._status)
+            size = self._status.Get_count(MPI.BYTE)
+            if size > self._room.size:
+                self._room = np.empty(2 * size, np.uint8)
+            frames = self._room[:size]
+            self.comm.Recv([frames, MPI.BYTE], rank, TAG)
+            nodes.receive(frames)
+        MPI.Request.Waitall(sent)
+
+
+class Post:
+    """Frames to and from other ranks by mailboxes."""
+
+    def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str):
+        self.comm = comm
+        self._mail, self.chosen = choose(comm, ranks, kind)
+        self._boxes = list(enumerate(range(1, len(ranks) + 1)))
+
+    @property
+    def bytes(self) -> int:
+        return self._mail.bytes
+
+    def pass_on(self, nodes) -> bool:
+        """Send what can be sent and receive what has come. Whether there was anything."""
+        moved = False
+        for k, b in self._boxes:
+            if self._mail.ready(k) and nodes.filled(b):
+                self._mail.send(k, nodes.take(b))
+                moved = True
+        for frames in self._mail.receive():
+            nodes.receive(frames)
+            moved = True
+        return moved
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that was sent has left."""
+        return self._mail.quiet
+
+    def barrier(self) -> Callable[[], bool]:
+        """Enter a barrier that does not wait; whether all ranks have entered it is what the function returned says."""
+        return self.comm.Ibarrier().Test
+
+    def close(self) -> None:
+        self._mail.close()
