@@ -9,6 +9,7 @@ from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
+from mpiqopt.emulation import Machines
 from mpiqopt.errors import AgreedError, UsageError, naming
 from mpiqopt.metrics import Evaluator
 from mpiqopt.network import Network
@@ -60,7 +61,13 @@ def assemble(
     by_first(transport, config.data.prepare)
     coded = config.algorithm.default_compressor is not None
     network = Network(
-        topology, place, transport, config.compressor if coded else None, config.run.seed, config.run.transport
+        topology,
+        place,
+        transport,
+        config.compressor if coded else None,
+        config.run.seed,
+        mailboxes=config.run.transport,
+        emulate=config.emulate,
     )
     held = together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
@@ -77,6 +84,8 @@ def assemble(
     if "contraction" in derived:
         network.contraction = derived["contraction"]
     streams = Streams(config.run.seed, place.first, problem.sizes)
+    if config.emulate.of_machines:
+        problem.machines = Machines(config.emulate, place, config.run.seed)
     if algorithm.trains:
         problem.training = _training(algorithm, problem, streams, transport)
     return Experiment(
@@ -100,10 +109,9 @@ def assemble(
 
 
 def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> Training:
-    emulated = None
-    if getattr(algorithm, "asynchronous", False):
-        return BackgroundTraining(problem, streams, emulated, transport.processors)
-    return Training(problem, streams, emulated)
+    if algorithm.in_background:
+        return BackgroundTraining(problem, streams, problem.machines, transport.processors)
+    return Training(problem, streams, problem.machines)
 
 
 def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Shares, problem: Problem) -> Facts:

@@ -12,6 +12,7 @@ from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
+from mpiqopt.emulation import Emulate
 from mpiqopt.errors import UsageError, naming
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
@@ -73,7 +74,7 @@ class Checkpoint:
     every_seconds: Annotated[float, Field(gt=0, description="seconds between checkpoints")] = 60.0
 
 
-PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint}
+PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint, "emulate": Emulate}
 FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "compressor")
 SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")
 # What may differ between a run and its continuation.
@@ -90,6 +91,7 @@ class Config:
     run: Run
     record: Record
     checkpoint: Checkpoint
+    emulate: Emulate
     data: Source
     problem: Loss
     regularizer: Regularizer
@@ -113,6 +115,8 @@ class Config:
                 topology.require_contraction()
             self.algorithm.require(topology, self.regularizer.name)
             self.algorithm.require_compressor(self.compressor, topology)
+            self.algorithm.require_links(self.emulate)
+            self.emulate.factors(topology.nodes)
         return topology
 
     def resolved(self) -> dict[str, Any]:

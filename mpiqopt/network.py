@@ -1,5 +1,6 @@
 """What algorithms see of the network: mix, gossip and mean. Counts rounds and real bytes."""
 
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from mpiqopt.coordination.asynchronous import AsynchronousCoordination
 from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.wiring import wire
+from mpiqopt.emulation import Emulate, EmulatedPost, EmulatedSteps, Rounds
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Exchange, Placement, plan
 from mpiqopt.reduction import Reduction
@@ -50,6 +52,7 @@ class Network:
         compressor: Compressor | None = None,
         seed: int = 0,
         mailboxes: str = "auto",
+        emulate: Emulate | None = None,
     ):
         self.topology, self.place, self.transport = topology, place, transport
         self.compressor, self._seed, self.mailboxes = compressor, seed, mailboxes
@@ -64,6 +67,9 @@ class Network:
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
+        self._emulate = emulate or Emulate()
+        self._rounds = Rounds(self._emulate, place, seed) if self._emulate.of_links else None
+        self._uplinks = np.stack([np.zeros(place.nodes, np.int64), np.arange(place.nodes)], axis=1)  # of a server
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
         """W X: one gossip round, new array. Sums run in ascending node id; equal rows stay equal to the bit."""
@@ -86,11 +92,25 @@ class Network:
         channel = self._channels.get(kind)
         if channel is None:
             channel = self._channels[kind] = self.transport.channel(exchange, phase, rows.shape[1], rows.dtype)
+        began = time.perf_counter()
         ghosts = channel.exchange(rows)
+        if self._rounds is not None:
+            self._rounds.hold(self._links[phase], rows.shape[1] * rows.itemsize, began)
         self.rounds += 1
         self.bytes += exchange.links * rows.shape[1] * rows.itemsize
         self.mpi_bytes += exchange.rows_moved * rows.shape[1] * rows.itemsize
         return ghosts
+
+    @cached_property
+    def _links(self) -> list[np.ndarray]:
+        """Links of each mixing matrix."""
+        return [mixing.arcs() for mixing in self.topology.cycle]
+
+    def _hold_server(self, *sizes: float) -> None:
+        """Messages of so many bytes between the server and all nodes, one after the other."""
+        if self._rounds is not None:
+            for size in sizes:
+                self._rounds.hold(self._uplinks, size, time.perf_counter())
 
     def mix_coded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Q and (W - I) Q, one gossip round, with Q what all nodes decode of the rows; both in float64.
@@ -179,6 +199,7 @@ class Network:
         size = rows.shape[1] * rows.itemsize
         self.bytes += 2 * (self.place.nodes - 1) * size
         self.mpi_bytes += (sum(self._reduction.counts[1:]) + self.place.ranks - 1) * size
+        self._hold_server(size, size)
         return self.uncounted_mean(rows)
 
     def collect(self, rows: np.ndarray, echo: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
@@ -191,6 +212,7 @@ class Network:
         self.rounds += 1
         self.bytes += (self.place.nodes - 1) * server.codec.nbytes
         self.mpi_bytes += server.uploaded
+        self._hold_server(server.codec.nbytes)
         return server.collect(rows, self._server_round, echo)
 
     def spread(self, parts: np.ndarray, d: int, compressed: bool) -> np.ndarray:
@@ -199,6 +221,7 @@ class Network:
         size = server.codec.nbytes if compressed else d * parts.itemsize
         self.bytes += (self.place.nodes - 1) * size
         self.mpi_bytes += (self.place.ranks - 1) * size
+        self._hold_server(size)
         return server.spread(parts, self._server_round, compressed)
 
     def parts(self, vector: np.ndarray) -> np.ndarray:
@@ -225,22 +248,25 @@ class Network:
             return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport)
         wiring = wire(self.topology, place, tree=name == "tree")
         if not by_mailboxes:
-            return LockstepCoordination(wiring, name, self._seed, transport.step_exchange(wiring.ranks))
+            exchange = transport.step_exchange(wiring.ranks)
+            if self._rounds is not None:
+                exchange = EmulatedSteps(exchange, self._rounds, self.topology.arcs())
+            return LockstepCoordination(wiring, name, self._seed, exchange)
         post = transport.post(wiring.ranks, self.mailboxes)
-        return AsynchronousCoordination(wiring, name, self._seed, post, transport.crowded)
+        bad = self._emulate.of_links
+        if bad:
+            post = EmulatedPost(post, self._emulate, wiring, self._seed)
+        return AsynchronousCoordination(wiring, name, self._seed, post, transport.crowded, unreliable=bad)
 
     def counters(self) -> dict[str, int]:
-        """``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective: only ranks know what they packed."""
-        own = [
-            sum(getattr(c.coordination, name) for c in self._coordinators.values()) for name in ("bytes", "mpi_bytes")
-        ]
-        packed, moved = self.transport.total(np.array(own, np.int64)).tolist() if self._coordinators else (0, 0)
-        calls = sum(c.calls for c in self._coordinators.values())
-        return {
-            "rounds": self.rounds + calls,
-            "bytes": self.bytes + packed,
-            "mpi_bytes": self.mpi_bytes + moved,
-        }
+        """``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective: each rank knows what it packed."""
+        coordinations = [coordinator.coordination for coordinator in self._coordinators.values()]
+        packed = moved = 0
+        if coordinations:
+            own = np.array([[c.bytes, c.mpi_bytes] for c in coordinations], np.int64)
+            packed, moved = self.transport.total(own.sum(axis=0)).tolist()
+        calls = sum(coordinator.calls for coordinator in self._coordinators.values())
+        return {"rounds": self.rounds + calls, "bytes": self.bytes + packed, "mpi_bytes": self.mpi_bytes + moved}
 
     def settle(self) -> None:
         """Collective: when it returns nothing is on its way, so that ranks may wait for each other in MPI."""

@@ -11,7 +11,18 @@ import numpy as np
 from mpiqopt._sampling import fill_indices
 
 # Fixed for ever: changing a number changes every published trajectory.
-PURPOSES = {"batch": 1, "split": 2, "synthetic": 3, "test": 4, "start": 5, "message": 6, "round": 7, "activation": 8}
+PURPOSES = {
+    "batch": 1,
+    "split": 2,
+    "synthetic": 3,
+    "test": 4,
+    "start": 5,
+    "message": 6,
+    "round": 7,
+    "activation": 8,
+    "machine": 9,
+    "link": 10,
+}
 
 
 def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:

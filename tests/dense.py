@@ -1,7 +1,8 @@
 """Dense-matrix references in plain NumPy, written from ALGORITHMS.md: nothing here calls the package's arithmetic.
 
 X is n x d with a row per node, W an n x n matrix. Three things come from the package, with tests of their own: the
-samples that each node holds, the sample numbers of its minibatches, and what a message decodes to (``Wire``).
+samples that each node holds, the sample numbers of its minibatches (and the numbers that say who trains), and what a
+message decodes to (``Wire``).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import networkx
 import numpy as np
 import tomli_w
 
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.codec import Codec
 from mpiqopt.config import parse
@@ -237,6 +239,12 @@ class Objective:
         loss = LOSSES[self.settings.name]
         G = np.array([loss(A[c], b[c], x) for A, b, c, x in zip(self.A, self.b, chosen, X, strict=True)])
         return G + self.settings.l2 * X + 2 * self.settings.nonconvex * X / (1 + X**2) ** 2
+
+    def trains(self, t: int, activation: str, activation_probability: float, **others) -> np.ndarray:
+        """Which nodes train in round t, bool (n,)."""
+        if activation == "all":
+            return np.ones(len(self.A), bool)
+        return self._streams.uniform("activation", t) < activation_probability
 
     def prox(self, X: np.ndarray, a: float) -> np.ndarray:
         return PROX[self.h.name](X, a, self.h)
@@ -498,6 +506,73 @@ def ef_sgd(X, W, f, a, wire, two_way, **sampling):
         yield X
 
 
+def exact_average(rows: np.ndarray, step: float, rounding: str) -> np.ndarray:
+    """What FTQC gives every node: step floor(mean of floor(x_i/step)), by integers; float64 (d,).
+
+    nearest: step times the middle of floor and ceil of the mean of round(x_i/step).
+    """
+    whole = {"floor": np.floor, "nearest": np.rint}[rounding](rows.astype(np.float64) / step)
+    total, n = whole.astype(np.int64).sum(axis=0), len(rows)
+    low, high = total // n, -(-total // n)
+    return step * (low if rounding == "floor" else (low + high) / 2)
+
+
+class Grid:
+    """The averages of the rounds, one call each, and the zooming between them. ``step``: Delta of the next one."""
+
+    def __init__(self, start: np.ndarray, quantization_step, zoom, min_quantization_step, rounding, **others):
+        self.last, self.step = start[0], quantization_step
+        self._first, self._zoom, self._least, self._rounding = quantization_step, zoom, min_quantization_step, rounding
+
+    def average(self, rows: np.ndarray, joined: np.ndarray) -> np.ndarray:
+        """joined: which nodes have something new, bool (n,). The average as (n, d), in the rows' precision."""
+        average = exact_average(rows, self.step, self._rounding).astype(rows.dtype)
+        share = np.count_nonzero(joined) / len(rows)
+        if self._zoom == "auto":
+            wanted = 0.1 * np.abs(average.astype(np.float64) - self.last).max()
+            self.step = min(max(wanted, self.step * 0.5**share), self.step * 2.0**share, self._first)
+        else:
+            self.step *= self._zoom**share
+        self.step, self.last = max(self.step, self._least), average
+        return np.tile(average, (len(rows), 1))
+
+
+def descended(X, V, t, f, a, rho, local_steps, batch_size, **others):
+    """w from X by N_e steps w -= a (g(w) + (w - v)/rho), rho = inf: w -= a g(w); batches are numbered t N_e + e."""
+    for e in range(local_steps):
+        direction = f.grad(X, t * local_steps + e, batch_size or "all").astype(X.dtype)
+        X = X - a * (direction if rho == np.inf else direction + (X - V) / rho)
+    return X
+
+
+def ftqc_dgd(X, W, f, a, **settings):
+    """W is not used: the average is exact on any strongly connected graph."""
+    grid = Grid(X, **settings)
+    for t in count():
+        joined = f.trains(t, **settings)
+        U = np.where(joined[:, None], descended(X, X, t, f, a, np.inf, **settings), X)
+        X = grid.average(U, joined)
+        yield X
+
+
+def ftqc_admm_variables(X, f, a, penalty, relaxation, **settings):
+    """y, x_i, z_i and Delta of the next average after each round, from y = prox(z), x_i = z_i = the start."""
+    grid, Z = Grid(X, **settings), X
+    Y = f.prox(Z, penalty)
+    for t in count():
+        joined = f.trains(t, **settings)
+        active = joined[:, None]
+        X = np.where(active, descended(X, 2 * Y - Z, t, f, a, penalty, **settings), X)
+        Z = np.where(active, Z + 2 * relaxation * (X - Y), Z)
+        Y = f.prox(grid.average(Z, joined), penalty)
+        yield Y, X, Z, grid.step
+
+
+def ftqc_admm(X, W, f, a, **settings):
+    for Y, *_ in ftqc_admm_variables(X, f, a, **settings):
+        yield Y
+
+
 METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "centralized-prox-gradient": centralised,
     "choco-gossip": choco_gossip,
@@ -507,6 +582,8 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "ef-sgd": ef_sgd,
     "extra": extra,
     "fo-sgd": compressed_sgd,
+    "ftqc-admm": ftqc_admm,
+    "ftqc-dgd": ftqc_dgd,
     "gradient-tracking": gradient_tracking,
     "lead": lead,
     "nids": nids,
@@ -525,13 +602,15 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
 def iterates(experiment: Experiment, matrices: list[np.ndarray], sent: Sent, rtol: float) -> Iterator[np.ndarray]:
     """X_1, X_2, ... of the reference for an experiment's method, in double precision, from its start.
 
+    In the run's own precision where averages are rounded to a grid: on others' points they would soon be others.
     sent: as ``recorded`` while the package ran; rtol: see ``Wire``.
     """
     settings = asdict(experiment.algorithm)
     if experiment.algorithm.default_compressor is not None:
         settings["wire"] = Wire(experiment, sent, rtol)
     W = cycle(matrices) if len(matrices) > 1 else repeat(matrices[0])
-    start = experiment.start.astype(np.float64)
+    on_grid = isinstance(experiment.algorithm, CoordinatedAlgorithm)
+    start = experiment.start if on_grid else experiment.start.astype(np.float64)
     reference = METHODS[experiment.algorithm.name]
     return reference(start, W, Objective(experiment), settings.pop("step_size"), **settings)
 

@@ -28,6 +28,7 @@ ORDER = (
     "training",
     "reduction",
     "transport",
+    "emulation",
     "coordination",
     "server",
     "network",

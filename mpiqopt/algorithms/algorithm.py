@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.emulation import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
@@ -62,6 +63,16 @@ class Algorithm(ABC):
         Field(description="step size alpha; auto: a safe multiple of 1/L, L the largest smoothness constant of a node"),
     ] = "auto"
 
+    @property
+    def in_background(self) -> bool:
+        """Whether nodes train beside the communication."""
+        return False
+
+    @property
+    def bears_loss(self) -> bool:
+        """Whether lost messages are noticed and sent again: not where every round waits for every message."""
+        return False
+
     def resolve(self, facts: Facts) -> Self:
         """The method with every automatic value replaced by a number."""
         if self.step_size != "auto":
@@ -95,6 +106,14 @@ class Algorithm(ABC):
             raise UsageError(
                 f"algorithm.name = {self.name!r}: needs one symmetric mixing matrix, but topology {topology.name!r} "
                 f"{'varies in time' if topology.varies else 'is not symmetric'}"
+            )
+
+    def require_links(self, emulate: Emulate) -> None:
+        """Raise UsageError if the method cannot live with the links."""
+        if emulate.loss and not self.bears_loss:
+            raise UsageError(
+                f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message of every round, and "
+                "a lost one would stop it for ever; want execution = 'asynchronous' (ftqc-dgd, ftqc-admm, push-sum)"
             )
 
     def require_compressor(self, compressor: Compressor, topology: Topology) -> None:

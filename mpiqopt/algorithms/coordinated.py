@@ -64,7 +64,8 @@ class CoordinatedAlgorithm(Algorithm):
     coordination: Annotated[
         Literal["auto", "lock-step", "mailboxes"],
         Field(
-            description="lock-step: all nodes take steps together; mailboxes: each when something comes; auto: by execution"
+            description="lock-step: all nodes take steps together; mailboxes: each when something comes; auto: by "
+            "execution"
         ),
     ] = "auto"
     activation: Annotated[
@@ -76,6 +77,14 @@ class CoordinatedAlgorithm(Algorithm):
     @property
     def asynchronous(self) -> bool:
         return self.execution == "asynchronous"
+
+    @property
+    def in_background(self) -> bool:
+        return self.asynchronous
+
+    @property
+    def bears_loss(self) -> bool:
+        return self.by_mailboxes and self.coordinator != "allreduce"
 
     @property
     def by_mailboxes(self) -> bool:

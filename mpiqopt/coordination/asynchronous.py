@@ -63,9 +63,16 @@ class AsynchronousCoordination:
         """
         if self._nodes is None:
             return
-        self._until(lambda: self._nodes.quiet and self._post.quiet)
-        everyone = self._post.barrier()
-        self._until(everyone)
+        before = None
+        while True:
+            self._until(lambda: self._nodes.quiet and self._post.quiet)
+            done, totals = self._post.totals()
+            self._until(done)
+            sent, received = totals.tolist()
+            # the same numbers twice: nothing was sent between the two counts, so all of it has been received
+            if sent == received and before == sent:
+                return
+            before = sent
 
     @property
     def unit(self) -> int:

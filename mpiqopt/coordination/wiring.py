@@ -52,8 +52,8 @@ class Wiring(NamedTuple):
 def wire(topology: Topology, place: Placement, tree: bool) -> Wiring:
     """The wiring of a rank; ``in_links`` and ``out_links`` are (links, 2) with (sender, receiver)."""
     nodes, bounds = place.nodes, place.bounds
-    by_receiver = _links(topology)
-    by_sender = by_receiver[np.lexsort((by_receiver[:, 1], by_receiver[:, 0]))]
+    by_sender = topology.arcs()
+    by_receiver = by_sender[np.lexsort((by_sender[:, 0], by_sender[:, 1]))]
     owner = np.repeat(np.arange(place.ranks), np.diff(bounds))
     first_in = np.searchsorted(by_receiver[:, 1], bounds)  # of each rank
     first_out = np.searchsorted(by_sender[:, 0], bounds)
@@ -103,16 +103,6 @@ def _unit(by_sender: np.ndarray, nodes: int) -> int:
         if np.abs(share - before).max() < 1e-3 * share.min():
             break
     return 1 << math.ceil(math.log2(64 / max(share.min(), 2.0**-40)))
-
-
-def _links(topology: Topology) -> np.ndarray:
-    """All links of the cycle once, (links, 2) with (sender, receiver), by receiver and then sender."""
-    keys = []
-    for mixing in topology.cycle:
-        kept = mixing.links() & (mixing.weights != 0)
-        keys.append(mixing.rows()[kept] * topology.nodes + mixing.columns[kept])
-    key = np.unique(np.concatenate(keys))
-    return np.stack([key % topology.nodes, key // topology.nodes], axis=1)
 
 
 class _Tree(NamedTuple):

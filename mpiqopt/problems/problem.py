@@ -1,5 +1,6 @@
 """F + h on the hosted nodes: data, loss and regulariser together."""
 
+import time
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -39,16 +40,22 @@ class Problem:
         self._test = shares.test_features, loss.targets(shares.test_targets, shares)
         self._evaluator = self._evaluator_of(shares, self._targets)
         self.training: Any = None  # a ``training.Training``, for methods that train nodes one by one
+        self.machines: Any = None  # ``emulation.Machines``, if nodes are to be slower than they are
+        self._calls = 0
 
     def grad(self, x: np.ndarray, batch: Batch | None = None) -> np.ndarray:
         """Gradients of the f_i at their rows of x, (hosted, d): over all samples, or the mean over a batch."""
         out = np.empty_like(x)
+        began = time.perf_counter()
         if batch is None:
             self._evaluator.evaluate(x, out)
             self.evaluations += self.sizes
         else:
             self._evaluator.evaluate(x, out, index=batch.index, counts=batch.counts)
             self.evaluations += batch.counts
+        if self.machines is not None:
+            self._calls += 1
+            self.machines.hold(self._calls, began)
         return out
 
     def node_evaluator(self, node: int) -> _Evaluator:

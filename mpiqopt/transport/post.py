@@ -43,6 +43,7 @@ class Post:
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str):
         self.comm = comm
         self._mail, self.chosen = choose(comm, ranks, kind)
+        self._count = [0, 0]  # messages sent and received
         self._boxes = list(enumerate(range(1, len(ranks) + 1)))
 
     @property
@@ -55,8 +56,10 @@ class Post:
         for k, b in self._boxes:
             if self._mail.ready(k) and nodes.filled(b):
                 self._mail.send(k, nodes.take(b))
+                self._count[0] += 1
                 moved = True
         for frames in self._mail.receive():
+            self._count[1] += 1
             nodes.receive(frames)
             moved = True
         return moved
@@ -66,9 +69,11 @@ class Post:
         """Whether all that was sent has left."""
         return self._mail.quiet
 
-    def barrier(self) -> Callable[[], bool]:
-        """Enter a barrier that does not wait; whether all ranks have entered it is what the function returned says."""
-        return self.comm.Ibarrier().Test
+    def totals(self) -> tuple[Callable[[], bool], np.ndarray]:
+        """Messages sent and received by all ranks, int64 (2,), valid when the function returned says so. Collective."""
+        totals = np.empty(2, np.int64)
+        request = self.comm.Iallreduce(np.array(self._count, np.int64), totals)
+        return request.Test, totals
 
     def close(self) -> None:
         self._mail.close()

@@ -30,8 +30,8 @@ class SerialPost:
         """Nodes of one process hear each other without help."""
         return False
 
-    def barrier(self):
-        return lambda: True
+    def totals(self):
+        return (lambda: True), np.zeros(2, np.int64)
 
     def close(self) -> None:
         """End in order."""
