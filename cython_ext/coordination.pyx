@@ -125,8 +125,11 @@ cdef class Nodes:
     cdef destination* destinations
     cdef box *outgoing, *taken
 
-    def __cinit__(self, wiring, str protocol, Py_ssize_t d, uint64_t seed, *args, **kwargs):
+    def __cinit__(self, *args, **kwargs):
         self.arrays = []
+
+    cdef int prepare(self, wiring, str protocol, Py_ssize_t d, uint64_t seed) except -1:
+        """Room for everything, and the links."""
         self.protocol, self.d, self.seed = PROTOCOLS[protocol], d, seed
         self.width = d if self.protocol == FTQC else 1
         self.nodes, self.first, self.boxes, self.unit = wiring.nodes, wiring.first, wiring.boxes, wiring.unit
@@ -400,9 +403,13 @@ cdef class Nodes:
         self.seal(i, b, self.out_there[e], count, self.call, PIECES, 8 + size)
         return 0
 
+    cdef int64_t pack(self, const int64_t* values) noexcept nogil:
+        """Values (d,) as they travel, into ``packed``; their bytes."""
+        return pack_vector(values, self.d, self.packed)
+
     cdef int send_waiting(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
         """What waits on out edge e leaves."""
-        cdef int64_t size = pack_vector(self.vector(e), self.d, self.packed)
+        cdef int64_t size = self.pack(self.vector(e))
         self.loaded[e] = False
         return self.ship(i, e, self.packed, size)
 
@@ -469,6 +476,7 @@ cdef class Lockstep(Nodes):
     """
 
     def __init__(self, wiring, str protocol, Py_ssize_t d, uint64_t seed):
+        self.prepare(wiring, protocol, d, seed)
         widest = max(np.diff(wiring.out_starts).max(), 1)
         self.vectors = <int64_t*> self.made(widest * d, 8)
 
@@ -562,6 +570,7 @@ cdef class Mailboxes(Nodes):
     cdef box *early, *kept
 
     def __init__(self, wiring, str protocol, Py_ssize_t d, uint64_t seed, bint unreliable=False):
+        self.prepare(wiring, protocol, d, seed)
         self.diameter, self.unreliable = wiring.diameter, unreliable
         self.vectors = <int64_t*> self.made(self.out_edges * d, 8)
         self.stage, self.vote = <int64_t*> self.made(self.hosted, 8), <int64_t*> self.made(self.hosted, 8)
@@ -863,3 +872,64 @@ cdef class Mailboxes(Nodes):
             if size:
                 self.widen(i, payload, size)
         return self.acknowledge(i, e, CONTROL_HEARD, h) if self.unreliable else 0
+
+
+cdef class Mass(Mailboxes):
+    """Real vectors that are handed on, not coordinated: push-sum at everybody's own pace, in float64.
+
+    The links are those of ``Mailboxes``: what is sent arrives once, and what waits for a link adds up.
+    """
+
+    def __init__(self, wiring, Py_ssize_t d, bint unreliable=False):
+        super().__init__(wiring, "tree", d, 0, unreliable)
+
+    def free(self, Py_ssize_t i):
+        """Whether all that node i has sent is acknowledged."""
+        if not 0 <= i < self.hosted:
+            raise IndexError(f"node {i} of {self.hosted}")
+        for e in range(self.out_starts[i], self.out_starts[i + 1]):
+            if not self.is_free(e):
+                return False
+        return True
+
+    def push(self, Py_ssize_t i, cnp.ndarray values):
+        """Node i sends a vector (d,) along each of its links."""
+        cdef double* v = <double*> pointer(values, cnp.NPY_FLOAT64, self.d, "values")
+        cdef double* sum
+        cdef Py_ssize_t e, j
+        if not 0 <= i < self.hosted:
+            raise IndexError(f"node {i} of {self.hosted}")
+        with nogil:
+            for e in range(self.out_starts[i], self.out_starts[i + 1]):
+                sum = <double*> self.vector(e)
+                if self.load(e, 1):
+                    memcpy(sum, v, 8 * self.d)
+                else:
+                    for j in range(self.d):
+                        sum[j] += v[j]
+                self.counted[i] += 1
+
+    def pull(self, cnp.ndarray rows):
+        """Add what has come to the nodes since the last time to float64 rows (hosted, d)."""
+        cdef double* into = <double*> target(rows, cnp.NPY_FLOAT64, self.hosted * self.d, "rows")
+        cdef double* come = <double*> self.y
+        cdef Py_ssize_t j
+        with nogil:
+            for j in range(self.hosted * self.d):
+                into[j] += come[j]
+            memset(come, 0, 8 * self.hosted * self.d)
+
+    cdef int64_t pack(self, const int64_t* values) noexcept nogil:
+        memcpy(self.packed, values, 8 * self.d)
+        return 8 * self.d
+
+    cdef int absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t size) except -1 nogil:
+        cdef double* into = <double*> self.y + i * self.d
+        cdef double value
+        cdef Py_ssize_t j
+        if size != 8 + 8 * self.d:
+            return self.broken()
+        for j in range(self.d):
+            memcpy(&value, payload + 8 + 8 * j, 8)
+            into[j] += value
+        return 0

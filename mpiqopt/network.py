@@ -3,17 +3,17 @@
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mpiqopt.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.coordination.allreduce import AllreduceCoordination
-from mpiqopt.coordination.asynchronous import AsynchronousCoordination
+from mpiqopt.coordination.asynchronous import AsynchronousCoordination, MassExchange
 from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
 from mpiqopt.coordination.lockstep import LockstepCoordination
-from mpiqopt.coordination.wiring import wire
+from mpiqopt.coordination.wiring import Wiring, wire
 from mpiqopt.emulation import Emulate, EmulatedPost, EmulatedSteps, Rounds
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Exchange, Placement, plan
@@ -67,6 +67,7 @@ class Network:
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
+        self._exchange_of_mass: MassExchange | None = None
         self._emulate = emulate or Emulate()
         self._rounds = Rounds(self._emulate, place, seed) if self._emulate.of_links else None
         self._uplinks = np.stack([np.zeros(place.nodes, np.int64), np.arange(place.nodes)], axis=1)  # of a server
@@ -252,32 +253,54 @@ class Network:
             if self._rounds is not None:
                 exchange = EmulatedSteps(exchange, self._rounds, self.topology.arcs())
             return LockstepCoordination(wiring, name, self._seed, exchange)
-        post = transport.post(wiring.ranks, self.mailboxes)
-        bad = self._emulate.of_links
-        if bad:
+        return AsynchronousCoordination(wiring, name, self._seed, *self._mail(wiring))
+
+    def _mail(self, wiring: Wiring) -> tuple[Any, bool, bool]:
+        """Mailboxes, whether this processor is wanted by others, and whether frames can be lost or overtake others."""
+        post = self.transport.post(wiring.ranks, self.mailboxes)
+        if self._emulate.of_links:
             post = EmulatedPost(post, self._emulate, wiring, self._seed)
-        return AsynchronousCoordination(wiring, name, self._seed, post, transport.crowded, unreliable=bad)
+        return post, self.transport.crowded, self._emulate.of_links
+
+    def mass_exchange(self, d: int) -> MassExchange:
+        """Vectors (d,) handed on by mailboxes."""
+        if self._exchange_of_mass is None:
+            wiring = wire(self.topology, self.place, tree=False)
+            self._exchange_of_mass = MassExchange(wiring, d, *self._mail(wiring))
+        return self._exchange_of_mass
+
+    def push(self, rows: np.ndarray) -> np.ndarray:
+        """W X with columns of W that sum to 1, where rows need not: one round that keeps the sum over the nodes."""
+        sums = self._row_sums[self.rounds % len(self._plans)]
+        return self._mix(rows, 0.0, 1.0) + sums * rows
+
+    @cached_property
+    def _row_sums(self) -> list[np.ndarray]:
+        hosted = slice(self.place.first, self.place.last)
+        return [mixing.row_sums()[hosted, None] for mixing in self.topology.cycle]
+
+    def _coordinations(self) -> list:
+        """Everything that packs its messages itself."""
+        all = [coordinator.coordination for coordinator in self._coordinators.values()]
+        return all if self._exchange_of_mass is None else [*all, self._exchange_of_mass]
 
     def counters(self) -> dict[str, int]:
         """``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective: each rank knows what it packed."""
-        coordinations = [coordinator.coordination for coordinator in self._coordinators.values()]
-        packed = moved = 0
-        if coordinations:
-            own = np.array([[c.bytes, c.mpi_bytes] for c in coordinations], np.int64)
-            packed, moved = self.transport.total(own.sum(axis=0)).tolist()
+        own = np.array([[c.bytes, c.mpi_bytes] for c in self._coordinations()], np.int64)
+        packed, moved = self.transport.total(own.sum(axis=0)).tolist() if len(own) else (0, 0)
         calls = sum(coordinator.calls for coordinator in self._coordinators.values())
         return {"rounds": self.rounds + calls, "bytes": self.bytes + packed, "mpi_bytes": self.mpi_bytes + moved}
 
     def settle(self) -> None:
         """Collective: when it returns nothing is on its way, so that ranks may wait for each other in MPI."""
-        for coordinator in self._coordinators.values():
-            coordinator.coordination.settle()
+        for coordination in self._coordinations():
+            coordination.settle()
 
     def close(self) -> None:
         """Collective: give back what MPI holds."""
-        for coordinator in self._coordinators.values():
-            coordinator.coordination.settle()
-            coordinator.coordination.close()
+        for coordination in self._coordinations():
+            coordination.settle()
+            coordination.close()
 
     def uncounted_mean(self, rows: np.ndarray) -> np.ndarray:
         """``mean`` for metrics: not part of the algorithm's communication."""

@@ -187,6 +187,7 @@ class Trajectory:
         if self.problem.training is not None:
             self.problem.training.pause()
         self.network.settle()
+        self.state = self.experiment.algorithm.settled(self.state, self.network)
 
     def _release(self) -> None:
         if self.problem.training is not None:

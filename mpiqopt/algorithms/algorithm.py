@@ -95,6 +95,10 @@ class Algorithm(ABC):
     def step(self, state: Any, problem: Problem, network: Network, rng: Streams) -> Any:
         """One iteration."""
 
+    def settled(self, state: Any, network: Network) -> Any:
+        """The state when nothing is on its way any more: before records and checkpoints of asynchronous methods."""
+        return state
+
     def require(self, topology: Topology, regularizer: str) -> None:
         """Raise UsageError if the method cannot handle the topology or the regulariser."""
         if regularizer != "zero" and not self.proximal:
@@ -112,8 +116,8 @@ class Algorithm(ABC):
         """Raise UsageError if the method cannot live with the links."""
         if emulate.loss and not self.bears_loss:
             raise UsageError(
-                f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message of every round, and "
-                "a lost one would stop it for ever; want execution = 'asynchronous' (ftqc-dgd, ftqc-admm, push-sum)"
+                f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message, and a lost one "
+                "would stop it for ever; want execution = 'asynchronous' (ftqc-dgd, ftqc-admm, push-sum)"
             )
 
     def require_compressor(self, compressor: Compressor, topology: Topology) -> None:

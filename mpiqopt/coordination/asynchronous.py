@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpiqopt._coordination import Mailboxes
+from mpiqopt._coordination import Mailboxes, Mass
 from mpiqopt.coordination.lockstep import Agreement, first_effort, next_effort
 from mpiqopt.coordination.wiring import Wiring
 
@@ -14,35 +14,18 @@ from mpiqopt.coordination.wiring import Wiring
 PATIENCE, SLEEP = 200, 50e-6
 
 
-class AsynchronousCoordination:
-    """FTQC, integer push-sum or a tree over mailboxes.
+class Mailed:
+    """Nodes that talk by mailboxes. post: brings frames to other processes and to this one's own nodes.
 
-    post: brings frames to other processes and to this one's own nodes (``transport`` or emulated links). crowded:
-    whether other threads or ranks want this processor, so that waiting must not take it.
+    crowded: whether other threads or ranks want this processor, so that waiting must not take it.
     """
 
-    def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
-        self.wiring, self.protocol, self._seed, self._post = wiring, protocol, seed, post
-        self._unreliable, self._patience = unreliable, 0 if crowded else PATIENCE
+    def __init__(self, post, crowded: bool):
+        self._post, self._patience = post, 0 if crowded else PATIENCE
         self._nodes: Mailboxes | None = None
-        self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
 
-    def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
-        """values: int64 (hosted, d); call: counts up by one. Returns when the hosted nodes have the result."""
-        if self._nodes is None:
-            self._nodes = Mailboxes(self.wiring, self.protocol, values.shape[1], self._seed, self._unreliable)
-        nodes = self._nodes
-        nodes.begin(call, values, self._budget)
-        self._until(lambda: nodes.finished)
-        for i, steps in enumerate(nodes.steps.tolist()):
-            self._budget[i] = next_effort(steps, nodes.votes)
-        return Agreement(*nodes.result, 0)
-
-    def wait(self, news: Callable[[], bool]) -> None:
-        """Return when a node here has news, or a neighbour has begun the next call."""
-        self._until(lambda: news() or self._nodes is None or self._nodes.called)
-
-    def _until(self, done) -> None:
+    def until(self, done: Callable[[], bool]) -> None:
+        """Pass frames on until ``done``; after some turns without any, sleep between them."""
         idle = 0
         while not done():
             idle = 0 if self._turn() else idle + 1
@@ -53,8 +36,8 @@ class AsynchronousCoordination:
 
     def _turn(self) -> bool:
         """Whether anything moved."""
-        moved = self._nodes.advance(time.perf_counter())
-        return self._post.pass_on(self._nodes) or moved
+        moved = self._nodes is not None and self._nodes.advance(time.perf_counter())
+        return (self._nodes is not None and self._post.pass_on(self._nodes)) or moved
 
     def settle(self) -> None:
         """Collective, between calls: returns when nothing is on its way in the network, so that ranks may wait in MPI.
@@ -65,19 +48,14 @@ class AsynchronousCoordination:
             return
         before = None
         while True:
-            self._until(lambda: self._nodes.quiet and self._post.quiet)
+            self.until(lambda: self._nodes.quiet and self._post.quiet)
             done, totals = self._post.totals()
-            self._until(done)
+            self.until(done)
             sent, received = totals.tolist()
             # the same numbers twice: nothing was sent between the two counts, so all of it has been received
             if sent == received and before == sent:
                 return
             before = sent
-
-    @property
-    def unit(self) -> int:
-        """What integers are multiplied by."""
-        return self.wiring.unit if self.protocol == "integer-push-sum" else 1
 
     @property
     def bytes(self) -> int:
@@ -89,6 +67,68 @@ class AsynchronousCoordination:
         """Handed to MPI so far."""
         return self._post.bytes
 
+    @property
+    def sent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
+        return self._nodes.pieces, self._nodes.bytes_sent
+
+    @property
+    def chosen(self) -> str:
+        """How frames travel, and why so."""
+        return self._post.chosen
+
     def close(self) -> None:
         """Collective, after ``settle``."""
         self._post.close()
+
+
+class AsynchronousCoordination(Mailed):
+    """FTQC, integer push-sum or a tree over mailboxes."""
+
+    def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
+        super().__init__(post, crowded)
+        self.wiring, self.protocol, self._seed, self._unreliable = wiring, protocol, seed, unreliable
+        self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
+
+    def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
+        """values: int64 (hosted, d); call: counts up by one. Returns when the hosted nodes have the result."""
+        if self._nodes is None:
+            self._nodes = Mailboxes(self.wiring, self.protocol, values.shape[1], self._seed, self._unreliable)
+        nodes = self._nodes
+        nodes.begin(call, values, self._budget)
+        self.until(lambda: nodes.finished)
+        for i, steps in enumerate(nodes.steps.tolist()):
+            self._budget[i] = next_effort(steps, nodes.votes)
+        return Agreement(*nodes.result, 0)
+
+    def wait(self, news: Callable[[], bool]) -> None:
+        """Return when a node here has news, or a neighbour has begun the next call."""
+        self.until(lambda: news() or (self._nodes is not None and self._nodes.called))
+
+    @property
+    def unit(self) -> int:
+        """What integers are multiplied by."""
+        return self.wiring.unit if self.protocol == "integer-push-sum" else 1
+
+
+class MassExchange(Mailed):
+    """Vectors handed on to out-neighbours at everybody's own pace: asynchronous push-sum in float64."""
+
+    def __init__(self, wiring: Wiring, d: int, post, crowded: bool, unreliable: bool = False):
+        super().__init__(post, crowded)
+        self._nodes = Mass(wiring, d, unreliable)
+        self._parts = 1.0 / (1 + np.diff(wiring.out_starts))
+
+    def share(self, node: int, row: np.ndarray) -> None:
+        """Equal parts of ``row`` (d,), float64, to the out-neighbours; one stays in it.
+
+        Nothing as long as the last parts are on their way: a node that is quicker than its links would give all away.
+        """
+        if not self._nodes.free(node):
+            return
+        row *= self._parts[node]
+        self._nodes.push(node, row)
+
+    def pull(self, rows: np.ndarray) -> None:
+        """Add what has come to ``rows`` (hosted, d)."""
+        self._nodes.pull(rows)

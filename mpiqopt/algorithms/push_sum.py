@@ -1,0 +1,96 @@
+"""Stochastic gradient push on digraphs, in common rounds or at everybody's own pace."""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from mpiqopt.algorithms.algorithm import Facts, mixing_margin
+from mpiqopt.algorithms.stochastic import StochasticAlgorithm
+from mpiqopt.registry import register
+from mpiqopt.training import Descent
+
+
+class State(NamedTuple):
+    """x: the ratios; mass: float64 (hosted, d + 1), the sums held and in the last column their weight."""
+
+    x: np.ndarray
+    mass: np.ndarray
+    t: int
+
+
+@register("algorithm", "push-sum")
+@dataclass(frozen=True, kw_only=True)
+class PushSum(StochasticAlgorithm):
+    """u_i -= a g_i(x_i); (u, w)+ = W (u, w) with columns of W that sum to 1; x_i = u_i / w_i. Also called SGP.
+
+    In asynchronous execution each node takes a gradient in its own time, adds what has come meanwhile, steps by
+    u_i -= a w_i g_i(x_i), and hands equal parts of (u, w) to its out-neighbours and itself when the last have arrived;
+    an iteration is ``interval`` seconds. With a constant step it stops at a bias. Source: Assran, Loizou, Ballas,
+    Rabbat, ICML 2019, algorithm 1. The factor w_i is ours: without it a node whose weight is low for the moment takes
+    a step of a/w_i, and quick nodes count more than slow ones; with it the weight that a node lacks makes up for that.
+    """
+
+    proximal = False
+    directed = True
+    trains = True
+
+    execution: Annotated[
+        Literal["synchronous", "asynchronous"],
+        Field(description="synchronous: rounds common to all nodes; asynchronous: every node at its own pace"),
+    ] = "synchronous"
+    interval: Annotated[float, Field(gt=0, description="s of an iteration in asynchronous execution")] = 0.02
+
+    @property
+    def in_background(self) -> bool:
+        return self.execution == "asynchronous"
+
+    @property
+    def bears_loss(self) -> bool:
+        return self.execution == "asynchronous"
+
+    def automatic_step(self, facts: Facts) -> float:
+        """Half of what gradient descent on an undirected graph may have (ours)."""
+        return mixing_margin(facts.topology) / (2 * facts.lipschitz)
+
+    def init(self, x, problem, network, rng):
+        return State(x, np.hstack([x.astype(np.float64), np.ones((len(x), 1))]), 0)
+
+    def step(self, state, problem, network, rng):
+        if self.in_background:
+            return self._interval(state, problem, network)
+        mass = state.mass.copy()
+        mass[:, :-1] -= self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
+        return _ratios(state, network.push(mass))
+
+    def _interval(self, state, problem, network):
+        """What happens at the hosted nodes in one interval."""
+        training, exchange = problem.training, network.mass_exchange(state.mass.shape[1])
+        how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
+        mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
+        while True:
+            training.start(x, x, x, how, state.t)
+            exchange.until(lambda: training.news() or time.perf_counter() >= end)
+            exchange.pull(mass)
+            if time.perf_counter() >= end:
+                return _ratios(state, mass)
+            x = x.copy()
+            trained = training.collect(x, state.t + 1)
+            for node in np.flatnonzero(trained.active):
+                mass[node, :-1] += mass[node, -1] * (trained.points[node] - trained.origins[node])
+                exchange.share(node, mass[node])
+                x[node] = mass[node, :-1] / mass[node, -1]
+
+    def settled(self, state, network):
+        """What was on its way is in the state."""
+        if not self.in_background:
+            return state
+        mass = state.mass.copy()
+        network.mass_exchange(mass.shape[1]).pull(mass)
+        return _ratios(state, mass)._replace(t=state.t)
+
+
+def _ratios(state: State, mass: np.ndarray) -> State:
+    return State((mass[:, :-1] / mass[:, -1:]).astype(state.x.dtype), mass, state.t + 1)
