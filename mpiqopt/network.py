@@ -68,6 +68,8 @@ class Network:
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
         self._exchange_of_mass: MassExchange | None = None
+        # by an earlier process of the run
+        self.sent_before = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
         self._emulate = emulate or Emulate()
         self._rounds = Rounds(self._emulate, place, seed) if self._emulate.of_links else None
         self._uplinks = np.stack([np.zeros(place.nodes, np.int64), np.arange(place.nodes)], axis=1)  # of a server
@@ -290,6 +292,20 @@ class Network:
         packed, moved = self.transport.total(own.sum(axis=0)).tolist() if len(own) else (0, 0)
         calls = sum(coordinator.calls for coordinator in self._coordinators.values())
         return {"rounds": self.rounds + calls, "bytes": self.bytes + packed, "mpi_bytes": self.mpi_bytes + moved}
+
+    def sent(self) -> dict[str, np.ndarray]:
+        """``pieces`` and ``bytes`` sent by each hosted node so far, int64 (hosted,), where messages are packed."""
+        total = {name: before.copy() for name, before in self.sent_before.items()}
+        for coordination in self._coordinations():
+            if coordination.sent is not None:
+                for own, more in zip(total.values(), coordination.sent, strict=True):
+                    own += more
+        return total
+
+    @property
+    def carriers(self) -> str:
+        """How the frames of coordination travel, and why so; "" if there are none."""
+        return "; ".join(dict.fromkeys(coordination.chosen for coordination in self._coordinations()))
 
     def settle(self) -> None:
         """Collective: when it returns nothing is on its way, so that ranks may wait for each other in MPI."""

@@ -20,6 +20,7 @@ from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import require_writable
+from mpiqopt.results.layout import NODE_QUANTITIES
 from mpiqopt.results.reader import read
 from mpiqopt.results.writer import Writer
 from mpiqopt.transport.agreement import by_first
@@ -157,7 +158,25 @@ class Trajectory:
         """Arrays (hosted,) that are counted up in place."""
         training = self.problem.training
         own = {} if training is None else {f"nodes.{name}": value for name, value in vars(training.counters).items()}
-        return {"evaluations": self.problem.evaluations, **own}
+        sent = {f"nodes.{name}": value for name, value in self.network.sent_before.items()} if own else {}
+        return {"evaluations": self.problem.evaluations, **own, **sent}
+
+    def _counted(self) -> dict[str, np.ndarray]:
+        """``_counters`` with what this process has sent."""
+        sent = {f"nodes.{name}": value for name, value in self.network.sent().items()}
+        return {name: sent.get(name, value) for name, value in self._counters().items()}
+
+    def _write_nodes(self) -> None:
+        """Collective: what each node has done, into the result file."""
+        training, gather = self.problem.training, self.network.transport.gather
+        if training is None:
+            return
+        own = vars(training.counters) | self.network.sent()
+        own["waiting"] = np.maximum(self.elapsed - training.busy(), 0)
+        columns = {name: gather(value, self.network.place.counts) for name, value in own.items()}
+        if self.writer is not None:
+            columns["staleness"] = columns["staleness"] / np.maximum(columns["joined"], 1)
+            self.writer.nodes({name: columns[name] for name in NODE_QUANTITIES})
 
     def _record_after(self, iteration: int) -> int:
         every = self.experiment.config.record.every
@@ -243,6 +262,7 @@ class Trajectory:
 
     def _save(self) -> None:
         """Checkpoint. The records come first, so that the result file is never behind it."""
+        self._write_nodes()
         if self.writer is not None:
             self.writer.publish(durable=True)
         progress = {
@@ -253,12 +273,13 @@ class Trajectory:
             "time": self.elapsed,
             "codec_time": self._coding() or 0.0,
         }
-        checkpoint.save(self.output, self.state, progress, self._counters(), self.network)
+        checkpoint.save(self.output, self.state, progress, self._counted(), self.network)
 
     def _finish(self, status: str, reason: str) -> Outcome:
         x = self.network.transport.gather(self.state.x, self.network.place.counts)
+        self._write_nodes()
         if self.writer is not None:
-            self.writer.finish("stopped" if status == "diverged" else status, reason, x)
+            self.writer.finish("stopped" if status == "diverged" else status, reason, x, self.network.carriers)
             if status != "stopped":
                 checkpoint.path_of(self.output).unlink(missing_ok=True)
         return Outcome(status, reason, self.iteration, self.metrics)

@@ -117,6 +117,10 @@ class Training:
         """How long a training is to take."""
         return taken if self._emulated is None else self._emulated.seconds(node, round, steps, taken)
 
+    def busy(self) -> np.ndarray:
+        """Seconds that the hosted nodes have trained, what is not finished included."""
+        return self.counters.training.copy()
+
     def pause(self) -> None:
         """Nothing goes on between calls."""
 
@@ -181,6 +185,13 @@ class BackgroundTraining(Training):
     def _now(self) -> float:
         """Seconds, pauses left out."""
         return (time.perf_counter() if self._stopped is None else self._stopped) - self._paused
+
+    def busy(self) -> np.ndarray:
+        busy, now = super().busy(), self._now()
+        for node, task in self._running.items():
+            seconds = task.future.result()[1] if task.future.done() else np.inf
+            busy[node] += min(now - task.began, seconds)
+        return busy
 
     def pause(self) -> None:
         """Trainings stop before their next gradient, and their time stands still."""

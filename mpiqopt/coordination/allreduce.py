@@ -20,6 +20,9 @@ class AllreduceCoordination:
             self.mpi_bytes += 2 * (self.ranks - 1) * total.nbytes
         return Agreement(total // self.nodes, -(-total // self.nodes), 0)
 
+    chosen = "MPI_Allreduce"
+    sent = None  # nobody's
+
     def wait(self, news) -> None:
         """Every round waits for all ranks anyway."""
 

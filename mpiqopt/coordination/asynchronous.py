@@ -20,8 +20,8 @@ class Mailed:
     crowded: whether other threads or ranks want this processor, so that waiting must not take it.
     """
 
-    def __init__(self, post, crowded: bool):
-        self._post, self._patience = post, 0 if crowded else PATIENCE
+    def __init__(self, wiring: Wiring, post, crowded: bool):
+        self.wiring, self._post, self._patience = wiring, post, 0 if crowded else PATIENCE
         self._nodes: Mailboxes | None = None
 
     def until(self, done: Callable[[], bool]) -> None:
@@ -70,6 +70,9 @@ class Mailed:
     @property
     def sent(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
+        if self._nodes is None:
+            nothing = np.zeros(len(self.wiring.in_starts) - 1, np.int64)
+            return nothing, nothing
         return self._nodes.pieces, self._nodes.bytes_sent
 
     @property
@@ -86,8 +89,8 @@ class AsynchronousCoordination(Mailed):
     """FTQC, integer push-sum or a tree over mailboxes."""
 
     def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
-        super().__init__(post, crowded)
-        self.wiring, self.protocol, self._seed, self._unreliable = wiring, protocol, seed, unreliable
+        super().__init__(wiring, post, crowded)
+        self.protocol, self._seed, self._unreliable = protocol, seed, unreliable
         self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
@@ -115,7 +118,7 @@ class MassExchange(Mailed):
     """Vectors handed on to out-neighbours at everybody's own pace: asynchronous push-sum in float64."""
 
     def __init__(self, wiring: Wiring, d: int, post, crowded: bool, unreliable: bool = False):
-        super().__init__(post, crowded)
+        super().__init__(wiring, post, crowded)
         self._nodes = Mass(wiring, d, unreliable)
         self._parts = 1.0 / (1 + np.diff(wiring.out_starts))
 

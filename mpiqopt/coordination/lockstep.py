@@ -78,6 +78,16 @@ class LockstepCoordination:
         """Handed to MPI so far."""
         return self._exchange.bytes
 
+    @property
+    def sent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
+        hosted = np.zeros((2, len(self.wiring.in_starts) - 1), np.int64)
+        for nodes in self._nodes.values():
+            hosted += nodes.pieces, nodes.bytes_sent
+        return hosted[0], hosted[1]
+
+    chosen = "messages in steps"
+
     def wait(self, news) -> None:
         """The next call begins at once."""
 

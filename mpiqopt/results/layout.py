@@ -31,3 +31,15 @@ QUANTITIES = {
 
 # The same values on any number of ranks; the rest are measurements.
 REPRODUCIBLE = tuple(name for name in QUANTITIES if name not in ("time", "mpi_bytes", "codec_time"))
+
+# Along the axis ``node`` of the group /nodes, for methods that train nodes one by one.
+NODE_QUANTITIES = {
+    "joined": Quantity("int64", "1", "rounds in which the node took part with something new"),
+    "local_steps": Quantity("int64", "1", "gradient steps"),
+    "staleness": Quantity("float64", "1", "rounds that trainings came late, mean over those that joined"),
+    "stalest": Quantity("int64", "1", "the largest number of rounds that a training came late"),
+    "training": Quantity("float64", "s", "time spent in training, as emulated"),
+    "waiting": Quantity("float64", "s", "time not spent in training"),
+    "pieces": Quantity("int64", "1", "pieces of coordination or push-sum sent"),
+    "bytes": Quantity("int64", "byte", "sent in frames, headers, acknowledgements and repetitions included"),
+}

@@ -8,17 +8,18 @@ import h5py
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.results.layout import QUANTITIES
+from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
 
 
 @dataclass(frozen=True)
 class Result:
-    """A result file in memory: root attributes, the recorded columns, and n."""
+    """A result file in memory: root attributes, the recorded columns, what each node did (if it says so), and n."""
 
     path: str
     attributes: dict[str, Any]
     columns: dict[str, np.ndarray]
     nodes: int
+    by_node: dict[str, np.ndarray]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -31,7 +32,9 @@ class Result:
         """What to call the run in a table or figure: algorithm and topology."""
         topology = self.config.get("topology", {})
         graph = topology["name"] if isinstance(topology, dict) else "varying"
-        return f"{self.config['algorithm']['name']}, {graph} {self.nodes}"
+        algorithm = self.config["algorithm"]
+        how = " asynchronous" if algorithm.get("execution") == "asynchronous" else ""
+        return f"{algorithm['name']}{how}, {graph} {self.nodes}"
 
 
 def read(path: str | Path) -> Result:
@@ -47,6 +50,7 @@ def read(path: str | Path) -> Result:
                 attributes={name: _plain(value) for name, value in file.attrs.items()},
                 columns={name: file[name][()] for name in QUANTITIES if name in file},
                 nodes=int(file["topology"].attrs["nodes"]),
+                by_node={name: file[f"nodes/{name}"][()] for name in NODE_QUANTITIES if f"nodes/{name}" in file},
             )
     except OSError as error:
         raise UsageError(f"{path}: not a readable HDF5 file ({error})") from error

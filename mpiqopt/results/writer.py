@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from mpiqopt.results import files
-from mpiqopt.results.layout import QUANTITIES
+from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
 from mpiqopt.topologies.spectrum import Topology
 
 # What netCDF readers (xarray) expect as the label of an axis that has no coordinates.
@@ -62,9 +62,23 @@ class Writer:
         self._published = time.perf_counter()
         self._cost = self._published - start
 
-    def finish(self, status: str, reason: str, x: np.ndarray) -> None:
-        """Final state: ``status``, why the run ended, and the iterates (nodes, d)."""
+    def nodes(self, columns: dict[str, np.ndarray]) -> None:
+        """What each node has done so far, arrays (nodes,)."""
+        if "nodes" in self.file:
+            del self.file["nodes"]
+        group = self.file.create_group("nodes")
+        axis = _axis(group, "node", len(next(iter(columns.values()))))
+        for name, values in columns.items():
+            quantity = NODE_QUANTITIES[name]
+            group.create_dataset(name, data=values.astype(quantity.dtype))
+            group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
+            group[name].dims[0].attach_scale(axis)
+
+    def finish(self, status: str, reason: str, x: np.ndarray, carriers: str) -> None:
+        """Final state: ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled."""
         self.file.attrs.update({"status": status, "stop_reason": reason})
+        if carriers:
+            self.file.attrs["transport"] = carriers
         final = self.file.create_group("final")
         final["x"] = x
         final["x"].attrs["long_name"] = "last iterate of every node"
