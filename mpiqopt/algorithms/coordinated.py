@@ -15,6 +15,8 @@ from mpiqopt.training import Descent, Trained
 
 # zoom = "auto": Delta follows this share of the largest change of a coordinate, by a factor of at most 2 a round
 FOLLOWED = 0.1
+# asynchronous: a round waits for this share of a training for others that are about to finish
+LATE = 0.1
 
 
 class Grid(NamedTuple):
@@ -134,7 +136,7 @@ class CoordinatedAlgorithm(Algorithm):
         if not self.asynchronous:
             return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
         training.start(starts, centres, state.x, how, state.t)
-        self._coordinator(network).coordination.wait(training.news)
+        self._coordinator(network).coordination.wait(training.news, LATE * training.shortest())
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:

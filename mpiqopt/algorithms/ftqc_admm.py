@@ -34,16 +34,16 @@ class FTQCADMM(CoordinatedAlgorithm):
     """
 
     penalty: Annotated[
-        Positive | Literal["auto"], Field(description="rho of the augmented Lagrangian; auto: local_steps / L")
+        Positive | Literal["auto"], Field(description="rho of the augmented Lagrangian; auto: 3 local_steps / L")
     ] = "auto"
     relaxation: Annotated[
         float, Field(gt=0, le=1, description="eta; 1/2: classical ADMM, 1: Peaceman-Rachford splitting")
-    ] = 0.5
+    ] = 0.9
 
     def resolve(self, facts: Facts):
         resolved = self
         if self.penalty == "auto":
-            resolved = replace(resolved, penalty=self.local_steps / facts.lipschitz)
+            resolved = replace(resolved, penalty=3 * self.local_steps / facts.lipschitz)
         if self.step_size == "auto":
             resolved = replace(resolved, step_size=1 / (facts.lipschitz + 1 / resolved.penalty))
         return resolved

@@ -1,5 +1,7 @@
 """The yardstick: one MPI all-reduce of the integers."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mpiqopt.coordination.lockstep import Agreement
@@ -23,7 +25,7 @@ class AllreduceCoordination:
     chosen = "MPI_Allreduce"
     sent = None  # nobody's
 
-    def wait(self, news) -> None:
+    def wait(self, news: Callable[[], bool], longest: float) -> None:
         """Every round waits for all ranks anyway."""
 
     def settle(self) -> None:

@@ -91,22 +91,34 @@ class AsynchronousCoordination(Mailed):
     def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
         super().__init__(wiring, post, crowded)
         self.protocol, self._seed, self._unreliable = protocol, seed, unreliable
+        self._duration = 0.0
         self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
         """values: int64 (hosted, d); call: counts up by one. Returns when the hosted nodes have the result."""
         if self._nodes is None:
             self._nodes = Mailboxes(self.wiring, self.protocol, values.shape[1], self._seed, self._unreliable)
-        nodes = self._nodes
+        nodes, began = self._nodes, time.perf_counter()
         nodes.begin(call, values, self._budget)
         self.until(lambda: nodes.finished)
+        self._duration = time.perf_counter() - began
         for i, steps in enumerate(nodes.steps.tolist()):
             self._budget[i] = next_effort(steps, nodes.votes)
         return Agreement(*nodes.result, 0)
 
-    def wait(self, news: Callable[[], bool]) -> None:
-        """Return when a node here has news, or a neighbour has begun the next call."""
-        self.until(lambda: news() or (self._nodes is not None and self._nodes.called))
+    def wait(self, news: Callable[[], bool], longest: float) -> None:
+        """Return when a neighbour has begun the next call, or some time after a node here has news.
+
+        That time is as long as the last call took, but no more than ``longest`` (s): nodes that finish a little later
+        than others still join (ours).
+        """
+        self.until(lambda: news() or self._called)
+        end = time.perf_counter() + min(self._duration, longest)
+        self.until(lambda: time.perf_counter() >= end or self._called)
+
+    @property
+    def _called(self) -> bool:
+        return self._nodes is not None and self._nodes.called
 
     @property
     def unit(self) -> int:

@@ -1,5 +1,6 @@
 """Coordination in steps that all nodes take together: deterministic, the same on any number of ranks."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ class LockstepCoordination:
 
     chosen = "messages in steps"
 
-    def wait(self, news) -> None:
+    def wait(self, news: Callable[[], bool], longest: float) -> None:
         """The next call begins at once."""
 
     def settle(self) -> None:
