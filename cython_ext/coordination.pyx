@@ -45,7 +45,7 @@ cdef enum:  # kinds of frames
     PIECES_HEARD = 3
     CONTROL_HEARD = 4
 cdef enum:  # what a node does
-    SPLITTING, DRAINING, FLOODING, CLOSING, DONE
+    SPLITTING, DRAINING, FLOODING, CLOSING, RETRYING, DONE
 
 ctypedef struct header:
     uint32_t edge  # of the receiving process: among the links into it, or out of it if the frame says what was heard
@@ -768,9 +768,8 @@ cdef class Mailboxes(Nodes):
             return True
         if self.phase[i] == FLOODING:
             return self.follow(i)
-        if self.phase[i] == CLOSING and self.drained(i):
-            self.phase[i] = DONE
-            return True
+        if self.phase[i] == CLOSING or self.phase[i] == RETRYING:
+            return self.close_vote(i)
         return False
 
     cdef bint act_in_tree(self, Py_ssize_t i) noexcept nogil:
@@ -815,15 +814,24 @@ cdef class Mailboxes(Nodes):
             if self.stage[i] < base + 2 * self.diameter:
                 self.enter(i)
                 continue
-            if self.agrees(i):
-                self.phase[i] = CLOSING if self.unreliable else DONE
-            else:
-                self.vote[i] += 1
-                self.budget[i] = self.step_counts[i] + self.step_counts[i] / 6 + 1
-                self.go_on(i)
-                self.forget(i)
+            # on unreliable links the last stage is said again until it is heard, with the extremes of this vote
+            self.phase[i] = CLOSING if self.agrees(i) else RETRYING
+            self.close_vote(i)
             break
         return moved
+
+    cdef bint close_vote(self, Py_ssize_t i) noexcept nogil:
+        """After a vote: the call is over, or the steps go on, when all have heard so."""
+        if not self.drained(i):
+            return False
+        if self.phase[i] == CLOSING:
+            self.phase[i] = DONE
+            return True
+        self.vote[i] += 1
+        self.budget[i] = self.step_counts[i] + self.step_counts[i] / 6 + 1
+        self.go_on(i)
+        self.forget(i)
+        return True
 
     cdef int on_frame(self, header* h, uint32_t kind, const uint8_t* payload, int64_t size) except -1 nogil:
         if kind == PIECES:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
+from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import Streams
@@ -75,6 +76,17 @@ class CoordinatedAlgorithm(Algorithm):
         Field(description="which nodes train in a round: all, or each with activation_probability (synchronous only)"),
     ] = "all"
     activation_probability: Annotated[float, Field(gt=0, le=1, description="for activation = bernoulli")] = 0.5
+
+    def __post_init__(self):
+        if self.asynchronous and self.activation != "all":
+            raise UsageError(
+                f"algorithm.activation = {self.activation!r}: for execution = 'synchronous'; in asynchronous execution "
+                "those join that have finished"
+            )
+        if self.asynchronous and self.coordination == "lock-step":
+            raise UsageError(
+                "algorithm.coordination = 'lock-step': for execution = 'synchronous'; want 'mailboxes' or 'auto'"
+            )
 
     @property
     def asynchronous(self) -> bool:

@@ -1,10 +1,14 @@
 """The yardstick: one MPI all-reduce of the integers."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 
 from mpiqopt.coordination.lockstep import Agreement
+
+# s between looks for news
+SLEEP = 50e-6
 
 
 class AllreduceCoordination:
@@ -26,7 +30,9 @@ class AllreduceCoordination:
     sent = None  # nobody's
 
     def wait(self, news: Callable[[], bool], longest: float) -> None:
-        """Every round waits for all ranks anyway."""
+        """Return when a node here has news; the round then waits for all ranks."""
+        while not news():
+            time.sleep(SLEEP)
 
     def settle(self) -> None:
         """Nothing is ever on its way between calls."""
