@@ -13,7 +13,7 @@ export OMP_NUM_THREADS = 1
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-mpi test-openmpi test-slurm lint format docs bench clean help
+.PHONY: run test test-mpi test-openmpi test-slurm soak lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -33,6 +33,10 @@ test-mpi: $(VENV)/ready
 # Starts a one-node SLURM from Debian's packages and takes it down again; skips, with the reason, where it cannot.
 test-slurm: $(VENV)/ready
 	MPIQOPT_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/slurm
+
+# Some 10,000 random calls of coordination on 1 to 8 ranks, all checked (15 minutes).
+soak: $(VENV)/ready
+	$(BIN)/python tests/soak.py --all
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -61,4 +65,4 @@ clean:
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint, format, docs, bench, test-openmpi, test-slurm, clean; MPI=openmpi, PYTHON=..., RANKS=..."
+	@echo "make lint, format, docs, bench, soak, test-openmpi, test-slurm, clean; MPI=openmpi, PYTHON=..., RANKS=..."

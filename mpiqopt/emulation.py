@@ -45,7 +45,7 @@ class Emulate:
     loss: Annotated[float, Field(ge=0, lt=1, description="probability that a message is lost (mailboxes only)")] = 0.0
     bandwidth: Annotated[float | None, Field(gt=0, description="bytes per second of a link; none: unlimited")] = None
     links: Annotated[
-        list[tuple[int, int]] | None,
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None,
         Field(description="links [from, to] that delay, loss and bandwidth are for; none: all"),
     ] = None
 
