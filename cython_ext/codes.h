@@ -256,6 +256,29 @@ static inline void pack_words(const uint32_t *codes, uint8_t *out, int64_t size,
         *out++ = (uint8_t)held;
 }
 
+#ifdef __AVX512VBMI__
+/* Sixteen codes of at most 25 bits at a time, each from the four bytes that it lies in; how many were unpacked, so that
+   nothing beyond ``bytes`` is read. */
+static inline int64_t unpack_sixteens(const uint8_t *in, int64_t bytes, uint32_t *codes, int64_t size, int bits)
+{
+    uint8_t place[64];
+    uint32_t shift[16];
+    for (int j = 0; j < 16; j++) {
+        shift[j] = (uint32_t)(j * bits % 8);
+        for (int k = 0; k < 4; k++)
+            place[4 * j + k] = (uint8_t)(j * bits / 8 + k);
+    }
+    const __m512i places = _mm512_loadu_si512(place), shifts = _mm512_loadu_si512(shift);
+    const __m512i mask = _mm512_set1_epi32((int)((1u << bits) - 1));
+    int64_t j = 0;
+    for (; j + 16 <= size && j * bits / 8 + 64 <= bytes; j += 16) {
+        const __m512i lanes = _mm512_permutexvar_epi8(places, _mm512_loadu_si512(in + j * bits / 8));
+        _mm512_storeu_si512(codes + j, _mm512_and_si512(_mm512_srlv_epi32(lanes, shifts), mask));
+    }
+    return j;
+}
+#endif
+
 static inline void unpack_words(const uint8_t *in, uint32_t *codes, int64_t size, int bits)
 {
     const uint64_t mask = (1ULL << bits) - 1;
@@ -272,6 +295,10 @@ static inline void unpack_words(const uint8_t *in, uint32_t *codes, int64_t size
         }
         return;
     }
+#ifdef __AVX512VBMI__
+    if (bits <= 25)
+        j = unpack_sixteens(in, bytes, codes, size, bits);
+#endif
     for (; j < whole; j++) {
         uint64_t w;
         memcpy(&w, in + j * bits / 8, 8);

@@ -190,18 +190,24 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
     }
 }
 
-/* One step of integer push-sum at a node: round(share y/z) for each of the neighbours, packed once; bytes written. Any
-   integer would do, because what is sent is what is subtracted. */
+/* One step of integer push-sum at a node: round(share y/z) for each of the neighbours, packed once; bytes written. What
+   is sent is what is subtracted: any integer keeps the sum, but only those within about one let the ratios settle,
+   hence long double (64 bits of mantissa, or more) for what double cannot hold. */
 static int64_t share_out(int64_t *y, int64_t d, int64_t z, int64_t share, int neighbours, uint8_t *packed)
 {
     const double part = (double)share / (double)z;
+    const long double long_part = (long double)share / (long double)z;
     int64_t bytes = 0, c[TILE];
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        for (int j = 0; j < size; j++) {
-            c[j] = (int64_t)floor(part * (double)y[at + j] + 0.5);
+        if (fits_double(y + at, size))
+            for (int j = 0; j < size; j++)
+                c[j] = (int64_t)floor(part * (double)y[at + j] + 0.5);
+        else
+            for (int j = 0; j < size; j++)
+                c[j] = (int64_t)floorl(long_part * (long double)y[at + j] + 0.5L);
+        for (int j = 0; j < size; j++)
             y[at + j] -= neighbours * c[j];
-        }
         bytes += pack_tile(c, size, packed + bytes);
     }
     return bytes;
@@ -239,14 +245,24 @@ static void widen_by_ratio(const int64_t *y, int64_t d, int64_t z, int64_t *low,
     }
 }
 
-/* The sum S over nodes that a ratio of push-sum stands for: round(n y/z). Where all nodes find the same it is S; the
-   error of the doubles, below 2^-8 for |S| <= 2^42, cannot make another integer of it. */
+/* The sum S over nodes that a ratio of push-sum stands for: round(n y/z). S is between the smallest and the largest
+   n y/z, so that where all nodes find the same integer it is S, even with an error of nearly 1/2 in each ratio: that of
+   doubles is below 1/8 for |S| < 2^48, that of long doubles for |S| <= 2^60. */
 static void round_ratio(const int64_t *y, int64_t d, int64_t z, int64_t nodes, int64_t *sum)
 {
     const double scale = (double)nodes / (double)z;
-    for (int64_t j = 0; j < d; j++) {
-        const double ratio = scale * (double)y[j];
-        sum[j] = (int64_t)(ratio + (ratio < 0 ? -0.5 : 0.5));
+    const long double long_scale = (long double)nodes / (long double)z;
+    for (int64_t at = 0; at < d; at += TILE) {
+        const int size = tile_size(d, at);
+        int large = 0;
+        for (int j = 0; j < size; j++)
+            large |= fabs(scale * (double)y[at + j]) >= 0x1p48;
+        if (!large)
+            for (int j = 0; j < size; j++)
+                sum[at + j] = (int64_t)floor(scale * (double)y[at + j] + 0.5);
+        else
+            for (int j = 0; j < size; j++)
+                sum[at + j] = (int64_t)floorl(long_scale * (long double)y[at + j] + 0.5L);
     }
 }
 

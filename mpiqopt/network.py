@@ -248,7 +248,7 @@ class Network:
     def _coordination(self, name: str, by_mailboxes: bool) -> Coordination:
         place, transport = self.place, self.transport
         if name == "allreduce" or place.nodes == 1:
-            return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport)
+            return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._hold_server)
         wiring = wire(self.topology, place, tree=name == "tree")
         if not by_mailboxes:
             exchange = transport.step_exchange(wiring.ranks)

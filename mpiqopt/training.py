@@ -170,8 +170,8 @@ class BackgroundTraining(Training):
 
     def shortest(self) -> float:
         """Mean seconds of a training at the quickest of the hosted nodes; 0 before there were any."""
-        counters = self.counters
-        return float((counters.training / np.maximum(counters.joined, 1)).min())
+        joined = self.counters.joined > 0
+        return float((self.counters.training[joined] / self.counters.joined[joined]).min()) if joined.any() else 0.0
 
     def news(self) -> bool:
         """Whether a training is finished that was not collected."""

@@ -55,7 +55,6 @@ class Algorithm(ABC):
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
     server: ClassVar[bool] = False  # communicates with a server only
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
-    trains: ClassVar[bool] = False  # nodes train one by one, by ``problem.training``
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
@@ -64,8 +63,18 @@ class Algorithm(ABC):
     ] = "auto"
 
     @property
+    def trains(self) -> bool:
+        """Whether nodes train one by one, by ``problem.training``."""
+        return False
+
+    @property
     def in_background(self) -> bool:
         """Whether nodes train beside the communication."""
+        return False
+
+    @property
+    def packs(self) -> bool:
+        """Whether how many messages there are, and of how many bytes, is found out on the way."""
         return False
 
     @property
@@ -117,7 +126,8 @@ class Algorithm(ABC):
         if emulate.loss and not self.bears_loss:
             raise UsageError(
                 f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message, and a lost one "
-                "would stop it for ever; want execution = 'asynchronous' (ftqc-dgd, ftqc-admm, push-sum)"
+                "would stop it for ever; want coordination = 'mailboxes' or execution = 'asynchronous' (ftqc-dgd, "
+                "ftqc-admm, push-sum)"
             )
 
     def require_compressor(self, compressor: Compressor, topology: Topology) -> None:

@@ -36,7 +36,6 @@ class CoordinatedAlgorithm(Algorithm):
     """
 
     directed = True
-    trains = True
 
     quantization_step: Annotated[float, Field(gt=0, description="Delta_0, the distance of the grid's points")] = 1e-2
     zoom: Annotated[
@@ -44,7 +43,7 @@ class CoordinatedAlgorithm(Algorithm):
         Field(
             description="Delta is multiplied by this in every round in which all nodes joined (and by zoom^(j/n) if j "
             "of n did); 1: fixed; auto: Delta is a tenth of the largest change of a coordinate in the last round, at "
-            "least half and at most twice what it was, never above Delta_0"
+            "least half and at most twice what it was (2^(-j/n) and 2^(j/n) times), never above Delta_0"
         ),
     ] = "auto"
     min_quantization_step: Annotated[float, Field(gt=0, description="Delta does not fall below this")] = 1e-13
@@ -93,8 +92,16 @@ class CoordinatedAlgorithm(Algorithm):
         return self.execution == "asynchronous"
 
     @property
+    def trains(self) -> bool:
+        return True
+
+    @property
     def in_background(self) -> bool:
         return self.asynchronous
+
+    @property
+    def packs(self) -> bool:
+        return True
 
     @property
     def bears_loss(self) -> bool:
@@ -148,7 +155,8 @@ class CoordinatedAlgorithm(Algorithm):
         if not self.asynchronous:
             return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
         training.start(starts, centres, state.x, how, state.t)
-        self._coordinator(network).coordination.wait(training.news, LATE * training.shortest())
+        width = starts.shape[1] + 1  # the vector and who has joined
+        self._coordinator(network).coordination.wait(training.news, LATE * training.shortest(), width)
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:

@@ -35,7 +35,6 @@ class PushSum(StochasticAlgorithm):
 
     proximal = False
     directed = True
-    trains = True
 
     execution: Annotated[
         Literal["synchronous", "asynchronous"],
@@ -46,6 +45,14 @@ class PushSum(StochasticAlgorithm):
     @property
     def in_background(self) -> bool:
         return self.execution == "asynchronous"
+
+    @property
+    def trains(self) -> bool:
+        return self.in_background
+
+    @property
+    def packs(self) -> bool:
+        return self.in_background
 
     @property
     def bears_loss(self) -> bool:

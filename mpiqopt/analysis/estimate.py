@@ -75,7 +75,6 @@ def memory_per_rank(experiment: Experiment, ranks: int) -> float:
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     config, algorithm, topology = experiment.config, experiment.algorithm, experiment.network.topology
     sizes = experiment.shares.sizes
-    payload, moved = bytes_per_iteration(experiment, ranks)
     spread = f"{sizes.min()} to {sizes.max()} per node" if sizes.min() != sizes.max() else f"{sizes[0]} per node"
     facts = [
         ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
@@ -102,6 +101,10 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     if hasattr(algorithm, "gossip_step") and experiment.network.coded:
         auto = " (auto)" * (config.algorithm.gossip_step == "auto")
         facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
+    memory = f"{_bytes(memory_per_rank(experiment, ranks))} and about 100 MB of Python and libraries"
+    if algorithm.packs:
+        return [*facts, ("bytes", "as many as the integers need: see a run"), ("memory per rank", memory)]
+    payload, moved = bytes_per_iteration(experiment, ranks)
     facts += [
         ("rounds per iteration", str(algorithm.rounds())),
         ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
@@ -117,10 +120,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     return [
         *facts,
         ("bytes of the whole run", f"{_bytes(payload * config.run.iterations)} from node to node"),
-        (
-            "memory per rank",
-            f"{_bytes(memory_per_rank(experiment, ranks))} and about 100 MB of Python and libraries",
-        ),
+        ("memory per rank", memory),
     ]
 
 

@@ -12,15 +12,19 @@ SLEEP = 50e-6
 
 
 class AllreduceCoordination:
-    """The same result as of the other coordinators, by MPI_Allreduce, which waits for every rank and needs no graph."""
+    """The same result as of the other coordinators, by MPI_Allreduce, which waits for every rank and needs no graph.
 
-    def __init__(self, nodes: int, ranks: int, rank: int, transport):
-        self.nodes, self.ranks, self._first, self._transport = nodes, ranks, rank == 0, transport
+    hold: waits as long as messages of so many bytes, to a server and back, would take on emulated links.
+    """
+
+    def __init__(self, nodes: int, ranks: int, rank: int, transport, hold: Callable[..., None]):
+        self.nodes, self.ranks, self._first, self._transport, self._hold = nodes, ranks, rank == 0, transport, hold
         self.bytes = self.mpi_bytes = 0
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
         """Collective. values: int64 (hosted, d)."""
         total = self._transport.total(values.sum(axis=0))
+        self._hold(total.nbytes, total.nbytes)
         if self._first:  # counted as a server's upload and download: 2 (n - 1) messages
             self.bytes += 2 * (self.nodes - 1) * total.nbytes
             self.mpi_bytes += 2 * (self.ranks - 1) * total.nbytes
@@ -29,7 +33,7 @@ class AllreduceCoordination:
     chosen = "MPI_Allreduce"
     sent = None  # nobody's
 
-    def wait(self, news: Callable[[], bool], longest: float) -> None:
+    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
         """Return when a node here has news; the round then waits for all ranks."""
         while not news():
             time.sleep(SLEEP)

@@ -96,9 +96,7 @@ class AsynchronousCoordination(Mailed):
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
         """values: int64 (hosted, d); call: counts up by one. Returns when the hosted nodes have the result."""
-        if self._nodes is None:
-            self._nodes = Mailboxes(self.wiring, self.protocol, values.shape[1], self._seed, self._unreliable)
-        nodes, began = self._nodes, time.perf_counter()
+        nodes, began = self._prepare(values.shape[1]), time.perf_counter()
         nodes.begin(call, values, self._budget)
         self.until(lambda: nodes.finished)
         self._duration = time.perf_counter() - began
@@ -106,19 +104,22 @@ class AsynchronousCoordination(Mailed):
             self._budget[i] = next_effort(steps, nodes.votes)
         return Agreement(*nodes.result, 0)
 
-    def wait(self, news: Callable[[], bool], longest: float) -> None:
+    def _prepare(self, width: int) -> Mailboxes:
+        """The nodes, which hear their neighbours from now on."""
+        if self._nodes is None:
+            self._nodes = Mailboxes(self.wiring, self.protocol, width, self._seed, self._unreliable)
+        return self._nodes
+
+    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
         """Return when a neighbour has begun the next call, or some time after a node here has news.
 
         That time is as long as the last call took, but no more than ``longest`` (s): nodes that finish a little later
-        than others still join (ours).
+        than others still join (ours). width: of the vectors that the call will have.
         """
-        self.until(lambda: news() or self._called)
+        self._prepare(width)
+        self.until(lambda: news() or self._nodes.called)
         end = time.perf_counter() + min(self._duration, longest)
-        self.until(lambda: time.perf_counter() >= end or self._called)
-
-    @property
-    def _called(self) -> bool:
-        return self._nodes is not None and self._nodes.called
+        self.until(lambda: time.perf_counter() >= end or self._nodes.called)
 
     @property
     def unit(self) -> int:

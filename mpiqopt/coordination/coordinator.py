@@ -11,7 +11,9 @@ from mpiqopt.errors import NumericalError
 
 Rounding = Literal["floor", "nearest"]
 # |integer| of a node, less the centre, may be this divided by n: sums over the network stay within int64
-ROOM = {"ftqc": 2.0**61, "integer-push-sum": 2.0**62, "tree": 2.0**62, "allreduce": 2.0**62}
+ROOM = {"ftqc": 2.0**61, "integer-push-sum": 2.0**60, "tree": 2.0**62, "allreduce": 2.0**62}
+# and for integer push-sum this divided by n and by z of a node at the start
+WEIGHTED_ROOM = 2.0**62
 # and so large may the integers themselves be
 ABSOLUTE_ROOM = 2.0**61
 
@@ -24,7 +26,7 @@ class Coordination(Protocol):
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement: ...
 
-    def wait(self, news: Callable[[], bool], longest: float) -> None: ...
+    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None: ...
 
     def settle(self) -> None: ...
 
@@ -51,7 +53,7 @@ class Coordinator:
     def __init__(self, name: str, coordination, nodes: int, first: int, rounding: Rounding = "floor"):
         self.name, self.coordination, self.rounding = name, coordination, rounding
         self._nodes, self._first = nodes, first
-        self._room = ROOM[name] / nodes / getattr(coordination, "unit", 1)
+        self._room = min(ROOM[name], WEIGHTED_ROOM / getattr(coordination, "unit", 1)) / nodes
         self.calls = 0
 
     def coordinate(

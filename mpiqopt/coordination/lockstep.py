@@ -42,8 +42,8 @@ class LockstepCoordination:
             nodes = self._nodes[d] = Lockstep(self.wiring, self.protocol, d, self._seed)
         nodes.begin(call, values)
         if self.protocol == "tree":
-            self._steps(nodes, self.wiring.height + 1)
-            return Agreement(*nodes.result, self.wiring.height + 1)
+            self._steps(nodes, self.wiring.height)
+            return Agreement(*nodes.result, self.wiring.height)
         taken, target, votes = 0, effort or first_effort(self.wiring), 0
         while True:
             self._steps(nodes, target - taken)
@@ -89,7 +89,7 @@ class LockstepCoordination:
 
     chosen = "messages in steps"
 
-    def wait(self, news: Callable[[], bool], longest: float) -> None:
+    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
         """The next call begins at once."""
 
     def settle(self) -> None:

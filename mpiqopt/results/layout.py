@@ -20,7 +20,7 @@ QUANTITIES = {
     "consensus": Quantity("float64", "1", "(1/n) sum_i |x_i - mean|^2"),
     "nonzeros": Quantity("int64", "1", "non-zero coordinates of the prox-gradient point of the mean iterate"),
     "samples": Quantity("float64", "1", "gradient evaluations of single samples so far, mean over nodes"),
-    "rounds": Quantity("int64", "1", "gossip or server rounds so far"),
+    "rounds": Quantity("int64", "1", "gossip, server or coordination rounds so far"),
     "bytes": Quantity("int64", "byte", "payload from node to node so far, summed over directed edges"),
     "mpi_bytes": Quantity("int64", "byte", "bytes handed to MPI between ranks so far"),
     "codec_time": Quantity("float64", "s", "time spent on rank 0 in encoding and decoding, part of time", True),
@@ -29,7 +29,7 @@ QUANTITIES = {
     "error": Quantity("float64", "1", "squared distance of the mean iterate to the planted solution", True),
 }
 
-# The same values on any number of ranks; the rest are measurements.
+# The same values on any number of ranks, of methods that wait for each other; the rest are measurements.
 REPRODUCIBLE = tuple(name for name in QUANTITIES if name not in ("time", "mpi_bytes", "codec_time"))
 
 # Along the axis ``node`` of the group /nodes, for methods that train nodes one by one.
