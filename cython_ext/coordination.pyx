@@ -561,7 +561,7 @@ cdef class Mailboxes(Nodes):
     """
 
     cdef int64_t diameter
-    cdef bint unreliable
+    cdef bint unreliable, begun
     cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage
     cdef uint32_t *applied, *sent
     cdef uint8_t *news, *busy  # news: of in edges
@@ -602,6 +602,7 @@ cdef class Mailboxes(Nodes):
         cdef int64_t* budgets = <int64_t*> pointer(budget, cnp.NPY_INT64, self.hosted, "budget")
         cdef Py_ssize_t i, e
         self.start(call, values)
+        self.begun = True
         for i in range(self.hosted):
             self.stage[i], self.vote[i], self.budget[i] = 0, 0, budgets[i]
             self.go_on(i)
@@ -852,11 +853,15 @@ cdef class Mailboxes(Nodes):
             return 0
         return self.broken()
 
+    cdef bint is_early(self, header* h) noexcept nogil:
+        """Whether a frame is for the call that has not begun here."""
+        return not self.begun or h.call == <uint32_t> (self.call + 1)
+
     cdef int on_pieces(self, header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef Py_ssize_t e = h.edge, i = self.receiver[e]
         if <int32_t> (h.count - self.applied[e]) <= 0:
             return self.acknowledge(i, e, PIECES_HEARD, h)
-        if h.call == self.call + 1:
+        if self.is_early(h):
             if self.early[e].size == 0:
                 reserve(&self.early[e], <int64_t> sizeof(header) + size)
                 memcpy(self.early[e].data, h, sizeof(header))
@@ -872,7 +877,7 @@ cdef class Mailboxes(Nodes):
 
     cdef int on_control(self, header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef Py_ssize_t e = h.edge, i = self.receiver[e]
-        if h.call == self.call + 1:
+        if self.is_early(h):
             self.early_stage[e] = max(self.early_stage[e], <int64_t> h.count)
             return 0
         if h.call == self.call and h.count > self.in_stage[e]:
@@ -890,6 +895,7 @@ cdef class Mass(Mailboxes):
 
     def __init__(self, wiring, Py_ssize_t d, bint unreliable=False):
         super().__init__(wiring, "tree", d, 0, unreliable)
+        self.begun = True
 
     def free(self, Py_ssize_t i):
         """Whether all that node i has sent is acknowledged."""

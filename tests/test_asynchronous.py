@@ -290,3 +290,35 @@ def test_what_makes_no_sense_is_refused_in_one_line(changes, words, mpiqopt, con
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "a.h5").exists()
+
+
+def test_frames_that_come_before_the_first_call_wait_for_it():
+    """Rank 1 hears rank 0 before it begins: nothing of that may be lost, also if the first call has another number."""
+    from mpiqopt._coordination import Mailboxes
+    from mpiqopt.coordination.wiring import wire
+    from mpiqopt.topologies.lattices import Ring
+    from mpiqopt.topologies.spectrum import Topology
+
+    topology = Topology("ring", tuple(Ring(nodes=4).cycle()))
+    values = np.arange(8).reshape(4, 2) * 1000
+    for call in (0, 7):
+        ends = [Mailboxes(wire(topology, Placement(4, 2, rank), False), "ftqc", 2, 3) for rank in range(2)]
+
+        def swap(ends=ends):
+            for one, other in (ends, ends[::-1]):
+                other.receive(one.take(1).copy())
+
+        ends[0].begin(call, values[:2], np.full(2, 20))
+        for _ in range(5):
+            ends[0].advance(0.0)
+            swap()
+        ends[1].begin(call, values[2:], np.full(2, 20))
+        for _ in range(1000):
+            for end in ends:
+                end.advance(0.0)
+            swap()
+            if ends[0].finished and ends[1].finished:
+                break
+        for end in ends:
+            assert end.finished
+            assert np.array_equal(end.result[0], values.sum(axis=0) // 4)
