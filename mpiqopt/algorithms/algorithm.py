@@ -53,6 +53,7 @@ class Algorithm(ABC):
 
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
+    beside: ClassVar[int] = 0  # numbers that travel with each vector
     server: ClassVar[bool] = False  # communicates with a server only
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded

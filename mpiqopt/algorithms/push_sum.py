@@ -35,6 +35,7 @@ class PushSum(StochasticAlgorithm):
 
     proximal = False
     directed = True
+    beside = 1  # the weight
 
     execution: Annotated[
         Literal["synchronous", "asynchronous"],

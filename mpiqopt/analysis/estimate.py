@@ -40,7 +40,9 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     """
     place = Placement(experiment.network.place.nodes, ranks)
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
-    plain = experiment.problem.d * experiment.problem.dtype.itemsize
+    # weights are float64, and so are the vectors that they travel with
+    item = 8 if algorithm.beside else experiment.problem.dtype.itemsize
+    plain = (experiment.problem.d + algorithm.beside) * item
     codec = _codec(experiment) if coded else None
     message = plain if codec is None else codec.nbytes
     if algorithm.server:
