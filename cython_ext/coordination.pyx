@@ -4,6 +4,7 @@
 nodes say to each other are frames, a header of 16 bytes and a payload, collected in one box for each process that
 hosts neighbours. Box 0 is for frames between the nodes of this process, so that only time depends on who hosts a node.
 """
+cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -98,6 +99,7 @@ def quantise(cnp.ndarray rows, double step, bint nearest, cnp.ndarray centre, cn
     return largest
 
 
+@cython.no_gc
 cdef class Nodes:
     """The hosted nodes of a network in which integers are coordinated: what both ways to run it share.
 
@@ -468,6 +470,7 @@ cdef class Nodes:
             self.receive_all(data, size)
 
 
+@cython.no_gc
 cdef class Lockstep(Nodes):
     """Nodes that act in steps: what is sent in one arrives before the next.
 
@@ -547,6 +550,7 @@ cdef class Lockstep(Nodes):
         return self.leave(i) if self.protocol == TREE else 0
 
 
+@cython.no_gc
 cdef class Mailboxes(Nodes):
     """Nodes that act when something arrives: no step is common to any two of them.
 
@@ -887,6 +891,7 @@ cdef class Mailboxes(Nodes):
         return self.acknowledge(i, e, CONTROL_HEARD, h) if self.unreliable else 0
 
 
+@cython.no_gc
 cdef class Mass(Mailboxes):
     """Real vectors that are handed on, not coordinated: push-sum at everybody's own pace, in float64.
 

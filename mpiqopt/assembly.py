@@ -73,7 +73,11 @@ def assemble(
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
-    if need_lipschitz or config.algorithm.step_size == "auto" or config.record.per_node:
+    if (
+        need_lipschitz
+        or "auto" in (config.algorithm.step_size, getattr(config.algorithm, "penalty", None))
+        or config.record.per_node
+    ):
         own = together(transport, lambda: _lipschitz(config, problem))
         lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
     facts = _facts(config, topology, lipschitz, held, problem)

@@ -221,6 +221,10 @@ class Trajectory:
         try:
             for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
+        except NumericalError:
+            if self.writer is not None:
+                self.writer.publish()
+            raise
         except NotFinite as error:
             if self.writer is not None:
                 self.writer.publish()

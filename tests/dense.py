@@ -284,6 +284,15 @@ def dgd(X, W, f, a):
         yield X
 
 
+def push_sum(X, W, f, a, **_):
+    """With all samples and a constant step."""
+    mass, weight = X, np.ones((len(X), 1))
+    while True:
+        w = next(W)
+        mass, weight = w @ (mass - a * f.grad(mass / weight)), w @ weight
+        yield mass / weight
+
+
 def prox_dgd(X, W, f, a):
     while True:
         X = f.prox(next(W) @ X - a * f.grad(X), a)
@@ -545,14 +554,14 @@ def descended(X, V, t, f, a, rho, local_steps, batch_size, **others):
     return X
 
 
-def ftqc_dgd(X, W, f, a, **settings):
-    """W is not used: the average is exact on any strongly connected graph."""
+def ftqc_dgd_variables(X, f, a, **settings):
+    """X and Delta of the next average after each round."""
     grid = Grid(X, **settings)
     for t in count():
         joined = f.trains(t, **settings)
         U = np.where(joined[:, None], descended(X, X, t, f, a, np.inf, **settings), X)
         X = grid.average(U, joined)
-        yield X
+        yield X, grid.step
 
 
 def ftqc_admm_variables(X, f, a, penalty, relaxation, **settings):
@@ -566,6 +575,12 @@ def ftqc_admm_variables(X, f, a, penalty, relaxation, **settings):
         Z = np.where(active, Z + 2 * relaxation * (X - Y), Z)
         Y = f.prox(grid.average(Z, joined), penalty)
         yield Y, X, Z, grid.step
+
+
+def ftqc_dgd(X, W, f, a, **settings):
+    """W is not used: the average is exact on any strongly connected graph."""
+    for rows, _ in ftqc_dgd_variables(X, f, a, **settings):
+        yield rows
 
 
 def ftqc_admm(X, W, f, a, **settings):
@@ -593,6 +608,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "proxgt-sa": proxgt_sa,
     "proxgt-sr-e": proxgt_sr_e,
     "proxgt-sr-o": proxgt_sr_o,
+    "push-sum": push_sum,
     "qsgd-sgd": compressed_sgd,
     "sgd": sgd,
     "sign-sgd": sign_sgd,

@@ -81,9 +81,9 @@ class Coordinator:
     def _require_room(self, largest: np.ndarray, farthest: np.ndarray, rows: np.ndarray, step: float) -> None:
         """Both the integers (hosted,) and what remains of them beside the centre have to fit."""
         excess = np.maximum(largest / ABSOLUTE_ROOM, farthest / self._room)
-        for i in np.flatnonzero(~(excess <= 1)):
-            size = float(np.abs(rows[i]).max())
-            usable = f"a step of {excess[i] * step:.3g} can be used" if np.isfinite(excess[i]) else "it diverges"
+        for i in np.flatnonzero(~(excess <= 1))[:1]:
+            size, most = float(np.abs(rows[i]).max()), 1.01 * excess.max()  # rounded up
+            usable = f"a step of {most * step:.3g} can be used now" if np.isfinite(most) else "it diverges"
             raise NumericalError(
                 f"{self.name}: node {self._first + i} has values of up to {size:.6g}, which do not fit into integers "
                 f"at quantization_step {step:.6g}; {usable}"

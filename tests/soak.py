@@ -1,0 +1,577 @@
+"""Random calls of all coordinators under bad conditions, each held against the oracle bit for bit.
+
+One job, alone or under mpiexec; all ranks draw the same cases from the seed:
+
+    mpiexec -n 3 python tests/soak.py --calls 500 --seed 1 --transport window [--emulate]
+    mpiexec -n 3 python tests/soak.py --seed 1 --transport window --emulate --case 17      one case again
+
+A schedule of jobs on 1 to 8 ranks, with the mpiexec beside this Python: python tests/soak.py --all [--calls 10000]
+"""
+
+import argparse
+import faulthandler
+import inspect
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM, Coordinator
+from mpiqopt.emulation import Emulate
+from mpiqopt.network import Network
+from mpiqopt.placement import Placement
+from mpiqopt.registry import find
+from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.transport import launch
+
+# s that one call, or the wait for everything to arrive, may take
+LONGEST = 60.0
+# by coordinator: how often it is drawn
+COORDINATORS = {"ftqc": 0.44, "integer-push-sum": 0.26, "tree": 0.22, "allreduce": 0.08}
+GRAPHS = ("ring", "path", "star", "grid", "erdos-renyi", "directed-ring", "random-digraph")
+# those whose diameter grows like the number of nodes: steps like its square
+LONG = ("ring", "path", "directed-ring")
+# less than a tile of packing, a tile, one value more
+SIZES = (1, 7, 1024, 1025)
+DATA = {"near": 0.35, "wide": 0.2, "ties": 0.15, "one": 0.1, "huge": 0.12, "offset": 0.08}
+# what an oracle may use without leaving int64
+SMALL = 2.0**56
+# of ``make soak``: ranks (0: without mpiexec), transport, emulated links, share of the calls
+SCHEDULE = (
+    (0, "auto", False, 0.16),
+    (0, "auto", True, 0.06),
+    (1, "auto", False, 0.08),
+    (1, "auto", True, 0.02),
+    *((2, way, False, 0.19) for way in ("window", "two-sided")),
+    *((2, way, True, 0.025) for way in ("window", "two-sided")),
+    *((3, way, False, 0.06) for way in ("window", "two-sided")),
+    *((3, way, True, 0.01) for way in ("window", "two-sided")),
+    *((4, way, False, 0.035) for way in ("window", "two-sided")),
+    *((4, way, True, 0.0075) for way in ("window", "two-sided")),
+    *((8, way, False, 0.008) for way in ("window", "two-sided")),
+    *((8, way, True, 0.003) for way in ("window", "two-sided")),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, a coordinator and some calls one after the other. Drawn by ``draw``, the same on all ranks."""
+
+    seed: int
+    number: int
+    graph: str
+    nodes: int
+    graph_seed: int
+    d: int
+    coordinator: str
+    mailboxes: bool
+    rounding: str
+    data: str
+    scale: float
+    step: float
+    extras: int
+    calls: int
+    first_call: int
+    follows: bool  # integers travel less the last result
+    pauses: float  # probability of one before a call, at each rank
+    pause_at_end: float  # probability of a settlement after a call
+    emulate: Emulate = field(default_factory=Emulate)
+
+    @cached_property
+    def topology(self) -> Topology:
+        return connected(self.graph, self.nodes, self.graph_seed)
+
+    def __str__(self) -> str:
+        parts = {**vars(self), "emulate": {k: v for k, v in vars(self.emulate).items() if v != getattr(Emulate(), k)}}
+        parts.pop("topology", None)
+        return "case " + ", ".join(f"{name}={value!r}" for name, value in parts.items())
+
+    @property
+    def how(self) -> str:
+        if self.coordinator == "allreduce":
+            return "collective"
+        return "mailboxes" if self.mailboxes else "lock-step"
+
+
+def connected(graph: str, nodes: int, seed: int) -> Topology:
+    """The first of the random graphs with seeds from ``seed`` on that is connected."""
+    while True:
+        topology = Topology(graph, tuple(find("topology", graph)(nodes=nodes, seed=seed).cycle()))
+        if topology.strongly_connected:
+            return topology
+        seed += 1
+
+
+def draw(seed: int, number: int, ranks: int, emulated: bool) -> Case:
+    """Case ``number`` of those with this seed; of no fewer nodes than ranks."""
+    rng = np.random.default_rng([seed, number, int(emulated)])
+    graph = str(rng.choice(GRAPHS))
+    coordinator = str(rng.choice(list(COORDINATORS), p=list(COORDINATORS.values())))
+    mailboxes = bool(rng.random() < (0.95 if emulated else 0.9 if ranks > 2 else 0.8))
+    crowded = ranks > 2 and not mailboxes  # every step of all ranks together costs milliseconds
+    most = _most(rng, graph in LONG, emulated or crowded) // (2 if crowded else 1)
+    nodes = _nodes(rng, max(2, ranks), most)
+    data = str(rng.choice(list(DATA), p=list(DATA.values())))
+    scale = 10.0 ** rng.uniform(-3, 3)
+    step = scale * 10.0 ** rng.uniform(-6, 0)
+    if data in ("huge", "offset"):  # values are integers times a power of two: no rounding
+        step = float(2.0 ** rng.integers(-30, 31))
+    case = Case(
+        seed=seed,
+        number=number,
+        graph=graph,
+        nodes=nodes,
+        graph_seed=int(rng.integers(1 << 30)),
+        d=int(rng.choice(SIZES)) if rng.random() < 0.2 else int(1000.0 ** rng.random()),
+        coordinator=coordinator,
+        mailboxes=mailboxes,
+        rounding=str(rng.choice(["floor", "nearest"])),
+        data=data,
+        scale=scale,
+        step=step,
+        extras=int(rng.integers(3)),
+        calls=int(rng.integers(2, 5 if crowded else 12)),
+        first_call=int(rng.choice([0, 1, 1000])),
+        follows=bool(rng.random() < 0.7),
+        pauses=float(rng.choice([0.0, 0.3, 0.8])),
+        pause_at_end=float(rng.choice([0.0, 0.2])),
+        emulate=_links(rng, mailboxes) if emulated else Emulate(),
+    )
+    return _with_chosen_links(case, rng) if emulated and rng.random() < 0.25 else case
+
+
+def _most(rng: np.random.Generator, long: bool, slow: bool) -> int:
+    """Nodes at most: steps grow like their number, or its square where the diameter does."""
+    if slow:
+        return 10 if long else 20
+    return 24 if long and rng.random() < 0.98 else 50
+
+
+def _nodes(rng: np.random.Generator, least: int, most: int) -> int:
+    """Log-uniform."""
+    most = max(least, most)
+    return min(most, int(least * ((most + 1) / least) ** rng.random()))
+
+
+def _links(rng: np.random.Generator, mailboxes: bool) -> Emulate:
+    """Bad links: to steps that all take together they only bring delays, which add up."""
+    delay = 1e-3 * 0.05 ** rng.random() if mailboxes else 5e-5
+    return Emulate(
+        delay=delay,
+        delay_distribution=str(rng.choice(["fixed", "exponential", "pareto"])),
+        loss=float(rng.choice([0.0, rng.uniform(0.0, 0.1), rng.uniform(0.1, 0.3)])) if mailboxes else 0.0,
+        bandwidth=10.0 ** rng.uniform(6.5, 8) if rng.random() < 0.3 else None,
+    )
+
+
+def _with_chosen_links(case: Case, rng: np.random.Generator) -> Case:
+    """Only some of the links are bad."""
+    arcs = case.topology.arcs()
+    chosen = arcs[rng.random(len(arcs)) < 0.5]
+    return replace(case, emulate=replace(case.emulate, links=[tuple(link) for link in chosen.tolist()]))
+
+
+def rows_of(case: Case, call: int, room: float) -> np.ndarray:
+    """The vectors of all nodes, float64 (nodes, d), in a call; room: how large integers may be, less the centre."""
+    shape = case.nodes, case.d
+    rng = np.random.default_rng([case.seed, case.number, 1, call])
+    base = np.random.default_rng([case.seed, case.number, 2]).standard_normal(case.d)
+    if case.data == "near":
+        base = base + 0.1 * call * (rng.random() < 0.5) * rng.standard_normal(case.d)
+        return case.scale * (base + 10.0 ** rng.uniform(-6, 0) * rng.standard_normal(shape))
+    if case.data == "wide":
+        return case.scale * rng.standard_normal(shape)
+    if case.data == "ties":  # values on the grid or half-way, where floor and round are at their limits
+        return case.step * (rng.integers(-9, 10, shape) / 2 + rng.integers(-2, 3) * (rng.random() < 0.5))
+    if case.data == "one":  # a single node has all of it
+        rows = np.zeros(shape)
+        rows[rng.integers(case.nodes)] = case.scale * rng.standard_normal(case.d)
+        return rows
+    return case.step * _large(case, rng, room)
+
+
+def _large(case: Case, rng: np.random.Generator, room: float) -> np.ndarray:
+    """Integers as large as they may be, as float64."""
+    top = np.floor(room if not case.follows else 0.49 * room)
+    shape = case.nodes, case.d
+    if case.data == "offset":  # large, but close to each other: what travels is small
+        return np.floor(0.4 * ABSOLUTE_ROOM + rng.uniform(-1, 1, shape) * min(2.0 ** rng.uniform(8, 40), 0.2 * room))
+    large = np.floor(top * rng.uniform(-1, 1, shape))
+    if rng.random() < 0.3:  # all of one sign, so that the sum is large as well
+        large = np.abs(large)
+    corners = rng.random(shape)
+    large[corners < 0.05], large[corners > 0.95] = top, -top
+    return large
+
+
+class Expected(NamedTuple):
+    """low, high: floor and ceiling of the mean of the integers less the centre, int64 (d,); vector: what comes out."""
+
+    low: np.ndarray
+    high: np.ndarray
+    vector: np.ndarray
+    total: np.ndarray
+
+
+def oracle(rows: np.ndarray, previous: np.ndarray, step: float, rounding: str) -> Expected:
+    """What every node has to get. total: the exact sum of the integers less the centre, modulo 2^64 (uint64)."""
+    ratio = rows / step
+    integers = np.rint(ratio) if rounding == "nearest" else np.floor(ratio)
+    centre = np.floor(previous / step)
+    largest = max(np.abs(integers).max(initial=0), np.abs(centre).max(initial=0))
+    kind = np.int64 if largest * 2 * len(rows) < SMALL else object
+    exact = [array.astype(np.int64).astype(kind) for array in (integers, centre)]
+    total = (exact[0] - exact[1]).sum(axis=0)
+    low, high = total // len(rows), -(-total // len(rows))
+    low, high = low.astype(np.int64), high.astype(np.int64)
+    # as the coordinator does it: beyond 2^53 there are roundings, which have to be the same at all nodes
+    vector = low + centre + (0.5 * (high - low) if rounding == "nearest" else 0.0)
+    return Expected(low, high, vector * step, wrapped(total))
+
+
+def wrapped(integers: np.ndarray) -> np.ndarray:
+    """Modulo 2^64."""
+    if integers.dtype != object:
+        return integers.astype(np.uint64)
+    return np.array([int(v) % (1 << 64) for v in integers.tolist()], np.uint64)
+
+
+@dataclass
+class Tally:
+    """What was done and what was wrong."""
+
+    cases: int = 0
+    calls: int = 0
+    wrong: int = 0
+    weighed: int = 0  # how often mass was looked at
+    lost: int = 0
+    seconds: float = 0.0
+    by: Counter = field(default_factory=Counter)
+
+    def add(self, other: "Tally") -> None:
+        for name in ("cases", "calls", "wrong", "weighed", "lost", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.by.update(other.by)
+
+    @property
+    def bad(self) -> bool:
+        return self.wrong > 0 or self.lost > 0
+
+
+class Watchdog:
+    """Ends the whole job when one thing takes too long, and says in which case."""
+
+    def __init__(self, transport, longest: float = LONGEST):
+        self._transport, self._longest = transport, longest
+        self._what, self._end = "", np.inf
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        self._what, self._end = what, time.monotonic() + self._longest
+        try:
+            yield
+        finally:
+            self._end = np.inf
+
+    def _watch(self) -> None:
+        while time.monotonic() < self._end:
+            time.sleep(0.2)
+        complain(self._transport.rank, f"more than {self._longest:g} s: {self._what}")
+        faulthandler.dump_traceback(all_threads=True)
+        time.sleep(1)  # the other ranks say where they are, too
+        threading.Thread(target=self._transport.abort, daemon=True).start()
+        time.sleep(5)
+        os._exit(3)
+
+
+def complain(rank: int, text: str) -> None:
+    print(f"soak: rank {rank}: {text}", file=sys.stderr, flush=True)
+
+
+def wait(coordination, news: Callable[[], bool], longest: float, width: int, call: int) -> None:
+    """``coordination.wait`` with what it wants to know."""
+    known = {"news": news, "longest": longest, "width": width, "call": call}
+    coordination.wait(**{name: known[name] for name in inspect.signature(coordination.wait).parameters})
+
+
+class Trial:
+    """One case on the ranks of a transport."""
+
+    def __init__(self, case: Case, transport, kind: str, watchdog: Watchdog):
+        self.case, self.transport, self.watchdog = case, transport, watchdog
+        self.place = Placement(case.nodes, transport.size, transport.rank)
+        transport.connect = lambda plans: None  # gossip is not wanted; a communicator for each case would be left over
+        self.network = Network(
+            case.topology, self.place, transport, seed=case.seed, mailboxes=kind, emulate=case.emulate
+        )
+        self.coordinator: Coordinator = self.network.coordinator(case.coordinator, case.rounding, case.mailboxes)
+        self.agreements: list[Any] = []
+        self._listen()
+        self.tally = Tally(cases=1)
+        self._own = np.random.default_rng([case.seed, case.number, 3, transport.rank])
+
+    def _listen(self) -> None:
+        """Integers beyond 2^53 are not seen in the float64 that comes out."""
+        agree = self.coordinator.coordination.agree
+
+        def heard(*arguments):
+            self.agreements.append(agree(*arguments))
+            return self.agreements[-1]
+
+        self.coordinator.coordination.agree = heard
+
+    def run(self) -> Tally:
+        """Collective."""
+        case, began = self.case, time.perf_counter()
+        shared = np.random.default_rng([case.seed, case.number, 4])
+        previous, effort = np.zeros(case.d), 0
+        for k in range(case.calls):
+            self._pause(k)
+            expected, effort = self._call(k, previous, effort)
+            if case.follows or (case.data == "offset" and k == 0):
+                previous = expected.vector
+            if k + 1 == case.calls or shared.random() < case.pause_at_end:
+                self._settle(expected)
+        with self.watchdog.watching(f"close: {case}"):
+            self.network.close()
+            self._free()
+        self.tally.by[f"coordinator {case.coordinator}"] += case.calls
+        self.tally.by[f"steps {case.how}"] += case.calls
+        self.tally.by[f"links {'emulated' if case.emulate.of_links else 'as they are'}"] += case.calls
+        self.tally.seconds = time.perf_counter() - began
+        return self.tally
+
+    def _pause(self, k: int) -> None:
+        """Sometimes, at some ranks: deaf, as while data are loaded, or listening, as while nodes train."""
+        case, coordination = self.case, self.coordinator.coordination
+        if self._own.random() >= case.pauses:
+            return
+        pause = self._own.uniform(0, 3e-3)
+        if self._own.random() < 0.5:
+            time.sleep(pause)
+            return
+        end = time.perf_counter() + pause
+        with self.watchdog.watching(f"wait before call {k}: {case}"):
+            longest, width = self._own.uniform(0, 1e-3), case.d + case.extras
+            wait(coordination, lambda: time.perf_counter() >= end, longest, width, case.first_call + k)
+
+    def _call(self, k: int, previous: np.ndarray, effort: int) -> tuple[Expected, int]:
+        case, place = self.case, self.place
+        room = self.coordinator._room
+        rows = rows_of(case, k, room)
+        if case.data == "offset" and k == 0:  # all nodes know about where they are
+            previous = np.full(case.d, rows[0, 0])
+        extra = np.random.default_rng([case.seed, case.number, 5, k]).integers(-99, 100, (case.nodes, case.extras))
+        expected = oracle(rows, previous, case.step, case.rounding)
+        mine = slice(place.first, place.last)
+        with self.watchdog.watching(f"call {k}: {case}"):
+            got = self.coordinator.coordinate(
+                rows[mine], previous, case.step, case.first_call + k, effort, np.ascontiguousarray(extra[mine])
+            )
+        self.tally.calls += 1
+        agreed, d = self.agreements.pop(), case.d
+        right = {
+            "floor": np.array_equal(agreed.low[:d], expected.low),
+            "ceiling": np.array_equal(agreed.high[:d], expected.high),
+            "vector": got.vector.tobytes() == expected.vector.tobytes(),
+            "extra": np.array_equal(got.extra, extra.sum(axis=0)),
+        }
+        if not all(right.values()):
+            self.tally.wrong += 1
+            names = ", ".join(name for name, well in right.items() if not well)
+            worst = np.abs(agreed.low[:d] - expected.low).max()
+            complain(self.transport.rank, f"wrong {names} (by up to {worst}) in call {k}: {case}")
+        self._extra = extra
+        return expected, got.effort
+
+    def _settle(self, expected: Expected) -> None:
+        """As a run does before a record: after it ranks may wait for each other in MPI."""
+        with self.watchdog.watching(f"settle: {self.case}"):
+            self.network.settle()
+            held = self._held()
+            # rank 0 is the last to come to the blocking collective as often as the others
+            if self._own.random() < self.case.pauses:
+                time.sleep(self._own.uniform(0, 3e-3))
+            wrong = int(self.transport.total(np.array([self.tally.wrong], np.int64))[0])
+            total = self.transport.total(held)
+        self.tally.wrong = wrong if self.transport.rank == 0 else 0
+        if self.case.coordinator == "allreduce":
+            return
+        self.tally.weighed += 1
+        if not np.array_equal(total.view(np.uint64), self._mass(expected)):
+            self.tally.lost += 1
+            complain(self.transport.rank, f"mass was lost or made: {self.case}")
+
+    def _held(self) -> np.ndarray:
+        """Mass of y and z at the nodes here, int64 (d + extras + 1,), modulo 2^64."""
+        nodes = getattr(self.coordinator.coordination, "_nodes", None)
+        if isinstance(nodes, dict):
+            nodes = nodes[self.case.d + self.case.extras]
+        with np.errstate(over="ignore"):
+            return np.append(*nodes.mass) if nodes is not None else np.zeros(1, np.int64)
+
+    def _mass(self, expected: Expected) -> np.ndarray:
+        """What all nodes have to hold together, uint64: of a tree, the sum at every node."""
+        case, n = self.case, self.case.nodes
+        unit = {"ftqc": 2, "tree": n}.get(case.coordinator, getattr(self.coordinator.coordination, "unit", 1))
+        y = np.append(expected.total, wrapped(n * self._extra.sum(axis=0))) * np.uint64(unit)
+        return np.append(y, np.uint64(0 if case.coordinator == "tree" else unit * n))
+
+    def _free(self) -> None:
+        """Communicators, of which a library has some thousands."""
+        coordination = self.coordinator.coordination
+        for name in ("_post", "_exchange"):
+            way = getattr(coordination, name, None)
+            way = getattr(way, name, way)  # behind emulated links
+            if getattr(way, "comm", None):
+                way.comm.Free()
+
+
+def soak(options: argparse.Namespace, transport) -> Tally:
+    """Cases until there are enough calls or no time is left. Collective."""
+    watchdog, tally, began = Watchdog(transport), Tally(), time.perf_counter()
+    number = options.case or 0
+    while True:
+        case = draw(options.seed, number, transport.size, options.emulate)
+        try:
+            done = Trial(case, transport, options.transport, watchdog).run()
+        except Exception as error:
+            complain(transport.rank, f"{type(error).__name__} in {case}")
+            raise
+        tally.add(done)
+        if transport.rank == 0:
+            _say(options, done, case, tally)
+        number += 1
+        with watchdog.watching(f"the end of {case}"):
+            enough = tally.calls >= options.calls or time.perf_counter() - began > options.seconds
+            if transport.share(enough or options.case is not None):
+                tally.seconds = time.perf_counter() - began
+                return tally
+
+
+def _say(options: argparse.Namespace, done: Tally, case: Case, tally: Tally) -> None:
+    if options.verbose:
+        print(f"{done.seconds:6.2f} s  {case}", flush=True)
+    if options.json:
+        print(json.dumps(vars(tally)), flush=True)
+
+
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=int, help="at least so many (default: 300; with --all 10000)")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="begin no case after so many (of a job)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--transport", choices=("window", "two-sided", "auto"), default="auto")
+    parser.add_argument("--emulate", action="store_true", help="links that delay, lose and reorder frames")
+    parser.add_argument("--case", type=int, help="only this one")
+    parser.add_argument("--all", action="store_true", help="a schedule of jobs on 1 to 8 ranks")
+    parser.add_argument("--verbose", action="store_true", help="print every case with its time")
+    parser.add_argument("--json", action="store_true", help="print the counts after every case, for a program")
+    options = parser.parse_args(arguments)
+    options.calls = options.calls or (10_000 if options.all else 300)
+    return options
+
+
+def report(tally: Tally) -> str:
+    lines = [
+        f"cases {tally.cases}, calls {tally.calls}, wrong results {tally.wrong}, "
+        f"lost mass {tally.lost} of {tally.weighed}, {tally.seconds:.1f} s"
+    ]
+    lines += [f"  {name:32} {count:6}" for name, count in sorted(tally.by.items())]
+    return "\n".join(lines)
+
+
+class Job(NamedTuple):
+    """One line of the table. status: 0, or what mpiexec returned, or why there is none."""
+
+    ranks: int
+    transport: str
+    emulated: bool
+    tally: Tally
+    status: str
+
+    def line(self) -> str:
+        tally = self.tally
+        links = "emulated" if self.emulated else "as they are"
+        ranks = str(self.ranks) if self.ranks else "alone"
+        return (
+            f"{ranks:>5}  {self.transport:9}  {links:11}  {tally.cases:5}  {tally.calls:6}  {tally.wrong:5}  "
+            f"{tally.lost:4} of {tally.weighed:<5}  {tally.seconds:6.1f}  {self.status}"
+        )
+
+
+HEAD = "ranks  transport  links        cases   calls  wrong  lost mass      seconds  status"
+
+
+def start(options: argparse.Namespace, ranks: int, transport: str, emulated: bool, share: float) -> Job:
+    """Run one job of the schedule to its end."""
+    from conftest import environment, mpiexec
+
+    calls, began = max(1, round(share * options.calls)), time.perf_counter()
+    limit = options.seconds if np.isfinite(options.seconds) else 100 + 0.1 * calls
+    script = [sys.executable, __file__, "--json", "--calls", str(calls), "--seed", str(options.seed + ranks)]
+    script += ["--transport", transport, "--seconds", str(limit), *(["--emulate"] if emulated else [])]
+    command = [mpiexec(), "-n", str(ranks), *script] if ranks else script
+    job = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        # a case that has begun is finished, unless the watchdog ends it
+        out, err = job.communicate(timeout=limit + 4 * LONGEST)
+        status = str(job.returncode)
+    except subprocess.TimeoutExpired:
+        job.terminate()  # launchers end their ranks then
+        out, err = _last_words(job)
+        status = "does not end"
+    counts = [line for line in out.splitlines() if line.startswith("{")]
+    tally = Tally()
+    if counts:  # of a job that was ended, those of the cases before
+        tally.add(Tally(**json.loads(counts[-1])))
+    tally.seconds = time.perf_counter() - began
+    sys.stderr.write(err)
+    return Job(ranks, transport, emulated, tally, status)
+
+
+def _last_words(job: subprocess.Popen) -> tuple[str, str]:
+    try:
+        return job.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        return job.communicate()
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """The schedule, with a table at the end; the exit status."""
+    jobs, total = [], Tally()
+    for ranks, transport, emulated, share in SCHEDULE:
+        jobs.append(start(options, ranks, transport, emulated, share))
+        print(HEAD if len(jobs) == 1 else "", jobs[-1].line(), sep="\n" if len(jobs) == 1 else "", flush=True)
+        total.add(jobs[-1].tally)
+    print(report(total))
+    return int(total.bad or any(job.status != "0" for job in jobs))
+
+
+def main() -> int:
+    options = parsed()
+    if options.all:
+        return run_all(options)
+    with launch.session() as transport:
+        tally = soak(options, transport)
+        # every rank's status, because launchers return any of them
+        bad = bool(transport.share(tally.bad))
+        if transport.rank == 0:
+            print("" if options.json else report(tally), flush=True)
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
