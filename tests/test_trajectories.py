@@ -155,7 +155,10 @@ def test_step_is_a_function_of_the_state(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_float32_stays_float32(name):
-    """Every array of the state but memories and the mass of push-sum, and within rounding (6e-8 an operation) of the reference in double."""
+    """Every array of the state but memories and the mass of push-sum.
+
+    Within rounding (6e-8 an operation) of the reference in double.
+    """
     topology, edges = GRAPHS["ring-8"]
     experiment = example(topology, method(name), dtype="float32")
     state = list(islice(states(experiment), 3))[-1]
