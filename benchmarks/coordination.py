@@ -64,7 +64,7 @@ def local_step(d: int, spread: float) -> tuple[float, float]:
 
     Copied are the integers that a piece takes up: y and the piece at the sender, y and the piece at the receiver.
     """
-    nodes = Lockstep(wire(RING, Placement(NODES), tree=False), "ftqc", d, 1)
+    nodes = Lockstep(wire(RING, Placement(NODES), "ftqc"), "ftqc", d, 1)
     integers = np.rint(values(d, spread, np.random.default_rng(0), np.zeros(d)) / STEP).astype(np.int64)
     nodes.begin(0, integers)
     begin = time.perf_counter()

@@ -137,177 +137,69 @@ static inline void unpack_bytes(const uint8_t *in, uint8_t *codes, int size, int
     }
 }
 
-/* Codes of 9 to 16 bits: groups of 8 -> ``bits`` bytes each; neighbours are merged twice, then the two halves. */
-static inline void pack_short_groups(const uint16_t *codes, uint8_t *out, int groups, const int bits)
+/* Codes of 9 to 16 bits, ``groups`` of 8, each of which are ``bits`` bytes. */
+static inline void pack_wide_groups(const uint32_t *codes, uint8_t *out, int64_t groups, int bits)
 {
-    uint64_t merged[TILE / 4];
-    for (int i = 0; i < 2 * groups; i++) {
-        uint64_t w;
-        memcpy(&w, codes + 4 * i, 8);
-        w = (w & 0x0000FFFF0000FFFFULL) | (w & 0xFFFF0000FFFF0000ULL) >> (16 - bits);
-        merged[i] = (w & 0x00000000FFFFFFFFULL) | (w & 0xFFFFFFFF00000000ULL) >> 2 * (16 - bits);
-    }
-    for (int i = 0; i < groups; i++) {
-        uint64_t half[2] = {merged[2 * i], merged[2 * i + 1]};
+    for (int64_t i = 0; i < groups; i++, codes += 8, out += bits) {
+        uint64_t half[2] = {0, 0};
+        for (int j = 0; j < 4; j++) {
+            half[0] |= (uint64_t)codes[j] << j * bits;
+            half[1] |= (uint64_t)codes[j + 4] << j * bits;
+        }
         if (bits < 16) { /* the second half begins within the first word */
             half[0] |= half[1] << 4 * bits;
             half[1] >>= 64 - 4 * bits;
         }
-        memcpy(out + bits * i, half, (size_t)bits);
+        memcpy(out, half, (size_t)bits);
     }
 }
 
-/* The reverse of pack_short_groups. */
-static inline void unpack_short_groups(const uint8_t *in, uint16_t *codes, int groups, const int bits)
+static inline void unpack_wide_groups(const uint8_t *in, uint32_t *codes, int64_t groups, int bits)
 {
-    const uint64_t mask = ((1u << bits) - 1) * 0x0001000100010001ULL;
-    uint64_t merged[TILE / 4];
-    for (int i = 0; i < groups; i++) {
+    const uint32_t mask = (1u << bits) - 1;
+    for (int64_t i = 0; i < groups; i++, codes += 8, in += bits) {
         uint64_t half[2] = {0, 0};
-        memcpy(half, in + bits * i, (size_t)bits);
-        if (bits < 16) {
+        memcpy(half, in, (size_t)bits);
+        if (bits < 16)
             half[1] = half[1] << (64 - 4 * bits) | half[0] >> 4 * bits;
-            half[0] &= ~0ULL >> (64 - 4 * bits);
+        for (int j = 0; j < 4; j++) {
+            codes[j] = (uint32_t)(half[0] >> j * bits) & mask;
+            codes[j + 4] = (uint32_t)(half[1] >> j * bits) & mask;
         }
-        merged[2 * i] = half[0];
-        merged[2 * i + 1] = half[1];
-    }
-    for (int i = 0; i < 2 * groups; i++) {
-        uint64_t w = merged[i];
-        w = (w & 0x00000000FFFFFFFFULL) | (w << 2 * (16 - bits) & 0xFFFFFFFF00000000ULL);
-        w = ((w & 0x0000FFFF0000FFFFULL) | (w << (16 - bits) & 0xFFFF0000FFFF0000ULL)) & mask;
-        memcpy(codes + 4 * i, &w, 8);
     }
 }
 
-#define EACH_SHORT_WIDTH(CALL) \
-    switch (bits) { \
-    case 9: CALL(9); break; \
-    case 10: CALL(10); break; \
-    case 11: CALL(11); break; \
-    case 12: CALL(12); break; \
-    case 13: CALL(13); break; \
-    case 14: CALL(14); break; \
-    case 15: CALL(15); break; \
-    default: CALL(16); }
-
-/* At most TILE codes of 9 to 16 bits. ``codes`` has room for the next multiple of 8 and is overwritten there. */
-static inline void pack_shorts(uint16_t *codes, uint8_t *out, int size, int bits)
-{
-    const int groups = size / 8, rest = size % 8;
-#define CALL(b) pack_short_groups(codes, out, groups, b)
-    EACH_SHORT_WIDTH(CALL)
-#undef CALL
-    if (rest) {
-        uint8_t last[16];
-        memset(codes + size, 0, (size_t)(8 - rest) * sizeof(uint16_t));
-#define CALL(b) pack_short_groups(codes + 8 * groups, last, 1, b)
-        EACH_SHORT_WIDTH(CALL)
-#undef CALL
-        memcpy(out + bits * groups, last, (size_t)packed_size(rest, bits));
-    }
-}
-
-/* The reverse: ``codes`` has room for the next multiple of 8. */
-static inline void unpack_shorts(const uint8_t *in, uint16_t *codes, int size, int bits)
-{
-    const int groups = size / 8, rest = size % 8;
-#define CALL(b) unpack_short_groups(in, codes, groups, b)
-    EACH_SHORT_WIDTH(CALL)
-#undef CALL
-    if (rest) {
-        uint8_t last[16] = {0};
-        memcpy(last, in + bits * groups, (size_t)packed_size(rest, bits));
-#define CALL(b) unpack_short_groups(last, codes + 8 * groups, 1, b)
-        EACH_SHORT_WIDTH(CALL)
-#undef CALL
-    }
-}
-
-/* Codes of 1 to 32 bits, any number. */
+/* Codes of up to 32 bits; those that are not in groups one after the other. */
 static inline void pack_words(const uint32_t *codes, uint8_t *out, int64_t size, int bits)
 {
-    unsigned __int128 held = 0;
+    uint64_t held = 0;
     int count = 0;
-    if (bits > 8 && bits <= 16) {
-        uint16_t shorts[TILE + 8];
-        for (int64_t at = 0; at < size; at += TILE) {
-            const int piece = (int)(size - at < TILE ? size - at : TILE);
-            for (int j = 0; j < piece; j++)
-                shorts[j] = (uint16_t)codes[at + j];
-            pack_shorts(shorts, out + packed_size(at, bits), piece, bits);
-        }
-        return;
+    const int64_t grouped = bits > 8 && bits <= 16 ? size / 8 : 0;
+    pack_wide_groups(codes, out, grouped, bits);
+    out += grouped * bits;
+    for (int64_t j = 8 * grouped; j < size; j++) {
+        held |= (uint64_t)codes[j] << count;
+        for (count += bits; count >= 8; count -= 8, held >>= 8)
+            *out++ = (uint8_t)held;
     }
-    for (int64_t j = 0; j < size; j += 2) {
-        held |= (unsigned __int128)codes[j] << count;
-        if (j + 1 < size)
-            held |= (unsigned __int128)codes[j + 1] << (count + bits);
-        count += j + 1 < size ? 2 * bits : bits;
-        if (count >= 64) {
-            const uint64_t whole = (uint64_t)held;
-            memcpy(out, &whole, 8);
-            out += 8;
-            held >>= 64;
-            count -= 64;
-        }
-    }
-    for (; count > 0; count -= 8, held >>= 8)
-        *out++ = (uint8_t)held;
+    if (count)
+        *out = (uint8_t)held;
 }
-
-#ifdef __AVX512VBMI__
-/* Sixteen codes of at most 25 bits at a time, each from the four bytes that it lies in; how many were unpacked, so that
-   nothing beyond ``bytes`` is read. */
-static inline int64_t unpack_sixteens(const uint8_t *in, int64_t bytes, uint32_t *codes, int64_t size, int bits)
-{
-    uint8_t place[64];
-    uint32_t shift[16];
-    for (int j = 0; j < 16; j++) {
-        shift[j] = (uint32_t)(j * bits % 8);
-        for (int k = 0; k < 4; k++)
-            place[4 * j + k] = (uint8_t)(j * bits / 8 + k);
-    }
-    const __m512i places = _mm512_loadu_si512(place), shifts = _mm512_loadu_si512(shift);
-    const __m512i mask = _mm512_set1_epi32((int)((1u << bits) - 1));
-    int64_t j = 0;
-    for (; j + 16 <= size && j * bits / 8 + 64 <= bytes; j += 16) {
-        const __m512i lanes = _mm512_permutexvar_epi8(places, _mm512_loadu_si512(in + j * bits / 8));
-        _mm512_storeu_si512(codes + j, _mm512_and_si512(_mm512_srlv_epi32(lanes, shifts), mask));
-    }
-    return j;
-}
-#endif
 
 static inline void unpack_words(const uint8_t *in, uint32_t *codes, int64_t size, int bits)
 {
     const uint64_t mask = (1ULL << bits) - 1;
-    const int64_t bytes = packed_size(size, bits);
-    const int64_t whole = bytes < 8 ? 0 : (8 * (bytes - 8)) / bits; /* codes that are within 8 bytes of the message */
-    int64_t j = 0;
-    if (bits > 8 && bits <= 16) {
-        uint16_t shorts[TILE + 8];
-        for (int64_t at = 0; at < size; at += TILE) {
-            const int piece = (int)(size - at < TILE ? size - at : TILE);
-            unpack_shorts(in + packed_size(at, bits), shorts, piece, bits);
-            for (int i = 0; i < piece; i++)
-                codes[at + i] = shorts[i];
-        }
-        return;
-    }
-#ifdef __AVX512VBMI__
-    if (bits <= 25)
-        j = unpack_sixteens(in, bytes, codes, size, bits);
-#endif
-    for (; j < whole; j++) {
-        uint64_t w;
-        memcpy(&w, in + j * bits / 8, 8);
-        codes[j] = (uint32_t)(w >> j * bits % 8 & mask);
-    }
-    for (; j < size; j++) {
-        uint64_t w = 0;
-        memcpy(&w, in + j * bits / 8, (size_t)(bytes - j * bits / 8 < 8 ? bytes - j * bits / 8 : 8));
-        codes[j] = (uint32_t)(w >> j * bits % 8 & mask);
+    uint64_t held = 0;
+    int count = 0;
+    const int64_t grouped = bits > 8 && bits <= 16 ? size / 8 : 0;
+    unpack_wide_groups(in, codes, grouped, bits);
+    in += grouped * bits;
+    for (int64_t j = 8 * grouped; j < size; j++) {
+        for (; count < bits; count += 8)
+            held |= (uint64_t)*in++ << count;
+        codes[j] = (uint32_t)(held & mask);
+        held >>= bits;
+        count -= bits;
     }
 }
 

@@ -1,14 +1,15 @@
 """Finite-time quantised coordination at the nodes of a process: everything but how bytes get to other processes.
 
 ``Lockstep`` has nodes that act all at once, step by step; ``Mailboxes`` nodes that act when something arrives. What
-nodes say to each other are frames, a header of 16 bytes and a payload, collected in one box for each process that
-hosts neighbours. Box 0 is for frames between the nodes of this process, so that only time depends on who hosts a node.
+nodes say to each other are frames, collected in one box for each process that hosts neighbours: a number with the link
+(of the receiving process) and the kind of frame, for mailboxes the call and a count, and what the kind wants. Box 0 is
+for frames between the nodes of this process, so that only time depends on who hosts a node.
 """
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 from arrays cimport pointer, target
 
 import numpy as np
@@ -17,6 +18,10 @@ cnp.import_array()
 
 cdef extern from "integers.h" nogil:
     int64_t packed_room(int64_t)
+    int64_t packed_length(const uint8_t*, int64_t, int64_t)
+    enum: NUMBER_MOST
+    int put_number(uint64_t, uint8_t*)
+    int get_number(const uint8_t*, int64_t, uint64_t*)
     int64_t pack_vector(const int64_t*, int64_t, uint8_t*)
     int64_t add_packed(const uint8_t*, int64_t, int64_t, int64_t*)
     enum: TILE
@@ -25,41 +30,45 @@ cdef extern from "integers.h" nogil:
         int64_t size
         int64_t* sum
         int fresh
+        int64_t begun
     void split_pieces(int64_t*, int64_t, int64_t, int64_t, const int32_t*, destination*, int, int64_t*)
-    int64_t share_out(int64_t*, int64_t, int64_t, int64_t, int, uint8_t*)
+    int64_t share_out(int64_t*, int64_t*, int64_t, int64_t, int64_t, double, int, uint8_t*)
     void quantise_row(const double*, int64_t, double, int, const double*, int64_t*, double*, double*)
     void widen_by_ratio(const int64_t*, int64_t, int64_t, int64_t*, int64_t*)
     void widen_by_value(int64_t, int64_t*, int64_t*)
-    void round_ratio(const int64_t*, int64_t, int64_t, int64_t, int64_t*)
+    void round_ratio(const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*)
     int64_t fingerprint(const int64_t*, int64_t)
     int64_t pack_extremes(const int64_t*, const int64_t*, int64_t, uint8_t*)
     int64_t widen_by_packed(const uint8_t*, int64_t, int64_t, int64_t*, int64_t*)
+    int64_t extremes_length(const uint8_t*, int64_t, int64_t)
     int within(const int64_t*, const int64_t*, int64_t, int64_t)
     uint32_t word(uint32_t, uint64_t)
     uint64_t block_key(uint64_t, uint64_t)
 
 cdef enum:
     FTQC, PUSH_SUM, TREE
-cdef enum:  # kinds of frames
-    PIECES = 1
-    CONTROL = 2
-    PIECES_HEARD = 3
-    CONTROL_HEARD = 4
+cdef enum:  # kinds of frames, with what follows
+    PIECES = 1  # z and packed values
+    STAGE = 2  # of a vote; count: its number
+    EXTREMES = 3  # the same, with packed extremes
+    APART = 4  # the same: nodes are too far apart, whatever the extremes
+    PIECES_HEARD = 5  # count: that of the pieces
+    STAGE_HEARD = 6
 cdef enum:  # what a node does
     SPLITTING, DRAINING, FLOODING, CLOSING, RETRYING, DONE
 
 ctypedef struct header:
     uint32_t edge  # of the receiving process: among the links into it, or out of it if the frame says what was heard
-    uint32_t count  # pieces: their number in sequence; control: stage
-    uint32_t call
-    uint32_t size  # of the payload; the kind of frame in the upper four bits
+    uint32_t kind
+    uint32_t call, count  # of mailboxes
 
 ctypedef struct box:
     uint8_t* data
     int64_t size, room
 
 PROTOCOLS = {"ftqc": FTQC, "integer-push-sum": PUSH_SUM, "tree": TREE}
-HEADER_BYTES = sizeof(header)
+cdef enum:
+    HEADER_MOST = 8 + NUMBER_MOST
 # s: the first guess of a round trip; what is added to twice the round trip before something is sent again
 cdef double FIRST_ROUND_TRIP = 0.01, GRACE = 0.001, LONGEST_WAIT = 1.0
 cdef int64_t beyond_all = 1 << 62
@@ -115,14 +124,18 @@ cdef class Nodes:
     cdef int protocol
     cdef uint32_t call
     cdef uint64_t seed
-    cdef int64_t first, unit, width  # unit: z at the start of push-sum; width: of what votes compare
+    cdef int64_t first, unit, width  # unit: what y begins with for each 1; width: of what votes compare
+    cdef int64_t weights  # the sum of all z in the network
+    cdef double momentum
+    cdef bint numbered  # whether frames have calls and counts
     cdef Py_ssize_t boxes, in_edges, out_edges, origin
     cdef int64_t *in_starts, *in_box, *in_there, *out_starts, *out_box, *out_there, *receiver, *children, *up, *down
+    cdef int64_t *start_weight, *flow
     cdef int64_t *y, *z, *low, *high, *total, *heard, *weight, *vectors, *counted, *counted_bytes, *step_counts
     cdef uint64_t* keys
     cdef uint32_t* drawn
     cdef int32_t *routes, *places, *shares
-    cdef uint8_t *loaded, *packed
+    cdef uint8_t *loaded, *packed, *apart  # apart: nodes that know that the extremes are too far apart
     cdef int64_t* work
     cdef destination* destinations
     cdef box *outgoing, *taken
@@ -134,7 +147,9 @@ cdef class Nodes:
         """Room for everything, and the links."""
         self.protocol, self.d, self.seed = PROTOCOLS[protocol], d, seed
         self.width = d if self.protocol == FTQC else 1
-        self.nodes, self.first, self.boxes, self.unit = wiring.nodes, wiring.first, wiring.boxes, wiring.unit
+        self.nodes, self.first, self.boxes, self.momentum = wiring.nodes, wiring.first, wiring.boxes, wiring.momentum
+        self.unit = {FTQC: 2, PUSH_SUM: wiring.unit, TREE: 1}[self.protocol]
+        self.weights = {FTQC: 2 * self.nodes, PUSH_SUM: wiring.total, TREE: self.nodes}[self.protocol]
         self.hosted = len(wiring.in_starts) - 1
         self.in_edges, self.out_edges = wiring.in_starts[-1], wiring.out_starts[-1]
         for b in (wiring.in_box, wiring.out_box):
@@ -148,7 +163,7 @@ cdef class Nodes:
         self.out_box = self.given(wiring.out_box, self.out_edges)
         self.out_there = self.given(wiring.out_there, self.out_edges)
         self.children, self.up = self.given(wiring.children, self.hosted), self.given(wiring.up, self.hosted)
-        self.down = self.given(wiring.down, self.out_edges)
+        self.down, self.start_weight = self.given(wiring.down, self.out_edges), self.given(wiring.weight, self.hosted)
         self.pieces = np.zeros(self.hosted, np.int64)
         self.bytes_sent, self.steps = np.zeros_like(self.pieces), np.zeros_like(self.pieces)
         self.counted = self.given(self.pieces, self.hosted)
@@ -159,6 +174,8 @@ cdef class Nodes:
         self.low = <int64_t*> self.made(self.hosted * self.width, 8)
         self.high = <int64_t*> self.made(self.hosted * self.width, 8)
         self.total = <int64_t*> self.made(self.hosted * d if self.protocol == PUSH_SUM else 0, 8)
+        self.flow = <int64_t*> self.made(self.hosted * d if self.protocol == PUSH_SUM else 0, 8)
+        self.apart = <uint8_t*> self.made(self.hosted, 1)
         self.heard = <int64_t*> self.made(self.hosted, 8)
         self.keys, self.drawn = <uint64_t*> self.made(self.hosted, 8), <uint32_t*> self.made(self.hosted, 4)
         self.weight, self.loaded = <int64_t*> self.made(self.out_edges, 8), <uint8_t*> self.made(self.out_edges, 1)
@@ -166,7 +183,7 @@ cdef class Nodes:
         self.places, self.shares = <int32_t*> self.made(widest, 4), <int32_t*> self.made(widest, 4)
         self.destinations = <destination*> self.made(widest, sizeof(destination))
         self.work = <int64_t*> self.made(widest * TILE, 8)
-        self.packed = <uint8_t*> self.made(widest * packed_room(d), 1)
+        self.packed = <uint8_t*> self.made(max(widest, 2) * packed_room(d + 1), 1)
         self.outgoing = <box*> self.made(self.boxes, sizeof(box))
         self.taken = <box*> self.made(self.boxes, sizeof(box))
 
@@ -229,13 +246,14 @@ cdef class Nodes:
     cdef int start(self, uint32_t call, cnp.ndarray values) except -1:
         """Every node has its own values (hosted, d), and no extremes."""
         cdef int64_t* own = <int64_t*> pointer(values, cnp.NPY_INT64, self.hosted * self.d, "values")
-        cdef int64_t unit = 2 if self.protocol == FTQC else self.unit if self.protocol == PUSH_SUM else 1
         cdef Py_ssize_t i, j
         self.call = call
+        if self.protocol == PUSH_SUM:
+            memset(self.flow, 0, 8 * self.hosted * self.d)
         for i in range(self.hosted):
             for j in range(i * self.d, (i + 1) * self.d):
-                self.y[j] = unit * own[j]
-            self.z[i] = unit
+                self.y[j] = self.unit * own[j]
+            self.z[i] = self.start_weight[i] if self.protocol == PUSH_SUM else self.unit
             self.heard[i] = self.drawn[i] = self.step_counts[i] = 0
             self.keys[i] = block_key(block_key(self.seed, <uint64_t> (self.first + i)), call)
             self.forget(i)
@@ -244,6 +262,7 @@ cdef class Nodes:
     cdef void forget(self, Py_ssize_t i) noexcept nogil:
         """A vote begins: node i knows no extremes."""
         cdef Py_ssize_t j
+        self.apart[i] = False
         for j in range(i * self.width, (i + 1) * self.width):
             self.low[j], self.high[j] = beyond_all, -beyond_all
 
@@ -253,13 +272,13 @@ cdef class Nodes:
         if self.protocol == FTQC:
             widen_by_ratio(self.y + at, self.d, self.z[i], self.low + at, self.high + at)
         else:
-            round_ratio(self.y + at, self.d, self.z[i], self.nodes, self.total + at)
+            round_ratio(self.y + at, self.d, self.z[i], self.weights, self.unit, self.total + at)
             widen_by_value(fingerprint(self.total + at, self.d), self.low + i, self.high + i)
 
     cdef bint agrees(self, Py_ssize_t i) noexcept nogil:
         """Whether the extremes at node i say that all nodes know the result."""
         cdef Py_ssize_t at = i * self.width
-        return within(self.low + at, self.high + at, self.width, 1 if self.protocol == FTQC else 0)
+        return not self.apart[i] and within(self.low + at, self.high + at, self.width, 1 if self.protocol == FTQC else 0)
 
     cdef int64_t* vector(self, Py_ssize_t e) noexcept nogil:
         """Where the values that wait on out edge e are."""
@@ -323,12 +342,12 @@ cdef class Nodes:
 
     cdef int share(self, Py_ssize_t i) except -1 nogil:
         """A step of integer push-sum: equal shares to all out-neighbours, and not less for the node itself."""
-        cdef Py_ssize_t first = self.out_starts[i], degree = self.out_starts[i + 1] - first, e
+        cdef Py_ssize_t first = self.out_starts[i], degree = self.out_starts[i + 1] - first, e, at = i * self.d
         cdef int64_t share = self.z[i] / (degree + 1), size
         self.step_counts[i] += 1
-        if share == 0:
-            return 0
-        size = share_out(self.y + i * self.d, self.d, self.z[i], share, <int> degree, self.packed)
+        size = share_out(
+            self.y + at, self.flow + at, self.d, self.z[i], share, self.momentum, <int> degree, self.packed
+        )
         for e in range(first, first + degree):
             self.weight[e] = share
             self.ship(i, e, self.packed, size)
@@ -364,46 +383,59 @@ cdef class Nodes:
                 self.counted[i] += 1
         self.z[i] = 0
 
-    cdef int absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Pieces that have come to node i."""
-        cdef int64_t z
-        cdef bint down
-        if size < 8:
+    cdef int64_t absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t room) except -1 nogil:
+        """Pieces that have come to node i; bytes read."""
+        cdef uint64_t z
+        cdef int64_t number = get_number(payload, room, &z), packed
+        cdef bint down = self.protocol == TREE and z == 0
+        if number < 0 or z > <uint64_t> (self.weights - self.z[i]) or (z == 0 and self.protocol == FTQC):
             return self.broken()
-        memcpy(&z, payload, 8)
-        down = self.protocol == TREE and z == 0
         if down:
             memset(self.y + i * self.d, 0, 8 * self.d)
-        if add_packed(payload + 8, size - 8, self.d, self.y + i * self.d) != size - 8:
+        packed = add_packed(payload + number, room - number, self.d, self.y + i * self.d)
+        if packed < 0:
             return self.broken()
-        self.z[i] += z
+        self.z[i] += <int64_t> z
         self.heard[i] += 1
         if down:
             self.descend(i)
-        return 0
+        return number + packed
 
     cdef int broken(self) except -1 nogil:
         with gil:
             raise ValueError("a frame is not what it says it is: bytes were lost or mixed on the way")
 
+    cdef int post(self, Py_ssize_t i, box* b, header* h, const uint8_t* payload, int64_t size,
+                  int64_t z=0) except -1 nogil:
+        """A frame of node i at the end of a box; z: of pieces."""
+        cdef uint8_t* out
+        cdef int64_t at
+        reserve(b, HEADER_MOST + NUMBER_MOST + size)
+        out = b.data + b.size
+        at = put_number(<uint64_t> h.edge << 3 | h.kind, out)
+        if self.numbered:
+            memcpy(out + at, &h.call, 4)
+            memcpy(out + at + 4, &h.count, 4)
+            at += 8
+        if h.kind == PIECES:
+            at += put_number(<uint64_t> z, out + at)
+        memcpy(out + at, payload, size)
+        b.size += at + size
+        self.counted_bytes[i] += at + size
+        return 0
+
     cdef int acknowledge(self, Py_ssize_t i, Py_ssize_t e, uint32_t kind, header* heard) except -1 nogil:
         """Node i has heard a frame on in edge e."""
-        cdef box* b = &self.outgoing[self.in_box[e]]
-        reserve(b, sizeof(header))
-        self.seal(i, b, self.in_there[e], heard.count, heard.call, kind, 0)
-        return 0
+        cdef header h
+        h.edge, h.kind, h.call, h.count = <uint32_t> self.in_there[e], kind, heard.call, heard.count
+        return self.post(i, &self.outgoing[self.in_box[e]], &h, NULL, 0)
 
     cdef int send_packed(self, Py_ssize_t i, Py_ssize_t e, uint32_t count, const uint8_t* packed,
                          int64_t size) except -1 nogil:
         """A frame of packed values with weight[e]."""
-        cdef box* b = &self.outgoing[self.out_box[e]]
-        cdef uint8_t* payload
-        reserve(b, <int64_t> sizeof(header) + 8 + size)
-        payload = b.data + b.size + sizeof(header)
-        memcpy(payload, &self.weight[e], 8)
-        memcpy(payload + 8, packed, size)
-        self.seal(i, b, self.out_there[e], count, self.call, PIECES, 8 + size)
-        return 0
+        cdef header h
+        h.edge, h.kind, h.call, h.count = <uint32_t> self.out_there[e], PIECES, self.call, count
+        return self.post(i, &self.outgoing[self.out_box[e]], &h, packed, size, self.weight[e])
 
     cdef int64_t pack(self, const int64_t* values) noexcept nogil:
         """Values (d,) as they travel, into ``packed``; their bytes."""
@@ -415,51 +447,53 @@ cdef class Nodes:
         self.loaded[e] = False
         return self.ship(i, e, self.packed, size)
 
-    cdef int send_control(self, Py_ssize_t i, Py_ssize_t e, uint32_t stage, bint extremes) except -1 nogil:
-        """Node i's stage, with its extremes if they matter."""
-        cdef box* b = &self.outgoing[self.out_box[e]]
+    cdef int64_t prepare_extremes(self, Py_ssize_t i, header* h) noexcept nogil:
+        """What node i has to say of them: its kind, into the header, and bytes, into ``packed``; how many."""
         cdef Py_ssize_t at = i * self.width
-        cdef int64_t size = 0
-        reserve(b, sizeof(header) + 2 * packed_room(self.width))
-        if extremes:
-            size = pack_extremes(self.low + at, self.high + at, self.width, b.data + b.size + sizeof(header))
-        self.seal(i, b, self.out_there[e], stage, self.call, CONTROL, size)
-        return 0
+        if not self.agrees(i):
+            self.apart[i] = True
+            h.kind = APART
+            return 0
+        h.kind = EXTREMES
+        return pack_extremes(self.low + at, self.high + at, self.width, self.packed)
 
-    cdef void seal(self, Py_ssize_t i, box* b, int64_t edge, uint32_t count, uint32_t call, uint32_t kind,
-                   int64_t size) noexcept nogil:
-        """The header of the frame at the end of a box."""
-        cdef header h
-        h.edge, h.count, h.call, h.size = <uint32_t> edge, count, call, kind << 28 | <uint32_t> size
-        memcpy(b.data + b.size, &h, sizeof(header))
-        b.size += <int64_t> sizeof(header) + size
-        self.counted_bytes[i] += <int64_t> sizeof(header) + size
-
-    cdef int widen(self, Py_ssize_t i, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Extremes that have come to node i."""
+    cdef int64_t widen(self, Py_ssize_t i, const uint8_t* payload, int64_t room) except -1 nogil:
+        """Extremes that have come to node i; bytes read."""
         cdef Py_ssize_t at = i * self.width
-        if widen_by_packed(payload, size, self.width, self.low + at, self.high + at) != size:
+        cdef int64_t size = widen_by_packed(payload, room, self.width, self.low + at, self.high + at)
+        return size if size >= 0 else self.broken()
+
+    cdef int64_t read_header(self, const uint8_t* data, int64_t room, header* h) except -1 nogil:
+        """What a frame begins with; bytes read."""
+        cdef uint64_t key
+        cdef int64_t number = get_number(data, room, &key)
+        if number < 0:
             return self.broken()
-        return 0
+        h.kind, h.call, h.count = key & 7, self.call, 0
+        if key >> 32:
+            return self.broken()
+        h.edge = <uint32_t> (key >> 3)
+        if not self.numbered:
+            return number
+        if room - number < 8:
+            return self.broken()
+        memcpy(&h.call, data + number, 4)
+        memcpy(&h.count, data + number + 4, 4)
+        return number + 8
 
     cdef int receive_all(self, const uint8_t* data, int64_t size) except -1 nogil:
         """Frames, one after the other."""
         cdef header h
-        cdef uint32_t kind
-        cdef int64_t at = 0, payload
+        cdef int64_t at = 0
         while at < size:
-            if size - at < <int64_t> sizeof(header):
+            at += self.read_header(data + at, size - at, &h)
+            if h.edge >= <uint64_t> (self.in_edges if h.kind <= APART else self.out_edges):
                 return self.broken()
-            memcpy(&h, data + at, sizeof(header))
-            kind, payload = h.size >> 28, h.size & 0xFFFFFFF
-            at += <int64_t> sizeof(header)
-            if payload > size - at or h.edge >= (self.in_edges if kind <= CONTROL else self.out_edges):
-                return self.broken()
-            self.on_frame(&h, kind, data + at, payload)
-            at += payload
+            at += self.on_frame(&h, data + at, size - at)
         return 0
 
-    cdef int on_frame(self, header* h, uint32_t kind, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t on_frame(self, header* h, const uint8_t* payload, int64_t room) except -1 nogil:
+        """A frame has come; bytes of what follows the header."""
         return self.broken()
 
     def receive(self, cnp.ndarray frames):
@@ -519,10 +553,15 @@ cdef class Lockstep(Nodes):
     def flood(self):
         """Every node tells its out-neighbours the extremes that it knows."""
         cdef Py_ssize_t i, e
+        cdef int64_t size
+        cdef header h
+        h.call = h.count = 0
         with nogil:
             for i in range(self.hosted):
+                size = self.prepare_extremes(i, &h)
                 for e in range(self.out_starts[i], self.out_starts[i + 1]):
-                    self.send_control(i, e, 0, True)
+                    h.edge = <uint32_t> self.out_there[e]
+                    self.post(i, &self.outgoing[self.out_box[e]], &h, self.packed, size)
 
     @property
     def agreed(self):
@@ -539,15 +578,21 @@ cdef class Lockstep(Nodes):
             self.outgoing[0].size = 0
             self.receive_all(b.data, b.size)
 
-    cdef int on_frame(self, header* h, uint32_t kind, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t on_frame(self, header* h, const uint8_t* payload, int64_t room) except -1 nogil:
         cdef Py_ssize_t i = self.receiver[h.edge]
-        if h.call != self.call:
+        cdef int64_t size
+        if h.kind == EXTREMES:
+            return self.widen(i, payload, room)
+        if h.kind == APART:
+            self.apart[i] = True
+            return 0
+        if h.kind != PIECES:
             return self.broken()
-        if kind == CONTROL:
-            return self.widen(i, payload, size)
         self.origin = self.out_starts[i]
-        self.absorb(i, payload, size)
-        return self.leave(i) if self.protocol == TREE else 0
+        size = self.absorb(i, payload, room)
+        if self.protocol == TREE:
+            self.leave(i)
+        return size
 
 
 @cython.no_gc
@@ -556,7 +601,8 @@ cdef class Mailboxes(Nodes):
 
     On each link at most one frame of pieces is on its way; more pieces meanwhile add up, and the frame is sent again
     until it is acknowledged if the links are ``unreliable`` (frames may be lost, repeated or overtake each other). What
-    arrives twice is known by its number. A frame of the next call waits until that begins here.
+    arrives twice is known by its number. Pieces of the next call wait until that begins here, and those of push-sum
+    until the node has taken as many steps: nodes take the same steps as in ``Lockstep``, each when it can.
 
     Votes: a node that has taken ``budget`` steps, or whose in-neighbour has, stops, waits until all its pieces are
     acknowledged, and then goes through 2 D stages (D: the diameter), of which it tells its out-neighbours; it enters
@@ -566,23 +612,23 @@ cdef class Mailboxes(Nodes):
 
     cdef int64_t diameter
     cdef bint unreliable, begun
-    cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage
-    cdef uint32_t *applied, *sent
-    cdef uint8_t *news, *busy  # news: of in edges
+    cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage, *absorbed  # frames in this call
+    cdef uint32_t *received, *sent
+    cdef uint8_t *busy
     cdef double now
     cdef double *pieces_at, *control_at, *round_trip, *patience
     cdef box *early, *kept
 
     def __init__(self, wiring, str protocol, Py_ssize_t d, uint64_t seed, bint unreliable=False):
         self.prepare(wiring, protocol, d, seed)
-        self.diameter, self.unreliable = wiring.diameter, unreliable
+        self.diameter, self.unreliable, self.numbered = wiring.diameter, unreliable, True
         self.vectors = <int64_t*> self.made(self.out_edges * d, 8)
         self.stage, self.vote = <int64_t*> self.made(self.hosted, 8), <int64_t*> self.made(self.hosted, 8)
         self.phase, self.budget = <int64_t*> self.made(self.hosted, 8), <int64_t*> self.made(self.hosted, 8)
         self.in_stage, self.early_stage = <int64_t*> self.made(self.in_edges, 8), <int64_t*> self.made(self.in_edges, 8)
-        self.heard_stage = <int64_t*> self.made(self.out_edges, 8)
-        self.applied, self.sent = <uint32_t*> self.made(self.in_edges, 4), <uint32_t*> self.made(self.out_edges, 4)
-        self.news, self.busy = <uint8_t*> self.made(self.in_edges, 1), <uint8_t*> self.made(self.out_edges, 1)
+        self.heard_stage, self.absorbed = <int64_t*> self.made(self.out_edges, 8), <int64_t*> self.made(self.in_edges, 8)
+        self.received, self.sent = <uint32_t*> self.made(self.in_edges, 4), <uint32_t*> self.made(self.out_edges, 4)
+        self.busy = <uint8_t*> self.made(self.out_edges, 1)
         self.pieces_at, self.control_at = <double*> self.made(self.out_edges, 8), <double*> self.made(self.out_edges, 8)
         self.round_trip = <double*> self.made(self.out_edges, 8)
         self.patience = <double*> self.made(self.out_edges, 8)
@@ -608,15 +654,12 @@ cdef class Mailboxes(Nodes):
         self.start(call, values)
         self.begun = True
         for i in range(self.hosted):
-            self.stage[i], self.vote[i], self.budget[i] = 0, 0, budgets[i]
-            self.go_on(i)
+            self.stage[i], self.vote[i], self.budget[i], self.phase[i] = 0, 0, budgets[i], SPLITTING
         for e in range(self.out_edges):
             self.heard_stage[e] = 0
         for e in range(self.in_edges):
-            self.in_stage[e], self.early_stage[e] = self.early_stage[e], 0
-            if self.early[e].size:
-                self.receive_all(self.early[e].data, self.early[e].size)
-                self.early[e].size = 0
+            self.in_stage[e], self.early_stage[e], self.absorbed[e] = self.early_stage[e], 0, 0
+            self.take_in(e)
 
     @property
     def finished(self):
@@ -646,6 +689,22 @@ cdef class Mailboxes(Nodes):
     def votes(self):
         """Votes taken in this call at node 0 of this process."""
         return self.vote[0] + 1
+
+    def cut(self, cnp.ndarray frames):
+        """Where frames from ``take`` end, the number of the link at their destination, and whether that is a link into
+        it (or, with what was heard, out of it): a list of tuples."""
+        cdef uint8_t* data = <uint8_t*> pointer(frames, cnp.NPY_UINT8, cnp.PyArray_SIZE(frames), "frames")
+        cdef int64_t size = cnp.PyArray_SIZE(frames), at = 0
+        cdef header h
+        parts = []
+        while at < size:
+            at += self.read_header(data + at, size - at, &h)
+            if h.kind == PIECES:
+                at += self.length(data + at, size - at)
+            elif h.kind == EXTREMES:
+                at += self.length_of_extremes(data + at, size - at)
+            parts.append((at, h.edge, h.kind <= APART))
+        return parts
 
     def advance(self, double now):
         """Let every node do what it can at time ``now`` (s). Whether anything moved."""
@@ -717,15 +776,23 @@ cdef class Mailboxes(Nodes):
             self.counted_bytes[i] += self.kept[e].size
             self.pieces_at[e], self.patience[e] = self.now, wait / 2
         if self.heard_stage[e] < self.stage[i] and self.now - self.control_at[e] > wait:
-            self.tell_stage(i, e)
+            self.tell_stage(i, e, e + 1)
             self.patience[e] = wait / 2
         return 0
 
-    cdef int tell_stage(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
-        self.control_at[e] = self.now
-        return self.send_control(
-            i, e, <uint32_t> self.stage[i], self.stage[i] > (2 * self.vote[i] + 1) * self.diameter
-        )
+    cdef int tell_stage(self, Py_ssize_t i, Py_ssize_t first, Py_ssize_t end) except -1 nogil:
+        """Node i says on out edges first .. end - 1 which stage it is in, and after D stages its extremes."""
+        cdef header h
+        cdef int64_t size = 0
+        cdef Py_ssize_t e
+        h.kind, h.call, h.count = STAGE, self.call, <uint32_t> self.stage[i]
+        if self.stage[i] > (2 * self.vote[i] + 1) * self.diameter:
+            size = self.prepare_extremes(i, &h)
+        for e in range(first, end):
+            self.control_at[e] = self.now
+            h.edge = <uint32_t> self.out_there[e]
+            self.post(i, &self.outgoing[self.out_box[e]], &h, self.packed, size)
+        return 0
 
     cdef bint drained(self, Py_ssize_t i) noexcept nogil:
         """Whether nothing of node i is on its way."""
@@ -752,21 +819,19 @@ cdef class Mailboxes(Nodes):
 
     cdef int enter(self, Py_ssize_t i) except -1 nogil:
         """Node i is in the next stage, and says so."""
-        cdef Py_ssize_t e
         self.stage[i] += 1
-        for e in range(self.out_starts[i], self.out_starts[i + 1]):
-            self.tell_stage(i, e)
-        return 0
+        return self.tell_stage(i, self.out_starts[i], self.out_starts[i + 1])
 
     cdef int act(self, Py_ssize_t i) except -1 nogil:
         """What node i can do now. Whether it did anything."""
         if self.phase[i] == SPLITTING:
             if self.protocol == TREE:
                 return self.act_in_tree(i)
-            if self.step_counts[i] >= self.budget[i] or self.stopped(i):
+            # of push-sum all nodes take the same steps; with FTQC one that has nothing to split takes none
+            if self.step_counts[i] >= self.budget[i] or (self.protocol == FTQC and self.stopped(i)):
                 self.phase[i] = DRAINING
                 return True
-            return self.split(i) if self.protocol == FTQC else self.share_news(i)
+            return self.split(i) if self.protocol == FTQC else self.share_in_turn(i)
         if self.phase[i] == DRAINING and self.drained(i):
             self.phase[i] = FLOODING
             self.enter(i)
@@ -783,29 +848,18 @@ cdef class Mailboxes(Nodes):
         self.phase[i] = CLOSING
         return True
 
-    cdef void go_on(self, Py_ssize_t i) noexcept nogil:
-        """Node i takes steps (again), the first at once."""
-        cdef Py_ssize_t e
-        self.phase[i] = SPLITTING
-        for e in range(self.in_starts[i], self.in_starts[i + 1]):
-            self.news[e] = True
-
-    cdef bint share_news(self, Py_ssize_t i) except -1 nogil:
-        """A step of push-sum when the last shares have arrived and every in-neighbour has sent since.
-
-        No node runs ahead of its neighbours, and none waits for ever: in a cycle of nodes the one that took its first
-        step last has sent after all others began to wait.
-        """
+    cdef bint share_in_turn(self, Py_ssize_t i) except -1 nogil:
+        """A step of push-sum when those of the in-neighbours before it have come, and its own have gone."""
         cdef Py_ssize_t e
         for e in range(self.in_starts[i], self.in_starts[i + 1]):
-            if not self.news[e]:
+            if self.absorbed[e] < self.step_counts[i]:
                 return False
         for e in range(self.out_starts[i], self.out_starts[i + 1]):
-            if self.busy[e] or self.loaded[e]:
+            if not self.is_free(e):
                 return False
-        for e in range(self.in_starts[i], self.in_starts[i + 1]):
-            self.news[e] = False
         self.share(i)
+        for e in range(self.in_starts[i], self.in_starts[i + 1]):
+            self.take_in(e)
         return True
 
     cdef int follow(self, Py_ssize_t i) except -1 nogil:
@@ -834,61 +888,97 @@ cdef class Mailboxes(Nodes):
             return True
         self.vote[i] += 1
         self.budget[i] = self.step_counts[i] + self.step_counts[i] / 6 + 1
-        self.go_on(i)
+        self.phase[i] = SPLITTING
         self.forget(i)
         return True
 
-    cdef int on_frame(self, header* h, uint32_t kind, const uint8_t* payload, int64_t size) except -1 nogil:
-        if kind == PIECES:
-            return self.on_pieces(h, payload, size)
-        if kind == CONTROL:
-            return self.on_control(h, payload, size)
-        if kind == PIECES_HEARD:
+    cdef int64_t on_frame(self, header* h, const uint8_t* payload, int64_t room) except -1 nogil:
+        if h.kind == PIECES:
+            return self.on_pieces(h, payload, room)
+        if h.kind == STAGE or h.kind == EXTREMES or h.kind == APART:
+            return self.on_stage(h, payload, room)
+        if h.kind == PIECES_HEARD:
             if self.busy[h.edge] and h.count == self.sent[h.edge]:
                 self.busy[h.edge] = False
                 if self.patience[h.edge] == 0:  # sent once: which sending was heard is known
                     self.round_trip[h.edge] += (self.now - self.pieces_at[h.edge] - self.round_trip[h.edge]) / 8
                 self.patience[h.edge] = 0
             return 0
-        if kind == CONTROL_HEARD:
+        if h.kind == STAGE_HEARD:
             self.patience[h.edge] = 0
             if h.call == self.call and h.count > self.heard_stage[h.edge]:
                 self.heard_stage[h.edge] = h.count
             return 0
         return self.broken()
 
+    cdef int64_t length(self, const uint8_t* payload, int64_t room) except -1 nogil:
+        """Bytes of pieces."""
+        cdef uint64_t z
+        cdef int64_t number = get_number(payload, room, &z), packed = -1
+        if number > 0:
+            packed = packed_length(payload + number, room - number, self.d)
+        return number + packed if packed >= 0 else self.broken()
+
+    cdef int64_t length_of_extremes(self, const uint8_t* payload, int64_t room) except -1 nogil:
+        cdef int64_t size = extremes_length(payload, room, self.width)
+        return size if size >= 0 else self.broken()
+
     cdef bint is_early(self, header* h) noexcept nogil:
         """Whether a frame is for the call that has not begun here."""
         return not self.begun or h.call == <uint32_t> (self.call + 1)
 
-    cdef int on_pieces(self, header* h, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t on_pieces(self, header* h, const uint8_t* payload, int64_t room) except -1 nogil:
+        """What has come is acknowledged, even if it waits: nothing is decided here before it is taken in."""
         cdef Py_ssize_t e = h.edge, i = self.receiver[e]
-        if <int32_t> (h.count - self.applied[e]) <= 0:
-            return self.acknowledge(i, e, PIECES_HEARD, h)
-        if self.is_early(h):
-            if self.early[e].size == 0:
-                reserve(&self.early[e], <int64_t> sizeof(header) + size)
-                memcpy(self.early[e].data, h, sizeof(header))
-                memcpy(self.early[e].data + sizeof(header), payload, size)
-                self.early[e].size = <int64_t> sizeof(header) + size
-            return 0
-        if h.call != self.call:
-            return self.broken()
-        self.applied[e] = h.count
-        self.absorb(i, payload, size)
-        self.news[e] = True
-        return self.acknowledge(i, e, PIECES_HEARD, h)
+        cdef int64_t size = self.length(payload, room)
+        cdef box* b = &self.early[e]
+        if <int32_t> (h.count - self.received[e]) > 0:
+            if not self.is_early(h) and h.call != self.call:
+                return self.broken()
+            self.received[e] = h.count
+            if self.is_early(h) or self.is_ahead(e):
+                reserve(b, size)
+                memcpy(b.data + b.size, payload, size)
+                b.size += size
+            else:
+                self.absorb(i, payload, size)
+                self.absorbed[e] += 1
+        self.acknowledge(i, e, PIECES_HEARD, h)
+        return size
 
-    cdef int on_control(self, header* h, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef bint is_ahead(self, Py_ssize_t e) noexcept nogil:
+        """Whether the next frame on in edge e is of a step of push-sum that the node here has not taken."""
+        return self.protocol == PUSH_SUM and self.absorbed[e] >= self.step_counts[self.receiver[e]]
+
+    cdef int take_in(self, Py_ssize_t e) except -1 nogil:
+        """Absorb what has waited on in edge e."""
+        cdef box* b = &self.early[e]
+        cdef int64_t at = 0
+        while at < b.size and not self.is_ahead(e):
+            at += self.absorb(self.receiver[e], b.data + at, b.size - at)
+            self.absorbed[e] += 1
+        if at:
+            memmove(b.data, b.data + at, b.size - at)
+            b.size -= at
+        return 0
+
+    cdef int64_t on_stage(self, header* h, const uint8_t* payload, int64_t room) except -1 nogil:
         cdef Py_ssize_t e = h.edge, i = self.receiver[e]
-        if self.is_early(h):
+        cdef bint early = self.is_early(h), news = h.call == self.call and h.count > self.in_stage[e]
+        cdef int64_t size = 0
+        if early:
             self.early_stage[e] = max(self.early_stage[e], <int64_t> h.count)
-            return 0
-        if h.call == self.call and h.count > self.in_stage[e]:
+        elif news:
             self.in_stage[e] = h.count
-            if size:
-                self.widen(i, payload, size)
-        return self.acknowledge(i, e, CONTROL_HEARD, h) if self.unreliable else 0
+        if h.kind == EXTREMES and news and not early:
+            size = self.widen(i, payload, room)
+        elif h.kind == EXTREMES:
+            size = self.length_of_extremes(payload, room)
+        elif h.kind == APART and news and not early:
+            self.apart[i] = True
+        if self.unreliable and not early:
+            self.acknowledge(i, e, STAGE_HEARD, h)
+        return size
 
 
 @cython.no_gc
@@ -942,13 +1032,14 @@ cdef class Mass(Mailboxes):
         memcpy(self.packed, values, 8 * self.d)
         return 8 * self.d
 
-    cdef int absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t length(self, const uint8_t* payload, int64_t room) except -1 nogil:
+        return 1 + 8 * self.d if room > 8 * self.d else self.broken()
+
+    cdef int64_t absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t room) except -1 nogil:
         cdef double* into = <double*> self.y + i * self.d
         cdef double value
         cdef Py_ssize_t j
-        if size != 8 + 8 * self.d:
-            return self.broken()
         for j in range(self.d):
-            memcpy(&value, payload + 8 + 8 * j, 8)
+            memcpy(&value, payload + 1 + 8 * j, 8)
             into[j] += value
-        return 0
+        return 1 + 8 * self.d

@@ -1,20 +1,28 @@
 /* Vectors of int64 in as few bits as they need, and the arithmetic of coordination on them.
 
-   A packed vector is tiles of TILE values: one byte with a width, then the values as a stream of codes of that width
-   (codes.h), with 2v for v >= 0 and -2v - 1 for v < 0. Widths are 0 to 32, and 64 for what is larger. */
+   A packed vector is tiles of TILE values: one byte with a width, then codes of that width, 2v for v >= 0 and -2v - 1
+   for v < 0. Widths are 0 to 32, and 64 for what is larger. Of a tile every full BLOCK of codes is in LANES streams of
+   words of 32 bits side by side, code j in stream j % LANES, so that a vector register packs LANES codes at once; the
+   rest is one stream (codes.h). Streams side by side: Lemire, Boytsov, "Decoding billions of integers per second
+   through vectorization" (2015). */
 #include "codes.h"
 #include <math.h>
 
 #define WIDEST 32
+#define LANES 8
+#define BLOCK (32 * LANES)
+
+typedef uint32_t lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 static inline uint64_t folded(int64_t v)
 {
     return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
 }
 
-static inline int64_t unfolded(uint64_t code)
+/* Of a code of at most 32 bits. */
+static inline int32_t unfolded(uint32_t code)
 {
-    return (int64_t)(code >> 1) ^ -(int64_t)(code & 1);
+    return (int32_t)(code >> 1) ^ -(int32_t)(code & 1);
 }
 
 /* Largest size of a packed vector. */
@@ -23,38 +31,81 @@ static inline int64_t packed_room(int64_t d)
     return 8 * d + (d + TILE - 1) / TILE;
 }
 
+/* A block of codes of 1 to 32 bits. */
+static inline void pack_block(const uint32_t *codes, uint8_t *out, int bits)
+{
+    lanes held = {0};
+    int filled = 0;
+    for (int r = 0; r < BLOCK / LANES; r++) {
+        const lanes code = ((const lanes *)codes)[r];
+        held |= code << filled;
+        filled += bits;
+        if (filled >= 32) {
+            memcpy(out, &held, sizeof(lanes));
+            out += sizeof(lanes);
+            filled -= 32;
+            held = filled ? code >> (bits - filled) : (lanes){0};
+        }
+    }
+}
+
+/* The reverse. */
+static inline void unpack_block(const uint8_t *in, uint32_t *codes, int bits)
+{
+    const uint32_t mask = 0xFFFFFFFFu >> (32 - bits);
+    lanes held;
+    int used = 0;
+    memcpy(&held, in, sizeof(lanes));
+    for (int r = 0; r < BLOCK / LANES; r++) {
+        lanes code = held >> used;
+        used += bits;
+        if (used >= 32 && r + 1 < BLOCK / LANES) {
+            in += sizeof(lanes);
+            memcpy(&held, in, sizeof(lanes));
+            used -= 32;
+            if (used)
+                code |= held << (bits - used);
+        }
+        ((lanes *)codes)[r] = code & mask;
+    }
+}
+
+/* Codes of 1 to 32 bits: blocks, and what is left. */
+static inline void pack_codes(const uint32_t *codes, uint8_t *out, int size, int bits)
+{
+    int j = 0;
+    for (; j + BLOCK <= size; j += BLOCK)
+        pack_block(codes + j, out + j / 8 * bits, bits);
+    pack_words(codes + j, out + j / 8 * bits, size - j, bits);
+}
+
+static inline void unpack_codes(const uint8_t *in, uint32_t *codes, int size, int bits)
+{
+    int j = 0;
+    for (; j + BLOCK <= size; j += BLOCK)
+        unpack_block(in + j / 8 * bits, codes + j, bits);
+    unpack_words(in + j / 8 * bits, codes + j, size - j, bits);
+}
+
 /* Bytes written. */
 static int64_t pack_tile(const int64_t *v, int size, uint8_t *out)
 {
+    uint32_t codes[TILE];
     uint64_t all = 0;
-    for (int j = 0; j < size; j++)
-        all |= folded(v[j]);
-    const int bits = all ? 64 - __builtin_clzll(all) : 0;
-    if (bits == 0) {
-        *out = 0;
-        return 1;
+    for (int j = 0; j < size; j++) {
+        const uint64_t code = folded(v[j]);
+        all |= code;
+        codes[j] = (uint32_t)code;
     }
-    if (bits <= 8) {
-        uint8_t codes[TILE + 8];
-        for (int j = 0; j < size; j++)
-            codes[j] = (uint8_t)folded(v[j]);
-        pack_bytes(codes, out + 1, size, bits);
-    } else if (bits <= 16) {
-        uint16_t codes[TILE + 8];
-        for (int j = 0; j < size; j++)
-            codes[j] = (uint16_t)folded(v[j]);
-        pack_shorts(codes, out + 1, size, bits);
-    } else if (bits <= WIDEST) {
-        uint32_t codes[TILE];
-        for (int j = 0; j < size; j++)
-            codes[j] = (uint32_t)folded(v[j]);
-        pack_words(codes, out + 1, size, bits);
-    } else {
+    const int bits = all ? 64 - __builtin_clzll(all) : 0;
+    if (bits > WIDEST) {
         *out = 64;
         memcpy(out + 1, v, 8 * (size_t)size);
         return 1 + 8 * (int64_t)size;
     }
     *out = (uint8_t)bits;
+    if (bits)
+        pack_codes(codes, out + 1, size, bits);
     return 1 + packed_size(size, bits);
 }
 
@@ -67,25 +118,54 @@ static int64_t unpack_tile(const uint8_t *in, int64_t room, int size, int64_t *v
         return -1;
     if (bits == 0) {
         memset(v, 0, 8 * (size_t)size);
-    } else if (bits <= 8) {
-        uint8_t codes[TILE + 8];
-        unpack_bytes(in + 1, codes, size, bits);
-        for (int j = 0; j < size; j++)
-            v[j] = unfolded(codes[j]);
-    } else if (bits <= 16) {
-        uint16_t codes[TILE + 8];
-        unpack_shorts(in + 1, codes, size, bits);
-        for (int j = 0; j < size; j++)
-            v[j] = unfolded(codes[j]);
-    } else if (bits <= WIDEST) {
-        uint32_t codes[TILE];
-        unpack_words(in + 1, codes, size, bits);
-        for (int j = 0; j < size; j++)
-            v[j] = unfolded(codes[j]);
-    } else {
+    } else if (bits == 64) {
         memcpy(v, in + 1, 8 * (size_t)size);
+    } else {
+        uint32_t codes[TILE];
+        unpack_codes(in + 1, codes, size, bits);
+        for (int j = 0; j < size; j++)
+            v[j] = unfolded(codes[j]);
     }
     return bytes;
+}
+
+/* Bytes of a packed vector; -1 if it is none or goes beyond ``room``. */
+static int64_t packed_length(const uint8_t *in, int64_t room, int64_t d)
+{
+    int64_t read = 0;
+    for (int64_t at = 0; at < d; at += TILE) {
+        const int bits = read < room ? in[read] : 255;
+        if (bits > WIDEST && bits != 64)
+            return -1;
+        read += 1 + packed_size(d - at < TILE ? d - at : TILE, bits);
+        if (read > room)
+            return -1;
+    }
+    return read;
+}
+
+/* Numbers in groups of 7 bits, the upper bit of a byte says that there is more: at most NUMBER_MOST bytes. */
+#define NUMBER_MOST 10
+
+static inline int put_number(uint64_t v, uint8_t *out)
+{
+    int bytes = 0;
+    for (; v > 127; v >>= 7)
+        out[bytes++] = (uint8_t)(v | 128);
+    out[bytes++] = (uint8_t)v;
+    return bytes;
+}
+
+/* Bytes read; -1 if there is no number. */
+static inline int get_number(const uint8_t *in, int64_t room, uint64_t *v)
+{
+    *v = 0;
+    for (int bytes = 0; bytes < room && bytes < NUMBER_MOST; bytes++) {
+        *v |= (uint64_t)(in[bytes] & 127) << 7 * bytes;
+        if (in[bytes] < 128)
+            return bytes + 1;
+    }
+    return -1;
 }
 
 static inline int tile_size(int64_t d, int64_t at)
@@ -157,25 +237,28 @@ typedef struct {
     int64_t size;
     int64_t *sum;
     int fresh;
+    int64_t begun; /* where the last tile with a piece begins, plus one */
 } destination;
 
 /* One step of FTQC at a node: for z, z - 1, ..., z - pieces + 1 the piece floor(y/z) goes from y to destination
-   route[0], route[1], ... of ``count``. ``work``: room for count tiles. */
+   route[0], route[1], ... of ``count``, of which each gets some. ``work``: room for count tiles. */
 static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const int32_t *route, destination *to,
                          int count, int64_t *work)
 {
+    for (int t = 0; t < count; t++)
+        to[t].begun = 0;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at), exact = z < 3 || fits_double(y + at, size);
         int64_t c[TILE], *left = y + at;
-        for (int t = 0; t < count; t++)
-            memset(work + (int64_t)t * TILE, 0, 8 * (size_t)size);
         for (int64_t k = 0; k < pieces; k++) {
-            int64_t *sum = work + (int64_t)route[k] * TILE;
-            divide_tile(left, size, z - k, exact, c);
-            for (int j = 0; j < size; j++) {
-                left[j] -= c[j];
+            const int first = to[route[k]].begun <= at;
+            int64_t *sum = work + (int64_t)route[k] * TILE, *piece = first ? sum : c;
+            divide_tile(left, size, z - k, exact, piece);
+            for (int j = 0; j < size; j++)
+                left[j] -= piece[j];
+            for (int j = 0; j < (first ? 0 : size); j++)
                 sum[j] += c[j];
-            }
+            to[route[k]].begun = at + 1;
         }
         for (int t = 0; t < count; t++) {
             const int64_t *sum = work + (int64_t)t * TILE;
@@ -190,25 +273,33 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
     }
 }
 
-/* One step of integer push-sum at a node: round(share y/z) for each of the neighbours, packed once; bytes written. What
-   is sent is what is subtracted: any integer keeps the sum, but only those within about one let the ratios settle,
-   hence long double (64 bits of mantissa, or more) for what double cannot hold. */
-static int64_t share_out(int64_t *y, int64_t d, int64_t z, int64_t share, int neighbours, uint8_t *packed)
+/* c = round(part y + momentum c), c what was sent before. Any integer that is sent and subtracted keeps the sum, but
+   only those within about one let the ratios settle, hence long double (64 bits of mantissa, or more) for what double
+   cannot hold. */
+static void share_tile(const int64_t *y, int size, int64_t z, int64_t share, double momentum, int64_t *c)
 {
     const double part = (double)share / (double)z;
     const long double long_part = (long double)share / (long double)z;
-    int64_t bytes = 0, c[TILE];
+    if (fits_double(y, size) && fits_double(c, size))
+        for (int j = 0; j < size; j++)
+            c[j] = (int64_t)floor(part * (double)y[j] + momentum * (double)c[j] + 0.5);
+    else
+        for (int j = 0; j < size; j++)
+            c[j] = (int64_t)floorl(long_part * (long double)y[j] + (long double)momentum * (long double)c[j] + 0.5L);
+}
+
+/* One step of integer push-sum at a node: what goes to each of the neighbours, packed once; bytes written. ``flow``:
+   what went to them in the step before, and then in this one. */
+static int64_t share_out(int64_t *y, int64_t *flow, int64_t d, int64_t z, int64_t share, double momentum,
+                         int neighbours, uint8_t *packed)
+{
+    int64_t bytes = 0;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        if (fits_double(y + at, size))
-            for (int j = 0; j < size; j++)
-                c[j] = (int64_t)floor(part * (double)y[at + j] + 0.5);
-        else
-            for (int j = 0; j < size; j++)
-                c[j] = (int64_t)floorl(long_part * (long double)y[at + j] + 0.5L);
+        share_tile(y + at, size, z, share, momentum, flow + at);
         for (int j = 0; j < size; j++)
-            y[at + j] -= neighbours * c[j];
-        bytes += pack_tile(c, size, packed + bytes);
+            y[at + j] -= neighbours * flow[at + j];
+        bytes += pack_tile(flow + at, size, packed + bytes);
     }
     return bytes;
 }
@@ -245,13 +336,14 @@ static void widen_by_ratio(const int64_t *y, int64_t d, int64_t z, int64_t *low,
     }
 }
 
-/* The sum S over nodes that a ratio of push-sum stands for: round(n y/z). S is between the smallest and the largest
-   n y/z, so that where all nodes find the same integer it is S, even with an error of nearly 1/2 in each ratio: that of
-   doubles is below 1/8 for |S| < 2^48, that of long doubles for |S| <= 2^60. */
-static void round_ratio(const int64_t *y, int64_t d, int64_t z, int64_t nodes, int64_t *sum)
+/* The sum S over nodes that a ratio of push-sum stands for: round(total y/(unit z)), total the sum of all z. S is
+   between the smallest and the largest of these, so that where all nodes find the same integer it is S, even with an
+   error of nearly 1/2 in each ratio: that of doubles is below 1/8 for |S| < 2^48, that of long doubles for
+   |S| <= 2^60. */
+static void round_ratio(const int64_t *y, int64_t d, int64_t z, int64_t total, int64_t unit, int64_t *sum)
 {
-    const double scale = (double)nodes / (double)z;
-    const long double long_scale = (long double)nodes / (long double)z;
+    const long double long_scale = (long double)total / (long double)unit / (long double)z;
+    const double scale = (double)long_scale;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
         int large = 0;
@@ -281,14 +373,14 @@ static int64_t fingerprint(const int64_t *v, int64_t d)
     return (int64_t)(h >> 2);
 }
 
-/* low, high and what a neighbour knows of them, packed as low and high - low. */
+/* low and high, packed as low and then high - low. */
 static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d, uint8_t *out)
 {
     const uint8_t *begin = out;
     int64_t spread[TILE];
+    out += pack_vector(low, d, out);
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        out += pack_tile(low + at, size, out);
         for (int j = 0; j < size; j++)
             spread[j] = high[at + j] - low[at + j];
         out += pack_tile(spread, size, out);
@@ -296,26 +388,32 @@ static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d,
     return out - begin;
 }
 
+/* Bytes of packed extremes; -1 if they are none or go beyond ``room``. */
+static int64_t extremes_length(const uint8_t *in, int64_t room, int64_t d)
+{
+    const int64_t low = packed_length(in, room, d);
+    const int64_t spread = low < 0 ? -1 : packed_length(in + low, room - low, d);
+    return spread < 0 ? -1 : low + spread;
+}
+
 static int64_t widen_by_packed(const uint8_t *in, int64_t room, int64_t d, int64_t *low, int64_t *high)
 {
-    int64_t read = 0, lowest[TILE], spread[TILE];
+    const int64_t length = extremes_length(in, room, d);
+    int64_t lowest[TILE], spread[TILE];
+    if (length < 0)
+        return -1;
+    const uint8_t *end = in + length, *second = in + packed_length(in, room, d);
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        int64_t bytes = unpack_tile(in + read, room - read, size, lowest);
-        if (bytes < 0)
-            return -1;
-        read += bytes;
-        bytes = unpack_tile(in + read, room - read, size, spread);
-        if (bytes < 0)
-            return -1;
-        read += bytes;
+        in += unpack_tile(in, end - in, size, lowest);
+        second += unpack_tile(second, end - second, size, spread);
         for (int j = 0; j < size; j++) {
             const int64_t highest = lowest[j] + spread[j];
             low[at + j] = lowest[j] < low[at + j] ? lowest[j] : low[at + j];
             high[at + j] = highest > high[at + j] ? highest : high[at + j];
         }
     }
-    return read;
+    return length;
 }
 
 /* low = min(low, v), high = max(high, v). */

@@ -1,7 +1,6 @@
 """Slow machines and bad links on top of real ones: what a run would be like elsewhere, drawn from its seed."""
 
 import heapq
-import struct
 import time
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
@@ -16,9 +15,6 @@ from mpiqopt.streams import generator
 Distribution = Literal["fixed", "exponential", "pareto"]
 # of the heavy-tailed distribution: finite mean, infinite variance
 PARETO_SHAPE = 1.5
-# a frame of coordination: link, count, call, size with the kind in the upper four bits
-HEADER = struct.Struct("<IIII")
-SIZE_BITS, DATA_KINDS = 28, (1, 2)
 Factor = Annotated[float, Field(ge=1)]
 
 
@@ -187,7 +183,7 @@ class EmulatedPost:
         moved = False
         for b in range(len(self._landed)):
             if nodes.filled(b):
-                self._launch(b, nodes.take(b).tobytes(), now)
+                self._launch(b, nodes, now)
                 moved = True
         while self._air and self._air[0].due <= now:
             flight = heapq.heappop(self._air)
@@ -198,22 +194,20 @@ class EmulatedPost:
             moved = True
         return self._post.pass_on(_Outbox(nodes, self._landed)) or moved
 
-    def _launch(self, b: int, frames: bytes, now: float) -> None:
-        at = 0
-        while at < len(frames):
-            link, _, _, what = HEADER.unpack_from(frames, at)
-            end = at + HEADER.size + (what & (1 << SIZE_BITS) - 1)
-            due = self._due((what >> SIZE_BITS in DATA_KINDS, b, link), end - at, now)
+    def _launch(self, b: int, nodes, now: float) -> None:
+        frames, at = nodes.take(b), 0
+        for end, link, inward in nodes.cut(frames):
+            due = self._due((inward, b, link), end - at, now)
             if due is not None:
                 self._number += 1
-                heapq.heappush(self._air, _Flight(due, self._number, b, frames[at:end]))
+                heapq.heappush(self._air, _Flight(due, self._number, b, frames[at:end].tobytes()))
             at = end
 
     def _due(self, link: tuple[bool, int, int], size: int, now: float) -> float | None:
         """When a frame arrives; None if it is lost."""
         emulate = self._emulate
-        data, b, number = link
-        if (b, number) not in self._affected[data]:
+        inward, b, number = link
+        if (b, number) not in self._affected[inward]:
             return now
         if emulate.loss and self._stream.random() < emulate.loss:
             return None

@@ -249,7 +249,7 @@ class Network:
         place, transport = self.place, self.transport
         if name == "allreduce" or place.nodes == 1:
             return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._hold_server)
-        wiring = wire(self.topology, place, tree=name == "tree")
+        wiring = wire(self.topology, place, name)
         if not by_mailboxes:
             exchange = transport.step_exchange(wiring.ranks)
             if self._rounds is not None:
@@ -267,7 +267,7 @@ class Network:
     def mass_exchange(self, d: int) -> MassExchange:
         """Vectors (d,) handed on by mailboxes."""
         if self._exchange_of_mass is None:
-            wiring = wire(self.topology, self.place, tree=False)
+            wiring = wire(self.topology, self.place, "push-sum")
             self._exchange_of_mass = MassExchange(wiring, d, *self._mail(wiring))
         return self._exchange_of_mass
 

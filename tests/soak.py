@@ -424,9 +424,10 @@ class Trial:
     def _mass(self, expected: Expected) -> np.ndarray:
         """What all nodes have to hold together, uint64: of a tree, the sum at every node."""
         case, n = self.case, self.case.nodes
-        unit = {"ftqc": 2, "tree": n}.get(case.coordinator, getattr(self.coordinator.coordination, "unit", 1))
+        wiring = self.coordinator.coordination.wiring
+        unit = {"ftqc": 2, "tree": n}.get(case.coordinator, wiring.unit)
         y = np.append(expected.total, wrapped(n * self._extra.sum(axis=0))) * np.uint64(unit)
-        return np.append(y, np.uint64(0 if case.coordinator == "tree" else unit * n))
+        return np.append(y, np.uint64({"ftqc": 2 * n, "tree": 0}.get(case.coordinator, wiring.total)))
 
     def _free(self) -> None:
         """Communicators, of which a library has some thousands."""

@@ -236,7 +236,7 @@ def test_an_interrupted_asynchronous_run_goes_on(name, mpiqopt, config, tmp_path
     algorithm = {"name": name, "execution": "asynchronous"}
     slow = {"gradient_seconds": 0.01}
     path = config(run={"iterations": 150}, algorithm=algorithm, emulate=slow, record={"every": 5})
-    first = mpiqopt("run", path, "-o", "a.h5", "--time-limit", "1.5", ranks=2)
+    first = mpiqopt("run", path, "-o", "a.h5", "--time-limit", "0.7", ranks=2)
     assert first.returncode == 75, first.stderr
     with h5py.File(tmp_path / "a.h5") as file:
         assert file.attrs["status"] == "stopped"
@@ -302,7 +302,7 @@ def test_frames_that_come_before_the_first_call_wait_for_it():
     topology = Topology("ring", tuple(Ring(nodes=4).cycle()))
     values = np.arange(8).reshape(4, 2) * 1000
     for call in (0, 7):
-        ends = [Mailboxes(wire(topology, Placement(4, 2, rank), False), "ftqc", 2, 3) for rank in range(2)]
+        ends = [Mailboxes(wire(topology, Placement(4, 2, rank), "ftqc"), "ftqc", 2, 3) for rank in range(2)]
 
         def swap(ends=ends):
             for one, other in (ends, ends[::-1]):

@@ -32,6 +32,7 @@ class AllreduceCoordination:
 
     chosen = "MPI_Allreduce"
     sent = None  # nobody's
+    gain = 1
 
     def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
         """Return when a node here has news; the round then waits for all ranks."""

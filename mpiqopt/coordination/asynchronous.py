@@ -122,9 +122,9 @@ class AsynchronousCoordination(Mailed):
         self.until(lambda: time.perf_counter() >= end or self._nodes.called)
 
     @property
-    def unit(self) -> int:
-        """What integers are multiplied by."""
-        return self.wiring.unit if self.protocol == "integer-push-sum" else 1
+    def gain(self) -> int:
+        """How much larger than their sum integers may become on the way."""
+        return self.wiring.gain
 
 
 class MassExchange(Mailed):

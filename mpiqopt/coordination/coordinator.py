@@ -12,7 +12,7 @@ from mpiqopt.errors import NumericalError
 Rounding = Literal["floor", "nearest"]
 # |integer| of a node, less the centre, may be this divided by n: sums over the network stay within int64
 ROOM = {"ftqc": 2.0**61, "integer-push-sum": 2.0**60, "tree": 2.0**62, "allreduce": 2.0**62}
-# and for integer push-sum this divided by n and by z of a node at the start
+# and this divided by n and by how much larger they may become on the way
 WEIGHTED_ROOM = 2.0**62
 # and so large may the integers themselves be
 ABSOLUTE_ROOM = 2.0**61
@@ -53,7 +53,7 @@ class Coordinator:
     def __init__(self, name: str, coordination, nodes: int, first: int, rounding: Rounding = "floor"):
         self.name, self.coordination, self.rounding = name, coordination, rounding
         self._nodes, self._first = nodes, first
-        self._room = min(ROOM[name], WEIGHTED_ROOM / getattr(coordination, "unit", 1)) / nodes
+        self._room = min(ROOM[name], WEIGHTED_ROOM / coordination.gain) / nodes
         self.calls = 0
 
     def coordinate(

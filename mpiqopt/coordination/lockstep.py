@@ -65,9 +65,9 @@ class LockstepCoordination:
         return nodes.agreed
 
     @property
-    def unit(self) -> int:
-        """What integers are multiplied by."""
-        return self.wiring.unit if self.protocol == "integer-push-sum" else 1
+    def gain(self) -> int:
+        """How much larger than their sum integers may become on the way."""
+        return self.wiring.gain
 
     @property
     def bytes(self) -> int:

@@ -10,6 +10,8 @@ from mpiqopt.topologies.spectrum import Topology
 
 # steps of the power method for the stationary distribution; to a factor of 2 is enough
 POWER_STEPS = 1000
+# nodes of which all eigenvalues are found at once
+DENSE = 400
 
 
 class Wiring(NamedTuple):
@@ -22,7 +24,10 @@ class Wiring(NamedTuple):
 
     The tree of the shortest paths to node 0 and from it: ``up`` is the link out of each node towards node 0 (-1 at
     node 0), ``children`` how many send theirs to it, ``down`` which links out lead away from node 0. ``height``:
-    steps until all know the sum; 0 if there is no tree. ``unit``: z of a node at the start of integer push-sum.
+    steps until all know the sum; 0 if there is no tree.
+
+    Of integer push-sum: ``unit``, what integers are multiplied by; ``weight``, z of the hosted nodes at the start, and
+    ``total``, its sum over all nodes; ``momentum``, how much of the last piece goes with the next.
     """
 
     nodes: int
@@ -43,13 +48,21 @@ class Wiring(NamedTuple):
     down: np.ndarray
     height: int
     unit: int
+    weight: np.ndarray
+    total: int
+    momentum: float
 
     @property
     def boxes(self) -> int:
         return 1 + len(self.ranks)
 
+    @property
+    def gain(self) -> int:
+        """How much larger than the sum of all integers anything in integer push-sum may become, a power of two."""
+        return 1 << math.ceil(math.log2(self.unit * (4 / (1 - self.momentum) if self.momentum else 1)))
 
-def wire(topology: Topology, place: Placement, tree: bool) -> Wiring:
+
+def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
     """The wiring of a rank; ``in_links`` and ``out_links`` are (links, 2) with (sender, receiver)."""
     nodes, bounds = place.nodes, place.bounds
     by_sender = topology.arcs()
@@ -64,7 +77,8 @@ def wire(topology: Topology, place: Placement, tree: bool) -> Wiring:
     box[ranks] = 1 + np.arange(len(ranks))
     receiver_key, sender_key = by_receiver[:, 1] * nodes + by_receiver[:, 0], by_sender[:, 0] * nodes + by_sender[:, 1]
     hosted = np.arange(place.first, place.last + 1)
-    climb = _tree(by_sender, nodes) if tree else _Tree(np.full(nodes, -1), np.zeros(len(by_sender), np.int64), 0)
+    climb = _tree(by_sender, nodes) if protocol == "tree" else _no_tree(by_sender, nodes)
+    weights = _weights(topology, by_sender) if protocol == "integer-push-sum" else _no_weights(nodes)
     mine = slice(first_out[place.rank], first_out[place.rank + 1])
     up = climb.up[place.first : place.last]
     return Wiring(
@@ -85,30 +99,82 @@ def wire(topology: Topology, place: Placement, tree: bool) -> Wiring:
         up=np.where(up >= 0, up - first_out[place.rank], -1),
         down=climb.down[mine],
         height=climb.height,
-        unit=_unit(by_sender, nodes),
+        unit=weights.unit,
+        weight=weights.start[place.first : place.last],
+        total=int(weights.start.sum()),
+        momentum=weights.momentum,
     )
 
 
-def _unit(by_sender: np.ndarray, nodes: int) -> int:
-    """A power of two so large that the roundings of push-sum at a node come to less than half a unit of the sum.
+class _Weights(NamedTuple):
+    unit: int
+    start: np.ndarray
+    momentum: float
 
-    They are a few units of y, and n y/z is wanted to 1/2, where z goes to n unit pi, pi the share of a node in the
-    stationary distribution of equal shares to all out-neighbours and itself: unit >= 64 / min pi.
+
+def _no_weights(nodes: int) -> _Weights:
+    return _Weights(1, np.ones(nodes, np.int64), 0.0)
+
+
+def _weights(topology: Topology, by_sender: np.ndarray) -> _Weights:
+    """Of integer push-sum, where every node gives equal shares to its out-neighbours and itself.
+
+    The roundings of y come to a few units, and the sum Z y/(unit z) is wanted to 1/2, where z goes to Z pi, pi the
+    stationary distribution: hence a power of two, unit >= c / min pi. On undirected graphs pi is known: z begins there
+    and stays. The eigenvalues are then real, and momentum makes up for those close to 1: with the second largest
+    eigenvalue s the error goes with 1 - sqrt(1 - s) a step instead of s, which is the square root of the momentum
+    (heavy ball, Polyak 1964; applied to what travels on each link, it keeps the sum; ours). Largest errors seen on rings,
+    paths, grids, stars, lollipops of up to 50 nodes: 0.11 for undirected graphs and c = 64, hence 32 for those.
     """
-    degree = 1.0 + np.bincount(by_sender[:, 0], minlength=nodes)
+    nodes = topology.nodes
+    degree = 1 + np.bincount(by_sender[:, 0], minlength=nodes)
+    if topology.directed:
+        unit = _power_of_two(64 / max(_stationary(by_sender, degree), 2.0**-40))
+        return _Weights(unit, np.full(nodes, unit), 0.0)
+    root = 1 - math.sqrt(1 - min(max(_second_eigenvalue(by_sender, degree), 0.0), 1.0))
+    # rounded, so that ranks on different machines have the same
+    return _Weights(_power_of_two(32 * degree.sum() / degree.min()), degree, math.floor(256 * root**2) / 256)
+
+
+def _power_of_two(least: float) -> int:
+    return 1 << math.ceil(math.log2(least))
+
+
+def _stationary(by_sender: np.ndarray, degree: np.ndarray) -> float:
+    """The smallest share of a node in what equal shares lead to."""
+    nodes = len(degree)
     share = np.full(nodes, 1 / nodes)
     for _ in range(POWER_STEPS):
         sent = share / degree
         share, before = sent + np.bincount(by_sender[:, 1], sent[by_sender[:, 0]], minlength=nodes), share
         if np.abs(share - before).max() < 1e-3 * share.min():
             break
-    return 1 << math.ceil(math.log2(64 / max(share.min(), 2.0**-40)))
+    return float(share.min())
+
+
+def _second_eigenvalue(by_sender: np.ndarray, degree: np.ndarray) -> float:
+    """Of equal shares on an undirected graph: those of a symmetric matrix."""
+    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse.linalg import eigsh
+
+    nodes = len(degree)
+    links = csr_array((np.ones(len(by_sender)), (by_sender[:, 0], by_sender[:, 1])), shape=(nodes, nodes))
+    scale = diags_array(1 / np.sqrt(degree))
+    shares = scale @ (links + diags_array(np.ones(nodes))) @ scale
+    if nodes <= DENSE:
+        return float(np.linalg.eigvalsh(shares.toarray())[-2])
+    start = np.random.default_rng(0).standard_normal(nodes)
+    return float(eigsh(shares.tocsc(), 2, sigma=1 + 1e-9, which="LM", v0=start, return_eigenvectors=False).min())
 
 
 class _Tree(NamedTuple):
     up: np.ndarray
     down: np.ndarray
     height: int
+
+
+def _no_tree(by_sender: np.ndarray, nodes: int) -> _Tree:
+    return _Tree(np.full(nodes, -1), np.zeros(len(by_sender), np.int64), 0)
 
 
 def _tree(by_sender: np.ndarray, nodes: int) -> _Tree:
