@@ -59,6 +59,7 @@ cdef enum:  # what a node does
 
 ctypedef struct header:
     uint32_t edge  # of the receiving process: among the links into it, or out of it if the frame says what was heard
+    uint32_t place  # the same among the links of the receiving node; not sent
     uint32_t kind
     uint32_t call, count  # of mailboxes
 
@@ -129,7 +130,8 @@ cdef class Nodes:
     cdef double momentum
     cdef bint numbered  # whether frames have calls and counts
     cdef Py_ssize_t boxes, in_edges, out_edges, origin
-    cdef int64_t *in_starts, *in_box, *in_there, *out_starts, *out_box, *out_there, *receiver, *children, *up, *down
+    cdef int64_t *in_starts, *in_box, *in_there, *in_place, *out_starts, *out_box, *out_there, *out_place
+    cdef int64_t *receiver, *children, *up, *down
     cdef int64_t *start_weight, *flow
     cdef int64_t *y, *z, *low, *high, *total, *heard, *weight, *vectors, *counted, *counted_bytes, *step_counts
     cdef uint64_t* keys
@@ -158,10 +160,12 @@ cdef class Nodes:
         self.in_starts = self.given(wiring.in_starts, self.hosted + 1)
         self.in_box = self.given(wiring.in_box, self.in_edges)
         self.in_there = self.given(wiring.in_there, self.in_edges)
+        self.in_place = self.given(wiring.in_place, self.in_edges)
         self.receiver = self.given(wiring.receiver, self.in_edges)
         self.out_starts = self.given(wiring.out_starts, self.hosted + 1)
         self.out_box = self.given(wiring.out_box, self.out_edges)
         self.out_there = self.given(wiring.out_there, self.out_edges)
+        self.out_place = self.given(wiring.out_place, self.out_edges)
         self.children, self.up = self.given(wiring.children, self.hosted), self.given(wiring.up, self.hosted)
         self.down, self.start_weight = self.given(wiring.down, self.out_edges), self.given(wiring.weight, self.hosted)
         self.pieces = np.zeros(self.hosted, np.int64)
@@ -407,12 +411,17 @@ cdef class Nodes:
 
     cdef int post(self, Py_ssize_t i, box* b, header* h, const uint8_t* payload, int64_t size,
                   int64_t z=0) except -1 nogil:
-        """A frame of node i at the end of a box; z: of pieces."""
+        """A frame of node i at the end of a box; z: of pieces.
+
+        Counted as if every node had a process of its own, which changes the size of the number of the link.
+        """
         cdef uint8_t* out
-        cdef int64_t at
+        cdef uint8_t alone[NUMBER_MOST]
+        cdef int64_t at, more = put_number(<uint64_t> h.place << 3, alone)
         reserve(b, HEADER_MOST + NUMBER_MOST + size)
         out = b.data + b.size
         at = put_number(<uint64_t> h.edge << 3 | h.kind, out)
+        more -= at
         if self.numbered:
             memcpy(out + at, &h.call, 4)
             memcpy(out + at + 4, &h.count, 4)
@@ -421,20 +430,22 @@ cdef class Nodes:
             at += put_number(<uint64_t> z, out + at)
         memcpy(out + at, payload, size)
         b.size += at + size
-        self.counted_bytes[i] += at + size
+        self.counted_bytes[i] += at + size + more
         return 0
 
     cdef int acknowledge(self, Py_ssize_t i, Py_ssize_t e, uint32_t kind, header* heard) except -1 nogil:
         """Node i has heard a frame on in edge e."""
         cdef header h
-        h.edge, h.kind, h.call, h.count = <uint32_t> self.in_there[e], kind, heard.call, heard.count
+        h.edge, h.place = <uint32_t> self.in_there[e], <uint32_t> self.in_place[e]
+        h.kind, h.call, h.count = kind, heard.call, heard.count
         return self.post(i, &self.outgoing[self.in_box[e]], &h, NULL, 0)
 
     cdef int send_packed(self, Py_ssize_t i, Py_ssize_t e, uint32_t count, const uint8_t* packed,
                          int64_t size) except -1 nogil:
         """A frame of packed values with weight[e]."""
         cdef header h
-        h.edge, h.kind, h.call, h.count = <uint32_t> self.out_there[e], PIECES, self.call, count
+        h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
+        h.kind, h.call, h.count = PIECES, self.call, count
         return self.post(i, &self.outgoing[self.out_box[e]], &h, packed, size, self.weight[e])
 
     cdef int64_t pack(self, const int64_t* values) noexcept nogil:
@@ -560,7 +571,7 @@ cdef class Lockstep(Nodes):
             for i in range(self.hosted):
                 size = self.prepare_extremes(i, &h)
                 for e in range(self.out_starts[i], self.out_starts[i + 1]):
-                    h.edge = <uint32_t> self.out_there[e]
+                    h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
                     self.post(i, &self.outgoing[self.out_box[e]], &h, self.packed, size)
 
     @property
@@ -790,7 +801,7 @@ cdef class Mailboxes(Nodes):
             size = self.prepare_extremes(i, &h)
         for e in range(first, end):
             self.control_at[e] = self.now
-            h.edge = <uint32_t> self.out_there[e]
+            h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
             self.post(i, &self.outgoing[self.out_box[e]], &h, self.packed, size)
         return 0
 

@@ -284,12 +284,11 @@ def dgd(X, W, f, a):
         yield X
 
 
-def push_sum(X, W, f, a, **_):
-    """With all samples and a constant step."""
+def push_sum(X, W, f, a, execution, interval, **sampling):
     mass, weight = X, np.ones((len(X), 1))
-    while True:
+    for a_t, grad in samples_of(f, a, **sampling):
         w = next(W)
-        mass, weight = w @ (mass - a * f.grad(mass / weight)), w @ weight
+        mass, weight = w @ (mass - a_t * grad(mass / weight)), w @ weight
         yield mass / weight
 
 

@@ -20,7 +20,7 @@ class Wiring(NamedTuple):
     Links into hosted nodes are numbered by (receiver, sender), those out of them by (sender, receiver); node i has
     in_starts[i] .. in_starts[i + 1] - 1 and out_starts[i] .. out_starts[i + 1] - 1. ``in_box`` and ``out_box`` name the
     box for what goes to the other end (0: this process; b: ranks[b - 1]), ``in_there`` and ``out_there`` the number
-    that the link has there. ``receiver``: of links into hosted nodes, the position of the node among them.
+    that the link has there, ``in_place`` and ``out_place`` that among the links of the node there. ``receiver``: of links into hosted nodes, the position of the node among them.
 
     The tree of the shortest paths to node 0 and from it: ``up`` is the link out of each node towards node 0 (-1 at
     node 0), ``children`` how many send theirs to it, ``down`` which links out lead away from node 0. ``height``:
@@ -37,11 +37,13 @@ class Wiring(NamedTuple):
     in_starts: np.ndarray
     in_box: np.ndarray
     in_there: np.ndarray
+    in_place: np.ndarray
     receiver: np.ndarray
     in_links: np.ndarray
     out_starts: np.ndarray
     out_box: np.ndarray
     out_there: np.ndarray
+    out_place: np.ndarray
     out_links: np.ndarray
     children: np.ndarray
     up: np.ndarray
@@ -76,6 +78,7 @@ def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
     box = np.zeros(place.ranks, np.int64)
     box[ranks] = 1 + np.arange(len(ranks))
     receiver_key, sender_key = by_receiver[:, 1] * nodes + by_receiver[:, 0], by_sender[:, 0] * nodes + by_sender[:, 1]
+    sent_by, heard_by = np.searchsorted(sender_key, into @ [nodes, 1]), np.searchsorted(receiver_key, out @ [1, nodes])
     hosted = np.arange(place.first, place.last + 1)
     climb = _tree(by_sender, nodes) if protocol == "tree" else _no_tree(by_sender, nodes)
     weights = _weights(topology, by_sender) if protocol == "integer-push-sum" else _no_weights(nodes)
@@ -88,12 +91,14 @@ def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
         ranks=tuple(ranks.tolist()),
         in_starts=np.searchsorted(into[:, 1], hosted),
         in_box=box[owner[into[:, 0]]],
-        in_there=np.searchsorted(sender_key, into[:, 0] * nodes + into[:, 1]) - first_out[owner[into[:, 0]]],
+        in_there=sent_by - first_out[owner[into[:, 0]]],
+        in_place=sent_by - np.searchsorted(by_sender[:, 0], into[:, 0]),
         receiver=into[:, 1] - place.first,
         in_links=into,
         out_starts=np.searchsorted(out[:, 0], hosted),
         out_box=box[owner[out[:, 1]]],
-        out_there=np.searchsorted(receiver_key, out[:, 1] * nodes + out[:, 0]) - first_in[owner[out[:, 1]]],
+        out_there=heard_by - first_in[owner[out[:, 1]]],
+        out_place=heard_by - np.searchsorted(by_receiver[:, 1], out[:, 1]),
         out_links=out,
         children=np.bincount(by_sender[climb.up[climb.up >= 0], 1], minlength=nodes)[place.first : place.last],
         up=np.where(up >= 0, up - first_out[place.rank], -1),
