@@ -204,8 +204,32 @@ static inline int64_t floor_divide(int64_t y, int64_t z)
     return q - (y % z < 0);
 }
 
+/* Integers within 2^51 are the last bits of doubles about 1.5 2^52: so they are converted, and doubles rounded to the
+   nearest, by additions, which every vector unit has. */
+#define MIDDLE 0x1.8p52
+
+static inline double small_to_double(int64_t v)
+{
+    const double middle = MIDDLE;
+    int64_t bits;
+    memcpy(&bits, &middle, 8);
+    bits += v;
+    double moved;
+    memcpy(&moved, &bits, 8);
+    return moved - middle;
+}
+
+static inline int64_t round_small(double v)
+{
+    const double middle = MIDDLE, moved = v + middle;
+    int64_t bits, zero;
+    memcpy(&bits, &moved, 8);
+    memcpy(&zero, &middle, 8);
+    return bits - zero;
+}
+
 /* Whether |v| < 2^50 everywhere. */
-static int fits_double(const int64_t *v, int size)
+static int are_small(const int64_t *v, int size)
 {
     uint64_t all = 0;
     for (int j = 0; j < size; j++)
@@ -213,18 +237,18 @@ static int fits_double(const int64_t *v, int size)
     return !(all >> 51);
 }
 
-/* c = floor(y/z) for a tile. In double (y + 1/2)/z is at least 1/(2z) away from every integer, which is more than the
-   rounding of its product with 1/z as long as |y| < 2^50. */
-static void divide_tile(const int64_t *y, int size, int64_t z, int exact, int64_t *c)
+/* c = floor(y/z) for a tile. In double (y + 1/2)/z - 1/2 is at least 1/(2z) away from where it would be rounded to
+   another integer, which is more than the roundings of doubles as long as y is small. */
+static void divide_tile(const int64_t *restrict y, int size, int64_t z, int small, int64_t *restrict c)
 {
     if ((z & (z - 1)) == 0) {
         const int shift = __builtin_ctzll((uint64_t)z);
         for (int j = 0; j < size; j++)
             c[j] = y[j] >> shift;
-    } else if (exact) {
+    } else if (small) {
         const double inverse = 1.0 / (double)z;
         for (int j = 0; j < size; j++)
-            c[j] = (int64_t)floor(((double)y[j] + 0.5) * inverse);
+            c[j] = round_small((small_to_double(y[j]) + 0.5) * inverse - 0.5);
     } else {
         for (int j = 0; j < size; j++)
             c[j] = floor_divide(y[j], z);
@@ -248,12 +272,12 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
     for (int t = 0; t < count; t++)
         to[t].begun = 0;
     for (int64_t at = 0; at < d; at += TILE) {
-        const int size = tile_size(d, at), exact = z < 3 || fits_double(y + at, size);
+        const int size = tile_size(d, at), small = z < 3 || are_small(y + at, size);
         int64_t c[TILE], *left = y + at;
         for (int64_t k = 0; k < pieces; k++) {
             const int first = to[route[k]].begun <= at;
             int64_t *sum = work + (int64_t)route[k] * TILE, *piece = first ? sum : c;
-            divide_tile(left, size, z - k, exact, piece);
+            divide_tile(left, size, z - k, small, piece);
             for (int j = 0; j < size; j++)
                 left[j] -= piece[j];
             for (int j = 0; j < (first ? 0 : size); j++)
@@ -276,13 +300,14 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
 /* c = round(part y + momentum c), c what was sent before. Any integer that is sent and subtracted keeps the sum, but
    only those within about one let the ratios settle, hence long double (64 bits of mantissa, or more) for what double
    cannot hold. */
-static void share_tile(const int64_t *y, int size, int64_t z, int64_t share, double momentum, int64_t *c)
+static void share_tile(const int64_t *restrict y, int size, int64_t z, int64_t share, double momentum,
+                       int64_t *restrict c)
 {
     const double part = (double)share / (double)z;
     const long double long_part = (long double)share / (long double)z;
-    if (fits_double(y, size) && fits_double(c, size))
+    if (are_small(y, size) && are_small(c, size))
         for (int j = 0; j < size; j++)
-            c[j] = (int64_t)floor(part * (double)y[j] + momentum * (double)c[j] + 0.5);
+            c[j] = round_small(part * small_to_double(y[j]) + momentum * small_to_double(c[j]));
     else
         for (int j = 0; j < size; j++)
             c[j] = (int64_t)floorl(long_part * (long double)y[j] + (long double)momentum * (long double)c[j] + 0.5L);
@@ -327,7 +352,7 @@ static void widen_by_ratio(const int64_t *y, int64_t d, int64_t z, int64_t *low,
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
         int64_t c[TILE];
-        divide_tile(y + at, size, z, fits_double(y + at, size), c);
+        divide_tile(y + at, size, z, are_small(y + at, size), c);
         for (int j = 0; j < size; j++) {
             const int64_t up = c[j] + (c[j] * z != y[at + j]);
             low[at + j] = c[j] < low[at + j] ? c[j] : low[at + j];
@@ -346,12 +371,12 @@ static void round_ratio(const int64_t *y, int64_t d, int64_t z, int64_t total, i
     const double scale = (double)long_scale;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        int large = 0;
+        int large = !are_small(y + at, size);
         for (int j = 0; j < size; j++)
-            large |= fabs(scale * (double)y[at + j]) >= 0x1p48;
+            large |= fabs(scale * small_to_double(y[at + j])) >= 0x1p48;
         if (!large)
             for (int j = 0; j < size; j++)
-                sum[at + j] = (int64_t)floor(scale * (double)y[at + j] + 0.5);
+                sum[at + j] = round_small(scale * small_to_double(y[at + j]));
         else
             for (int j = 0; j < size; j++)
                 sum[at + j] = (int64_t)floorl(long_scale * (long double)y[at + j] + 0.5L);
