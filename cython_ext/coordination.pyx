@@ -31,10 +31,11 @@ cdef extern from "integers.h" nogil:
         int64_t* sum
         int fresh
         int64_t begun
+        uint64_t all
     void split_pieces(int64_t*, int64_t, int64_t, int64_t, const int32_t*, destination*, int, int64_t*)
     int64_t share_out(int64_t*, int64_t*, int64_t, int64_t, int64_t, double, int, uint8_t*)
     void quantise_row(const double*, int64_t, double, int, const double*, int64_t*, double*, double*)
-    void widen_by_ratio(const int64_t*, int64_t, int64_t, int64_t*, int64_t*)
+    void widen_by_ratio(int64_t*, int64_t, int64_t, int64_t*, int64_t*)
     void widen_by_value(int64_t, int64_t*, int64_t*)
     void round_ratio(const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*)
     int64_t fingerprint(const int64_t*, int64_t)

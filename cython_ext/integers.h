@@ -12,7 +12,9 @@
 #define LANES 8
 #define BLOCK (32 * LANES)
 
-typedef uint32_t lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t signed_lanes __attribute__((vector_size(4 * LANES)));
+typedef int64_t wide_lanes __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
 
 static inline uint64_t folded(int64_t v)
 {
@@ -31,13 +33,14 @@ static inline int64_t packed_room(int64_t d)
     return 8 * d + (d + TILE - 1) / TILE;
 }
 
-/* A block of codes of 1 to 32 bits. */
-static inline void pack_block(const uint32_t *codes, uint8_t *out, int bits)
+/* A block as codes of 1 to 32 bits. */
+static inline void pack_block(const int64_t *v, uint8_t *out, int bits)
 {
     lanes held = {0};
     int filled = 0;
-    for (int r = 0; r < BLOCK / LANES; r++) {
-        const lanes code = ((const lanes *)codes)[r];
+    for (int j = 0; j < BLOCK; j += LANES) {
+        const signed_lanes value = __builtin_convertvector(*(const wide_lanes *)(v + j), signed_lanes);
+        const lanes code = (lanes)(value << 1 ^ value >> 31);
         held |= code << filled;
         filled += bits;
         if (filled >= 32) {
@@ -49,82 +52,95 @@ static inline void pack_block(const uint32_t *codes, uint8_t *out, int bits)
     }
 }
 
-/* The reverse. */
-static inline void unpack_block(const uint8_t *in, uint32_t *codes, int bits)
+/* The reverse, into v or added to it. */
+static inline void unpack_block(const uint8_t *in, int64_t *v, int bits, const int add)
 {
     const uint32_t mask = 0xFFFFFFFFu >> (32 - bits);
     lanes held;
     int used = 0;
     memcpy(&held, in, sizeof(lanes));
-    for (int r = 0; r < BLOCK / LANES; r++) {
+    for (int j = 0; j < BLOCK; j += LANES) {
         lanes code = held >> used;
         used += bits;
-        if (used >= 32 && r + 1 < BLOCK / LANES) {
+        if (used >= 32 && j + LANES < BLOCK) {
             in += sizeof(lanes);
             memcpy(&held, in, sizeof(lanes));
             used -= 32;
             if (used)
                 code |= held << (bits - used);
         }
-        ((lanes *)codes)[r] = code & mask;
+        code &= mask;
+        const signed_lanes value = (signed_lanes)(code >> 1) ^ -(signed_lanes)(code & 1);
+        wide_lanes *into = (wide_lanes *)(v + j);
+        *into = __builtin_convertvector(value, wide_lanes) + (add ? *into : (wide_lanes){0});
     }
 }
 
-/* Codes of 1 to 32 bits: blocks, and what is left. */
-static inline void pack_codes(const uint32_t *codes, uint8_t *out, int size, int bits)
+/* What is left of a tile behind its blocks. */
+static void pack_rest(const int64_t *v, uint8_t *out, int size, int bits)
 {
-    int j = 0;
-    for (; j + BLOCK <= size; j += BLOCK)
-        pack_block(codes + j, out + j / 8 * bits, bits);
-    pack_words(codes + j, out + j / 8 * bits, size - j, bits);
+    uint32_t codes[BLOCK];
+    for (int j = 0; j < size; j++)
+        codes[j] = (uint32_t)folded(v[j]);
+    pack_words(codes, out, size, bits);
 }
 
-static inline void unpack_codes(const uint8_t *in, uint32_t *codes, int size, int bits)
+static void unpack_rest(const uint8_t *in, int64_t *v, int size, int bits, const int add)
 {
-    int j = 0;
-    for (; j + BLOCK <= size; j += BLOCK)
-        unpack_block(in + j / 8 * bits, codes + j, bits);
-    unpack_words(in + j / 8 * bits, codes + j, size - j, bits);
+    uint32_t codes[BLOCK];
+    unpack_words(in, codes, size, bits);
+    for (int j = 0; j < size; j++)
+        v[j] = unfolded(codes[j]) + (add ? v[j] : 0);
 }
 
-/* Bytes written. */
-static int64_t pack_tile(const int64_t *v, int size, uint8_t *out)
+/* All codes of values, one over the other: how many bits they need. */
+static uint64_t all_codes(const int64_t *v, int size)
 {
-    uint32_t codes[TILE];
     uint64_t all = 0;
-    for (int j = 0; j < size; j++) {
-        const uint64_t code = folded(v[j]);
-        all |= code;
-        codes[j] = (uint32_t)code;
-    }
+    for (int j = 0; j < size; j++)
+        all |= folded(v[j]);
+    return all;
+}
+
+/* Bytes written; all: as from all_codes. */
+static int64_t pack_tile(const int64_t *v, int size, uint64_t all, uint8_t *out)
+{
     const int bits = all ? 64 - __builtin_clzll(all) : 0;
     if (bits > WIDEST) {
         *out = 64;
         memcpy(out + 1, v, 8 * (size_t)size);
         return 1 + 8 * (int64_t)size;
     }
-    *out = (uint8_t)bits;
-    if (bits)
-        pack_codes(codes, out + 1, size, bits);
+    *out++ = (uint8_t)bits;
+    if (bits) {
+        int j = 0;
+        for (; j + BLOCK <= size; j += BLOCK)
+            pack_block(v + j, out + j / 8 * bits, bits);
+        pack_rest(v + j, out + j / 8 * bits, size - j, bits);
+    }
     return 1 + packed_size(size, bits);
 }
 
-/* Bytes read; -1 if they are not a packed tile or go beyond ``room``. */
-static int64_t unpack_tile(const uint8_t *in, int64_t room, int size, int64_t *v)
+/* Into v, or added to it; bytes read, -1 if they are not a packed tile or go beyond ``room``. */
+static inline int64_t unpack_tile(const uint8_t *in, int64_t room, int size, int64_t *v, const int add)
 {
-    const int bits = room > 0 ? *in : 255;
+    const int bits = room > 0 ? *in++ : 255;
     const int64_t bytes = 1 + packed_size(size, bits);
+    int j = 0;
     if ((bits > WIDEST && bits != 64) || bytes > room)
         return -1;
-    if (bits == 0) {
+    if (bits == 64) {
+        for (; j < size; j++) {
+            int64_t value;
+            memcpy(&value, in + 8 * j, 8);
+            v[j] = value + (add ? v[j] : 0);
+        }
+    } else if (bits) {
+        for (; j + BLOCK <= size; j += BLOCK)
+            unpack_block(in + j / 8 * bits, v + j, bits, add);
+        unpack_rest(in + j / 8 * bits, v + j, size - j, bits, add);
+    } else if (!add) {
         memset(v, 0, 8 * (size_t)size);
-    } else if (bits == 64) {
-        memcpy(v, in + 1, 8 * (size_t)size);
-    } else {
-        uint32_t codes[TILE];
-        unpack_codes(in + 1, codes, size, bits);
-        for (int j = 0; j < size; j++)
-            v[j] = unfolded(codes[j]);
     }
     return bytes;
 }
@@ -177,21 +193,18 @@ static int64_t pack_vector(const int64_t *v, int64_t d, uint8_t *out)
 {
     const uint8_t *begin = out;
     for (int64_t at = 0; at < d; at += TILE)
-        out += pack_tile(v + at, tile_size(d, at), out);
+        out += pack_tile(v + at, tile_size(d, at), all_codes(v + at, tile_size(d, at)), out);
     return out - begin;
 }
 
 /* y += the packed vector; bytes read or -1. */
 static int64_t add_packed(const uint8_t *in, int64_t room, int64_t d, int64_t *y)
 {
-    int64_t read = 0, tile[TILE];
+    int64_t read = 0;
     for (int64_t at = 0; at < d; at += TILE) {
-        const int size = tile_size(d, at);
-        const int64_t bytes = unpack_tile(in + read, room - read, size, tile);
+        const int64_t bytes = unpack_tile(in + read, room - read, tile_size(d, at), y + at, 1);
         if (bytes < 0)
             return -1;
-        for (int j = 0; j < size; j++)
-            y[at + j] += tile[j];
         read += bytes;
     }
     return read;
@@ -231,28 +244,37 @@ static inline int64_t round_small(double v)
 /* Whether |v| < 2^50 everywhere. */
 static int are_small(const int64_t *v, int size)
 {
-    uint64_t all = 0;
-    for (int j = 0; j < size; j++)
-        all |= folded(v[j]);
-    return !(all >> 51);
+    return !(all_codes(v, size) >> 51);
 }
 
-/* c = floor(y/z) for a tile. In double (y + 1/2)/z - 1/2 is at least 1/(2z) away from where it would be rounded to
-   another integer, which is more than the roundings of doubles as long as y is small. */
-static void divide_tile(const int64_t *restrict y, int size, int64_t z, int small, int64_t *restrict c)
+/* c = floor(y/z) for a tile, which with ``take`` goes off y; returns all codes of c. In double (y + 1/2)/z - 1/2 is at
+   least 1/(2z) away from where it would be rounded to another integer, which is more than the roundings of doubles as
+   long as y is small. */
+static inline uint64_t divide_tile(int64_t *restrict y, int size, int64_t z, int64_t *restrict c, const int take)
 {
+    uint64_t all = 0;
     if ((z & (z - 1)) == 0) {
         const int shift = __builtin_ctzll((uint64_t)z);
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < size; j++) {
             c[j] = y[j] >> shift;
-    } else if (small) {
+            y[j] -= take ? c[j] : 0;
+            all |= folded(c[j]);
+        }
+    } else if (are_small(y, size)) {
         const double inverse = 1.0 / (double)z;
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < size; j++) {
             c[j] = round_small((small_to_double(y[j]) + 0.5) * inverse - 0.5);
+            y[j] -= take ? c[j] : 0;
+            all |= folded(c[j]);
+        }
     } else {
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < size; j++) {
             c[j] = floor_divide(y[j], z);
+            y[j] -= take ? c[j] : 0;
+            all |= folded(c[j]);
+        }
     }
+    return all;
 }
 
 /* Where pieces go: packed bytes, or a sum with others that wait (which they begin if fresh). */
@@ -262,6 +284,7 @@ typedef struct {
     int64_t *sum;
     int fresh;
     int64_t begun; /* where the last tile with a piece begins, plus one */
+    uint64_t all;  /* of that tile: its codes */
 } destination;
 
 /* One step of FTQC at a node: for z, z - 1, ..., z - pieces + 1 the piece floor(y/z) goes from y to destination
@@ -272,22 +295,23 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
     for (int t = 0; t < count; t++)
         to[t].begun = 0;
     for (int64_t at = 0; at < d; at += TILE) {
-        const int size = tile_size(d, at), small = z < 3 || are_small(y + at, size);
-        int64_t c[TILE], *left = y + at;
+        const int size = tile_size(d, at);
+        int64_t c[TILE];
         for (int64_t k = 0; k < pieces; k++) {
             const int first = to[route[k]].begun <= at;
             int64_t *sum = work + (int64_t)route[k] * TILE, *piece = first ? sum : c;
-            divide_tile(left, size, z - k, small, piece);
-            for (int j = 0; j < size; j++)
-                left[j] -= piece[j];
-            for (int j = 0; j < (first ? 0 : size); j++)
-                sum[j] += c[j];
+            to[route[k]].all = divide_tile(y + at, size, z - k, piece, 1);
             to[route[k]].begun = at + 1;
+            if (!first) {
+                for (int j = 0; j < size; j++)
+                    sum[j] += c[j];
+                to[route[k]].all = all_codes(sum, size);
+            }
         }
         for (int t = 0; t < count; t++) {
             const int64_t *sum = work + (int64_t)t * TILE;
             if (to[t].packed)
-                to[t].size += pack_tile(sum, size, to[t].packed + to[t].size);
+                to[t].size += pack_tile(sum, size, to[t].all, to[t].packed + to[t].size);
             else if (to[t].fresh)
                 memcpy(to[t].sum + at, sum, 8 * (size_t)size);
             else
@@ -297,20 +321,28 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
     }
 }
 
-/* c = round(part y + momentum c), c what was sent before. Any integer that is sent and subtracted keeps the sum, but
+/* c = round(part y + momentum c), c what was sent before, goes off y for each neighbour; returns all codes of c. Any integer that is sent and subtracted keeps the sum, but
    only those within about one let the ratios settle, hence long double (64 bits of mantissa, or more) for what double
    cannot hold. */
-static void share_tile(const int64_t *restrict y, int size, int64_t z, int64_t share, double momentum,
-                       int64_t *restrict c)
+static inline uint64_t share_tile(int64_t *restrict y, int size, int64_t z, int64_t share, double momentum,
+                                  int64_t neighbours, int64_t *restrict c)
 {
     const double part = (double)share / (double)z;
     const long double long_part = (long double)share / (long double)z;
+    uint64_t all = 0;
     if (are_small(y, size) && are_small(c, size))
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < size; j++) {
             c[j] = round_small(part * small_to_double(y[j]) + momentum * small_to_double(c[j]));
+            y[j] -= neighbours * c[j];
+            all |= folded(c[j]);
+        }
     else
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < size; j++) {
             c[j] = (int64_t)floorl(long_part * (long double)y[j] + (long double)momentum * (long double)c[j] + 0.5L);
+            y[j] -= neighbours * c[j];
+            all |= folded(c[j]);
+        }
+    return all;
 }
 
 /* One step of integer push-sum at a node: what goes to each of the neighbours, packed once; bytes written. ``flow``:
@@ -321,10 +353,8 @@ static int64_t share_out(int64_t *y, int64_t *flow, int64_t d, int64_t z, int64_
     int64_t bytes = 0;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        share_tile(y + at, size, z, share, momentum, flow + at);
-        for (int j = 0; j < size; j++)
-            y[at + j] -= neighbours * flow[at + j];
-        bytes += pack_tile(flow + at, size, packed + bytes);
+        const uint64_t all = share_tile(y + at, size, z, share, momentum, neighbours, flow + at);
+        bytes += pack_tile(flow + at, size, all, packed + bytes);
     }
     return bytes;
 }
@@ -347,12 +377,12 @@ static void quantise_row(const double *x, int64_t d, double step, int nearest, c
 }
 
 /* low = min(low, floor(y/z)), high = max(high, ceil(y/z)). */
-static void widen_by_ratio(const int64_t *y, int64_t d, int64_t z, int64_t *low, int64_t *high)
+static void widen_by_ratio(int64_t *y, int64_t d, int64_t z, int64_t *low, int64_t *high)
 {
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
         int64_t c[TILE];
-        divide_tile(y + at, size, z, are_small(y + at, size), c);
+        divide_tile(y + at, size, z, c, 0);
         for (int j = 0; j < size; j++) {
             const int64_t up = c[j] + (c[j] * z != y[at + j]);
             low[at + j] = c[j] < low[at + j] ? c[j] : low[at + j];
@@ -408,7 +438,7 @@ static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d,
         const int size = tile_size(d, at);
         for (int j = 0; j < size; j++)
             spread[j] = high[at + j] - low[at + j];
-        out += pack_tile(spread, size, out);
+        out += pack_tile(spread, size, all_codes(spread, size), out);
     }
     return out - begin;
 }
@@ -430,8 +460,8 @@ static int64_t widen_by_packed(const uint8_t *in, int64_t room, int64_t d, int64
     const uint8_t *end = in + length, *second = in + packed_length(in, room, d);
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        in += unpack_tile(in, end - in, size, lowest);
-        second += unpack_tile(second, end - second, size, spread);
+        in += unpack_tile(in, end - in, size, lowest, 0);
+        second += unpack_tile(second, end - second, size, spread, 0);
         for (int j = 0; j < size; j++) {
             const int64_t highest = lowest[j] + spread[j];
             low[at + j] = lowest[j] < low[at + j] ? lowest[j] : low[at + j];
