@@ -7,6 +7,7 @@ for frames between the nodes of this process, so that only time depends on who h
 """
 cimport cython
 cimport numpy as cnp
+from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
@@ -64,6 +65,9 @@ ctypedef struct header:
     uint32_t kind
     uint32_t call, count  # of mailboxes
 
+ctypedef struct clock:
+    double at, longer  # when something was sent (s); how often longer to wait for the answer than at first
+
 ctypedef struct box:
     uint8_t* data
     int64_t size, room
@@ -71,8 +75,8 @@ ctypedef struct box:
 PROTOCOLS = {"ftqc": FTQC, "integer-push-sum": PUSH_SUM, "tree": TREE}
 cdef enum:
     HEADER_MOST = 8 + NUMBER_MOST
-# s: the first guess of a round trip; what is added to twice the round trip before something is sent again
-cdef double FIRST_ROUND_TRIP = 0.01, GRACE = 0.001, LONGEST_WAIT = 1.0
+# s: a round trip before one was measured; added to what is measured; no message waits longer to be sent again
+cdef double FIRST_ROUND_TRIP = 0.02, GRACE = 0.0002, LONGEST_WAIT = 1.0
 cdef int64_t beyond_all = 1 << 62
 
 
@@ -283,7 +287,9 @@ cdef class Nodes:
     cdef bint agrees(self, Py_ssize_t i) noexcept nogil:
         """Whether the extremes at node i say that all nodes know the result."""
         cdef Py_ssize_t at = i * self.width
-        return not self.apart[i] and within(self.low + at, self.high + at, self.width, 1 if self.protocol == FTQC else 0)
+        if self.apart[i]:
+            return False
+        return within(self.low + at, self.high + at, self.width, 1 if self.protocol == FTQC else 0)
 
     cdef int64_t* vector(self, Py_ssize_t e) noexcept nogil:
         """Where the values that wait on out edge e are."""
@@ -628,7 +634,8 @@ cdef class Mailboxes(Nodes):
     cdef uint32_t *received, *sent
     cdef uint8_t *busy
     cdef double now
-    cdef double *pieces_at, *control_at, *round_trip, *patience
+    cdef double *round_trip, *deviation
+    cdef clock *pieces_clock, *stage_clock
     cdef box *early, *kept
 
     def __init__(self, wiring, str protocol, Py_ssize_t d, uint64_t seed, bint unreliable=False):
@@ -638,16 +645,15 @@ cdef class Mailboxes(Nodes):
         self.stage, self.vote = <int64_t*> self.made(self.hosted, 8), <int64_t*> self.made(self.hosted, 8)
         self.phase, self.budget = <int64_t*> self.made(self.hosted, 8), <int64_t*> self.made(self.hosted, 8)
         self.in_stage, self.early_stage = <int64_t*> self.made(self.in_edges, 8), <int64_t*> self.made(self.in_edges, 8)
-        self.heard_stage, self.absorbed = <int64_t*> self.made(self.out_edges, 8), <int64_t*> self.made(self.in_edges, 8)
+        self.heard_stage = <int64_t*> self.made(self.out_edges, 8)
+        self.absorbed = <int64_t*> self.made(self.in_edges, 8)
         self.received, self.sent = <uint32_t*> self.made(self.in_edges, 4), <uint32_t*> self.made(self.out_edges, 4)
         self.busy = <uint8_t*> self.made(self.out_edges, 1)
-        self.pieces_at, self.control_at = <double*> self.made(self.out_edges, 8), <double*> self.made(self.out_edges, 8)
-        self.round_trip = <double*> self.made(self.out_edges, 8)
-        self.patience = <double*> self.made(self.out_edges, 8)
+        self.round_trip, self.deviation = <double*> self.made(self.out_edges, 8), <double*> self.made(self.out_edges, 8)
+        self.pieces_clock = <clock*> self.made(self.out_edges, sizeof(clock))
+        self.stage_clock = <clock*> self.made(self.out_edges, sizeof(clock))
         self.early = <box*> self.made(self.in_edges, sizeof(box))
         self.kept = <box*> self.made(self.out_edges, sizeof(box))
-        for e in range(self.out_edges):
-            self.round_trip[e], self.patience[e] = FIRST_ROUND_TRIP, 0
         for i in range(self.hosted):
             self.phase[i] = DONE
 
@@ -768,7 +774,7 @@ cdef class Mailboxes(Nodes):
         cdef int64_t before = b.size
         self.sent[e] += 1
         self.busy[e] = True
-        self.pieces_at[e] = self.now
+        self.pieces_clock[e].at, self.pieces_clock[e].longer = self.now, 1
         self.send_packed(i, e, self.sent[e], packed, size)
         if self.unreliable:
             self.kept[e].size = 0
@@ -777,19 +783,38 @@ cdef class Mailboxes(Nodes):
             self.kept[e].size = b.size - before
         return 0
 
+    cdef bint is_late(self, Py_ssize_t e, clock* sent) noexcept nogil:
+        """Whether a message should have been acknowledged by now: then wait half as long again for the next."""
+        cdef double wait = FIRST_ROUND_TRIP
+        if self.round_trip[e] > 0:
+            wait = self.round_trip[e] + 4 * self.deviation[e] + GRACE
+        if self.now - sent.at <= min(wait * sent.longer, LONGEST_WAIT):
+            return False
+        sent.at = self.now
+        sent.longer *= 1.5
+        return True
+
+    cdef void measure(self, Py_ssize_t e, clock* sent) noexcept nogil:
+        """A round trip on out edge e, of a message that was sent once, and how much they differ (Jacobson 1988)."""
+        cdef double seconds = self.now - sent.at
+        if sent.longer > 1:
+            return
+        if self.round_trip[e] > 0:
+            self.deviation[e] += (fabs(seconds - self.round_trip[e]) - self.deviation[e]) / 4
+            self.round_trip[e] += (seconds - self.round_trip[e]) / 8
+        else:
+            self.round_trip[e], self.deviation[e] = max(seconds, 1e-9), seconds / 2
+
     cdef int repeat(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
-        """Send again what should have been acknowledged by now; each time wait half as long again."""
+        """Send again what should have been acknowledged by now."""
         cdef box* b = &self.outgoing[self.out_box[e]]
-        cdef double wait = min(2 * self.round_trip[e] + GRACE + self.patience[e], LONGEST_WAIT)
-        if self.busy[e] and self.now - self.pieces_at[e] > wait:
+        if self.busy[e] and self.is_late(e, &self.pieces_clock[e]):
             reserve(b, self.kept[e].size)
             memcpy(b.data + b.size, self.kept[e].data, self.kept[e].size)
             b.size += self.kept[e].size
             self.counted_bytes[i] += self.kept[e].size
-            self.pieces_at[e], self.patience[e] = self.now, wait / 2
-        if self.heard_stage[e] < self.stage[i] and self.now - self.control_at[e] > wait:
+        if self.heard_stage[e] < self.stage[i] and self.is_late(e, &self.stage_clock[e]):
             self.tell_stage(i, e, e + 1)
-            self.patience[e] = wait / 2
         return 0
 
     cdef int tell_stage(self, Py_ssize_t i, Py_ssize_t first, Py_ssize_t end) except -1 nogil:
@@ -801,7 +826,6 @@ cdef class Mailboxes(Nodes):
         if self.stage[i] > (2 * self.vote[i] + 1) * self.diameter:
             size = self.prepare_extremes(i, &h)
         for e in range(first, end):
-            self.control_at[e] = self.now
             h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
             self.post(i, &self.outgoing[self.out_box[e]], &h, self.packed, size)
         return 0
@@ -831,7 +855,10 @@ cdef class Mailboxes(Nodes):
 
     cdef int enter(self, Py_ssize_t i) except -1 nogil:
         """Node i is in the next stage, and says so."""
+        cdef Py_ssize_t e
         self.stage[i] += 1
+        for e in range(self.out_starts[i], self.out_starts[i + 1]):
+            self.stage_clock[e].at, self.stage_clock[e].longer = self.now, 1
         return self.tell_stage(i, self.out_starts[i], self.out_starts[i + 1])
 
     cdef int act(self, Py_ssize_t i) except -1 nogil:
@@ -912,12 +939,9 @@ cdef class Mailboxes(Nodes):
         if h.kind == PIECES_HEARD:
             if self.busy[h.edge] and h.count == self.sent[h.edge]:
                 self.busy[h.edge] = False
-                if self.patience[h.edge] == 0:  # sent once: which sending was heard is known
-                    self.round_trip[h.edge] += (self.now - self.pieces_at[h.edge] - self.round_trip[h.edge]) / 8
-                self.patience[h.edge] = 0
+                self.measure(h.edge, &self.pieces_clock[h.edge])
             return 0
         if h.kind == STAGE_HEARD:
-            self.patience[h.edge] = 0
             if h.call == self.call and h.count > self.heard_stage[h.edge]:
                 self.heard_stage[h.edge] = h.count
             return 0

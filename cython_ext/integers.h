@@ -321,9 +321,9 @@ static void split_pieces(int64_t *y, int64_t d, int64_t z, int64_t pieces, const
     }
 }
 
-/* c = round(part y + momentum c), c what was sent before, goes off y for each neighbour; returns all codes of c. Any integer that is sent and subtracted keeps the sum, but
-   only those within about one let the ratios settle, hence long double (64 bits of mantissa, or more) for what double
-   cannot hold. */
+/* c = round(part y + momentum c), c what was sent before, goes off y for each neighbour; returns all codes of c. Any
+   integer that is sent and subtracted keeps the sum, but only those within about one let the ratios settle, hence long
+   double (64 bits of mantissa, or more) for what double cannot hold. */
 static inline uint64_t share_tile(int64_t *restrict y, int size, int64_t z, int64_t share, double momentum,
                                   int64_t neighbours, int64_t *restrict c)
 {

@@ -20,7 +20,8 @@ class Wiring(NamedTuple):
     Links into hosted nodes are numbered by (receiver, sender), those out of them by (sender, receiver); node i has
     in_starts[i] .. in_starts[i + 1] - 1 and out_starts[i] .. out_starts[i + 1] - 1. ``in_box`` and ``out_box`` name the
     box for what goes to the other end (0: this process; b: ranks[b - 1]), ``in_there`` and ``out_there`` the number
-    that the link has there, ``in_place`` and ``out_place`` that among the links of the node there. ``receiver``: of links into hosted nodes, the position of the node among them.
+    that the link has there, ``in_place`` and ``out_place`` that among the links of the node there. ``receiver``: of
+    links into hosted nodes, the position of the node among them.
 
     The tree of the shortest paths to node 0 and from it: ``up`` is the link out of each node towards node 0 (-1 at
     node 0), ``children`` how many send theirs to it, ``down`` which links out lead away from node 0. ``height``:
@@ -128,8 +129,8 @@ def _weights(topology: Topology, by_sender: np.ndarray) -> _Weights:
     stationary distribution: hence a power of two, unit >= c / min pi. On undirected graphs pi is known: z begins there
     and stays. The eigenvalues are then real, and momentum makes up for those close to 1: with the second largest
     eigenvalue s the error goes with 1 - sqrt(1 - s) a step instead of s, which is the square root of the momentum
-    (heavy ball, Polyak 1964; applied to what travels on each link, it keeps the sum; ours). Largest errors seen on rings,
-    paths, grids, stars, lollipops of up to 50 nodes: 0.11 for undirected graphs and c = 64, hence 32 for those.
+    (heavy ball, Polyak 1964; applied to what travels on each link, it keeps the sum; ours). Largest errors seen on
+    rings, paths, grids, stars, lollipops of up to 50 nodes: 0.11 for undirected graphs and c = 64, hence 32 for those.
     """
     nodes = topology.nodes
     degree = 1 + np.bincount(by_sender[:, 0], minlength=nodes)
