@@ -617,9 +617,9 @@ cdef class Lockstep(Nodes):
 cdef class Mailboxes(Nodes):
     """Nodes that act when something arrives: no step is common to any two of them.
 
-    On each link at most one frame of pieces is on its way; more pieces meanwhile add up, and the frame is sent again
-    until it is acknowledged if the links are ``unreliable`` (frames may be lost, repeated or overtake each other). What
-    arrives twice is known by its number. Pieces of the next call wait until that begins here, and those of push-sum
+    On ``unreliable`` links frames may be lost, repeated or overtake each other: at most one frame of pieces is on its
+    way, which is sent again until it is acknowledged, and more pieces meanwhile add up. What arrives twice is known by
+    its number. Pieces of the next call wait until that begins here, and those of push-sum
     until the node has taken as many steps: nodes take the same steps as in ``Lockstep``, each when it can.
 
     Votes: a node that has taken ``budget`` steps, or whose in-neighbour has, stops, waits until all its pieces are
@@ -632,7 +632,7 @@ cdef class Mailboxes(Nodes):
     cdef bint unreliable, begun
     cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage, *absorbed  # frames in this call
     cdef uint32_t *received, *sent
-    cdef uint8_t *busy
+    cdef uint32_t *busy  # frames that are not acknowledged
     cdef double now
     cdef double *round_trip, *deviation
     cdef clock *pieces_clock, *stage_clock
@@ -648,7 +648,7 @@ cdef class Mailboxes(Nodes):
         self.heard_stage = <int64_t*> self.made(self.out_edges, 8)
         self.absorbed = <int64_t*> self.made(self.in_edges, 8)
         self.received, self.sent = <uint32_t*> self.made(self.in_edges, 4), <uint32_t*> self.made(self.out_edges, 4)
-        self.busy = <uint8_t*> self.made(self.out_edges, 1)
+        self.busy = <uint32_t*> self.made(self.out_edges, 4)
         self.round_trip, self.deviation = <double*> self.made(self.out_edges, 8), <double*> self.made(self.out_edges, 8)
         self.pieces_clock = <clock*> self.made(self.out_edges, sizeof(clock))
         self.stage_clock = <clock*> self.made(self.out_edges, sizeof(clock))
@@ -759,7 +759,7 @@ cdef class Mailboxes(Nodes):
         for i in range(self.hosted):
             moved |= self.act(i)
             for e in range(self.out_starts[i], self.out_starts[i + 1]):
-                if self.loaded[e] and not self.busy[e]:
+                if self.loaded[e] and not (self.unreliable and self.busy[e]):
                     moved = True
                     self.send_waiting(i, e)
                 if self.unreliable:
@@ -767,13 +767,13 @@ cdef class Mailboxes(Nodes):
         return moved
 
     cdef bint is_free(self, Py_ssize_t e) noexcept nogil:
-        return not self.busy[e] and not self.loaded[e]
+        return not self.unreliable or not (self.busy[e] or self.loaded[e])
 
     cdef int ship(self, Py_ssize_t i, Py_ssize_t e, const uint8_t* packed, int64_t size) except -1 nogil:
         cdef box* b = &self.outgoing[self.out_box[e]]
         cdef int64_t before = b.size
         self.sent[e] += 1
-        self.busy[e] = True
+        self.busy[e] += 1
         self.pieces_clock[e].at, self.pieces_clock[e].longer = self.now, 1
         self.send_packed(i, e, self.sent[e], packed, size)
         if self.unreliable:
@@ -937,8 +937,8 @@ cdef class Mailboxes(Nodes):
         if h.kind == STAGE or h.kind == EXTREMES or h.kind == APART:
             return self.on_stage(h, payload, room)
         if h.kind == PIECES_HEARD:
-            if self.busy[h.edge] and h.count == self.sent[h.edge]:
-                self.busy[h.edge] = False
+            if self.busy[h.edge] and (h.count == self.sent[h.edge] or not self.unreliable):
+                self.busy[h.edge] -= 1
                 self.measure(h.edge, &self.pieces_clock[h.edge])
             return 0
         if h.kind == STAGE_HEARD:
@@ -1033,7 +1033,7 @@ cdef class Mass(Mailboxes):
         if not 0 <= i < self.hosted:
             raise IndexError(f"node {i} of {self.hosted}")
         for e in range(self.out_starts[i], self.out_starts[i + 1]):
-            if not self.is_free(e):
+            if self.busy[e] or self.loaded[e]:
                 return False
         return True
 
