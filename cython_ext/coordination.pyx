@@ -56,6 +56,8 @@ cdef enum:  # kinds of frames, with what follows
     APART = 4  # the same: nodes are too far apart, whatever the extremes
     PIECES_HEARD = 5  # count: that of the pieces
     STAGE_HEARD = 6
+cdef enum:
+    TRIES = 8
 cdef enum:  # what a node does
     SPLITTING, DRAINING, FLOODING, CLOSING, RETRYING, DONE
 
@@ -64,9 +66,12 @@ ctypedef struct header:
     uint32_t place  # the same among the links of the receiving node; not sent
     uint32_t kind
     uint32_t call, count  # of mailboxes
+    uint8_t tries  # of mailboxes with unreliable links: which sending of it this is, or of what was heard
 
 ctypedef struct clock:
-    double at, longer  # when something was sent (s); how often longer to wait for the answer than at first
+    uint8_t tries  # how often something was sent again, modulo 256
+    double at[TRIES]  # when each of the last times (s)
+    double longer  # how often longer to wait for the answer than the first time
 
 ctypedef struct box:
     uint8_t* data
@@ -74,9 +79,9 @@ ctypedef struct box:
 
 PROTOCOLS = {"ftqc": FTQC, "integer-push-sum": PUSH_SUM, "tree": TREE}
 cdef enum:
-    HEADER_MOST = 8 + NUMBER_MOST
+    HEADER_MOST = 9 + NUMBER_MOST
 # s: a round trip before one was measured; added to what is measured; no message waits longer to be sent again
-cdef double FIRST_ROUND_TRIP = 0.02, GRACE = 0.0002, LONGEST_WAIT = 1.0
+cdef double FIRST_ROUND_TRIP = 0.002, GRACE = 0.0002, LONGEST_WAIT = 1.0
 cdef int64_t beyond_all = 1 << 62
 
 
@@ -133,7 +138,7 @@ cdef class Nodes:
     cdef int64_t first, unit, width  # unit: what y begins with for each 1; width: of what votes compare
     cdef int64_t weights  # the sum of all z in the network
     cdef double momentum
-    cdef bint numbered  # whether frames have calls and counts
+    cdef bint numbered, unreliable  # whether frames have calls and counts, and which sending they are
     cdef Py_ssize_t boxes, in_edges, out_edges, origin
     cdef int64_t *in_starts, *in_box, *in_there, *in_place, *out_starts, *out_box, *out_there, *out_place
     cdef int64_t *receiver, *children, *up, *down
@@ -433,6 +438,9 @@ cdef class Nodes:
             memcpy(out + at, &h.call, 4)
             memcpy(out + at + 4, &h.count, 4)
             at += 8
+        if self.unreliable:
+            out[at] = h.tries
+            at += 1
         if h.kind == PIECES:
             at += put_number(<uint64_t> z, out + at)
         memcpy(out + at, payload, size)
@@ -444,7 +452,7 @@ cdef class Nodes:
         """Node i has heard a frame on in edge e."""
         cdef header h
         h.edge, h.place = <uint32_t> self.in_there[e], <uint32_t> self.in_place[e]
-        h.kind, h.call, h.count = kind, heard.call, heard.count
+        h.kind, h.call, h.count, h.tries = kind, heard.call, heard.count, heard.tries
         return self.post(i, &self.outgoing[self.in_box[e]], &h, NULL, 0)
 
     cdef int send_packed(self, Py_ssize_t i, Py_ssize_t e, uint32_t count, const uint8_t* packed,
@@ -452,7 +460,7 @@ cdef class Nodes:
         """A frame of packed values with weight[e]."""
         cdef header h
         h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
-        h.kind, h.call, h.count = PIECES, self.call, count
+        h.kind, h.call, h.count, h.tries = PIECES, self.call, count, 0
         return self.post(i, &self.outgoing[self.out_box[e]], &h, packed, size, self.weight[e])
 
     cdef int64_t pack(self, const int64_t* values) noexcept nogil:
@@ -487,17 +495,19 @@ cdef class Nodes:
         cdef int64_t number = get_number(data, room, &key)
         if number < 0:
             return self.broken()
-        h.kind, h.call, h.count = key & 7, self.call, 0
+        h.kind, h.call, h.count, h.tries = key & 7, self.call, 0, 0
         if key >> 32:
             return self.broken()
         h.edge = <uint32_t> (key >> 3)
         if not self.numbered:
             return number
-        if room - number < 8:
+        if room - number < 8 + self.unreliable:
             return self.broken()
         memcpy(&h.call, data + number, 4)
         memcpy(&h.count, data + number + 4, 4)
-        return number + 8
+        if self.unreliable:
+            h.tries = data[number + 8]
+        return number + 8 + self.unreliable
 
     cdef int receive_all(self, const uint8_t* data, int64_t size) except -1 nogil:
         """Frames, one after the other."""
@@ -573,7 +583,7 @@ cdef class Lockstep(Nodes):
         cdef Py_ssize_t i, e
         cdef int64_t size
         cdef header h
-        h.call = h.count = 0
+        h.call, h.count, h.tries = 0, 0, 0
         with nogil:
             for i in range(self.hosted):
                 size = self.prepare_extremes(i, &h)
@@ -629,7 +639,7 @@ cdef class Mailboxes(Nodes):
     """
 
     cdef int64_t diameter
-    cdef bint unreliable, begun
+    cdef bint begun
     cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage, *absorbed  # frames in this call
     cdef uint32_t *received, *sent
     cdef uint32_t *busy  # frames that are not acknowledged
@@ -774,7 +784,7 @@ cdef class Mailboxes(Nodes):
         cdef int64_t before = b.size
         self.sent[e] += 1
         self.busy[e] += 1
-        self.pieces_clock[e].at, self.pieces_clock[e].longer = self.now, 1
+        self.restart(&self.pieces_clock[e])
         self.send_packed(i, e, self.sent[e], packed, size)
         if self.unreliable:
             self.kept[e].size = 0
@@ -783,21 +793,26 @@ cdef class Mailboxes(Nodes):
             self.kept[e].size = b.size - before
         return 0
 
+    cdef void restart(self, clock* sent) noexcept nogil:
+        """Something new is sent."""
+        sent.tries, sent.at[0], sent.longer = 0, self.now, 1
+
     cdef bint is_late(self, Py_ssize_t e, clock* sent) noexcept nogil:
-        """Whether a message should have been acknowledged by now: then wait half as long again for the next."""
+        """Whether what was sent on out edge e should have been acknowledged by now, so that it is sent again."""
         cdef double wait = FIRST_ROUND_TRIP
         if self.round_trip[e] > 0:
             wait = self.round_trip[e] + 4 * self.deviation[e] + GRACE
-        if self.now - sent.at <= min(wait * sent.longer, LONGEST_WAIT):
+        if self.now - sent.at[sent.tries % TRIES] <= min(wait * sent.longer, LONGEST_WAIT):
             return False
-        sent.at = self.now
+        sent.tries += 1
+        sent.at[sent.tries % TRIES] = self.now
         sent.longer *= 1.5
         return True
 
-    cdef void measure(self, Py_ssize_t e, clock* sent) noexcept nogil:
-        """A round trip on out edge e, of a message that was sent once, and how much they differ (Jacobson 1988)."""
-        cdef double seconds = self.now - sent.at
-        if sent.longer > 1:
+    cdef void measure(self, Py_ssize_t e, clock* sent, uint8_t tries) noexcept nogil:
+        """A round trip on out edge e, of a certain sending, and how much they differ (Jacobson 1988)."""
+        cdef double seconds = self.now - sent.at[tries % TRIES]
+        if <uint8_t> (sent.tries - tries) >= TRIES:
             return
         if self.round_trip[e] > 0:
             self.deviation[e] += (fabs(seconds - self.round_trip[e]) - self.deviation[e]) / 4
@@ -808,7 +823,11 @@ cdef class Mailboxes(Nodes):
     cdef int repeat(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
         """Send again what should have been acknowledged by now."""
         cdef box* b = &self.outgoing[self.out_box[e]]
+        cdef Py_ssize_t at = 0
         if self.busy[e] and self.is_late(e, &self.pieces_clock[e]):
+            while self.kept[e].data[at] & 128:  # the number of the link
+                at += 1
+            self.kept[e].data[at + 9] = self.pieces_clock[e].tries
             reserve(b, self.kept[e].size)
             memcpy(b.data + b.size, self.kept[e].data, self.kept[e].size)
             b.size += self.kept[e].size
@@ -827,6 +846,7 @@ cdef class Mailboxes(Nodes):
             size = self.prepare_extremes(i, &h)
         for e in range(first, end):
             h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
+            h.tries = self.stage_clock[e].tries
             self.post(i, &self.outgoing[self.out_box[e]], &h, self.packed, size)
         return 0
 
@@ -858,7 +878,7 @@ cdef class Mailboxes(Nodes):
         cdef Py_ssize_t e
         self.stage[i] += 1
         for e in range(self.out_starts[i], self.out_starts[i + 1]):
-            self.stage_clock[e].at, self.stage_clock[e].longer = self.now, 1
+            self.restart(&self.stage_clock[e])
         return self.tell_stage(i, self.out_starts[i], self.out_starts[i + 1])
 
     cdef int act(self, Py_ssize_t i) except -1 nogil:
@@ -939,7 +959,7 @@ cdef class Mailboxes(Nodes):
         if h.kind == PIECES_HEARD:
             if self.busy[h.edge] and (h.count == self.sent[h.edge] or not self.unreliable):
                 self.busy[h.edge] -= 1
-                self.measure(h.edge, &self.pieces_clock[h.edge])
+                self.measure(h.edge, &self.pieces_clock[h.edge], h.tries)
             return 0
         if h.kind == STAGE_HEARD:
             if h.call == self.call and h.count > self.heard_stage[h.edge]:
