@@ -7,13 +7,15 @@ MPI ?= mpich
 # an environment for each MPI library
 VENV ?= .venv$(if $(filter-out mpich,$(MPI)),-$(MPI))
 RANKS ?= 2
+# of make soak
+CALLS ?= 10000
 # make run uses no more threads than ranks
 export OMP_NUM_THREADS = 1
 
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-mpi test-openmpi test-slurm soak lint format docs bench clean help
+.PHONY: run test test-mpi test-openmpi test-slurm test-hosts soak lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -34,9 +36,13 @@ test-mpi: $(VENV)/ready
 test-slurm: $(VENV)/ready
 	MPIQOPT_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/slurm
 
-# Some 10,000 random calls of coordination on 1 to 8 ranks, all checked (15 minutes).
+# Runs on two hosts, which are network namespaces of this one; skips, with the reason, where it cannot (needs root).
+test-hosts: $(VENV)/ready
+	$(BIN)/python -m pytest -rs tests/test_hosts.py
+
+# Random calls of coordination on 1 to 8 ranks, all checked against the sum.
 soak: $(VENV)/ready
-	$(BIN)/python tests/soak.py --all
+	$(BIN)/python tests/soak.py --all --calls $(CALLS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -65,4 +71,4 @@ clean:
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint, format, docs, bench, soak, test-openmpi, test-slurm, clean; MPI=openmpi, PYTHON=..., RANKS=..."
+	@echo "make lint, format, docs, bench, soak, test-openmpi, test-slurm, test-hosts, clean; MPI=openmpi, PYTHON=..., RANKS=..., CALLS=..."

@@ -1,10 +1,12 @@
-"""What a call of each coordinator costs beside one MPI all-reduce of the same vector, and a local step beside copying.
+"""What a call of each coordinator costs beside one MPI all-reduce of the same vector, and a step beside copying.
 
-    mpiexec -n 2 python benchmarks/coordination.py [--transport window] [--spread 10] [D]...
+    mpiexec -n 2 python benchmarks/coordination.py [--transport window] [--spread 1000] [D]...
+    python benchmarks/coordination.py --steps [--spread 1000] [D]...
 
 Eight nodes of a ring; vectors differ between nodes by some ``spread`` steps of the grid, and from call to call. Medians
 over the calls after the first five; bytes of all nodes, headers included, beside float64 gossip with Metropolis weights
-until all nodes are within a step of the grid.
+until all nodes are within a step of the grid. --steps: what a node computes in one (split or share, pack, unpack what
+others sent, merge), in one process, beside copying the integers that it reads and writes.
 """
 
 import argparse
@@ -59,55 +61,75 @@ def gossip_bytes(d: int, spread: float) -> int:
     return rounds * 2 * NODES * 8 * d
 
 
-def local_step(d: int, spread: float) -> tuple[float, float]:
-    """Seconds per value of a step of FTQC for each piece (split and pack, unpack and merge), and of copying it.
+def step_cost(protocol: str, d: int, spread: float) -> tuple[float, float]:
+    """Median seconds of a step of one node, and the same in times of copying its integers.
 
-    Copied are the integers that a piece takes up: y and the piece at the sender, y and the piece at the receiver.
+    FTQC: for each piece y and the piece at the sender, y and the piece at the receiver. Push-sum: y and what was given
+    at the sender, y and the piece for each neighbour at the receiver.
     """
-    nodes = Lockstep(wire(RING, Placement(NODES), "ftqc"), "ftqc", d, 1)
+    nodes = Lockstep(wire(RING, Placement(NODES), protocol), protocol, d, 1)
     integers = np.rint(values(d, spread, np.random.default_rng(0), np.zeros(d)) / STEP).astype(np.int64)
-    nodes.begin(0, integers)
-    begin = time.perf_counter()
-    for _ in range(60):
-        nodes.step()
-        nodes.deliver()
-    step = (time.perf_counter() - begin) / nodes.pieces.sum() / d
+    seconds, moved = [], []
+    for call in range(3):
+        nodes.begin(call, integers)
+        for _ in range(20):
+            before, begin = nodes.pieces.sum(), time.perf_counter()
+            nodes.step()
+            nodes.deliver()
+            seconds.append((time.perf_counter() - begin) / NODES)
+            moved.append((nodes.pieces.sum() - before) / NODES)
     copy, copies = np.empty_like(integers), []
-    for _ in range(20):
+    for _ in range(60):
         begin = time.perf_counter()
         np.copyto(copy, integers)
-        copies.append(time.perf_counter() - begin)
-    return step, 4 * statistics.median(copies) / integers.size
+        copies.append((time.perf_counter() - begin) / NODES)
+    passes = np.array([4 * pieces if protocol == "ftqc" else 2 + 2 * pieces for pieces in moved])
+    return statistics.median(seconds), float(np.median(seconds / (passes * statistics.median(copies))))
+
+
+def calls(transport, sizes: list[int], spread: float, kind: str) -> None:
+    show = print if transport.rank == 0 else lambda *_, **__: None
+    head = "d|coordinator|lock-step, ms|mailboxes, ms|times MPI_Allreduce|kB|of float64 gossip|kB by mailboxes"
+    show(f"| {head.replace('|', ' | ')} |\n{'| --- ' * 8}|")
+    for d in sizes:
+        place, lines = Placement(NODES, transport.size, transport.rank), []
+        for name in COORDINATORS:
+            cells = []
+            for mailboxes in (False, True):
+                network = Network(RING, place, transport, mailboxes=kind)
+                cells.append(call_cost(network, name, mailboxes, d, spread))
+                network.close()
+            lines.append((name, *cells))
+        reduced, gossip = lines[-1][1][0], gossip_bytes(d, spread)
+        for name, (lock, lock_bytes), (mail, mail_bytes) in lines:
+            show(
+                f"| {d} | `{name}` | {1e3 * lock:.3g} | {1e3 * mail:.3g} | {lock / reduced:.3g} | "
+                f"{lock_bytes / 1e3:.4g} | {lock_bytes / gossip:.2f} | {mail_bytes / 1e3:.4g} |",
+                flush=True,
+            )
+
+
+def steps(sizes: list[int], spread: float) -> None:
+    print(f"| d | coordinator | step of a node, µs | times copying |\n{'| --- ' * 4}|")
+    for d in sizes:
+        for name in COORDINATORS[:2]:
+            seconds, copies = step_cost(name, d, spread)
+            print(f"| {d} | `{name}` | {1e6 * seconds:.3g} | {copies:.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--transport", default="auto", choices=["auto", "window", "two-sided"])
-    parser.add_argument("--spread", type=float, default=10.0)
+    parser.add_argument("--spread", type=float, default=1000.0)
+    parser.add_argument("--steps", action="store_true")
     parser.add_argument("d", type=int, nargs="*")
     options = parser.parse_args()
+    sizes = options.d or [1, 1000, 100_000]
     with session() as transport:
-        show = print if transport.rank == 0 else lambda *_, **__: None
-        show("| d | coordinator | lock-step ms | mailboxes ms | kB lock-step | kB mailboxes | of float64 gossip |")
-        show("| --- | --- | --- | --- | --- | --- | --- |")
-        for d in options.d or (1, 1000, 100_000):
-            for name in COORDINATORS:
-                place = Placement(NODES, transport.size, transport.rank)
-                cells = []
-                for mailboxes in (False, True):
-                    network = Network(RING, place, transport, mailboxes=options.transport)
-                    cells.append(call_cost(network, name, mailboxes, d, options.spread))
-                    network.close()
-                (lock, lock_bytes), (mail, mail_bytes) = cells
-                share = lock_bytes / gossip_bytes(d, options.spread)
-                show(
-                    f"| {d} | {name} | {1e3 * lock:.3f} | {1e3 * mail:.3f} | {lock_bytes / 1e3:.1f} | "
-                    f"{mail_bytes / 1e3:.1f} | {share:.2f} |",
-                    flush=True,
-                )
-        for d in (1000, 100_000) if transport.rank == 0 else ():
-            step, copy = local_step(d, options.spread)
-            show(f"local step, d = {d}: {1e9 * step:.2f} ns a value, {step / copy:.2f} times copying its integers")
+        if options.steps:
+            steps(sizes, options.spread)
+        else:
+            calls(transport, sizes, options.spread, options.transport)
 
 
 main()

@@ -150,6 +150,9 @@ class EmulatedSteps:
     def bytes(self) -> int:
         return self._exchange.bytes
 
+    def close(self) -> None:
+        self._exchange.close()
+
 
 class _Flight(NamedTuple):
     due: float

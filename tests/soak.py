@@ -345,7 +345,6 @@ class Trial:
                 self._settle(expected)
         with self.watchdog.watching(f"close: {case}"):
             self.network.close()
-            self._free()
         self.tally.by[f"coordinator {case.coordinator}"] += case.calls
         self.tally.by[f"steps {case.how}"] += case.calls
         self.tally.by[f"links {'emulated' if case.emulate.of_links else 'as they are'}"] += case.calls
@@ -428,15 +427,6 @@ class Trial:
         unit = {"ftqc": 2, "tree": n}.get(case.coordinator, wiring.unit)
         y = np.append(expected.total, wrapped(n * self._extra.sum(axis=0))) * np.uint64(unit)
         return np.append(y, np.uint64({"ftqc": 2 * n, "tree": 0}.get(case.coordinator, wiring.total)))
-
-    def _free(self) -> None:
-        """Communicators, of which a library has some thousands."""
-        coordination = self.coordinator.coordination
-        for name in ("_post", "_exchange"):
-            way = getattr(coordination, name, None)
-            way = getattr(way, name, way)  # behind emulated links
-            if getattr(way, "comm", None):
-                way.comm.Free()
 
 
 def soak(options: argparse.Namespace, transport) -> Tally:

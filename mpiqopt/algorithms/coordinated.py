@@ -77,6 +77,11 @@ class CoordinatedAlgorithm(Algorithm):
     activation_probability: Annotated[float, Field(gt=0, le=1, description="for activation = bernoulli")] = 0.5
 
     def __post_init__(self):
+        if self.min_quantization_step > self.quantization_step:
+            raise UsageError(
+                f"algorithm.min_quantization_step = {self.min_quantization_step:g}: want at most quantization_step = "
+                f"{self.quantization_step:g}"
+            )
         if self.asynchronous and self.activation != "all":
             raise UsageError(
                 f"algorithm.activation = {self.activation!r}: for execution = 'synchronous'; in asynchronous execution "

@@ -69,7 +69,7 @@ class Coordinator:
         centre = np.floor(previous.astype(np.float64, copy=False) / step)
         values = np.empty((len(rows), d + extras), np.int64)
         largest, farthest = quantise(rows, step, self.rounding == "nearest", centre, values)
-        self._require_room(np.maximum(largest, np.abs(centre).max(initial=0)), farthest, rows, step)
+        self._require_room(np.maximum(largest, np.abs(centre).max(initial=0)), farthest, rows, step, call)
         np.multiply(extra, self._nodes, out=values[:, d:])
         agreed = self.coordination.agree(values, call, effort)
         self.calls += 1
@@ -78,13 +78,16 @@ class Coordinator:
             low += 0.5 * (agreed.high[:d] - agreed.low[:d])
         return Coordinated(low * step, agreed.low[d:], agreed.effort)
 
-    def _require_room(self, largest: np.ndarray, farthest: np.ndarray, rows: np.ndarray, step: float) -> None:
+    def _require_room(
+        self, largest: np.ndarray, farthest: np.ndarray, rows: np.ndarray, step: float, call: int
+    ) -> None:
         """Both the integers (hosted,) and what remains of them beside the centre have to fit."""
         excess = np.maximum(largest / ABSOLUTE_ROOM, farthest / self._room)
         for i in np.flatnonzero(~(excess <= 1))[:1]:
             size, most = float(np.abs(rows[i]).max()), 1.01 * excess.max()  # rounded up
-            usable = f"a step of {most * step:.3g} can be used now" if np.isfinite(most) else "it diverges"
+            usable = f"a step of {most * step:.3g} can be used now; if" if np.isfinite(most) else "if"
             raise NumericalError(
-                f"{self.name}: node {self._first + i} has values of up to {size:.6g}, which do not fit into integers "
-                f"at quantization_step {step:.6g}; {usable}"
+                f"{self.name}: round {call + 1}: node {self._first + i} has values of up to {size:.6g}, which do not "
+                f"fit into integers at quantization_step {step:.6g}; {usable} values grow from round to round the "
+                "method diverges: lower algorithm.step_size"
             )

@@ -96,4 +96,5 @@ class LockstepCoordination:
         """Nothing is ever on its way between calls."""
 
     def close(self) -> None:
-        """End in order."""
+        """Collective."""
+        self._exchange.close()

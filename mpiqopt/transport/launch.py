@@ -45,6 +45,9 @@ def start(always: bool = False):
     if _local_ranks() > (os.cpu_count() or 1):
         # ranks that wait must let the others work; Open MPI sees to that itself
         os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
+    if not os.path.isdir("/sys/class/infiniband"):
+        # Open MPI 5 complains of its UCX windows where there is nothing that they could use
+        os.environ.setdefault("OMPI_MCA_osc", "^ucx")
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -100,6 +103,8 @@ def session(always: bool = False) -> Iterator:
     except BaseException as error:
         if isinstance(transport, SerialTransport):
             raise
+        if isinstance(error, NumericalError) and transport.rank:
+            time.sleep(1.0)  # what all ranks find at once rank 0 says, and ends them
         print(f"mpiqopt: rank {transport.rank}: {type(error).__name__}: {error}", file=sys.stderr)
         if not isinstance(error, NumericalError):  # whose message says all
             traceback.print_exc()

@@ -180,6 +180,7 @@ class Both:
     def close(self) -> None:
         for way in self._ways:
             way.close()
+        self._ways[0].comm.Free()  # of this host's ranks
 
 
 def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str) -> tuple[Windows | TwoSided | Both, str]:

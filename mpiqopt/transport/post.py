@@ -36,6 +36,10 @@ class StepExchange:
             nodes.receive(frames)
         MPI.Request.Waitall(sent)
 
+    def close(self) -> None:
+        """Collective."""
+        self.comm.Free()
+
 
 class Post:
     """Frames to and from other ranks by mailboxes."""
@@ -77,3 +81,4 @@ class Post:
 
     def close(self) -> None:
         self._mail.close()
+        self.comm.Free()
