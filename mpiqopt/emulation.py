@@ -64,6 +64,12 @@ class Emulate:
             )
         return np.broadcast_to(np.array(self.slowdown, float), nodes)
 
+    def require_links(self, links: np.ndarray) -> None:
+        """Raise UsageError unless those chosen are among ``links`` (count, 2) of the network."""
+        unknown = sorted(set(map(tuple, self.links or ())) - set(map(tuple, links.tolist())))
+        if unknown:
+            raise UsageError(f"emulate.links: {list(unknown[0])} is no link of the network")
+
     def affected(self, links: np.ndarray) -> np.ndarray:
         """Which of the links (count, 2), (sender, receiver), are emulated."""
         if self.links is None:

@@ -260,6 +260,7 @@ def test_an_interrupted_asynchronous_run_goes_on(name, mpiqopt, config, tmp_path
         ({"algorithm": {"name": "ftqc-admm"}, "emulate": {"loss": 0.1}}, "emulate.loss = 0.1: 'ftqc-admm'"),
         ({"emulate": {"slowdown": [1.0, 2.0]}}, "emulate.slowdown: a list of 2 factors for topology.nodes = 8"),
         ({"emulate": {"slowdown": 0.5}}, "emulate.slowdown"),
+        ({"emulate": {"delay": 0.1, "links": [[0, 1], [0, 5]]}}, "emulate.links: [0, 5] is no link of the network"),
         ({"emulate": {"delay": -1.0}}, "emulate.delay = -1.0"),
         ({"emulate": {"delay_distribution": "normal"}}, "emulate.delay_distribution = 'normal'"),
         ({"emulate": {"lost": 0.1}}, "emulate.lost: unknown key"),
