@@ -585,6 +585,40 @@ def test_the_step_that_is_proposed_can_be_used():
         coordinator.coordinate(rows, np.zeros(1), step, 0, 0, none)
 
 
+@pytest.mark.parametrize(
+    ("name", "nodes", "options"),
+    [
+        ("complete", 60, {}),
+        ("star", 80, {}),
+        ("ring", 50, {}),
+        ("random-regular", 80, {"degree": 24}),
+        ("directed-ring", 9, {}),
+        ("random-digraph", 30, {}),
+    ],
+)
+def test_push_sum_settles_and_stays_settled(name, nodes, options):
+    """Roundings, also those that momentum hands on, do not come to half a unit of the sum at any node."""
+    wiring = wire(topology(name, nodes, **options), Placement(nodes), "integer-push-sum")
+    values = np.rint(1000 * np.random.default_rng(0).standard_normal((nodes, 100))).astype(np.int64)
+    lockstep, agreed_at = Lockstep(wiring, "integer-push-sum", 100, 0), None
+    lockstep.begin(0, values)
+    for step in range(1, 600):
+        lockstep.step()
+        lockstep.deliver()
+        lockstep.look_around()
+        for _ in range(wiring.diameter):
+            lockstep.flood()
+            lockstep.deliver()
+        if agreed_at is None and lockstep.agreed:
+            agreed_at = step
+        if agreed_at is not None:
+            assert lockstep.agreed, (agreed_at, step)
+            assert np.array_equal(lockstep.result[0], values.sum(axis=0) // nodes)
+            if step > 2 * agreed_at + 20:
+                return
+    pytest.fail("did not settle")
+
+
 def test_negative_integers_are_floored():
     """All pairs and some triples of small integers, and those about where division changes from doubles to integers."""
     pairs = np.stack(np.meshgrid(np.arange(-6, 7), np.arange(-6, 7)), axis=0).reshape(2, -1)
