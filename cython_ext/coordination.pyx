@@ -17,6 +17,9 @@ import numpy as np
 
 cnp.import_array()
 
+cdef extern from "float.h" nogil:
+    int LDBL_MANT_DIG
+
 cdef extern from "integers.h" nogil:
     int64_t packed_room(int64_t)
     int64_t packed_length(const uint8_t*, int64_t, int64_t)
@@ -69,9 +72,8 @@ ctypedef struct header:
     uint8_t tries  # of mailboxes with unreliable links: which sending of it this is, or of what was heard
 
 ctypedef struct clock:
-    uint8_t tries  # how often something was sent again, modulo 256
-    double at[TRIES]  # when each of the last times (s)
-    double longer  # how often longer to wait for the answer than the first time
+    uint8_t tries  # how often something was sent again; no more than 255 are counted
+    double at[TRIES]  # when, each of the last times (s)
 
 ctypedef struct box:
     uint8_t* data
@@ -80,8 +82,12 @@ ctypedef struct box:
 PROTOCOLS = {"ftqc": FTQC, "integer-push-sum": PUSH_SUM, "tree": TREE}
 cdef enum:
     HEADER_MOST = 9 + NUMBER_MOST
+# bytes/s of a link before a round trip was measured
+cdef double FIRST_BANDWIDTH = 1e6
 # s: a round trip before one was measured; added to what is measured; no message waits longer to be sent again
 cdef double FIRST_ROUND_TRIP = 0.002, GRACE = 0.0002, LONGEST_WAIT = 1.0
+# so large may |y| of push-sum become, where long double has 64 bits of mantissa or no more than double
+WEIGHTED_ROOM = 2.0**62 if LDBL_MANT_DIG >= 64 else 2.0**50
 cdef int64_t beyond_all = 1 << 62
 
 
@@ -524,6 +530,13 @@ cdef class Nodes:
         """A frame has come; bytes of what follows the header."""
         return self.broken()
 
+    cdef int deliver_own(self) except -1 nogil:
+        """The frames between nodes of this process arrive."""
+        cdef box b = self.outgoing[0]
+        self.outgoing[0], self.taken[0] = self.taken[0], b
+        self.outgoing[0].size = 0
+        return self.receive_all(b.data, b.size)
+
     def receive(self, cnp.ndarray frames):
         """Frames that came from another process: uint8 (bytes,)."""
         cdef uint8_t* data = <uint8_t*> pointer(frames, cnp.NPY_UINT8, cnp.PyArray_SIZE(frames), "frames")
@@ -598,24 +611,20 @@ cdef class Lockstep(Nodes):
 
     def deliver(self):
         """The frames between nodes of this process arrive."""
-        cdef box b
         with nogil:
-            b = self.outgoing[0]
-            self.outgoing[0] = self.taken[0]
-            self.taken[0] = b
-            self.outgoing[0].size = 0
-            self.receive_all(b.data, b.size)
+            self.deliver_own()
 
     cdef int64_t on_frame(self, header* h, const uint8_t* payload, int64_t room) except -1 nogil:
-        cdef Py_ssize_t i = self.receiver[h.edge]
+        cdef Py_ssize_t i
         cdef int64_t size
+        if h.kind != PIECES and h.kind != EXTREMES and h.kind != APART:
+            return self.broken()
+        i = self.receiver[h.edge]
         if h.kind == EXTREMES:
             return self.widen(i, payload, room)
         if h.kind == APART:
             self.apart[i] = True
             return 0
-        if h.kind != PIECES:
-            return self.broken()
         self.origin = self.out_starts[i]
         size = self.absorb(i, payload, room)
         if self.protocol == TREE:
@@ -641,10 +650,11 @@ cdef class Mailboxes(Nodes):
     cdef int64_t diameter
     cdef bint begun
     cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage, *absorbed  # frames in this call
+    cdef int64_t *sender  # of out edges: the position of the node
     cdef uint32_t *received, *sent
     cdef uint32_t *busy  # frames that are not acknowledged
     cdef double now
-    cdef double *round_trip, *deviation
+    cdef double *round_trip, *deviation, *longer  # longer: how often, than a round trip, to wait for the answer
     cdef clock *pieces_clock, *stage_clock
     cdef box *early, *kept
 
@@ -657,15 +667,21 @@ cdef class Mailboxes(Nodes):
         self.in_stage, self.early_stage = <int64_t*> self.made(self.in_edges, 8), <int64_t*> self.made(self.in_edges, 8)
         self.heard_stage = <int64_t*> self.made(self.out_edges, 8)
         self.absorbed = <int64_t*> self.made(self.in_edges, 8)
+        self.sender = <int64_t*> self.made(self.out_edges, 8)
         self.received, self.sent = <uint32_t*> self.made(self.in_edges, 4), <uint32_t*> self.made(self.out_edges, 4)
         self.busy = <uint32_t*> self.made(self.out_edges, 4)
         self.round_trip, self.deviation = <double*> self.made(self.out_edges, 8), <double*> self.made(self.out_edges, 8)
+        self.longer = <double*> self.made(self.out_edges, 8)
         self.pieces_clock = <clock*> self.made(self.out_edges, sizeof(clock))
         self.stage_clock = <clock*> self.made(self.out_edges, sizeof(clock))
         self.early = <box*> self.made(self.in_edges, sizeof(box))
         self.kept = <box*> self.made(self.out_edges, sizeof(box))
+        for e in range(self.out_edges):
+            self.longer[e] = 1
         for i in range(self.hosted):
             self.phase[i] = DONE
+            for e in range(self.out_starts[i], self.out_starts[i + 1]):
+                self.sender[e] = i
 
     def __dealloc__(self):
         cdef Py_ssize_t e
@@ -758,13 +774,8 @@ cdef class Mailboxes(Nodes):
     cdef int round(self) except -1 nogil:
         cdef Py_ssize_t i, e
         cdef int moved = False
-        cdef box b
         if self.outgoing[0].size and not self.unreliable:
-            b = self.outgoing[0]
-            self.outgoing[0] = self.taken[0]
-            self.taken[0] = b
-            self.outgoing[0].size = 0
-            self.receive_all(b.data, b.size)
+            self.deliver_own()
             moved = True
         for i in range(self.hosted):
             moved |= self.act(i)
@@ -795,26 +806,31 @@ cdef class Mailboxes(Nodes):
 
     cdef void restart(self, clock* sent) noexcept nogil:
         """Something new is sent."""
-        sent.tries, sent.at[0], sent.longer = 0, self.now, 1
+        sent.tries, sent.at[0] = 0, self.now
 
-    cdef bint is_late(self, Py_ssize_t e, clock* sent) noexcept nogil:
-        """Whether what was sent on out edge e should have been acknowledged by now, so that it is sent again."""
-        cdef double wait = FIRST_ROUND_TRIP
+    cdef bint is_late(self, Py_ssize_t e, clock* sent, int64_t size) noexcept nogil:
+        """Whether ``size`` bytes sent on out edge e should have been acknowledged by now: to be sent again."""
+        cdef double wait = FIRST_ROUND_TRIP + size / FIRST_BANDWIDTH
         if self.round_trip[e] > 0:
             wait = self.round_trip[e] + 4 * self.deviation[e] + GRACE
-        if self.now - sent.at[sent.tries % TRIES] <= min(wait * sent.longer, LONGEST_WAIT):
+        if self.now - sent.at[sent.tries % TRIES] <= min(wait * self.longer[e], max(LONGEST_WAIT, wait)):
             return False
-        sent.tries += 1
+        if sent.tries < 255:
+            sent.tries += 1
         sent.at[sent.tries % TRIES] = self.now
-        sent.longer *= 1.5
+        self.longer[e] *= 1.5
         return True
 
     cdef void measure(self, Py_ssize_t e, clock* sent, uint8_t tries) noexcept nogil:
-        """A round trip on out edge e, of a certain sending, and how much they differ (Jacobson 1988)."""
+        """A round trip on out edge e, of a certain sending, and how much they differ (Jacobson 1988).
+
+        Old sendings do not count: the other end did not listen. Much shorter ones do at once, for the same reason.
+        """
         cdef double seconds = self.now - sent.at[tries % TRIES]
-        if <uint8_t> (sent.tries - tries) >= TRIES:
+        if sent.tries - tries >= TRIES:
             return
-        if self.round_trip[e] > 0:
+        self.longer[e] = 1
+        if seconds > self.round_trip[e] / 4 and self.round_trip[e] > 0:
             self.deviation[e] += (fabs(seconds - self.round_trip[e]) - self.deviation[e]) / 4
             self.round_trip[e] += (seconds - self.round_trip[e]) / 8
         else:
@@ -824,7 +840,7 @@ cdef class Mailboxes(Nodes):
         """Send again what should have been acknowledged by now."""
         cdef box* b = &self.outgoing[self.out_box[e]]
         cdef Py_ssize_t at = 0
-        if self.busy[e] and self.is_late(e, &self.pieces_clock[e]):
+        if self.busy[e] and self.is_late(e, &self.pieces_clock[e], self.kept[e].size):
             while self.kept[e].data[at] & 128:  # the number of the link
                 at += 1
             self.kept[e].data[at + 9] = self.pieces_clock[e].tries
@@ -832,7 +848,7 @@ cdef class Mailboxes(Nodes):
             memcpy(b.data + b.size, self.kept[e].data, self.kept[e].size)
             b.size += self.kept[e].size
             self.counted_bytes[i] += self.kept[e].size
-        if self.heard_stage[e] < self.stage[i] and self.is_late(e, &self.stage_clock[e]):
+        if self.heard_stage[e] < self.stage[i] and self.is_late(e, &self.stage_clock[e], 0):
             self.tell_stage(i, e, e + 1)
         return 0
 
@@ -964,6 +980,8 @@ cdef class Mailboxes(Nodes):
         if h.kind == STAGE_HEARD:
             if h.call == self.call and h.count > self.heard_stage[h.edge]:
                 self.heard_stage[h.edge] = h.count
+                if h.count == self.stage[self.sender[h.edge]]:
+                    self.measure(h.edge, &self.stage_clock[h.edge], h.tries)
             return 0
         return self.broken()
 

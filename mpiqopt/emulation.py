@@ -126,10 +126,8 @@ class Rounds:
         known = self._mine.get(id(links))
         if known is None:
             here = (links[:, 1] >= place.first) & (links[:, 1] < place.last)
-            known = self._mine[id(links)] = (
-                links,
-                here & emulate.affected(links),
-            )  # keeps links, so that id stays theirs
+            # keeps links, so that id stays theirs
+            known = self._mine[id(links)] = links, here & emulate.affected(links)
         mine = known[1]
         self._held += 1
         if not mine.any():
@@ -231,6 +229,9 @@ class EmulatedPost:
     @property
     def chosen(self) -> str:
         return self._post.chosen
+
+    def has_taken(self, nodes) -> bool:
+        return self._post.has_taken(_Outbox(nodes, self._landed))
 
     @property
     def quiet(self) -> bool:

@@ -70,7 +70,10 @@ class Local:
     def descend(
         self, start: np.ndarray, centre: np.ndarray, how: Descent, round: int, go_on: threading.Event | None = None
     ) -> np.ndarray:
-        """The point (d,) reached from ``start``. round: keys the batches; go_on: waited for before each step."""
+        """The point (d,) reached from ``start``. round: or another number of this training, which keys the batches.
+
+        go_on: waited for before each step.
+        """
         w, gradient = start.copy()[None], self._gradient
         step, pull = w.dtype.type(how.step), w.dtype.type(how.pull)
         for e in range(round * how.steps, (round + 1) * how.steps):
@@ -138,6 +141,13 @@ class _Running(NamedTuple):
     origin: np.ndarray
 
 
+class _Clock(NamedTuple):
+    """paused: seconds of all pauses that are over; stopped: when one began that is not."""
+
+    paused: float
+    stopped: float | None
+
+
 class BackgroundTraining(Training):
     """Trainings in threads, one for each hosted node but no more than there are processors for this rank."""
 
@@ -147,14 +157,15 @@ class BackgroundTraining(Training):
         self._go_on = threading.Event()
         self._go_on.set()
         self._running: dict[int, _Running] = {}
-        self._paused, self._stopped = 0.0, None
+        self._clock = _Clock(0.0, None)
 
     def start(self, starts: np.ndarray, centres: np.ndarray, common: np.ndarray, how: Descent, round: int) -> None:
         """Begin a training, after round ``round``, at every node that has nothing to do; rows are as in ``train``."""
         for node in range(len(starts)):
             if node not in self._running:
                 # rows of arrays that nobody changes any more
-                task = self._pool.submit(self._descend, node, starts[node], centres[node], how, round)
+                trainings = int(self.counters.joined[node])  # key what is drawn, also where a round has several
+                task = self._pool.submit(self._descend, node, starts[node], centres[node], how, trainings)
                 self._running[node] = _Running(task, round, self._now(), common[node])
 
     def _descend(self, node: int, start: np.ndarray, centre: np.ndarray, how: Descent, round: int):
@@ -189,7 +200,8 @@ class BackgroundTraining(Training):
 
     def _now(self) -> float:
         """Seconds, pauses left out."""
-        return (time.perf_counter() if self._stopped is None else self._stopped) - self._paused
+        clock = self._clock  # once: workers ask while the main thread changes it
+        return (time.perf_counter() if clock.stopped is None else clock.stopped) - clock.paused
 
     def busy(self) -> np.ndarray:
         busy, now = super().busy(), self._now()
@@ -200,15 +212,14 @@ class BackgroundTraining(Training):
 
     def pause(self) -> None:
         """Trainings stop before their next gradient, and their time stands still."""
-        if self._stopped is None:
+        if self._clock.stopped is None:
             self._go_on.clear()
-            self._stopped = time.perf_counter()
+            self._clock = self._clock._replace(stopped=time.perf_counter())
 
     def resume(self) -> None:
         """The reverse of ``pause``."""
-        if self._stopped is not None:
-            self._paused += time.perf_counter() - self._stopped
-            self._stopped = None
+        if self._clock.stopped is not None:
+            self._clock = _Clock(self._clock.paused + time.perf_counter() - self._clock.stopped, None)
             self._go_on.set()
 
     def close(self) -> None:

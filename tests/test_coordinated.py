@@ -785,7 +785,7 @@ def test_integers_that_do_not_fit(coordinator, coordination, sizes, config, caps
     path = config(**of_columns(tmp_path, sizes, **how, quantization_step=1e-15))
     message = overflow(capsys, path, "-q")
     node = int(re.search(r"node (\d+)", message)[1])
-    assert f"{coordinator}: node {node} has values of up to {abs(sizes[node]):g}" in message
+    assert f"{coordinator}: round 1: node {node} has values of up to {abs(sizes[node]):g}" in message
     assert "quantization_step 1e-15" in message
     step = usable(message)
     assert step < 1e-4
@@ -804,7 +804,7 @@ def test_one_node_that_does_not_fit_ends_all_ranks(coordination, mpiqopt, config
     result = mpiqopt("run", path, "-q", ranks=3)
     assert result.returncode == 1
     assert result.stderr.count("mpiqopt: ") == 1
-    assert "ftqc: node 5 has values of up to 1e+06" in result.stderr
+    assert "ftqc: round 1: node 5 has values of up to 1e+06" in result.stderr
     assert usable(result.stderr) == pytest.approx(1e6 / 2**58, rel=0.01)
     assert "Traceback" not in result.stderr
 
@@ -816,7 +816,7 @@ def test_divergence_is_one_line(config, capsys, tmp_path, monkeypatch):
     algorithm = {"name": "ftqc-dgd", "step_size": 1e3}
     path = config(algorithm=algorithm, run={"iterations": 1000}, record={"every": 1})
     message = overflow(capsys, path, "-q")
-    assert "ftqc: node" in message
+    assert "ftqc: round" in message
     with h5py.File(tmp_path / "small.h5") as file:
         assert 3 < file["iteration"][-1] < 100
         assert np.all(np.diff(file["objective"][3:]) > 0)

@@ -22,9 +22,9 @@ from test_recovery import descendants
 from mpiqopt._coordination import PROTOCOLS, Lockstep, Mailboxes, quantise
 from mpiqopt.coordination.asynchronous import AsynchronousCoordination
 from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM, Coordinator
-from mpiqopt.coordination.lockstep import LockstepCoordination
-from mpiqopt.coordination.wiring import Wiring, wire
-from mpiqopt.errors import NumericalError
+from mpiqopt.coordination.lockstep import LockstepCoordination, require_votes
+from mpiqopt.coordination.wiring import Wiring, require_shares, wire
+from mpiqopt.errors import NumericalError, UsageError
 from mpiqopt.placement import Placement
 from mpiqopt.registry import find
 from mpiqopt.topologies.spectrum import Topology
@@ -284,6 +284,9 @@ class Pipe:
             nodes.receive(self.inbox.popleft())
         return moved
 
+    def has_taken(self, nodes: Mailboxes) -> bool:
+        return not nodes.filled(1)
+
 
 @pytest.mark.parametrize("first_call", [0, 1, 1000])
 def test_a_rank_that_listens_before_its_first_call_loses_nothing(first_call):
@@ -299,6 +302,34 @@ def test_a_rank_that_listens_before_its_first_call_loses_nothing(first_call):
     soak.wait(ranks[1], lambda: time.monotonic() >= end, 0.0, 1, first_call)
     late = ThreadPoolExecutor(1).submit(ranks[1].agree, np.array([[20]]), first_call, 0)
     assert [int(done.result(20).low[0]) for done in (ahead, late)] == [15, 15]
+
+
+def bytes_by_call(delay: float, rate: float, d: int, calls: int) -> list[int]:
+    """Of two nodes that add up along a tree, over a link that brings every frame after ``delay`` s and size/rate."""
+    ends = [Mailboxes(wiring, "tree", d, 0, True) for wiring in wirings(topology("path", 2), 2, "tree")]
+    air, free, counts, now = [], [0.0, 0.0], [], 0.0
+    for call in range(calls):
+        for end in ends:
+            end.begin(call, np.arange(d)[None], np.ones(1, np.int64))
+        while not all(end.finished for end in ends) or air:
+            now += 1e-4
+            for k, end in enumerate(ends):
+                end.advance(now)
+                for frame in split(end, end.take(1).tobytes()):
+                    free[k] = max(now, free[k]) + len(frame) / rate
+                    air.append((free[k] + delay, 1 - k, frame))
+            for _, k, frame in [flight for flight in air if flight[0] <= now]:
+                ends[k].receive(as_array(frame))
+            air = [flight for flight in air if flight[0] > now]
+        counts.append(sum(int(end.bytes_sent.sum()) for end in ends))
+    return np.diff(counts, prepend=0).tolist()
+
+
+@pytest.mark.parametrize(("delay", "rate", "d"), [(0.03, 1e9, 3), (0.3, 1e9, 3), (0.0, 2e4, 3000)])
+def test_what_is_late_on_every_link_is_soon_not_repeated(delay, rate, d):
+    """At first a frame is sent again and again, until the time that it takes is known."""
+    first, *_, last = bytes_by_call(delay, rate, d, 5)
+    assert first > last == bytes_by_call(1e-4, 1e9, d, 1)[0]
 
 
 def test_what_a_collected_engine_held_is_freed_once():
@@ -617,6 +648,20 @@ def test_push_sum_settles_and_stays_settled(name, nodes, options):
             if step > 2 * agreed_at + 20:
                 return
     pytest.fail("did not settle")
+
+
+def test_push_sum_is_refused_where_a_node_hardly_gets_a_share(tmp_path):
+    """Arcs from every node to the next and back to the first: the share of the last is 2^-50."""
+    (tmp_path / "back.edges").write_text("".join(f"{i} {i + 1}\n{i + 1} 0\n" for i in range(50)))
+    graph = find("topology", "file")(path=str(tmp_path / "back.edges"), directed=True)
+    with pytest.raises(UsageError, match="'integer-push-sum': a node of 'file' would hardly get a share"):
+        require_shares(Topology("file", tuple(graph.cycle())))
+
+
+def test_coordination_that_does_not_end_is_an_error():
+    with pytest.raises(NumericalError, match="ftqc: no agreement after 60 votes"):
+        require_votes("ftqc", 61)
+    require_votes("ftqc", 60)
 
 
 def test_negative_integers_are_floored():

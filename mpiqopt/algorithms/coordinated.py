@@ -8,10 +8,12 @@ from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
+from mpiqopt.coordination.wiring import require_shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import Streams
+from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.training import Descent, Trained
 
 # zoom = "auto": Delta follows this share of the largest change of a coordinate, by a factor of at most 2 a round
@@ -91,6 +93,11 @@ class CoordinatedAlgorithm(Algorithm):
             raise UsageError(
                 "algorithm.coordination = 'lock-step': for execution = 'synchronous'; want 'mailboxes' or 'auto'"
             )
+
+    def require(self, topology: Topology, regularizer: str) -> None:
+        super().require(topology, regularizer)
+        if self.coordinator == "integer-push-sum":
+            require_shares(topology)
 
     @property
     def asynchronous(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mpiqopt._coordination import Mailboxes, Mass
-from mpiqopt.coordination.lockstep import Agreement, first_effort, next_effort
+from mpiqopt.coordination.lockstep import MOST_VOTES, Agreement, first_effort, next_effort, require_votes
 from mpiqopt.coordination.wiring import Wiring
 
 # turns without news before a rank sleeps, and how long (s)
@@ -17,7 +17,7 @@ PATIENCE, SLEEP = 200, 50e-6
 class Mailed:
     """Nodes that talk by mailboxes. post: brings frames to other processes and to this one's own nodes.
 
-    crowded: whether other threads or ranks want this processor, so that waiting must not take it.
+    crowded: whether other ranks want this processor, so that waiting must not take it.
     """
 
     def __init__(self, wiring: Wiring, post, crowded: bool):
@@ -52,10 +52,10 @@ class Mailed:
             done, totals = self._post.totals()
             self.until(done)
             sent, received = totals.tolist()
-            # the same numbers twice: nothing was sent between the two counts, so all of it has been received
-            if sent == received and before == sent:
+            # nothing was sent or received between the two counts, and all of it has been received (Mattern 1987)
+            if sent == received and before == (sent, received):
                 return
-            before = sent
+            before = sent, received
 
     @property
     def bytes(self) -> int:
@@ -98,7 +98,9 @@ class AsynchronousCoordination(Mailed):
         """values: int64 (hosted, d); call: counts up by one. Returns when the hosted nodes have the result."""
         nodes, began = self._prepare(values.shape[1]), time.perf_counter()
         nodes.begin(call, values, self._budget)
-        self.until(lambda: nodes.finished)
+        # who leaves with frames in hand lets others wait for what comes after
+        self.until(lambda: (nodes.finished and self._post.has_taken(nodes)) or nodes.votes > MOST_VOTES)
+        require_votes(self.protocol, nodes.votes)
         self._duration = time.perf_counter() - began
         for i, steps in enumerate(nodes.steps.tolist()):
             self._budget[i] = next_effort(steps, nodes.votes)

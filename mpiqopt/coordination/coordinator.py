@@ -5,24 +5,30 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from mpiqopt._coordination import quantise
+from mpiqopt._coordination import WEIGHTED_ROOM, quantise
 from mpiqopt.coordination.lockstep import Agreement
 from mpiqopt.errors import NumericalError
 
 Rounding = Literal["floor", "nearest"]
-# |integer| of a node, less the centre, may be this divided by n: sums over the network stay within int64
-ROOM = {"ftqc": 2.0**61, "integer-push-sum": 2.0**60, "tree": 2.0**62, "allreduce": 2.0**62}
-# and this divided by n and by how much larger they may become on the way
-WEIGHTED_ROOM = 2.0**62
+# |integer| of a node, less the centre, may be this divided by n, and by how much larger it may become on the way: sums
+# over the network stay within int64, and ratios of push-sum within the precision of long double
+ROOM = {"ftqc": 2.0**61, "integer-push-sum": WEIGHTED_ROOM, "tree": 2.0**62, "allreduce": 2.0**62}
 # and so large may the integers themselves be
 ABSOLUTE_ROOM = 2.0**61
 
 
 class Coordination(Protocol):
-    """What agrees on integers. ``bytes``: sent by the hosted nodes so far; ``mpi_bytes``: handed to MPI here."""
+    """What agrees on integers. ``bytes``: sent by the hosted nodes so far; ``mpi_bytes``: handed to MPI here.
+
+    ``sent``: pieces and bytes of each hosted node; ``gain``: how much larger than their sum integers may become on the
+    way; ``chosen``: how frames travel, and why so.
+    """
 
     bytes: int
     mpi_bytes: int
+    sent: tuple[np.ndarray, np.ndarray] | None
+    gain: int
+    chosen: str
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement: ...
 
@@ -53,7 +59,7 @@ class Coordinator:
     def __init__(self, name: str, coordination, nodes: int, first: int, rounding: Rounding = "floor"):
         self.name, self.coordination, self.rounding = name, coordination, rounding
         self._nodes, self._first = nodes, first
-        self._room = min(ROOM[name], WEIGHTED_ROOM / coordination.gain) / nodes
+        self._room = ROOM[name] / coordination.gain / nodes
         self.calls = 0
 
     def coordinate(

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt._coordination import Lockstep
 from mpiqopt.coordination.wiring import Wiring
+from mpiqopt.errors import NumericalError
 
 
 class Agreement(NamedTuple):
@@ -15,6 +16,18 @@ class Agreement(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     effort: int
+
+
+# votes in a call: each has a sixth more steps before it, so that this many are thousands of times the usual steps
+MOST_VOTES = 60
+
+
+def require_votes(protocol: str, votes: int) -> None:
+    """Raise NumericalError if there were too many."""
+    if votes > MOST_VOTES:
+        raise NumericalError(
+            f"{protocol}: no agreement after {MOST_VOTES} votes; please report the graph and the values"
+        )
 
 
 def first_effort(wiring: Wiring) -> int:
@@ -48,6 +61,7 @@ class LockstepCoordination:
         while True:
             self._steps(nodes, target - taken)
             taken, votes = target, votes + 1
+            require_votes(self.protocol, votes)
             if self._vote(nodes):
                 return Agreement(*nodes.result, next_effort(taken, votes))
             target = taken + taken // 6 + 1

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement
 from mpiqopt.topologies.spectrum import Topology
 
 # steps of the power method for the stationary distribution; to a factor of 2 is enough
 POWER_STEPS = 1000
+# integers have to fit beside it
+LARGEST_UNIT = 1 << 40
 # nodes of which all eigenvalues are found at once
 DENSE = 400
 
@@ -112,6 +115,12 @@ def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
     )
 
 
+def require_shares(topology: Topology) -> None:
+    """Raise UsageError if integer push-sum cannot work on a network."""
+    if topology.directed:
+        _weights(topology, topology.arcs())
+
+
 class _Weights(NamedTuple):
     unit: int
     start: np.ndarray
@@ -136,10 +145,16 @@ def _weights(topology: Topology, by_sender: np.ndarray) -> _Weights:
     nodes = topology.nodes
     degree = 1 + np.bincount(by_sender[:, 0], minlength=nodes)
     if topology.directed:
-        unit = _power_of_two((np.maximum(64, 8 * degree) / np.maximum(_stationary(by_sender, degree), 2.0**-40)).max())
+        unit = _power_of_two((np.maximum(64, 8 * degree) / _stationary(by_sender, degree)).max())
+        if unit > LARGEST_UNIT:
+            raise UsageError(
+                f"algorithm.coordinator = 'integer-push-sum': a node of {topology.name!r} would hardly get a share of "
+                "anything (arcs lead away from it much more often than to it); want 'ftqc'"
+            )
         return _Weights(unit, np.full(nodes, unit), 0.0)
     root = 1 - math.sqrt(1 - min(max(_second_eigenvalue(by_sender, degree), 0.0), 1.0))
-    momentum = math.floor(256 * root**2) / 256  # rounded, so that ranks on different machines have the same
+    # rounded, so that ranks on different machines have the same, also where root is a simple fraction
+    momentum = min(round(256 * root**2), 255) / 256
     return _Weights(_power_of_two(degree.sum() * (6 + 2 / (1 - momentum))), degree, momentum)
 
 

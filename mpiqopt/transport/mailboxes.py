@@ -12,7 +12,8 @@ from mpi4py import MPI
 TAG = 1
 # bytes of a slot in a window, and of all slots of a rank
 SLOT, WINDOW = 1 << 18, 1 << 26
-BITS_OF_SIZE = 31
+# of the words that say how many messages there were (42 bits), whether the last is whole, and its size
+BITS_OF_SIZE = 20
 LAST = 1 << BITS_OF_SIZE
 
 
@@ -51,6 +52,8 @@ class TwoSided:
                 frames = self._room[:size]
                 self.comm.Recv([frames, MPI.BYTE], rank, TAG)
                 yield frames
+
+    whole = True  # MPI has all of every message
 
     @property
     def quiet(self) -> bool:
@@ -138,6 +141,11 @@ class Windows:
             self._write(self.ranks[k], self._counts[k] + self._places[k], self._heard[k])
 
     @property
+    def whole(self) -> bool:
+        """Whether no message waits for room in a slot, or for its rest."""
+        return all(self.ready(k) for k, rest in enumerate(self._rest) if rest is not None)
+
+    @property
     def quiet(self) -> bool:
         """Whether all that was sent has been read."""
         self._window.Sync()
@@ -172,6 +180,10 @@ class Both:
     def receive(self) -> Iterator[np.ndarray]:
         for way in self._ways:
             yield from way.receive()
+
+    @property
+    def whole(self) -> bool:
+        return all(way.whole for way in self._ways)
 
     @property
     def quiet(self) -> bool:

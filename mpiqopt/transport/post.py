@@ -68,6 +68,10 @@ class Post:
             moved = True
         return moved
 
+    def has_taken(self, nodes) -> bool:
+        """Whether nothing of what nodes want to send is left here."""
+        return self._mail.whole and not any(nodes.filled(b) for _, b in self._boxes)
+
     @property
     def quiet(self) -> bool:
         """Whether all that was sent has left."""
