@@ -2,11 +2,13 @@
 
     mpiexec -n 2 python benchmarks/coordination.py [--transport window] [--spread 1000] [D]...
     python benchmarks/coordination.py --steps [--spread 1000] [D]...
+    python benchmarks/coordination.py --momentum [--spread 1000]
 
 Eight nodes of a ring; vectors differ between nodes by some ``spread`` steps of the grid, and from call to call. Medians
 over the calls after the first five; bytes of all nodes, headers included, beside float64 gossip with Metropolis weights
 until all nodes are within a step of the grid. --steps: what a node computes in one (split or share, pack, unpack what
-others sent, merge), in one process, beside copying the integers that it reads and writes.
+others sent, merge), in one process, beside copying the integers that it reads and writes. --momentum: steps of integer
+push-sum until all nodes agree on 100 values, to 1 %, with and without.
 """
 
 import argparse
@@ -16,9 +18,10 @@ import time
 import numpy as np
 
 from mpiqopt._coordination import Lockstep
-from mpiqopt.coordination.wiring import wire
+from mpiqopt.coordination.wiring import Wiring, wire
 from mpiqopt.network import Network
 from mpiqopt.placement import Placement
+from mpiqopt.registry import find
 from mpiqopt.topologies.lattices import Ring
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.transport.launch import session
@@ -117,17 +120,47 @@ def steps(sizes: list[int], spread: float) -> None:
             print(f"| {d} | `{name}` | {1e6 * seconds:.3g} | {copies:.2f} |")
 
 
+def steps_to_agree(wiring: Wiring, integers: np.ndarray) -> int:
+    """To 1 %: votes are so far apart."""
+    nodes, taken = Lockstep(wiring, "integer-push-sum", integers.shape[1], 0), 0
+    nodes.begin(0, integers)
+    while True:
+        for _ in range(1 + taken // 100):
+            nodes.step()
+            nodes.deliver()
+            taken += 1
+        nodes.look_around()
+        for _ in range(wiring.diameter):
+            nodes.flood()
+            nodes.deliver()
+        if nodes.agreed:
+            return taken
+
+
+def momentum(spread: float) -> None:
+    print(f"| graph | steps | without momentum |\n{'| --- ' * 3}|")
+    for name, nodes in (("ring", 8), ("ring", 50), ("path", 50), ("grid", 25), ("erdos-renyi", 30)):
+        graph = Topology(name, tuple(find("topology", name)(nodes=nodes).cycle()))
+        wiring = wire(graph, Placement(nodes), "integer-push-sum")
+        integers = np.rint(spread * np.random.default_rng(0).standard_normal((nodes, 100))).astype(np.int64)
+        counts = [steps_to_agree(wired, integers) for wired in (wiring, wiring._replace(momentum=0.0))]
+        print(f"| {name} of {nodes} | {counts[0]} | {counts[1]} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--transport", default="auto", choices=["auto", "window", "two-sided"])
     parser.add_argument("--spread", type=float, default=1000.0)
     parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--momentum", action="store_true")
     parser.add_argument("d", type=int, nargs="*")
     options = parser.parse_args()
     sizes = options.d or [1, 1000, 100_000]
     with session() as transport:
         if options.steps:
             steps(sizes, options.spread)
+        elif options.momentum:
+            momentum(options.spread)
         else:
             calls(transport, sizes, options.spread, options.transport)
 

@@ -2,8 +2,9 @@
 
 ``Lockstep`` has nodes that act all at once, step by step; ``Mailboxes`` nodes that act when something arrives. What
 nodes say to each other are frames, collected in one box for each process that hosts neighbours: a number with the link
-(of the receiving process) and the kind of frame, for mailboxes the call and a count, and what the kind wants. Box 0 is
-for frames between the nodes of this process, so that only time depends on who hosts a node.
+(of the receiving process) and the kind of frame, for mailboxes the call and a count (and on unreliable links which
+sending this is), and what the kind wants. Box 0 is for frames between the nodes of this process, so that only time
+depends on who hosts a node.
 """
 cimport cython
 cimport numpy as cnp
