@@ -54,12 +54,13 @@ cdef extern from "integers.h" nogil:
 cdef enum:
     FTQC, PUSH_SUM, TREE
 cdef enum:  # kinds of frames, with what follows
-    PIECES = 1  # z and packed values
+    PIECES = 1  # z and packed values; as PIECE on the way if z = 1
     STAGE = 2  # of a vote; count: its number
     EXTREMES = 3  # the same, with packed extremes
     APART = 4  # the same: nodes are too far apart, whatever the extremes
     PIECES_HEARD = 5  # count: that of the pieces
     STAGE_HEARD = 6
+    PIECE = 7
 cdef enum:
     TRIES = 8
 cdef enum:  # what a node does
@@ -71,6 +72,7 @@ ctypedef struct header:
     uint32_t kind
     uint32_t call, count  # of mailboxes
     uint8_t tries  # of mailboxes with unreliable links: which sending of it this is, or of what was heard
+    uint64_t z  # of pieces
 
 ctypedef struct clock:
     uint8_t tries  # how often something was sent again; no more than 255 are counted
@@ -406,40 +408,39 @@ cdef class Nodes:
                 self.counted[i] += 1
         self.z[i] = 0
 
-    cdef int64_t absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t room) except -1 nogil:
+    cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t room) except -1 nogil:
         """Pieces that have come to node i; bytes read."""
-        cdef uint64_t z
-        cdef int64_t number = get_number(payload, room, &z), packed
+        cdef int64_t packed
         cdef bint down = self.protocol == TREE and z == 0
-        if number < 0 or z > <uint64_t> (self.weights - self.z[i]) or (z == 0 and self.protocol == FTQC):
+        if z > <uint64_t> (self.weights - self.z[i]) or (z == 0 and self.protocol == FTQC):
             return self.broken()
         if down:
             memset(self.y + i * self.d, 0, 8 * self.d)
-        packed = add_packed(payload + number, room - number, self.d, self.y + i * self.d)
+        packed = add_packed(payload, room, self.d, self.y + i * self.d)
         if packed < 0:
             return self.broken()
         self.z[i] += <int64_t> z
         self.heard[i] += 1
         if down:
             self.descend(i)
-        return number + packed
+        return packed
 
     cdef int broken(self) except -1 nogil:
         with gil:
             raise ValueError("a frame is not what it says it is: bytes were lost or mixed on the way")
 
-    cdef int post(self, Py_ssize_t i, box* b, header* h, const uint8_t* payload, int64_t size,
-                  int64_t z=0) except -1 nogil:
-        """A frame of node i at the end of a box; z: of pieces.
+    cdef int post(self, Py_ssize_t i, box* b, header* h, const uint8_t* payload, int64_t size) except -1 nogil:
+        """A frame of node i at the end of a box.
 
         Counted as if every node had a process of its own, which changes the size of the number of the link.
         """
         cdef uint8_t* out
         cdef uint8_t alone[NUMBER_MOST]
         cdef int64_t at, more = put_number(<uint64_t> h.place << 3, alone)
+        cdef uint32_t kind = PIECE if h.kind == PIECES and h.z == 1 else h.kind
         reserve(b, HEADER_MOST + NUMBER_MOST + size)
         out = b.data + b.size
-        at = put_number(<uint64_t> h.edge << 3 | h.kind, out)
+        at = put_number(<uint64_t> h.edge << 3 | kind, out)
         more -= at
         if self.numbered:
             memcpy(out + at, &h.call, 4)
@@ -448,8 +449,8 @@ cdef class Nodes:
         if self.unreliable:
             out[at] = h.tries
             at += 1
-        if h.kind == PIECES:
-            at += put_number(<uint64_t> z, out + at)
+        if kind == PIECES:
+            at += put_number(h.z, out + at)
         memcpy(out + at, payload, size)
         b.size += at + size
         self.counted_bytes[i] += at + size + more
@@ -467,8 +468,8 @@ cdef class Nodes:
         """A frame of packed values with weight[e]."""
         cdef header h
         h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
-        h.kind, h.call, h.count, h.tries = PIECES, self.call, count, 0
-        return self.post(i, &self.outgoing[self.out_box[e]], &h, packed, size, self.weight[e])
+        h.kind, h.call, h.count, h.tries, h.z = PIECES, self.call, count, 0, <uint64_t> self.weight[e]
+        return self.post(i, &self.outgoing[self.out_box[e]], &h, packed, size)
 
     cdef int64_t pack(self, const int64_t* values) noexcept nogil:
         """Values (d,) as they travel, into ``packed``; their bytes."""
@@ -499,22 +500,26 @@ cdef class Nodes:
     cdef int64_t read_header(self, const uint8_t* data, int64_t room, header* h) except -1 nogil:
         """What a frame begins with; bytes read."""
         cdef uint64_t key
-        cdef int64_t number = get_number(data, room, &key)
-        if number < 0:
+        cdef int64_t at = get_number(data, room, &key), number
+        if at < 0 or key >> 32:
             return self.broken()
-        h.kind, h.call, h.count, h.tries = key & 7, self.call, 0, 0
-        if key >> 32:
-            return self.broken()
-        h.edge = <uint32_t> (key >> 3)
-        if not self.numbered:
-            return number
-        if room - number < 8 + self.unreliable:
-            return self.broken()
-        memcpy(&h.call, data + number, 4)
-        memcpy(&h.count, data + number + 4, 4)
-        if self.unreliable:
-            h.tries = data[number + 8]
-        return number + 8 + self.unreliable
+        h.edge, h.kind, h.call, h.count, h.tries, h.z = <uint32_t> (key >> 3), key & 7, self.call, 0, 0, 1
+        if self.numbered:
+            if room - at < 8 + self.unreliable:
+                return self.broken()
+            memcpy(&h.call, data + at, 4)
+            memcpy(&h.count, data + at + 4, 4)
+            if self.unreliable:
+                h.tries = data[at + 8]
+            at += 8 + self.unreliable
+        if h.kind == PIECES:
+            number = get_number(data + at, room - at, &h.z)
+            if number < 0:
+                return self.broken()
+            at += number
+        elif h.kind == PIECE:
+            h.kind = PIECES
+        return at
 
     cdef int receive_all(self, const uint8_t* data, int64_t size) except -1 nogil:
         """Frames, one after the other."""
@@ -627,7 +632,7 @@ cdef class Lockstep(Nodes):
             self.apart[i] = True
             return 0
         self.origin = self.out_starts[i]
-        size = self.absorb(i, payload, room)
+        size = self.absorb(i, h.z, payload, room)
         if self.protocol == TREE:
             self.leave(i)
         return size
@@ -988,11 +993,8 @@ cdef class Mailboxes(Nodes):
 
     cdef int64_t length(self, const uint8_t* payload, int64_t room) except -1 nogil:
         """Bytes of pieces."""
-        cdef uint64_t z
-        cdef int64_t number = get_number(payload, room, &z), packed = -1
-        if number > 0:
-            packed = packed_length(payload + number, room - number, self.d)
-        return number + packed if packed >= 0 else self.broken()
+        cdef int64_t packed = packed_length(payload, room, self.d)
+        return packed if packed >= 0 else self.broken()
 
     cdef int64_t length_of_extremes(self, const uint8_t* payload, int64_t room) except -1 nogil:
         cdef int64_t size = extremes_length(payload, room, self.width)
@@ -1012,11 +1014,12 @@ cdef class Mailboxes(Nodes):
                 return self.broken()
             self.received[e] = h.count
             if self.is_early(h) or self.is_ahead(e):
-                reserve(b, size)
-                memcpy(b.data + b.size, payload, size)
-                b.size += size
+                reserve(b, 8 + size)
+                memcpy(b.data + b.size, &h.z, 8)
+                memcpy(b.data + b.size + 8, payload, size)
+                b.size += 8 + size
             else:
-                self.absorb(i, payload, size)
+                self.absorb(i, h.z, payload, size)
                 self.absorbed[e] += 1
         self.acknowledge(i, e, PIECES_HEARD, h)
         return size
@@ -1029,8 +1032,10 @@ cdef class Mailboxes(Nodes):
         """Absorb what has waited on in edge e."""
         cdef box* b = &self.early[e]
         cdef int64_t at = 0
+        cdef uint64_t z
         while at < b.size and not self.is_ahead(e):
-            at += self.absorb(self.receiver[e], b.data + at, b.size - at)
+            memcpy(&z, b.data + at, 8)
+            at += 8 + self.absorb(self.receiver[e], z, b.data + at + 8, b.size - at - 8)
             self.absorbed[e] += 1
         if at:
             memmove(b.data, b.data + at, b.size - at)
@@ -1108,13 +1113,13 @@ cdef class Mass(Mailboxes):
         return 8 * self.d
 
     cdef int64_t length(self, const uint8_t* payload, int64_t room) except -1 nogil:
-        return 1 + 8 * self.d if room > 8 * self.d else self.broken()
+        return 8 * self.d if room >= 8 * self.d else self.broken()
 
-    cdef int64_t absorb(self, Py_ssize_t i, const uint8_t* payload, int64_t room) except -1 nogil:
+    cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t room) except -1 nogil:
         cdef double* into = <double*> self.y + i * self.d
         cdef double value
         cdef Py_ssize_t j
         for j in range(self.d):
-            memcpy(&value, payload + 1 + 8 * j, 8)
+            memcpy(&value, payload + 8 * j, 8)
             into[j] += value
-        return 1 + 8 * self.d
+        return 8 * self.d

@@ -1,7 +1,7 @@
 /* Vectors of int64 in as few bits as they need, and the arithmetic of coordination on them.
 
    A packed vector is tiles of TILE values: one byte with a width, then codes of that width, 2v for v >= 0 and -2v - 1
-   for v < 0. Widths are 0 to 32, and 64 for what is larger. Of a tile every full BLOCK of codes is in LANES streams of
+   for v < 0. Widths are 0 to 32, and 64 for what is larger. A tile of no more than FEW values is just numbers. Of a tile every full BLOCK of codes is in LANES streams of
    words of 32 bits side by side, code j in stream j % LANES, so that a vector register packs LANES codes at once; the
    rest is one stream (codes.h). Streams side by side: Lemire, Boytsov, "Decoding billions of integers per second
    through vectorization" (2015). */
@@ -21,16 +21,45 @@ static inline uint64_t folded(int64_t v)
     return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
 }
 
-/* Of a code of at most 32 bits. */
-static inline int32_t unfolded(uint32_t code)
+static inline int64_t unfolded(uint64_t code)
 {
-    return (int32_t)(code >> 1) ^ -(int32_t)(code & 1);
+    return (int64_t)(code >> 1) ^ -(int64_t)(code & 1);
+}
+
+static inline int tile_size(int64_t d, int64_t at)
+{
+    return (int)(d - at < TILE ? d - at : TILE);
+}
+
+/* Numbers in groups of 7 bits, the upper bit of a byte says that there is more: at most NUMBER_MOST bytes. */
+#define NUMBER_MOST 10
+#define FEW 2
+
+static inline int put_number(uint64_t v, uint8_t *out)
+{
+    int bytes = 0;
+    for (; v > 127; v >>= 7)
+        out[bytes++] = (uint8_t)(v | 128);
+    out[bytes++] = (uint8_t)v;
+    return bytes;
+}
+
+/* Bytes read; -1 if there is no number. */
+static inline int get_number(const uint8_t *in, int64_t room, uint64_t *v)
+{
+    *v = 0;
+    for (int bytes = 0; bytes < room && bytes < NUMBER_MOST; bytes++) {
+        *v |= (uint64_t)(in[bytes] & 127) << 7 * bytes;
+        if (in[bytes] < 128)
+            return bytes + 1;
+    }
+    return -1;
 }
 
 /* Largest size of a packed vector. */
 static inline int64_t packed_room(int64_t d)
 {
-    return 8 * d + (d + TILE - 1) / TILE;
+    return 8 * d + (d + TILE - 1) / TILE + FEW * NUMBER_MOST;
 }
 
 /* A block as codes of 1 to 32 bits. */
@@ -105,6 +134,12 @@ static uint64_t all_codes(const int64_t *v, int size)
 /* Bytes written; all: as from all_codes. */
 static int64_t pack_tile(const int64_t *v, int size, uint64_t all, uint8_t *out)
 {
+    if (size <= FEW) {
+        const uint8_t *begin = out;
+        for (int j = 0; j < size; j++)
+            out += put_number(folded(v[j]), out);
+        return out - begin;
+    }
     const int bits = all ? 64 - __builtin_clzll(all) : 0;
     if (bits > WIDEST) {
         *out = 64;
@@ -121,14 +156,41 @@ static int64_t pack_tile(const int64_t *v, int size, uint64_t all, uint8_t *out)
     return 1 + packed_size(size, bits);
 }
 
+/* Bytes of a packed tile; -1 if it is none or goes beyond ``room``. */
+static inline int64_t tile_length(const uint8_t *in, int64_t room, int size)
+{
+    uint64_t code;
+    int64_t bytes = 0;
+    if (size <= FEW) {
+        for (int j = 0; j < size; j++) {
+            const int number = get_number(in + bytes, room - bytes, &code);
+            if (number < 0)
+                return -1;
+            bytes += number;
+        }
+        return bytes;
+    }
+    const int bits = room > 0 ? *in : 255;
+    bytes = 1 + packed_size(size, bits);
+    return (bits > WIDEST && bits != 64) || bytes > room ? -1 : bytes;
+}
+
 /* Into v, or added to it; bytes read, -1 if they are not a packed tile or go beyond ``room``. */
 static inline int64_t unpack_tile(const uint8_t *in, int64_t room, int size, int64_t *v, const int add)
 {
-    const int bits = room > 0 ? *in++ : 255;
-    const int64_t bytes = 1 + packed_size(size, bits);
-    int j = 0;
-    if ((bits > WIDEST && bits != 64) || bytes > room)
+    const int64_t bytes = tile_length(in, room, size);
+    if (bytes < 0)
         return -1;
+    if (size <= FEW) {
+        for (int j = 0; j < size; j++) {
+            uint64_t code;
+            in += get_number(in, bytes, &code);
+            v[j] = unfolded(code) + (add ? v[j] : 0);
+        }
+        return bytes;
+    }
+    const int bits = *in++;
+    int j = 0;
     if (bits == 64) {
         for (; j < size; j++) {
             int64_t value;
@@ -150,43 +212,12 @@ static int64_t packed_length(const uint8_t *in, int64_t room, int64_t d)
 {
     int64_t read = 0;
     for (int64_t at = 0; at < d; at += TILE) {
-        const int bits = read < room ? in[read] : 255;
-        if (bits > WIDEST && bits != 64)
+        const int64_t bytes = tile_length(in + read, room - read, tile_size(d, at));
+        if (bytes < 0)
             return -1;
-        read += 1 + packed_size(d - at < TILE ? d - at : TILE, bits);
-        if (read > room)
-            return -1;
+        read += bytes;
     }
     return read;
-}
-
-/* Numbers in groups of 7 bits, the upper bit of a byte says that there is more: at most NUMBER_MOST bytes. */
-#define NUMBER_MOST 10
-
-static inline int put_number(uint64_t v, uint8_t *out)
-{
-    int bytes = 0;
-    for (; v > 127; v >>= 7)
-        out[bytes++] = (uint8_t)(v | 128);
-    out[bytes++] = (uint8_t)v;
-    return bytes;
-}
-
-/* Bytes read; -1 if there is no number. */
-static inline int get_number(const uint8_t *in, int64_t room, uint64_t *v)
-{
-    *v = 0;
-    for (int bytes = 0; bytes < room && bytes < NUMBER_MOST; bytes++) {
-        *v |= (uint64_t)(in[bytes] & 127) << 7 * bytes;
-        if (in[bytes] < 128)
-            return bytes + 1;
-    }
-    return -1;
-}
-
-static inline int tile_size(int64_t d, int64_t at)
-{
-    return (int)(d - at < TILE ? d - at : TILE);
 }
 
 static int64_t pack_vector(const int64_t *v, int64_t d, uint8_t *out)

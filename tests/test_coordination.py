@@ -30,8 +30,8 @@ from mpiqopt.registry import find
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.transport.serial import SerialPost, SerialTransport
 
-PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD = range(1, 7)
-TILE, BLOCK, LANES = 1024, 256, 8
+PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, PIECE = range(1, 8)
+TILE, BLOCK, LANES, FEW = 1024, 256, 8, 2
 
 
 def topology(name: str, nodes: int, **options) -> Topology:
@@ -377,6 +377,9 @@ def packed(values: list[int]) -> bytes:
         tile = values[at : at + TILE]
         codes = [2 * v if v >= 0 else -2 * v - 1 for v in tile]
         bits = max(codes).bit_length()
+        if len(tile) <= FEW:
+            out += b"".join(map(number, codes))
+            continue
         if bits > 32:
             out += b"\x40" + struct.pack(f"<{len(tile)}q", *tile)
             continue
@@ -412,7 +415,7 @@ def test_integers_of_all_widths_survive_packing(size):
         tiles = [of_width(rng, bits, min(TILE, size - at)) for at in range(0, size, TILE)]
         values = np.concatenate([np.array(tile, np.int64) for tile in tiles])
         frame, above = one_hop(values)
-        assert frame == number(PIECES) + number(1) + packed(values.tolist())
+        assert frame == number(PIECE) + packed(values.tolist())
         above.receive(as_array(frame))
         y, z = above.mass
         assert np.array_equal(y, values)
