@@ -47,7 +47,7 @@ def call_cost(network: Network, name: str, mailboxes: bool, d: int, spread: floa
             sent = network.counters()["bytes"]
         network.transport.maximum(np.zeros(1))  # all begin together
         begin = time.perf_counter()
-        agreed = coordinator.coordinate(rows, previous, STEP, call, effort, np.zeros((len(rows), 1), np.int64))
+        agreed = coordinator.coordinate(rows, previous, STEP, call, effort, np.zeros((len(rows), 0), np.int64))
         seconds.append(time.perf_counter() - begin)
         previous, effort = agreed.vector, agreed.effort
     network.settle()

@@ -63,6 +63,7 @@ cdef enum:  # kinds of frames, with what follows
     PIECE = 7
 cdef enum:
     TRIES = 8
+    HASHED = 4  # values of which push-sum compares no hash
 cdef enum:  # what a node does
     SPLITTING, DRAINING, FLOODING, CLOSING, RETRYING, DONE
 
@@ -167,7 +168,7 @@ cdef class Nodes:
     cdef int prepare(self, wiring, str protocol, Py_ssize_t d, uint64_t seed) except -1:
         """Room for everything, and the links."""
         self.protocol, self.d, self.seed = PROTOCOLS[protocol], d, seed
-        self.width = d if self.protocol == FTQC else 1
+        self.width = d if self.protocol == FTQC or d <= HASHED else 1
         self.nodes, self.first, self.boxes, self.momentum = wiring.nodes, wiring.first, wiring.boxes, wiring.momentum
         self.unit = {FTQC: 2, PUSH_SUM: wiring.unit, TREE: 1}[self.protocol]
         self.weights = {FTQC: 2 * self.nodes, PUSH_SUM: wiring.total, TREE: self.nodes}[self.protocol]
@@ -291,12 +292,16 @@ cdef class Nodes:
 
     cdef void look(self, Py_ssize_t i) noexcept nogil:
         """Node i's own part of the extremes."""
-        cdef Py_ssize_t at = i * self.d
+        cdef Py_ssize_t at = i * self.d, j
         if self.protocol == FTQC:
             widen_by_ratio(self.y + at, self.d, self.z[i], self.low + at, self.high + at)
         else:
             round_ratio(self.y + at, self.d, self.z[i], self.weights, self.unit, self.total + at)
-            widen_by_value(fingerprint(self.total + at, self.d), self.low + i, self.high + i)
+            if self.width == self.d:
+                for j in range(at, at + self.d):
+                    widen_by_value(self.total[j], self.low + j, self.high + j)
+            else:
+                widen_by_value(fingerprint(self.total + at, self.d), self.low + i, self.high + i)
 
     cdef bint agrees(self, Py_ssize_t i) noexcept nogil:
         """Whether the extremes at node i say that all nodes know the result."""
