@@ -90,6 +90,10 @@ def step_cost(protocol: str, d: int, spread: float) -> tuple[float, float]:
     return statistics.median(seconds), float(np.median(seconds / (passes * statistics.median(copies))))
 
 
+def kilobytes(size: float) -> str:
+    return f"{size / 1e3:.4g}" if size < 1e6 else f"{size / 1e3:.0f}"
+
+
 def calls(transport, sizes: list[int], spread: float, kind: str) -> None:
     show = print if transport.rank == 0 else lambda *_, **__: None
     head = "d|coordinator|lock-step, ms|mailboxes, ms|times MPI_Allreduce|kB|of float64 gossip|kB by mailboxes"
@@ -107,7 +111,7 @@ def calls(transport, sizes: list[int], spread: float, kind: str) -> None:
         for name, (lock, lock_bytes), (mail, mail_bytes) in lines:
             show(
                 f"| {d} | `{name}` | {1e3 * lock:.3g} | {1e3 * mail:.3g} | {lock / reduced:.3g} | "
-                f"{lock_bytes / 1e3:.4g} | {lock_bytes / gossip:.2f} | {mail_bytes / 1e3:.4g} |",
+                f"{kilobytes(lock_bytes)} | {lock_bytes / gossip:.2f} | {kilobytes(mail_bytes)} |",
                 flush=True,
             )
 
