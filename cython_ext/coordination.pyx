@@ -649,8 +649,8 @@ cdef class Mailboxes(Nodes):
 
     On ``unreliable`` links frames may be lost, repeated or overtake each other: at most one frame of pieces is on its
     way, which is sent again until it is acknowledged, and more pieces meanwhile add up. What arrives twice is known by
-    its number. Pieces of the next call wait until that begins here, and those of push-sum
-    until the node has taken as many steps: nodes take the same steps as in ``Lockstep``, each when it can.
+    its number. Pieces of the next call wait until that begins here, and those of push-sum until the node has taken as
+    many steps: nodes take the same steps as in ``Lockstep``, each when it can.
 
     Votes: a node that has taken ``budget`` steps, or whose in-neighbour has, stops, waits until all its pieces are
     acknowledged, and then goes through 2 D stages (D: the diameter), of which it tells its out-neighbours; it enters
