@@ -139,8 +139,8 @@ def _weights(topology: Topology, by_sender: np.ndarray) -> _Weights:
     max (d + 1)/pi. On undirected graphs this is c Z; pi is known, z begins there and stays. The eigenvalues are then
     real, and momentum makes up for those close to 1: with the second largest eigenvalue s the error goes with
     1 - sqrt(1 - s) a step instead of s, which is the square root of the momentum (heavy ball, Polyak 1964; applied to
-    what travels on each link, it keeps the sum; ours). c = 6 + 2/(1 - momentum) is by experience: on rings, paths, stars,
-    lollipops, barbells, random and complete graphs of up to 200 nodes all nodes agreed, and went on to.
+    what travels on each link, it keeps the sum; ours). c = 6 + 2/(1 - momentum) is by experience: on rings, paths,
+    stars, lollipops, barbells, random and complete graphs of up to 200 nodes all nodes agreed, and went on to.
     """
     nodes = topology.nodes
     degree = 1 + np.bincount(by_sender[:, 0], minlength=nodes)
