@@ -23,12 +23,18 @@ cdef extern from "float.h" nogil:
 
 cdef extern from "integers.h" nogil:
     int64_t packed_room(int64_t)
-    int64_t packed_length(const uint8_t*, int64_t, int64_t)
+    int64_t packed_length(const uint8_t*, int64_t, int64_t, int*)
     enum: NUMBER_MOST
     int put_number(uint64_t, uint8_t*)
     int get_number(const uint8_t*, int64_t, uint64_t*)
     int64_t pack_vector(const int64_t*, int64_t, uint8_t*)
-    int64_t add_packed(const uint8_t*, int64_t, int64_t, int64_t*)
+    void* held_at(void*, bint, int64_t)
+    int64_t held_value(const void*, bint, int64_t)
+    void hold(void*, bint, const int64_t*, int64_t, int64_t)
+    void lengthen(void*, int64_t)
+    int64_t largest_of(int)
+    int64_t reach_of(const void*, bint, int64_t)
+    int64_t add_packed(const uint8_t*, int64_t, int64_t, void*, bint)
     enum: TILE
     ctypedef struct destination:
         uint8_t* packed
@@ -37,12 +43,12 @@ cdef extern from "integers.h" nogil:
         int fresh
         int64_t begun
         uint64_t all
-    void split_pieces(int64_t*, int64_t, int64_t, int64_t, const int32_t*, destination*, int, int64_t*)
-    int64_t share_out(int64_t*, int64_t*, int64_t, int64_t, int64_t, double, int, uint8_t*)
+    void split_pieces(void*, bint, int64_t, int64_t, int64_t, const int32_t*, destination*, int, void*)
+    int64_t share_out(void*, void*, bint, int64_t, int64_t, int64_t, double, int, uint8_t*)
     void quantise_row(const double*, int64_t, double, int, const double*, int64_t*, double*, double*)
-    void widen_by_ratio(int64_t*, int64_t, int64_t, int64_t*, int64_t*)
+    void widen_by_ratio(void*, bint, int64_t, int64_t, int64_t*, int64_t*)
     void widen_by_value(int64_t, int64_t*, int64_t*)
-    void round_ratio(const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*)
+    void round_ratio(const void*, bint, int64_t, int64_t, int64_t, int64_t, int64_t*)
     int64_t fingerprint(const int64_t*, int64_t)
     int64_t pack_extremes(const int64_t*, const int64_t*, int64_t, uint8_t*)
     int64_t widen_by_packed(const uint8_t*, int64_t, int64_t, int64_t*, int64_t*)
@@ -93,6 +99,8 @@ cdef double FIRST_ROUND_TRIP = 0.002, GRACE = 0.0002, LONGEST_WAIT = 1.0
 # so large may |y| of push-sum become, where long double has 64 bits of mantissa or no more than double
 WEIGHTED_ROOM = 2.0**62 if LDBL_MANT_DIG >= 64 else 2.0**50
 cdef int64_t beyond_all = 1 << 62
+# so large may |y| become as int32
+cdef int64_t narrow_room = (1 << 31) - 1
 
 
 cdef int reserve(box* b, int64_t more) except -1 nogil:
@@ -152,13 +160,16 @@ cdef class Nodes:
     cdef Py_ssize_t boxes, in_edges, out_edges, origin
     cdef int64_t *in_starts, *in_box, *in_there, *in_place, *out_starts, *out_box, *out_there, *out_place
     cdef int64_t *receiver, *children, *up, *down
-    cdef int64_t *start_weight, *flow
-    cdef int64_t *y, *z, *low, *high, *total, *heard, *weight, *vectors, *counted, *counted_bytes, *step_counts
+    cdef int64_t *start_weight
+    cdef void *y, *flow  # int32 as long as these are wide enough (``narrow``), or else int64
+    cdef readonly bint narrow
+    cdef int64_t *reach, *swing  # no |y| or |flow| of the node is larger, if narrow
+    cdef int64_t *z, *low, *high, *total, *heard, *weight, *vectors, *counted, *counted_bytes, *step_counts
     cdef uint64_t* keys
     cdef uint32_t* drawn
     cdef int32_t *routes, *places, *shares
     cdef uint8_t *loaded, *packed, *apart  # apart: nodes that know that the extremes are too far apart
-    cdef int64_t* work
+    cdef void* work
     cdef destination* destinations
     cdef box *outgoing, *taken
 
@@ -194,11 +205,12 @@ cdef class Nodes:
         self.counted_bytes = self.given(self.bytes_sent, self.hosted)
         self.step_counts = self.given(self.steps, self.hosted)
         widest = max(np.diff(wiring.out_starts).max(), 1)
-        self.y, self.z = <int64_t*> self.made(self.hosted * d, 8), <int64_t*> self.made(self.hosted, 8)
+        self.y, self.z = self.made(self.hosted * d, 8), <int64_t*> self.made(self.hosted, 8)
+        self.reach, self.swing = <int64_t*> self.made(self.hosted, 8), <int64_t*> self.made(self.hosted, 8)
         self.low = <int64_t*> self.made(self.hosted * self.width, 8)
         self.high = <int64_t*> self.made(self.hosted * self.width, 8)
         self.total = <int64_t*> self.made(self.hosted * d if self.protocol == PUSH_SUM else 0, 8)
-        self.flow = <int64_t*> self.made(self.hosted * d if self.protocol == PUSH_SUM else 0, 8)
+        self.flow = self.made(self.hosted * d if self.protocol == PUSH_SUM else 0, 8)
         self.apart = <uint8_t*> self.made(self.hosted, 1)
         self.heard = <int64_t*> self.made(self.hosted, 8)
         self.keys, self.drawn = <uint64_t*> self.made(self.hosted, 8), <uint32_t*> self.made(self.hosted, 4)
@@ -206,7 +218,7 @@ cdef class Nodes:
         self.routes = <int32_t*> self.made(2 * self.nodes, 4)
         self.places, self.shares = <int32_t*> self.made(widest, 4), <int32_t*> self.made(widest, 4)
         self.destinations = <destination*> self.made(widest, sizeof(destination))
-        self.work = <int64_t*> self.made(widest * TILE, 8)
+        self.work = self.made(widest * TILE, 8)
         self.packed = <uint8_t*> self.made(max(widest, 2) * packed_room(d + 1), 1)
         self.outgoing = <box*> self.made(self.boxes, sizeof(box))
         self.taken = <box*> self.made(self.boxes, sizeof(box))
@@ -264,24 +276,42 @@ cdef class Nodes:
         for i in range(self.hosted):
             z += self.z[i]
             for j in range(self.d):
-                y[j] += self.y[i * self.d + j]
+                y[j] += held_value(self.y, self.narrow, i * self.d + j)
         return y, z
 
     cdef int start(self, uint32_t call, cnp.ndarray values) except -1:
         """Every node has its own values (hosted, d), and no extremes."""
         cdef int64_t* own = <int64_t*> pointer(values, cnp.NPY_INT64, self.hosted * self.d, "values")
-        cdef Py_ssize_t i, j
+        cdef Py_ssize_t i
+        cdef int64_t reach = reach_of(own, False, self.hosted * self.d)
         self.call = call
+        self.narrow = self.protocol != TREE and reach <= narrow_room / 4 / self.unit
         if self.protocol == PUSH_SUM:
             memset(self.flow, 0, 8 * self.hosted * self.d)
+        hold(self.y, self.narrow, own, self.hosted * self.d, self.unit)
         for i in range(self.hosted):
-            for j in range(i * self.d, (i + 1) * self.d):
-                self.y[j] = self.unit * own[j]
+            self.reach[i], self.swing[i] = reach * self.unit, 0
             self.z[i] = self.start_weight[i] if self.protocol == PUSH_SUM else self.unit
             self.heard[i] = self.drawn[i] = self.step_counts[i] = 0
             self.keys[i] = block_key(block_key(self.seed, <uint64_t> (self.first + i)), call)
             self.forget(i)
         return 0
+
+    cdef void* held(self, Py_ssize_t i) noexcept nogil:
+        """y of node i."""
+        return held_at(self.y, self.narrow, i * self.d)
+
+    cdef void make_room(self, Py_ssize_t i, int64_t times, int64_t more) noexcept nogil:
+        """|y| of node i may become so many times as large, and ``more``: if int32 are too short all become int64."""
+        if not self.narrow:
+            return
+        if times * self.reach[i] + more > narrow_room:
+            self.reach[i] = reach_of(self.held(i), True, self.d)
+            if times * self.reach[i] + more > narrow_room / 2:
+                self.narrow = False
+                lengthen(self.y, self.hosted * self.d)
+                if self.protocol == PUSH_SUM:
+                    lengthen(self.flow, self.hosted * self.d)
 
     cdef void forget(self, Py_ssize_t i) noexcept nogil:
         """A vote begins: node i knows no extremes."""
@@ -294,9 +324,9 @@ cdef class Nodes:
         """Node i's own part of the extremes."""
         cdef Py_ssize_t at = i * self.d, j
         if self.protocol == FTQC:
-            widen_by_ratio(self.y + at, self.d, self.z[i], self.low + at, self.high + at)
+            widen_by_ratio(self.held(i), self.narrow, self.d, self.z[i], self.low + at, self.high + at)
         else:
-            round_ratio(self.y + at, self.d, self.z[i], self.weights, self.unit, self.total + at)
+            round_ratio(self.held(i), self.narrow, self.d, self.z[i], self.weights, self.unit, self.total + at)
             if self.width == self.d:
                 for j in range(at, at + self.d):
                     widen_by_value(self.total[j], self.low + j, self.high + j)
@@ -353,7 +383,9 @@ cdef class Nodes:
                 count += 1
         for k in range(pieces):
             self.routes[k] = self.shares[self.routes[k]]
-        split_pieces(self.y + i * self.d, self.d, z, pieces, self.routes, self.destinations, count, self.work)
+        split_pieces(
+            self.held(i), self.narrow, self.d, z, pieces, self.routes, self.destinations, count, self.work
+        )
         for t in range(count):
             if self.destinations[t].packed != NULL:
                 self.ship(i, first + self.places[t], self.destinations[t].packed, self.destinations[t].size)
@@ -372,12 +404,18 @@ cdef class Nodes:
 
     cdef int share(self, Py_ssize_t i) except -1 nogil:
         """A step of integer push-sum: equal shares to all out-neighbours, and not less for the node itself."""
-        cdef Py_ssize_t first = self.out_starts[i], degree = self.out_starts[i + 1] - first, e, at = i * self.d
+        cdef Py_ssize_t first = self.out_starts[i], degree = self.out_starts[i + 1] - first, e
         cdef int64_t share = self.z[i] / (degree + 1), size
+        cdef int widest = 0
         self.step_counts[i] += 1
+        self.make_room(i, 2, degree * (self.swing[i] + 1))
         size = share_out(
-            self.y + at, self.flow + at, self.d, self.z[i], share, self.momentum, <int> degree, self.packed
+            self.held(i), held_at(self.flow, self.narrow, i * self.d), self.narrow, self.d, self.z[i], share,
+            self.momentum, <int> degree, self.packed
         )
+        packed_length(self.packed, size, self.d, &widest)
+        self.swing[i] = largest_of(widest)
+        self.reach[i] += degree * self.swing[i]
         for e in range(first, first + degree):
             self.weight[e] = share
             self.ship(i, e, self.packed, size)
@@ -399,7 +437,7 @@ cdef class Nodes:
             self.descend(i)
         else:
             self.load(e, 1)
-            memcpy(self.vector(e), self.y + i * self.d, 8 * self.d)
+            memcpy(self.vector(e), self.held(i), 8 * self.d)
             self.counted[i] += 1
         return True
 
@@ -409,21 +447,22 @@ cdef class Nodes:
         for e in range(self.out_starts[i], self.out_starts[i + 1]):
             if self.down[e]:
                 self.load(e, 0)
-                memcpy(self.vector(e), self.y + i * self.d, 8 * self.d)
+                memcpy(self.vector(e), self.held(i), 8 * self.d)
                 self.counted[i] += 1
         self.z[i] = 0
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t room) except -1 nogil:
         """Pieces that have come to node i; bytes read."""
-        cdef int64_t packed
+        cdef int widest = 0
+        cdef int64_t packed = packed_length(payload, room, self.d, &widest)
         cdef bint down = self.protocol == TREE and z == 0
-        if z > <uint64_t> (self.weights - self.z[i]) or (z == 0 and self.protocol == FTQC):
+        if packed < 0 or z > <uint64_t> (self.weights - self.z[i]) or (z == 0 and self.protocol == FTQC):
             return self.broken()
         if down:
-            memset(self.y + i * self.d, 0, 8 * self.d)
-        packed = add_packed(payload, room, self.d, self.y + i * self.d)
-        if packed < 0:
-            return self.broken()
+            memset(self.held(i), 0, 8 * self.d)
+        self.make_room(i, 1, largest_of(widest))
+        add_packed(payload, room, self.d, self.held(i), self.narrow)
+        self.reach[i] += largest_of(widest)
         self.z[i] += <int64_t> z
         self.heard[i] += 1
         if down:
@@ -998,7 +1037,8 @@ cdef class Mailboxes(Nodes):
 
     cdef int64_t length(self, const uint8_t* payload, int64_t room) except -1 nogil:
         """Bytes of pieces."""
-        cdef int64_t packed = packed_length(payload, room, self.d)
+        cdef int widest = 0
+        cdef int64_t packed = packed_length(payload, room, self.d, &widest)
         return packed if packed >= 0 else self.broken()
 
     cdef int64_t length_of_extremes(self, const uint8_t* payload, int64_t room) except -1 nogil:

@@ -169,8 +169,8 @@ def assert_mass(adversary: Adversary, values: np.ndarray) -> None:
 
 
 def drawn_values(rng: np.random.Generator, calls: int, nodes: int, d: int) -> np.ndarray:
-    """Some far apart, some close together, some all the same."""
-    width = rng.choice([1, 3, 100, 10**6, 2**40], (calls, 1, 1))
+    """Some far apart, some close together, some all the same; in some calls nodes differ in how large theirs are."""
+    width = rng.choice([1, 3, 100, 10**6, 2**40], (calls, nodes if rng.random() < 0.5 else 1, 1))
     return rng.integers(-width, width, (calls, nodes, d)) + rng.integers(-1000, 1000, (calls, 1, d))
 
 
@@ -576,6 +576,41 @@ def test_integers_as_large_as_they_may_be(name, graph, nodes):
     for values in corners:
         exact = values.astype(object).sum(axis=0) // nodes
         assert agreed(in_steps(name, network), np.ascontiguousarray(values)).tolist() == exact.tolist()
+
+
+def in_steps_by_hand(wires: list[Wiring], protocol: str, values: np.ndarray) -> list[Lockstep]:
+    """Ranks that have taken enough steps to agree, and a vote."""
+    engines = [Lockstep(wiring, protocol, values.shape[1], 0) for wiring in wires]
+    for wiring, engine in zip(wires, engines, strict=True):
+        engine.begin(1, values[wiring.first : wiring.first + engine.hosted])
+    actions = ["step"] * 400 + ["look_around"] + ["flood"] * wires[0].diameter
+    for action in actions:
+        frames = []
+        for engine, wiring in zip(engines, wires, strict=True):
+            getattr(engine, action)()
+            frames += [(rank, engine.take(b).copy()) for b, rank in enumerate(wiring.ranks, 1)]
+            engine.deliver()
+        for rank, sent in frames:
+            engines[rank].receive(sent)
+    return engines
+
+
+@pytest.mark.parametrize("protocol", ["ftqc", "integer-push-sum"])
+@pytest.mark.parametrize(("graph", "nodes"), [("ring", 2), ("complete", 5), ("star", 6), ("directed-ring", 5)])
+def test_int32_give_way_to_int64(graph, nodes, protocol):
+    """Whether a rank holds int32 or int64 is seen by nobody: not in what nodes find, and not in what they send."""
+    rng, network, kinds = np.random.default_rng(nodes), topology(graph, nodes), set()
+    for size in (2.0 ** np.arange(8, 40, 0.25)).astype(np.int64):
+        values = np.zeros((nodes, 4), np.int64)
+        values[:, 0], values[:, 1], values[0, 2] = size, -size, 99 * size
+        values[:, 3] = rng.integers(-size, size, nodes)
+        together, alone = (in_steps_by_hand(wirings(network, n, protocol), protocol, values) for n in (1, nodes))
+        assert sum(e.bytes_sent.sum() for e in alone) == together[0].bytes_sent.sum()
+        for engine in together + alone:
+            assert engine.agreed
+            assert engine.result[0].tolist() == (values.sum(axis=0) // nodes).tolist()
+        kinds.add(tuple(sorted({engine.narrow for engine in alone})))
+    assert kinds == {(True,), (False,), (False, True)}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
