@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 TAG = 1
 # bytes of a slot in a window, and of all slots of a rank
-SLOT, WINDOW = 1 << 18, 1 << 26
+SLOT, WINDOW = 1 << 19, 1 << 26
 # of the words that say how many messages there were (42 bits), whether the last is whole, and its size
 BITS_OF_SIZE = 20
 LAST = 1 << BITS_OF_SIZE
