@@ -7,8 +7,8 @@
 Eight nodes of a ring; vectors differ between nodes by some ``spread`` steps of the grid, and from call to call. Medians
 over the calls after the first five; bytes of all nodes, headers included, beside float64 gossip with Metropolis weights
 until all nodes are within a step of the grid. --steps: what a node computes in one (split or share, pack, unpack what
-others sent, merge), in one process, beside copying the integers that it reads and writes. --momentum: steps of integer
-push-sum until all nodes agree on 100 values, to 1 %, with and without.
+others sent, merge), in one process, beside copying the integers that it reads and writes, of 32 bits if it holds them
+so. --momentum: steps of integer push-sum until all nodes agree on 100 values, to 1 %, with and without.
 """
 
 import argparse
@@ -81,10 +81,11 @@ def step_cost(protocol: str, d: int, spread: float) -> tuple[float, float]:
             nodes.deliver()
             seconds.append((time.perf_counter() - begin) / NODES)
             moved.append((nodes.pieces.sum() - before) / NODES)
-    copy, copies = np.empty_like(integers), []
+    held = integers.astype(np.int32 if nodes.narrow else np.int64)
+    copy, copies = np.empty_like(held), []
     for _ in range(60):
         begin = time.perf_counter()
-        np.copyto(copy, integers)
+        np.copyto(copy, held)
         copies.append((time.perf_counter() - begin) / NODES)
     passes = np.array([4 * pieces if protocol == "ftqc" else 2 + 2 * pieces for pieces in moved])
     return statistics.median(seconds), float(np.median(seconds / (passes * statistics.median(copies))))

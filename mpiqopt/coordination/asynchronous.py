@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from mpiqopt._coordination import Mailboxes, Mass
-from mpiqopt.coordination.lockstep import MOST_VOTES, Agreement, first_effort, next_effort, require_votes
+from mpiqopt.coordination.lockstep import MOST_VOTES, Agreement, Sending, first_effort, next_effort, require_votes
 from mpiqopt.coordination.wiring import Wiring
 
 # turns without news before a rank sleeps, and how long (s)
 PATIENCE, SLEEP = 200, 50e-6
 
 
-class Mailed:
+class Mailed(Sending):
     """Nodes that talk by mailboxes. post: brings frames to other processes and to this one's own nodes.
 
     crowded: whether other ranks want this processor, so that waiting must not take it.
@@ -22,7 +22,6 @@ class Mailed:
 
     def __init__(self, wiring: Wiring, post, crowded: bool):
         self.wiring, self._post, self._patience = wiring, post, 0 if crowded else PATIENCE
-        self._nodes: Mailboxes | None = None
 
     def until(self, done: Callable[[], bool]) -> None:
         """Pass frames on until ``done``; after some turns without any, sleep between them."""
@@ -58,22 +57,9 @@ class Mailed:
             before = sent, received
 
     @property
-    def bytes(self) -> int:
-        """Sent by the hosted nodes so far, headers, acknowledgements and repetitions included."""
-        return int(self._nodes.bytes_sent.sum()) if self._nodes is not None else 0
-
-    @property
     def mpi_bytes(self) -> int:
         """Handed to MPI so far."""
         return self._post.bytes
-
-    @property
-    def sent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
-        if self._nodes is None:
-            nothing = np.zeros(len(self.wiring.in_starts) - 1, np.int64)
-            return nothing, nothing
-        return self._nodes.pieces, self._nodes.bytes_sent
 
     @property
     def chosen(self) -> str:
@@ -91,7 +77,7 @@ class AsynchronousCoordination(Mailed):
     def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
         super().__init__(wiring, post, crowded)
         self.protocol, self._seed, self._unreliable = protocol, seed, unreliable
-        self._duration = 0.0
+        self.gain, self._duration = wiring.gain, 0.0
         self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
@@ -122,12 +108,6 @@ class AsynchronousCoordination(Mailed):
         self.until(lambda: news() or self._nodes.called)
         end = time.perf_counter() + min(self._duration, longest)
         self.until(lambda: time.perf_counter() >= end or self._nodes.called)
-
-    @property
-    def gain(self) -> int:
-        """How much larger than their sum integers may become on the way."""
-        return self.wiring.gain
-
 
 class MassExchange(Mailed):
     """Vectors handed on to out-neighbours at everybody's own pace: asynchronous push-sum in float64."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt._coordination import Lockstep
+from mpiqopt._coordination import Lockstep, Nodes
 from mpiqopt.coordination.wiring import Wiring
 from mpiqopt.errors import NumericalError
 
@@ -40,19 +40,39 @@ def next_effort(effort: int, votes: int) -> int:
     return max(1, effort * 9 // 10 if votes == 1 else effort * 105 // 100)
 
 
-class LockstepCoordination:
+class Sending:
+    """What the hosted nodes have sent; they are there from the first call on."""
+
+    wiring: Wiring
+    _nodes: Nodes | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Sent by the hosted nodes so far, headers, acknowledgements and repetitions included."""
+        return int(self._nodes.bytes_sent.sum()) if self._nodes is not None else 0
+
+    @property
+    def sent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
+        if self._nodes is None:
+            nothing = np.zeros(len(self.wiring.in_starts) - 1, np.int64)
+            return nothing, nothing
+        return self._nodes.pieces, self._nodes.bytes_sent
+
+
+class LockstepCoordination(Sending):
     """Steps, and now and then a vote: extremes are flooded for D steps, D the diameter."""
 
     def __init__(self, wiring: Wiring, protocol: str, seed: int, exchange):
         self.wiring, self.protocol, self._seed, self._exchange = wiring, protocol, seed, exchange
-        self._nodes: dict[int, Lockstep] = {}
+        self.gain = wiring.gain
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
-        """Collective. values: int64 (hosted, d); call: its number, which keys the routes; effort: that of the last."""
-        d = values.shape[1]
-        nodes = self._nodes.get(d)
-        if nodes is None:
-            nodes = self._nodes[d] = Lockstep(self.wiring, self.protocol, d, self._seed)
+        """Collective. values: int64 (hosted, d), the same d in all calls; call: its number, which keys the routes;
+        effort: that of the last."""
+        if self._nodes is None:
+            self._nodes = Lockstep(self.wiring, self.protocol, values.shape[1], self._seed)
+        nodes = self._nodes
         nodes.begin(call, values)
         if self.protocol == "tree":
             self._steps(nodes, self.wiring.height)
@@ -79,27 +99,9 @@ class LockstepCoordination:
         return nodes.agreed
 
     @property
-    def gain(self) -> int:
-        """How much larger than their sum integers may become on the way."""
-        return self.wiring.gain
-
-    @property
-    def bytes(self) -> int:
-        """Sent by the hosted nodes so far, headers included."""
-        return sum(int(nodes.bytes_sent.sum()) for nodes in self._nodes.values())
-
-    @property
     def mpi_bytes(self) -> int:
         """Handed to MPI so far."""
         return self._exchange.bytes
-
-    @property
-    def sent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
-        hosted = np.zeros((2, len(self.wiring.in_starts) - 1), np.int64)
-        for nodes in self._nodes.values():
-            hosted += nodes.pieces, nodes.bytes_sent
-        return hosted[0], hosted[1]
 
     chosen = "messages in steps"
 

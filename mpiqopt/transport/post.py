@@ -1,5 +1,6 @@
 """Frames of coordination between ranks: all at once, step by step, or when they come."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,8 @@ from mpi4py import MPI
 from mpiqopt.transport.mailboxes import choose
 
 TAG = 2
+# looks for a message before other ranks get the processor: less than 0.1 ms
+PATIENCE = 100
 
 
 class StepExchange:
@@ -27,7 +30,7 @@ class StepExchange:
             sent.append(self.comm.Isend([frames, MPI.BYTE], rank, TAG))
         nodes.deliver()
         for rank in self.ranks:
-            self.comm.Probe(rank, TAG, self._status)
+            self._await(rank)
             size = self._status.Get_count(MPI.BYTE)
             if size > self._room.size:
                 self._room = np.empty(2 * size, np.uint8)
@@ -35,6 +38,14 @@ class StepExchange:
             self.comm.Recv([frames, MPI.BYTE], rank, TAG)
             nodes.receive(frames)
         MPI.Request.Waitall(sent)
+
+    def _await(self, rank: int) -> None:
+        """Return when a message is there. Probe of MPICH would keep the processor from ranks that share it."""
+        turns = 0
+        while not self.comm.Iprobe(rank, TAG, self._status):
+            turns += 1
+            if turns > PATIENCE:
+                os.sched_yield()
 
     def close(self) -> None:
         """Collective."""
