@@ -132,7 +132,7 @@ def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(mpiqopt, config, w
 )
 def test_memories_and_errors_survive_an_interruption(algorithm, compressor, mpiqopt, config, tmp_path):
     """What was sent, heard and not sent yet is in the checkpoint, and random numbers go on where they were."""
-    path = config(**{**LONG, "run": {"iterations": 12_000}, "algorithm": algorithm, "compressor": compressor})
+    path = config(**{**LONG, "run": {"iterations": 4_000}, "algorithm": algorithm, "compressor": compressor})
     assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
     job = interrupted(tmp_path, 0)
     job.send_signal(signal.SIGUSR1)
