@@ -1012,7 +1012,8 @@ cdef class Mailboxes(Nodes):
             self.phase[i] = DONE
             return True
         self.vote[i] += 1
-        self.budget[i] = self.step_counts[i] + self.step_counts[i] / 6 + 1
+        # whatever it took: those who came late to a vote would otherwise call the next one too early
+        self.budget[i] += self.budget[i] / 6 + 1
         self.phase[i] = SPLITTING
         self.forget(i)
         return True

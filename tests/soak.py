@@ -193,9 +193,9 @@ def rows_of(case: Case, call: int, room: float) -> np.ndarray:
         return case.scale * rng.standard_normal(shape)
     if case.data == "ties":  # values on the grid or half-way, where floor and round are at their limits
         return case.step * (rng.integers(-9, 10, shape) / 2 + rng.integers(-2, 3) * (rng.random() < 0.5))
-    if case.data == "one":  # a single node has all of it
-        rows = np.zeros(shape)
-        rows[rng.integers(case.nodes)] = case.scale * rng.standard_normal(case.d)
+    if case.data == "one":  # a single node has all of it, at its rank often as int64, and as int32 at others
+        rows, size = np.zeros(shape), min(case.scale * 10.0 ** rng.uniform(0, 4), case.step * room / 100)
+        rows[rng.integers(case.nodes)] = size * rng.standard_normal(case.d)
         return rows
     return case.step * _large(case, rng, room)
 

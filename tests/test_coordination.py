@@ -241,6 +241,19 @@ def test_without_the_vote_nodes_stop_wrongly():
     assert sum(wrong) >= 3
 
 
+@pytest.mark.parametrize("pace", [(1, 1, 1), (1, 0.02, 0.02), (0.02, 1, 0.02)])
+def test_slow_ranks_do_not_call_votes_too_early(pace):
+    """Between two votes a node takes a sixth more steps, however few of them others take."""
+    first, values = 4 * 33, np.random.default_rng(0).integers(-9, 10, (1, 30, 2))
+    for seed in range(3):
+        adversary = Adversary(topology("path", 30), 3, "ftqc", 2, seed, bad=False)
+        adversary.pace, adversary._budget = np.array(pace), lambda hosted: np.full(hosted, first)
+        assert_right(adversary.run(values), values)
+        votes = adversary.engines[0].votes
+        assert votes > 3
+        assert max(engine.steps.max() for engine in adversary.engines) >= first * (7 / 6) ** (votes - 1)
+
+
 @pytest.mark.parametrize("protocol", ["ftqc", "integer-push-sum"])
 def test_the_last_stage_of_a_vote_may_be_lost(protocol):
     """It is told again with the extremes of its vote, even by a node that is in the next vote already."""

@@ -109,6 +109,7 @@ class AsynchronousCoordination(Mailed):
         end = time.perf_counter() + min(self._duration, longest)
         self.until(lambda: time.perf_counter() >= end or self._nodes.called)
 
+
 class MassExchange(Mailed):
     """Vectors handed on to out-neighbours at everybody's own pace: asynchronous push-sum in float64."""
 
