@@ -180,9 +180,13 @@ class BackgroundTraining(Training):
         return task.future.done() and self._now() >= task.began + task.future.result()[1]
 
     def shortest(self) -> float:
-        """Mean seconds of a training at the quickest of the hosted nodes; 0 before there were any."""
-        joined = self.counters.joined > 0
-        return float((self.counters.training[joined] / self.counters.joined[joined]).min()) if joined.any() else 0.0
+        """Mean seconds of a training at the quickest of the hosted nodes that have finished any; infinite before."""
+        ready = {node: self._running[node].future.result()[1] for node in self._running if self._ready(node)}
+        count, seconds = self.counters.joined.copy(), self.counters.training.copy()
+        for node, taken in ready.items():
+            count[node] += 1
+            seconds[node] += taken
+        return float(np.divide(seconds, count, out=np.full(len(count), np.inf), where=count > 0).min())
 
     def news(self) -> bool:
         """Whether a training is finished that was not collected."""

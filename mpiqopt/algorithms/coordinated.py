@@ -168,7 +168,7 @@ class CoordinatedAlgorithm(Algorithm):
             return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
         training.start(starts, centres, state.x, how, state.t)
         width = starts.shape[1] + 1  # the vector and who has joined
-        self._coordinator(network).coordination.wait(training.news, LATE * training.shortest(), width)
+        self._coordinator(network).coordination.wait(training.news, lambda: LATE * training.shortest(), width)
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:

@@ -34,7 +34,7 @@ class AllreduceCoordination:
     sent = None  # nobody's
     gain = 1
 
-    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
+    def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """Return when a node here has news; the round then waits for all ranks."""
         while not news():
             time.sleep(SLEEP)

@@ -77,7 +77,7 @@ class AsynchronousCoordination(Mailed):
     def __init__(self, wiring: Wiring, protocol: str, seed: int, post, crowded: bool, unreliable: bool = False):
         super().__init__(wiring, post, crowded)
         self.protocol, self._seed, self._unreliable = protocol, seed, unreliable
-        self.gain, self._duration = wiring.gain, 0.0
+        self.gain, self._duration = wiring.gain, np.inf
         self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring))
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
@@ -98,15 +98,15 @@ class AsynchronousCoordination(Mailed):
             self._nodes = Mailboxes(self.wiring, self.protocol, width, self._seed, self._unreliable)
         return self._nodes
 
-    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
+    def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """Return when a neighbour has begun the next call, or some time after a node here has news.
 
-        That time is as long as the last call took, but no more than ``longest`` (s): nodes that finish a little later
-        than others still join (ours). width: of the vectors that the call will have.
+        That time is as long as the last call took, but no more than ``longest`` says then (s): nodes that finish a
+        little later than others still join (ours). width: of the vectors that the call will have.
         """
         self._prepare(width)
         self.until(lambda: news() or self._nodes.called)
-        end = time.perf_counter() + min(self._duration, longest)
+        end = time.perf_counter() + min(self._duration, longest())
         self.until(lambda: time.perf_counter() >= end or self._nodes.called)
 
 

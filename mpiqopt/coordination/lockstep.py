@@ -105,7 +105,7 @@ class LockstepCoordination(Sending):
 
     chosen = "messages in steps"
 
-    def wait(self, news: Callable[[], bool], longest: float, width: int) -> None:
+    def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """The next call begins at once."""
 
     def settle(self) -> None:
