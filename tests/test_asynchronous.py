@@ -116,6 +116,15 @@ def test_a_slow_node_joins_late_and_the_others_do_not_wait():
     assert time.perf_counter() - began < 3.5
 
 
+def test_nodes_that_are_alike_join_together():
+    """From the first round on: it waits a tenth of a training, 20 ms, for those that finish a little later."""
+    run = experiment("ftqc-admm", algorithm__execution="asynchronous", emulate__gradient_seconds=0.2)
+    iterate(run, 4)
+    counters = run.problem.training.counters
+    assert counters.joined.tolist() == [4] * 8
+    assert counters.stalest.tolist() == [0] * 8
+
+
 def test_a_synchronous_round_takes_as_long_as_the_slowest_node_and_link():
     run = experiment("ftqc-admm", emulate__slowdown=SLOW, emulate__gradient_seconds=0.002)
     began = time.perf_counter()
