@@ -10,7 +10,6 @@ A schedule of jobs on 1 to 8 ranks, with the mpiexec beside this Python: python 
 
 import argparse
 import faulthandler
-import inspect
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -299,12 +298,6 @@ def complain(rank: int, text: str) -> None:
     print(f"soak: rank {rank}: {text}", file=sys.stderr, flush=True)
 
 
-def wait(coordination, news: Callable[[], bool], longest: float, width: int, call: int) -> None:
-    """``coordination.wait`` with what it wants to know."""
-    known = {"news": news, "longest": longest, "width": width, "call": call}
-    coordination.wait(**{name: known[name] for name in inspect.signature(coordination.wait).parameters})
-
-
 class Trial:
     """One case on the ranks of a transport."""
 
@@ -363,7 +356,7 @@ class Trial:
         end = time.perf_counter() + pause
         with self.watchdog.watching(f"wait before call {k}: {case}"):
             longest, width = self._own.uniform(0, 1e-3), case.d + case.extras
-            wait(coordination, lambda: time.perf_counter() >= end, longest, width, case.first_call + k)
+            coordination.wait(lambda: time.perf_counter() >= end, lambda: longest, width)
 
     def _call(self, k: int, previous: np.ndarray, effort: int) -> tuple[Expected, int]:
         case, place = self.case, self.place

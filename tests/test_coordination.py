@@ -312,7 +312,7 @@ def test_a_rank_that_listens_before_its_first_call_loses_nothing(first_call):
     ]
     ahead = ThreadPoolExecutor(1).submit(ranks[0].agree, np.array([[10]]), first_call, 0)
     end = time.monotonic() + 0.05
-    soak.wait(ranks[1], lambda: time.monotonic() >= end, 0.0, 1, first_call)
+    ranks[1].wait(lambda: time.monotonic() >= end, lambda: 0.0, 1)
     late = ThreadPoolExecutor(1).submit(ranks[1].agree, np.array([[20]]), first_call, 0)
     assert [int(done.result(20).low[0]) for done in (ahead, late)] == [15, 15]
 
