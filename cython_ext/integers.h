@@ -1,5 +1,5 @@
 /* The arithmetic of coordination on vectors of integers: int64, or int32 as long as these have room for what nodes
-   hold, which is twice as quick. */
+   hold, which is nearly twice as quick. */
 #include "packed.h"
 
 /* Where pieces go: packed bytes, or a sum with others that wait (which they begin if fresh). */

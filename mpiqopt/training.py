@@ -181,11 +181,10 @@ class BackgroundTraining(Training):
 
     def shortest(self) -> float:
         """Mean seconds of a training at the quickest of the hosted nodes that have finished any; infinite before."""
-        ready = {node: self._running[node].future.result()[1] for node in self._running if self._ready(node)}
         count, seconds = self.counters.joined.copy(), self.counters.training.copy()
-        for node, taken in ready.items():
+        for node in filter(self._ready, self._running):
             count[node] += 1
-            seconds[node] += taken
+            seconds[node] += self._running[node].future.result()[1]
         return float(np.divide(seconds, count, out=np.full(len(count), np.inf), where=count > 0).min())
 
     def news(self) -> bool:

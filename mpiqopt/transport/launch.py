@@ -12,6 +12,7 @@ from mpiqopt.transport.serial import SerialTransport
 
 # set by the process managers of MPICH and its kin, PMIx (Open MPI, srun --mpi=pmix), Open MPI, Cray
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MPI_LOCALRANKID")
+_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 # More ranks than processors: those that wait must let the others work. Open MPI sees to that itself; MPICH has to be
 # told, and does not in collectives through shared memory (8 ranks on 2 cores: runs take four times as long with them).
 _WHEN_CROWDED = {
@@ -19,7 +20,6 @@ _WHEN_CROWDED = {
     "MPIR_CVAR_ALLREDUCE_POSIX_INTRA_ALGORITHM": "mpir",
     "MPIR_CVAR_BCAST_POSIX_INTRA_ALGORITHM": "mpir",
 }
-_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 def under_launcher() -> bool:
