@@ -39,6 +39,8 @@ setup(
         include_path=["cython_ext"],
         build_dir="build/cython",
         language_level=3,
-        compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True},
+        # wraparound and boundscheck stay on: kernels index pointers, which they do not touch, and Python objects keep
+        # Python's meaning of [-1]
+        compiler_directives={"cdivision": True, "embedsignature": True},
     )
 )

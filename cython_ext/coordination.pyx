@@ -73,6 +73,8 @@ cdef enum:
 cdef enum:  # what a node does
     SPLITTING, DRAINING, FLOODING, CLOSING, RETRYING, DONE
 
+ctypedef int64_t* integers
+
 ctypedef struct header:
     uint32_t edge  # of the receiving process: among the links into it, or out of it if the frame says what was heard
     uint32_t place  # the same among the links of the receiving node; not sent
@@ -158,20 +160,26 @@ cdef class Nodes:
     cdef double momentum
     cdef bint numbered, unreliable  # whether frames have calls and counts, and which sending they are
     cdef Py_ssize_t boxes, in_edges, out_edges, origin
-    cdef int64_t *in_starts, *in_box, *in_there, *in_place, *out_starts, *out_box, *out_there, *out_place
-    cdef int64_t *receiver, *children, *up, *down
-    cdef int64_t *start_weight
-    cdef void *y, *flow  # int32 as long as these are wide enough (``narrow``), or else int64
+    cdef integers in_starts, in_box, in_there, in_place, out_starts, out_box, out_there, out_place
+    cdef integers receiver, children, up, down
+    cdef integers start_weight
+    cdef void* y  # int32 as long as these are wide enough (``narrow``), or else int64
+    cdef void* flow
     cdef readonly bint narrow
-    cdef int64_t *reach, *swing  # no |y| or |flow| of the node is larger, if narrow
-    cdef int64_t *z, *low, *high, *total, *heard, *weight, *vectors, *counted, *counted_bytes, *step_counts
+    cdef integers reach, swing  # no |y| or |flow| of the node is larger, if narrow
+    cdef integers z, low, high, total, heard, weight, vectors, counted, counted_bytes, step_counts
     cdef uint64_t* keys
     cdef uint32_t* drawn
-    cdef int32_t *routes, *places, *shares
-    cdef uint8_t *loaded, *packed, *apart  # apart: nodes that know that the extremes are too far apart
+    cdef int32_t* routes
+    cdef int32_t* places
+    cdef int32_t* shares
+    cdef uint8_t* loaded
+    cdef uint8_t* packed
+    cdef uint8_t* apart  # nodes that know that the extremes are too far apart
     cdef void* work
     cdef destination* destinations
-    cdef box *outgoing, *taken
+    cdef box* outgoing
+    cdef box* taken
 
     def __cinit__(self, *args, **kwargs):
         self.arrays = []
@@ -699,14 +707,19 @@ cdef class Mailboxes(Nodes):
 
     cdef int64_t diameter
     cdef bint begun
-    cdef int64_t *stage, *vote, *phase, *budget, *in_stage, *early_stage, *heard_stage, *absorbed  # frames in this call
-    cdef int64_t *sender  # of out edges: the position of the node
-    cdef uint32_t *received, *sent
-    cdef uint32_t *busy  # frames that are not acknowledged
+    cdef integers stage, vote, phase, budget, in_stage, early_stage, heard_stage, absorbed  # frames in this call
+    cdef integers sender  # of out edges: the position of the node
+    cdef uint32_t* received
+    cdef uint32_t* sent
+    cdef uint32_t* busy  # frames that are not acknowledged
     cdef double now
-    cdef double *round_trip, *deviation, *longer  # longer: how often, than a round trip, to wait for the answer
-    cdef clock *pieces_clock, *stage_clock
-    cdef box *early, *kept
+    cdef double* round_trip
+    cdef double* deviation
+    cdef double* longer  # how often, than a round trip, to wait for the answer
+    cdef clock* pieces_clock
+    cdef clock* stage_clock
+    cdef box* early
+    cdef box* kept
 
     def __init__(self, wiring, str protocol, Py_ssize_t d, uint64_t seed, bint unreliable=False):
         self.prepare(wiring, protocol, d, seed)
