@@ -2,11 +2,10 @@
 
    The stream is little-endian: bit t of code j is bit j * bits + t of the message, and bit s of a message is bit s % 8
    of its byte s / 8. Codes are made and read in tiles that stay in the first-level cache. */
+#ifndef CODES_H
+#define CODES_H
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 
 #define TILE 1024 /* codes; a multiple of 8, so that every tile begins at a whole byte */
 
@@ -227,3 +226,4 @@ static inline double read_scale(const uint8_t *in)
     memcpy(&scale, &bits, 8);
     return scale;
 }
+#endif

@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from arrays cimport length, pointer, target
 
 from mpiqopt.errors import NotFinite
+from mpiqopt.kernels import level
 
 cnp.import_array()
 
@@ -19,58 +20,66 @@ ctypedef fused real:
 cdef extern from "philox.h" nogil:
     void philox(const uint64_t* counter, const uint64_t* key, uint64_t* out)
 
-cdef extern from "compressors.h" nogil:
-    ctypedef struct grid:
-        int64_t bits, rule, levels
-        double shift, centre, given, zoom
+cdef extern from "codes.h" nogil:
     uint64_t block_key(uint64_t, uint64_t)
     uint32_t word(uint32_t, uint64_t)
     int64_t packed_size(int64_t, int)
-    void pack_words(const uint32_t*, uint8_t*, int64_t, int)
-    void unpack_words(const uint8_t*, uint32_t*, int64_t, int)
+
+cdef extern from "compressors_kernels.h" nogil:
+    ctypedef struct grid:
+        int64_t bits, rule, levels
+        double shift, centre, given, zoom
     int64_t grid_header(const grid*)
     int64_t sign_header(int)
     int64_t float_bits(int)
     int index_bits(int64_t)
-    void choose(int64_t, int64_t, uint64_t, uint32_t*)
-    void count_votes(const uint8_t*, int64_t, int64_t, int64_t, int32_t*)
-    void hadamard_f64(double*, unsigned)
-    void hadamard_f32(float*, unsigned)
-    int quantise_f64(const grid*, const double*, int64_t, uint8_t*, const uint64_t*)
-    int quantise_f32(const grid*, const float*, int64_t, uint8_t*, const uint64_t*)
-    void dequantise_f64(const grid*, const uint8_t*, int64_t, double*)
-    void dequantise_f32(const grid*, const uint8_t*, int64_t, float*)
-    int sign_encode_f64(const double*, int64_t, int, double, const uint64_t*, uint8_t*)
-    int sign_encode_f32(const float*, int64_t, int, double, const uint64_t*, uint8_t*)
-    void sign_decode_f64(const uint8_t*, int64_t, int, double, double*)
-    void sign_decode_f32(const uint8_t*, int64_t, int, double, float*)
-    void add_signs_f64(const uint8_t*, int64_t, int, double, double*)
-    void add_signs_f32(const uint8_t*, int64_t, int, double, float*)
-    void rotate_f64(const double*, int64_t, unsigned, uint64_t, double*)
-    void rotate_f32(const float*, int64_t, unsigned, uint64_t, float*)
-    void rotate_back_f64(double*, int64_t, unsigned, uint64_t, double*)
-    void rotate_back_f32(float*, int64_t, unsigned, uint64_t, float*)
-    int levels_encode_f64(const double*, int64_t, const double*, int, uint8_t*)
-    int levels_encode_f32(const float*, int64_t, const double*, int, uint8_t*)
-    void levels_decode_f64(const uint8_t*, int64_t, const double*, int, double*)
-    void levels_decode_f32(const uint8_t*, int64_t, const double*, int, float*)
-    int floats_encode_f64(const double*, int64_t, int, const uint64_t*, uint8_t*)
-    int floats_encode_f32(const float*, int64_t, int, const uint64_t*, uint8_t*)
-    void floats_decode_f64(const uint8_t*, int64_t, int, double*)
-    void floats_decode_f32(const uint8_t*, int64_t, int, float*)
-    void largest_f64(const double*, int64_t, int64_t, uint32_t*)
-    void largest_f32(const float*, int64_t, int64_t, uint32_t*)
-    int gather_f64(const double*, int64_t, const uint32_t*, int64_t, uint8_t*)
-    int gather_f32(const float*, int64_t, const uint32_t*, int64_t, uint8_t*)
-    void scatter_f64(const uint8_t*, int64_t, const uint32_t*, int64_t, double, double*)
-    void scatter_f32(const uint8_t*, int64_t, const uint32_t*, int64_t, double, float*)
-    double magnitude_f64(const double*, int64_t, int)
-    double magnitude_f32(const float*, int64_t, int)
     enum: GIVEN, BY_LARGEST, BY_NORM, ZOOMING
     enum: CONSTANT, LARGEST_VALUE, MEAN_VALUE, ROOT_MEAN_SQUARE
     enum: FLOAT32, FLOAT16, BFLOAT16, POWERS_OF_TWO
     enum: LARGEST
     const double BEYOND
+    ctypedef struct compressors_kernels:
+        void (*hadamard_f64)(double*, unsigned) noexcept nogil
+        void (*hadamard_f32)(float*, unsigned) noexcept nogil
+        int (*quantise_f64)(const grid*, const double*, int64_t, uint8_t*, const uint64_t*) noexcept nogil
+        int (*quantise_f32)(const grid*, const float*, int64_t, uint8_t*, const uint64_t*) noexcept nogil
+        void (*dequantise_f64)(const grid*, const uint8_t*, int64_t, double*) noexcept nogil
+        void (*dequantise_f32)(const grid*, const uint8_t*, int64_t, float*) noexcept nogil
+        int (*sign_encode_f64)(const double*, int64_t, int, double, const uint64_t*, uint8_t*) noexcept nogil
+        int (*sign_encode_f32)(const float*, int64_t, int, double, const uint64_t*, uint8_t*) noexcept nogil
+        void (*sign_decode_f64)(const uint8_t*, int64_t, int, double, double*) noexcept nogil
+        void (*sign_decode_f32)(const uint8_t*, int64_t, int, double, float*) noexcept nogil
+        void (*add_signs_f64)(const uint8_t*, int64_t, int, double, double*) noexcept nogil
+        void (*add_signs_f32)(const uint8_t*, int64_t, int, double, float*) noexcept nogil
+        void (*rotate_f64)(const double*, int64_t, unsigned, uint64_t, double*) noexcept nogil
+        void (*rotate_f32)(const float*, int64_t, unsigned, uint64_t, float*) noexcept nogil
+        void (*rotate_back_f64)(double*, int64_t, unsigned, uint64_t, double*) noexcept nogil
+        void (*rotate_back_f32)(float*, int64_t, unsigned, uint64_t, float*) noexcept nogil
+        int (*levels_encode_f64)(const double*, int64_t, const double*, int, uint8_t*) noexcept nogil
+        int (*levels_encode_f32)(const float*, int64_t, const double*, int, uint8_t*) noexcept nogil
+        void (*levels_decode_f64)(const uint8_t*, int64_t, const double*, int, double*) noexcept nogil
+        void (*levels_decode_f32)(const uint8_t*, int64_t, const double*, int, float*) noexcept nogil
+        int (*floats_encode_f64)(const double*, int64_t, int, const uint64_t*, uint8_t*) noexcept nogil
+        int (*floats_encode_f32)(const float*, int64_t, int, const uint64_t*, uint8_t*) noexcept nogil
+        void (*floats_decode_f64)(const uint8_t*, int64_t, int, double*) noexcept nogil
+        void (*floats_decode_f32)(const uint8_t*, int64_t, int, float*) noexcept nogil
+        void (*largest_f64)(const double*, int64_t, int64_t, uint32_t*) noexcept nogil
+        void (*largest_f32)(const float*, int64_t, int64_t, uint32_t*) noexcept nogil
+        int (*gather_f64)(const double*, int64_t, const uint32_t*, int64_t, uint8_t*) noexcept nogil
+        int (*gather_f32)(const float*, int64_t, const uint32_t*, int64_t, uint8_t*) noexcept nogil
+        void (*scatter_f64)(const uint8_t*, int64_t, const uint32_t*, int64_t, double, double*) noexcept nogil
+        void (*scatter_f32)(const uint8_t*, int64_t, const uint32_t*, int64_t, double, float*) noexcept nogil
+        double (*magnitude_f64)(const double*, int64_t, int) noexcept nogil
+        double (*magnitude_f32)(const float*, int64_t, int) noexcept nogil
+        void (*mean_of_votes_f64)(const int32_t*, int64_t, int64_t, double, double*) noexcept nogil
+        void (*mean_of_votes_f32)(const int32_t*, int64_t, int64_t, double, float*) noexcept nogil
+        void (*pack_words)(const uint32_t*, uint8_t*, int64_t, int) noexcept nogil
+        void (*unpack_words)(const uint8_t*, uint32_t*, int64_t, int) noexcept nogil
+        void (*choose)(int64_t, int64_t, uint64_t, uint32_t*) noexcept nogil
+        void (*count_votes)(const uint8_t*, int64_t, int64_t, int64_t, int32_t*) noexcept nogil
+    const compressors_kernels** compressors_tables
+
+cdef const compressors_kernels* kernels = compressors_tables[level()]
 
 GRID_RULES = {"given": GIVEN, "largest": BY_LARGEST, "norm": BY_NORM, "zoom": ZOOMING}
 SIGN_RULES = {"constant": CONSTANT, "largest": LARGEST_VALUE, "mean": MEAN_VALUE, "root-mean-square": ROOT_MEAN_SQUARE}
@@ -121,7 +130,7 @@ def pack(cnp.ndarray codes, int bits, cnp.ndarray out):
     cdef uint32_t* code = <uint32_t*> pointer(codes, cnp.NPY_UINT32, n, "codes")
     cdef uint8_t* o = <uint8_t*> target(out, cnp.NPY_UINT8, packed_size(n, bits), "out")
     with nogil:
-        pack_words(code, o, n, bits)
+        kernels.pack_words(code, o, n, bits)
 
 
 def unpack(cnp.ndarray stream, int bits, cnp.ndarray codes):
@@ -132,7 +141,7 @@ def unpack(cnp.ndarray stream, int bits, cnp.ndarray codes):
     cdef uint32_t* code = <uint32_t*> target(codes, cnp.NPY_UINT32, n, "codes")
     cdef uint8_t* s = <uint8_t*> pointer(stream, cnp.NPY_UINT8, packed_size(n, bits), "stream")
     with nogil:
-        unpack_words(s, code, n, bits)
+        kernels.unpack_words(s, code, n, bits)
 
 
 # Rows of vectors and of messages
@@ -193,9 +202,9 @@ cdef inline const real* turned(rows* r, Py_ssize_t i, real* x) noexcept nogil:
     if r.turns == NULL:
         return x + i * r.d
     if real is double:
-        rotate_f64(x + i * r.d, r.d, r.levels, r.turns[i], <double*> r.room)
+        kernels.rotate_f64(x + i * r.d, r.d, r.levels, r.turns[i], <double*> r.room)
     else:
-        rotate_f32(x + i * r.d, r.d, r.levels, r.turns[i], <float*> r.room)
+        kernels.rotate_f32(x + i * r.d, r.d, r.levels, r.turns[i], <float*> r.room)
     return <real*> r.room
 
 
@@ -208,9 +217,9 @@ cdef inline void turn_back(rows* r, Py_ssize_t i, real* x) noexcept nogil:
     if r.turns == NULL:
         return
     if real is double:
-        rotate_back_f64(<double*> r.room, r.d, r.levels, r.turns[i], x + i * r.d)
+        kernels.rotate_back_f64(<double*> r.room, r.d, r.levels, r.turns[i], x + i * r.d)
     else:
-        rotate_back_f32(<float*> r.room, r.d, r.levels, r.turns[i], x + i * r.d)
+        kernels.rotate_back_f32(<float*> r.room, r.d, r.levels, r.turns[i], x + i * r.d)
 
 
 cdef inline const uint64_t* key_of(rows* r, Py_ssize_t i) noexcept nogil:
@@ -225,9 +234,9 @@ cdef Py_ssize_t quantise_rows(rows* r, const grid* g, real* x) noexcept nogil:
     cdef int bad
     for i in range(r.count):
         if real is double:
-            bad = quantise_f64(g, x + i * r.d, r.d, r.message + i * r.nbytes, key_of(r, i))
+            bad = kernels.quantise_f64(g, x + i * r.d, r.d, r.message + i * r.nbytes, key_of(r, i))
         else:
-            bad = quantise_f32(g, x + i * r.d, r.d, r.message + i * r.nbytes, key_of(r, i))
+            bad = kernels.quantise_f32(g, x + i * r.d, r.d, r.message + i * r.nbytes, key_of(r, i))
         if bad:
             return i
     return -1
@@ -237,9 +246,9 @@ cdef void dequantise_rows(rows* r, const grid* g, real* x) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(r.count):
         if real is double:
-            dequantise_f64(g, r.message + i * r.nbytes, r.d, x + i * r.d)
+            kernels.dequantise_f64(g, r.message + i * r.nbytes, r.d, x + i * r.d)
         else:
-            dequantise_f32(g, r.message + i * r.nbytes, r.d, x + i * r.d)
+            kernels.dequantise_f32(g, r.message + i * r.nbytes, r.d, x + i * r.d)
 
 
 cdef class Grid:
@@ -289,9 +298,9 @@ cdef Py_ssize_t sign_rows(rows* r, int rule, double factor, real* x) noexcept no
     cdef int bad
     for i in range(r.count):
         if real is double:
-            bad = sign_encode_f64(turned(r, i, x), d, rule, factor, key_of(r, i), r.message + i * r.nbytes)
+            bad = kernels.sign_encode_f64(turned(r, i, x), d, rule, factor, key_of(r, i), r.message + i * r.nbytes)
         else:
-            bad = sign_encode_f32(turned(r, i, x), d, rule, factor, key_of(r, i), r.message + i * r.nbytes)
+            bad = kernels.sign_encode_f32(turned(r, i, x), d, rule, factor, key_of(r, i), r.message + i * r.nbytes)
         if bad:
             return i
     return -1
@@ -301,9 +310,9 @@ cdef void unsign_rows(rows* r, int rule, double factor, real* x) noexcept nogil:
     cdef Py_ssize_t i, d = coordinates(r)
     for i in range(r.count):
         if real is double:
-            sign_decode_f64(r.message + i * r.nbytes, d, rule, factor, to_be_turned(r, i, x))
+            kernels.sign_decode_f64(r.message + i * r.nbytes, d, rule, factor, to_be_turned(r, i, x))
         else:
-            sign_decode_f32(r.message + i * r.nbytes, d, rule, factor, to_be_turned(r, i, x))
+            kernels.sign_decode_f32(r.message + i * r.nbytes, d, rule, factor, to_be_turned(r, i, x))
         turn_back(r, i, x)
 
 
@@ -315,17 +324,19 @@ cdef void unsign_mean(rows* r, Py_ssize_t n, int rule, double factor, int32_t* c
     for i in range(r.count):
         sums, messages = to_be_turned(r, i, x), r.message + i * r.nbytes
         if rule == CONSTANT:
-            count_votes(messages, n, stride, d, counts)
-            for j in range(d):
-                sums[j] = <real> (factor * (2 * counts[j] - <int32_t> n) / n)
+            kernels.count_votes(messages, n, stride, d, counts)
+            if real is double:
+                kernels.mean_of_votes_f64(counts, d, n, factor, sums)
+            else:
+                kernels.mean_of_votes_f32(counts, d, n, factor, sums)
         else:
             for j in range(d):
                 sums[j] = 0
             for j in range(n):
                 if real is double:
-                    add_signs_f64(messages + j * stride, d, rule, 1.0 / n, sums)
+                    kernels.add_signs_f64(messages + j * stride, d, rule, 1.0 / n, sums)
                 else:
-                    add_signs_f32(messages + j * stride, d, rule, 1.0 / n, sums)
+                    kernels.add_signs_f32(messages + j * stride, d, rule, 1.0 / n, sums)
         turn_back(r, i, x)
 
 
@@ -394,7 +405,7 @@ def sum_bits(cnp.ndarray messages, cnp.ndarray counts):
     cdef uint8_t* m = <uint8_t*> pointer(messages, cnp.NPY_UINT8, n * packed_size(d, 1), "messages")
     cdef int32_t* c = <int32_t*> target(counts, cnp.NPY_INT32, d, "counts")
     with nogil:
-        count_votes(m, n, packed_size(d, 1), d, c)
+        kernels.count_votes(m, n, packed_size(d, 1), d, c)
 
 
 # Rotations
@@ -413,9 +424,9 @@ def hadamard(cnp.ndarray x):
     with nogil:
         for i in range(count):
             if typenum == cnp.NPY_FLOAT64:
-                hadamard_f64(<double*> p + i * d, levels)
+                kernels.hadamard_f64(<double*> p + i * d, levels)
             else:
-                hadamard_f32(<float*> p + i * d, levels)
+                kernels.hadamard_f32(<float*> p + i * d, levels)
 
 
 cdef Py_ssize_t levels_rows(rows* r, const double* centroids, int bits, real* x) noexcept nogil:
@@ -423,9 +434,9 @@ cdef Py_ssize_t levels_rows(rows* r, const double* centroids, int bits, real* x)
     cdef int bad
     for i in range(r.count):
         if real is double:
-            bad = levels_encode_f64(turned(r, i, x), d, centroids, bits, r.message + i * r.nbytes)
+            bad = kernels.levels_encode_f64(turned(r, i, x), d, centroids, bits, r.message + i * r.nbytes)
         else:
-            bad = levels_encode_f32(turned(r, i, x), d, centroids, bits, r.message + i * r.nbytes)
+            bad = kernels.levels_encode_f32(turned(r, i, x), d, centroids, bits, r.message + i * r.nbytes)
         if bad:
             return i
     return -1
@@ -435,9 +446,9 @@ cdef void unlevel_rows(rows* r, const double* centroids, int bits, real* x) noex
     cdef Py_ssize_t i, d = coordinates(r)
     for i in range(r.count):
         if real is double:
-            levels_decode_f64(r.message + i * r.nbytes, d, centroids, bits, to_be_turned(r, i, x))
+            kernels.levels_decode_f64(r.message + i * r.nbytes, d, centroids, bits, to_be_turned(r, i, x))
         else:
-            levels_decode_f32(r.message + i * r.nbytes, d, centroids, bits, to_be_turned(r, i, x))
+            kernels.levels_decode_f32(r.message + i * r.nbytes, d, centroids, bits, to_be_turned(r, i, x))
         turn_back(r, i, x)
 
 
@@ -493,9 +504,9 @@ cdef Py_ssize_t floats_rows(rows* r, int form, real* x) noexcept nogil:
     cdef int bad
     for i in range(r.count):
         if real is double:
-            bad = floats_encode_f64(x + i * r.d, r.d, form, key_of(r, i), r.message + i * r.nbytes)
+            bad = kernels.floats_encode_f64(x + i * r.d, r.d, form, key_of(r, i), r.message + i * r.nbytes)
         else:
-            bad = floats_encode_f32(x + i * r.d, r.d, form, key_of(r, i), r.message + i * r.nbytes)
+            bad = kernels.floats_encode_f32(x + i * r.d, r.d, form, key_of(r, i), r.message + i * r.nbytes)
         if bad:
             return i
     return -1
@@ -505,9 +516,9 @@ cdef void unfloat_rows(rows* r, int form, real* x) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(r.count):
         if real is double:
-            floats_decode_f64(r.message + i * r.nbytes, r.d, form, x + i * r.d)
+            kernels.floats_decode_f64(r.message + i * r.nbytes, r.d, form, x + i * r.d)
         else:
-            floats_decode_f32(r.message + i * r.nbytes, r.d, form, x + i * r.d)
+            kernels.floats_decode_f32(r.message + i * r.nbytes, r.d, form, x + i * r.d)
 
 
 cdef class Floats:
@@ -559,20 +570,20 @@ cdef Py_ssize_t largest_rows(rows* r, Py_ssize_t k, uint32_t* index, real* x) no
     for i in range(r.count):
         out = r.message + i * r.nbytes
         if real is double:
-            bad = not magnitude_f64(x + i * r.d, r.d, LARGEST) < BEYOND
+            bad = not kernels.magnitude_f64(x + i * r.d, r.d, LARGEST) < BEYOND
         else:
-            bad = not magnitude_f32(x + i * r.d, r.d, LARGEST) < BEYOND
+            bad = not kernels.magnitude_f32(x + i * r.d, r.d, LARGEST) < BEYOND
         if bad:
             return i
         if real is double:
-            largest_f64(x + i * r.d, r.d, k, index)
-            bad = gather_f64(x + i * r.d, r.d, index, k, out)
+            kernels.largest_f64(x + i * r.d, r.d, k, index)
+            bad = kernels.gather_f64(x + i * r.d, r.d, index, k, out)
         else:
-            largest_f32(x + i * r.d, r.d, k, index)
-            bad = gather_f32(x + i * r.d, r.d, index, k, out)
+            kernels.largest_f32(x + i * r.d, r.d, k, index)
+            bad = kernels.gather_f32(x + i * r.d, r.d, index, k, out)
         if bad:
             return i
-        pack_words(index, out + 4 + 4 * k, k, bits)
+        kernels.pack_words(index, out + 4 + 4 * k, k, bits)
     return -1
 
 
@@ -581,11 +592,11 @@ cdef void unlargest_rows(rows* r, Py_ssize_t k, uint32_t* index, real* x) noexce
     cdef uint8_t* message
     for i in range(r.count):
         message = r.message + i * r.nbytes
-        unpack_words(message + 4 + 4 * k, index, k, index_bits(r.d))
+        kernels.unpack_words(message + 4 + 4 * k, index, k, index_bits(r.d))
         if real is double:
-            scatter_f64(message, r.d, index, k, 1.0, x + i * r.d)
+            kernels.scatter_f64(message, r.d, index, k, 1.0, x + i * r.d)
         else:
-            scatter_f32(message, r.d, index, k, 1.0, x + i * r.d)
+            kernels.scatter_f32(message, r.d, index, k, 1.0, x + i * r.d)
 
 
 def encode_largest(cnp.ndarray x, cnp.ndarray messages, cnp.ndarray index):
@@ -627,11 +638,11 @@ cdef Py_ssize_t chosen_rows(rows* r, Py_ssize_t k, uint32_t* index, real* x) noe
     cdef Py_ssize_t i
     cdef int bad
     for i in range(r.count):
-        choose(r.d, k, r.keys[i], index)
+        kernels.choose(r.d, k, r.keys[i], index)
         if real is double:
-            bad = gather_f64(x + i * r.d, r.d, index, k, r.message + i * r.nbytes)
+            bad = kernels.gather_f64(x + i * r.d, r.d, index, k, r.message + i * r.nbytes)
         else:
-            bad = gather_f32(x + i * r.d, r.d, index, k, r.message + i * r.nbytes)
+            bad = kernels.gather_f32(x + i * r.d, r.d, index, k, r.message + i * r.nbytes)
         if bad:
             return i
     return -1
@@ -640,11 +651,11 @@ cdef Py_ssize_t chosen_rows(rows* r, Py_ssize_t k, uint32_t* index, real* x) noe
 cdef void unchosen_rows(rows* r, Py_ssize_t k, uint32_t* index, real* x) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(r.count):
-        choose(r.d, k, r.keys[i], index)
+        kernels.choose(r.d, k, r.keys[i], index)
         if real is double:
-            scatter_f64(r.message + i * r.nbytes, r.d, index, k, <double> r.d / k, x + i * r.d)
+            kernels.scatter_f64(r.message + i * r.nbytes, r.d, index, k, <double> r.d / k, x + i * r.d)
         else:
-            scatter_f32(r.message + i * r.nbytes, r.d, index, k, <double> r.d / k, x + i * r.d)
+            kernels.scatter_f32(r.message + i * r.nbytes, r.d, index, k, <double> r.d / k, x + i * r.d)
 
 
 def encode_chosen(cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys, cnp.ndarray index):
@@ -690,8 +701,8 @@ def require_finite(cnp.ndarray x):
     for i in range(count):
         with nogil:
             if typenum == cnp.NPY_FLOAT64:
-                size = magnitude_f64(<double*> p + i * d, d, LARGEST)
+                size = kernels.magnitude_f64(<double*> p + i * d, d, LARGEST)
             else:
-                size = magnitude_f32(<float*> p + i * d, d, LARGEST)
+                size = kernels.magnitude_f32(<float*> p + i * d, d, LARGEST)
         if not size < BEYOND:
             raise NotFinite(i)

@@ -16,25 +16,22 @@ from arrays cimport pointer, target
 
 import numpy as np
 
+from mpiqopt.kernels import level
+
 cnp.import_array()
 
 cdef extern from "float.h" nogil:
     int LDBL_MANT_DIG
 
-cdef extern from "integers.h" nogil:
+cdef extern from "coordination_kernels.h" nogil:
     int64_t packed_room(int64_t)
     int64_t packed_length(const uint8_t*, int64_t, int64_t, int*)
     enum: NUMBER_MOST
     int put_number(uint64_t, uint8_t*)
     int get_number(const uint8_t*, int64_t, uint64_t*)
-    int64_t pack_vector(const int64_t*, int64_t, uint8_t*)
     void* held_at(void*, bint, int64_t)
     int64_t held_value(const void*, bint, int64_t)
-    void hold(void*, bint, const int64_t*, int64_t, int64_t)
-    void lengthen(void*, int64_t)
     int64_t largest_of(int)
-    int64_t reach_of(const void*, bint, int64_t)
-    int64_t add_packed(const uint8_t*, int64_t, int64_t, void*, bint)
     enum: TILE
     ctypedef struct destination:
         uint8_t* packed
@@ -43,19 +40,30 @@ cdef extern from "integers.h" nogil:
         int fresh
         int64_t begun
         uint64_t all
-    void split_pieces(void*, bint, int64_t, int64_t, int64_t, const int32_t*, destination*, int, void*)
-    int64_t share_out(void*, void*, bint, int64_t, int64_t, int64_t, double, int, uint8_t*)
-    void quantise_row(const double*, int64_t, double, int, const double*, int64_t*, double*, double*)
-    void widen_by_ratio(void*, bint, int64_t, int64_t, int64_t*, int64_t*)
     void widen_by_value(int64_t, int64_t*, int64_t*)
-    void round_ratio(const void*, bint, int64_t, int64_t, int64_t, int64_t, int64_t*)
-    int64_t fingerprint(const int64_t*, int64_t)
-    int64_t pack_extremes(const int64_t*, const int64_t*, int64_t, uint8_t*)
-    int64_t widen_by_packed(const uint8_t*, int64_t, int64_t, int64_t*, int64_t*)
     int64_t extremes_length(const uint8_t*, int64_t, int64_t)
-    int within(const int64_t*, const int64_t*, int64_t, int64_t)
     uint32_t word(uint32_t, uint64_t)
     uint64_t block_key(uint64_t, uint64_t)
+    ctypedef struct coordination_kernels:
+        int64_t (*pack_vector)(const int64_t*, int64_t, uint8_t*) noexcept nogil
+        void (*hold)(void*, bint, const int64_t*, int64_t, int64_t) noexcept nogil
+        void (*lengthen)(void*, int64_t) noexcept nogil
+        int64_t (*reach_of)(const void*, bint, int64_t) noexcept nogil
+        int64_t (*add_packed)(const uint8_t*, int64_t, int64_t, void*, bint) noexcept nogil
+        void (*split_pieces)(void*, bint, int64_t, int64_t, int64_t, const int32_t*, destination*, int,
+                             void*) noexcept nogil
+        int64_t (*share_out)(void*, void*, bint, int64_t, int64_t, int64_t, double, int, uint8_t*) noexcept nogil
+        void (*quantise_row)(const double*, int64_t, double, int, const double*, int64_t*, double*,
+                             double*) noexcept nogil
+        void (*widen_by_ratio)(void*, bint, int64_t, int64_t, int64_t*, int64_t*) noexcept nogil
+        void (*round_ratio)(const void*, bint, int64_t, int64_t, int64_t, int64_t, int64_t*) noexcept nogil
+        int64_t (*fingerprint)(const int64_t*, int64_t) noexcept nogil
+        int64_t (*pack_extremes)(const int64_t*, const int64_t*, int64_t, uint8_t*) noexcept nogil
+        int64_t (*widen_by_packed)(const uint8_t*, int64_t, int64_t, int64_t*, int64_t*) noexcept nogil
+        int (*within)(const int64_t*, const int64_t*, int64_t, int64_t) noexcept nogil
+    const coordination_kernels** coordination_tables
+
+cdef const coordination_kernels* kernels = coordination_tables[level()]
 
 cdef enum:
     FTQC, PUSH_SUM, TREE
@@ -135,7 +143,7 @@ def quantise(cnp.ndarray rows, double step, bint nearest, cnp.ndarray centre, cn
     cdef double* most = <double*> cnp.PyArray_DATA(largest)
     with nogil:
         for i in range(hosted):
-            quantise_row(x + i * d, d, step, nearest, middle, into + i * width, most + i, most + hosted + i)
+            kernels.quantise_row(x + i * d, d, step, nearest, middle, into + i * width, most + i, most + hosted + i)
     return largest
 
 
@@ -291,12 +299,12 @@ cdef class Nodes:
         """Every node has its own values (hosted, d), and no extremes."""
         cdef int64_t* own = <int64_t*> pointer(values, cnp.NPY_INT64, self.hosted * self.d, "values")
         cdef Py_ssize_t i
-        cdef int64_t reach = reach_of(own, False, self.hosted * self.d)
+        cdef int64_t reach = kernels.reach_of(own, False, self.hosted * self.d)
         self.call = call
         self.narrow = self.protocol != TREE and reach <= narrow_room / 4 / self.unit
         if self.protocol == PUSH_SUM:
             memset(self.flow, 0, 8 * self.hosted * self.d)
-        hold(self.y, self.narrow, own, self.hosted * self.d, self.unit)
+        kernels.hold(self.y, self.narrow, own, self.hosted * self.d, self.unit)
         for i in range(self.hosted):
             self.reach[i], self.swing[i] = reach * self.unit, 0
             self.z[i] = self.start_weight[i] if self.protocol == PUSH_SUM else self.unit
@@ -314,12 +322,12 @@ cdef class Nodes:
         if not self.narrow:
             return
         if times * self.reach[i] + more > narrow_room:
-            self.reach[i] = reach_of(self.held(i), True, self.d)
+            self.reach[i] = kernels.reach_of(self.held(i), True, self.d)
             if times * self.reach[i] + more > narrow_room / 2:
                 self.narrow = False
-                lengthen(self.y, self.hosted * self.d)
+                kernels.lengthen(self.y, self.hosted * self.d)
                 if self.protocol == PUSH_SUM:
-                    lengthen(self.flow, self.hosted * self.d)
+                    kernels.lengthen(self.flow, self.hosted * self.d)
 
     cdef void forget(self, Py_ssize_t i) noexcept nogil:
         """A vote begins: node i knows no extremes."""
@@ -332,21 +340,21 @@ cdef class Nodes:
         """Node i's own part of the extremes."""
         cdef Py_ssize_t at = i * self.d, j
         if self.protocol == FTQC:
-            widen_by_ratio(self.held(i), self.narrow, self.d, self.z[i], self.low + at, self.high + at)
+            kernels.widen_by_ratio(self.held(i), self.narrow, self.d, self.z[i], self.low + at, self.high + at)
         else:
-            round_ratio(self.held(i), self.narrow, self.d, self.z[i], self.weights, self.unit, self.total + at)
+            kernels.round_ratio(self.held(i), self.narrow, self.d, self.z[i], self.weights, self.unit, self.total + at)
             if self.width == self.d:
                 for j in range(at, at + self.d):
                     widen_by_value(self.total[j], self.low + j, self.high + j)
             else:
-                widen_by_value(fingerprint(self.total + at, self.d), self.low + i, self.high + i)
+                widen_by_value(kernels.fingerprint(self.total + at, self.d), self.low + i, self.high + i)
 
     cdef bint agrees(self, Py_ssize_t i) noexcept nogil:
         """Whether the extremes at node i say that all nodes know the result."""
         cdef Py_ssize_t at = i * self.width
         if self.apart[i]:
             return False
-        return within(self.low + at, self.high + at, self.width, 1 if self.protocol == FTQC else 0)
+        return kernels.within(self.low + at, self.high + at, self.width, 1 if self.protocol == FTQC else 0)
 
     cdef int64_t* vector(self, Py_ssize_t e) noexcept nogil:
         """Where the values that wait on out edge e are."""
@@ -391,7 +399,7 @@ cdef class Nodes:
                 count += 1
         for k in range(pieces):
             self.routes[k] = self.shares[self.routes[k]]
-        split_pieces(
+        kernels.split_pieces(
             self.held(i), self.narrow, self.d, z, pieces, self.routes, self.destinations, count, self.work
         )
         for t in range(count):
@@ -417,7 +425,7 @@ cdef class Nodes:
         cdef int widest = 0
         self.step_counts[i] += 1
         self.make_room(i, 2, degree * (self.swing[i] + 1))
-        size = share_out(
+        size = kernels.share_out(
             self.held(i), held_at(self.flow, self.narrow, i * self.d), self.narrow, self.d, self.z[i], share,
             self.momentum, <int> degree, self.packed
         )
@@ -469,7 +477,7 @@ cdef class Nodes:
         if down:
             memset(self.held(i), 0, 8 * self.d)
         self.make_room(i, 1, largest_of(widest))
-        add_packed(payload, room, self.d, self.held(i), self.narrow)
+        kernels.add_packed(payload, room, self.d, self.held(i), self.narrow)
         self.reach[i] += largest_of(widest)
         self.z[i] += <int64_t> z
         self.heard[i] += 1
@@ -525,7 +533,7 @@ cdef class Nodes:
 
     cdef int64_t pack(self, const int64_t* values) noexcept nogil:
         """Values (d,) as they travel, into ``packed``; their bytes."""
-        return pack_vector(values, self.d, self.packed)
+        return kernels.pack_vector(values, self.d, self.packed)
 
     cdef int send_waiting(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
         """What waits on out edge e leaves."""
@@ -541,12 +549,12 @@ cdef class Nodes:
             h.kind = APART
             return 0
         h.kind = EXTREMES
-        return pack_extremes(self.low + at, self.high + at, self.width, self.packed)
+        return kernels.pack_extremes(self.low + at, self.high + at, self.width, self.packed)
 
     cdef int64_t widen(self, Py_ssize_t i, const uint8_t* payload, int64_t room) except -1 nogil:
         """Extremes that have come to node i; bytes read."""
         cdef Py_ssize_t at = i * self.width
-        cdef int64_t size = widen_by_packed(payload, room, self.width, self.low + at, self.high + at)
+        cdef int64_t size = kernels.widen_by_packed(payload, room, self.width, self.low + at, self.high + at)
         return size if size >= 0 else self.broken()
 
     cdef int64_t read_header(self, const uint8_t* data, int64_t room, header* h) except -1 nogil:

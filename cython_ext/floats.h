@@ -3,13 +3,6 @@
 
 #ifndef FLOATS
 #define FLOATS
-enum { FLOAT32, FLOAT16, BFLOAT16, POWERS_OF_TWO };
-
-static inline int64_t float_bits(int format)
-{
-    return format == FLOAT32 ? 32 : format == POWERS_OF_TWO ? 9 : 16;
-}
-
 /* The smallest power of two that is larger than ``size``. */
 static inline double power_above(double size)
 {

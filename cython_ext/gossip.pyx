@@ -5,56 +5,24 @@ from arrays cimport pointer
 
 import numpy as np
 
+from mpiqopt.kernels import level
+
 cnp.import_array()
 
-ctypedef fused real:
-    float
-    double
+cdef extern from "gossip_kernels.h" nogil:
+    ctypedef struct mixing_rows:
+        int64_t hosted
+        const int64_t* starts
+        const int64_t* columns
+        const double* weights
+    ctypedef struct gossip_kernels:
+        void (*weighted_sums_f64)(const mixing_rows*, int64_t, const double*, const double*, double*, double, double,
+                                  double, const double*) noexcept nogil
+        void (*weighted_sums_f32)(const mixing_rows*, int64_t, const float*, const float*, float*, double, double,
+                                  double, const float*) noexcept nogil
+    const gossip_kernels** gossip_tables
 
-cdef extern from *:
-    """
-    /* coordinates handled at a time: the sums stay in the first-level cache */
-    #define PIECE 1024
-    """
-    const int PIECE
-
-
-cdef void weighted_sums(Py_ssize_t hosted, Py_ssize_t d, const int64_t* starts, const int64_t* columns,
-                        const double* weights, const real* own, const real* ghosts, real* out,
-                        double keep, double move, double rest, const real* previous) noexcept nogil:
-    """out_i = keep x_i + move sum_j w_ij (x_j - x_i) + rest previous_i, summed in the order of ``columns``.
-
-    Differences, and sums in double: equal rows stay equal to the bit, and float32 weights need not sum to 1.
-    """
-    cdef Py_ssize_t i, k, begin, size
-    cdef int64_t e, column
-    cdef double weight
-    cdef const real* x
-    cdef const real* row
-    cdef double sums[PIECE]
-    begin = 0
-    while begin < d:
-        size = min(<Py_ssize_t> PIECE, d - begin)
-        for i in range(hosted):
-            x = own + i * d + begin
-            for k in range(size):
-                sums[k] = 0
-            for e in range(starts[i], starts[i + 1]):
-                column = columns[e]
-                if column == i:
-                    continue
-                weight = weights[e]
-                row = begin + (own + column * d if column < hosted else ghosts + (column - hosted) * d)
-                for k in range(size):
-                    sums[k] += weight * (<double> row[k] - x[k])
-            if previous == NULL:
-                for k in range(size):
-                    out[i * d + begin + k] = <real> (keep * x[k] + move * sums[k])
-            else:
-                row = previous + i * d + begin
-                for k in range(size):
-                    out[i * d + begin + k] = <real> (keep * x[k] + move * sums[k] + rest * row[k])
-        begin += size
+cdef const gossip_kernels* kernels = gossip_tables[level()]
 
 
 cdef class Mixer:
@@ -93,17 +61,17 @@ cdef class Mixer:
         cdef void* p = NULL
         if previous is not None:
             p = pointer(previous, typenum, self.hosted * d, "previous")
-        cdef int64_t* starts = <int64_t*> cnp.PyArray_DATA(self.starts)
-        cdef int64_t* columns = <int64_t*> cnp.PyArray_DATA(self.columns)
-        cdef double* weights = <double*> cnp.PyArray_DATA(self.weights)
+        cdef mixing_rows w
+        w.hosted = self.hosted
+        w.starts = <int64_t*> cnp.PyArray_DATA(self.starts)
+        w.columns = <int64_t*> cnp.PyArray_DATA(self.columns)
+        w.weights = <double*> cnp.PyArray_DATA(self.weights)
         if typenum == cnp.NPY_FLOAT64:
             with nogil:
-                weighted_sums[double](self.hosted, d, starts, columns, weights, <double*> x, <double*> g,
-                                      <double*> o, keep, move, rest, <double*> p)
+                kernels.weighted_sums_f64(&w, d, <double*> x, <double*> g, <double*> o, keep, move, rest, <double*> p)
         elif typenum == cnp.NPY_FLOAT32:
             with nogil:
-                weighted_sums[float](self.hosted, d, starts, columns, weights, <float*> x, <float*> g,
-                                     <float*> o, keep, move, rest, <float*> p)
+                kernels.weighted_sums_f32(&w, d, <float*> x, <float*> g, <float*> o, keep, move, rest, <float*> p)
         else:
             raise TypeError(f"rows: want float64 or float32, got {own.dtype}")
         return out

@@ -2,21 +2,6 @@
 
 #ifndef GRID
 #define GRID
-/* What the step of the grid follows from: given; the largest value or the norm of the vector, divided by the number of
-   levels; or zooming, the smallest of given * zoom^j (j = 0, 1, ...) at which no value is beyond the last level. */
-enum { GIVEN, BY_LARGEST, BY_NORM, ZOOMING };
-
-typedef struct {
-    int64_t bits;   /* of one code */
-    int64_t rule;   /* how the step is found; all but GIVEN send a scale of 4 bytes in front of the codes */
-    int64_t levels; /* codes on each side of zero */
-    double shift;   /* code = floor(x / step + shift + u), u uniform on [0, 1) if stochastic, else 1/2 */
-    double centre;  /* x = step (code - centre) */
-    double given, zoom;
-} grid;
-
-static inline int64_t grid_header(const grid *g) { return g->rule == GIVEN ? 0 : 4; }
-
 static inline double grid_step(const grid *g, double scale)
 {
     return g->rule == GIVEN || g->rule == ZOOMING ? scale : scale / (double)g->levels;

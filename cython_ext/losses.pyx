@@ -12,22 +12,28 @@ from arrays cimport pointer
 
 import numpy as np
 
+from mpiqopt.kernels import level
+
 cnp.import_array()
 
 
-cdef extern from "losses.h" nogil:
+cdef extern from "losses_kernels.h" nogil:
     ctypedef struct linear_model:
         int64_t loss, features, outputs
         double l2, nonconvex
     enum: BLOCK_ROWS
-    void dense_node_f64(const linear_model*, const double*, const double*, const int64_t*, int64_t,
-                        const double*, double*, double*, double*)
-    void dense_node_f32(const linear_model*, const float*, const float*, const int64_t*, int64_t,
-                        const float*, float*, double*, double*)
-    void sparse_node_f64(const linear_model*, const double*, const int32_t*, const int64_t*, const double*,
-                         const int64_t*, int64_t, const double*, double*, double*, double*)
-    void sparse_node_f32(const linear_model*, const float*, const int32_t*, const int64_t*, const float*,
-                         const int64_t*, int64_t, const float*, float*, double*, double*)
+    ctypedef struct losses_kernels:
+        void (*dense_node_f64)(const linear_model*, const double*, const double*, const int64_t*, int64_t,
+                               const double*, double*, double*, double*) noexcept nogil
+        void (*dense_node_f32)(const linear_model*, const float*, const float*, const int64_t*, int64_t,
+                               const float*, float*, double*, double*) noexcept nogil
+        void (*sparse_node_f64)(const linear_model*, const double*, const int32_t*, const int64_t*, const double*,
+                                const int64_t*, int64_t, const double*, double*, double*, double*) noexcept nogil
+        void (*sparse_node_f32)(const linear_model*, const float*, const int32_t*, const int64_t*, const float*,
+                                const int64_t*, int64_t, const float*, float*, double*, double*) noexcept nogil
+    const losses_kernels** losses_tables
+
+cdef const losses_kernels* kernels = losses_tables[level()]
 
 LOSSES = {"squared": 0, "logistic": 1, "softmax": 2}
 
@@ -145,14 +151,14 @@ cdef class LinearModel:
             columns = <int32_t*> cnp.PyArray_DATA(self.columns)
             starts = <int64_t*> cnp.PyArray_DATA(self.starts) + first
             if self.typenum == cnp.NPY_FLOAT64:
-                sparse_node_f64(&self.model, values, columns, starts, targets + first, index, count,
-                                <double*> x, <double*> gradient, value, margins)
+                kernels.sparse_node_f64(&self.model, values, columns, starts, targets + first, index, count,
+                                        <double*> x, <double*> gradient, value, margins)
             else:
-                sparse_node_f32(&self.model, values32, columns, starts, targets32 + first, index, count,
-                                <float*> x, <float*> gradient, value, margins)
+                kernels.sparse_node_f32(&self.model, values32, columns, starts, targets32 + first, index, count,
+                                        <float*> x, <float*> gradient, value, margins)
         elif self.typenum == cnp.NPY_FLOAT64:
-            dense_node_f64(&self.model, values + first * d, targets + first, index, count,
-                           <double*> x, <double*> gradient, value, margins)
+            kernels.dense_node_f64(&self.model, values + first * d, targets + first, index, count,
+                                   <double*> x, <double*> gradient, value, margins)
         else:
-            dense_node_f32(&self.model, values32 + first * d, targets32 + first, index, count,
-                           <float*> x, <float*> gradient, value, margins)
+            kernels.dense_node_f32(&self.model, values32 + first * d, targets32 + first, index, count,
+                                   <float*> x, <float*> gradient, value, margins)

@@ -1,25 +1,12 @@
 /* How large a vector is. Included once for each REAL; NAME(x) makes a name of its own. */
 
 #ifndef PARTS
-enum { LARGEST, EUCLIDEAN, MEAN_ABSOLUTE };
 #define PARTS 32 /* partial results, in a fixed order: the same bits for any width of vectors */
 typedef double doubles __attribute__((vector_size(64)));
 typedef int64_t words8 __attribute__((vector_size(64)));
-/* Vectors smaller than this are sent as zero: the reciprocal of their scale would overflow. Values beyond the other
-   count as not finite: there must be room for a power of two above them. */
-#define TINY 0x1p-900
-#define BEYOND 0x1p1022
 #endif
 
 typedef REAL NAME(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
-
-#ifdef __AVX512F__
-/* Eight values as doubles. */
-static inline __m512d NAME(load8)(const REAL *x)
-{
-    return (__m512d)__builtin_convertvector(*(const NAME(eight) *)x, doubles);
-}
-#endif
 
 static inline __attribute__((always_inline)) void NAME(accumulate32)(
     doubles part[4], const REAL *v, const int kind, double f)

@@ -5,8 +5,9 @@
    tile every full BLOCK of codes is in LANES streams of words of 32 bits side by side, code j in stream j % LANES, so
    that a vector register packs LANES codes at once; the rest is one stream (codes.h). Streams side by side: Lemire,
    Boytsov, "Decoding billions of integers per second through vectorization" (2015). */
+#ifndef PACKED_H
+#define PACKED_H
 #include "codes.h"
-#include <math.h>
 
 #define WIDEST 32
 #define LANES 8
@@ -99,3 +100,13 @@ static int64_t packed_length(const uint8_t *in, int64_t room, int64_t d, int *wi
     }
     return read;
 }
+
+/* Bytes of packed extremes; -1 if they are none or go beyond ``room``. */
+static int64_t extremes_length(const uint8_t *in, int64_t room, int64_t d)
+{
+    int widest = 0;
+    const int64_t low = packed_length(in, room, d, &widest);
+    const int64_t spread = low < 0 ? -1 : packed_length(in + low, room - low, d, &widest);
+    return spread < 0 ? -1 : low + spread;
+}
+#endif

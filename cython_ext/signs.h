@@ -2,11 +2,6 @@
 
 #ifndef SIGNS
 #define SIGNS
-/* What the amplitude of the signs follows from; all but CONSTANT send it in 4 bytes in front of the bits. */
-enum { CONSTANT, LARGEST_VALUE, MEAN_VALUE, ROOT_MEAN_SQUARE };
-
-static inline int64_t sign_header(int rule) { return rule == CONSTANT ? 0 : 4; }
-
 static inline double amplitude_of(const uint8_t **message, int rule, double factor)
 {
     if (rule == CONSTANT)
@@ -114,4 +109,12 @@ static void NAME(add_signs)(const uint8_t *in, int64_t d, int rule, double weigh
     const double amplitude = weight * amplitude_of(&in, rule, 1);
     const REAL value[2] = {(REAL)-amplitude, (REAL)amplitude};
     NAME(spread_bits)(in, d, value, 1, sums);
+}
+
+/* x_j = factor (2 counts_j - n)/n: the mean of n signs times ``factor``, from how many were positive. */
+static void NAME(mean_of_votes)(const int32_t *counts, int64_t d, int64_t n, double factor, REAL *x)
+{
+    const double scale = (double)n;
+    for (int64_t j = 0; j < d; j++)
+        x[j] = (REAL)(factor * (double)(2 * counts[j] - (int32_t)n) / scale);
 }

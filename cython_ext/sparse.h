@@ -2,15 +2,6 @@
 
 #ifndef SPARSE
 #define SPARSE
-/* Bits of an index below d. */
-static inline int index_bits(int64_t d)
-{
-    int bits = 0;
-    while ((int64_t)1 << bits < d)
-        bits++;
-    return bits;
-}
-
 /* k of 0 .. d-1 without replacement, ascending, every subset with the same probability (Knuth's algorithm S). */
 static void choose(int64_t d, int64_t k, uint64_t key, uint32_t *index)
 {

@@ -4,6 +4,7 @@ import platform
 
 import click
 
+from mpiqopt import kernels
 from mpiqopt.transport import launch
 
 
@@ -14,6 +15,7 @@ def command() -> None:
     Under mpiexec -n 2 (better: across two hosts) it measures whether one-sided operations progress while the target
     computes.
     """
+    kernels.level()  # raises what is wrong with them, before MPI is there
     with launch.session(always=True) as transport:
         report = _report(transport)
         if transport.rank == 0:
@@ -39,7 +41,6 @@ def _installation(transport) -> list[tuple[str, str]]:
     from mpi4py import MPI
 
     import mpiqopt
-    from mpiqopt import _build_info as build
     from mpiqopt.transport.diagnosis import thread_level
 
     hosts = set(transport.comm.allgather(MPI.Get_processor_name()))
@@ -47,7 +48,7 @@ def _installation(transport) -> list[tuple[str, str]]:
     return [
         ("mpiqopt", mpiqopt.__version__),
         ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, {hdf5}"),
-        ("kernels", f"{build.VECTORS}, built with -march={build.MARCH} by {build.COMPILER}"),
+        ("kernels", kernels.description()),
         ("MPI", f"{transport.library} (mpi4py {mpi4py.__version__}, MPI {'.'.join(map(str, MPI.Get_version()))})"),
         ("thread level", f"{thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
         ("ranks", f"{transport.size} on {len(hosts)} host{'s' * (len(hosts) > 1)}"),

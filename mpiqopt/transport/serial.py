@@ -1,10 +1,14 @@
 """All nodes in one process: nothing travels."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpiqopt.placement import Exchange
+if TYPE_CHECKING:  # errors are told without the kernels: these may be what is wrong
+    from mpiqopt.placement import Exchange
 
 
 class SerialChannel:

@@ -2,6 +2,7 @@
 #include <float.h>
 #include <math.h>
 #include "codes.h"
+#include "compressors_kernels.h"
 #include "hadamard.h"
 #include "votes.h"
 
@@ -15,3 +16,5 @@
 #include "templates.h"
 #undef REAL
 #undef NAME
+
+DEFINE_KERNELS(compressors, COMPRESSORS_KERNELS)

@@ -1,16 +1,7 @@
 /* The arithmetic of coordination on vectors of integers: int64, or int32 as long as these have room for what nodes
    hold, which is nearly twice as quick. */
-#include "packed.h"
-
-/* Where pieces go: packed bytes, or a sum with others that wait (which they begin if fresh). */
-typedef struct {
-    uint8_t *packed;
-    int64_t size;
-    int64_t *sum;
-    int fresh;
-    int64_t begun; /* where the last tile with a piece begins, plus one */
-    uint64_t all;  /* of that tile: its codes */
-} destination;
+#include <math.h>
+#include "coordination_kernels.h"
 
 /* floor(y / z) for z >= 1; C division truncates. */
 static inline int64_t floor_divide(int64_t y, int64_t z)
@@ -83,18 +74,6 @@ static inline int32_t round_in_float(float v)
 #undef TO_DOUBLE
 #undef ROUND
 
-/* What nodes hold is int32 if ``narrow``, or else int64. */
-
-static inline void *held_at(void *v, int narrow, int64_t at)
-{
-    return (char *)v + at * (narrow ? 4 : 8);
-}
-
-static inline int64_t held_value(const void *v, int narrow, int64_t at)
-{
-    return narrow ? ((const int32_t *)v)[at] : ((const int64_t *)v)[at];
-}
-
 /* v = unit times values. */
 static void hold(void *v, int narrow, const int64_t *values, int64_t size, int64_t unit)
 {
@@ -115,12 +94,6 @@ static void lengthen(void *v, int64_t size)
         const int64_t longer = value;
         memcpy((char *)v + 8 * j, &longer, 8);
     }
-}
-
-/* As large as a value with a code of so many bits may be. */
-static inline int64_t largest_of(int bits)
-{
-    return bits > 62 ? INT64_C(1) << 62 : bits ? INT64_C(1) << (bits - 1) : 0;
 }
 
 /* No |v| is larger. */
@@ -221,15 +194,6 @@ static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d,
     return out - begin;
 }
 
-/* Bytes of packed extremes; -1 if they are none or go beyond ``room``. */
-static int64_t extremes_length(const uint8_t *in, int64_t room, int64_t d)
-{
-    int widest = 0;
-    const int64_t low = packed_length(in, room, d, &widest);
-    const int64_t spread = low < 0 ? -1 : packed_length(in + low, room - low, d, &widest);
-    return spread < 0 ? -1 : low + spread;
-}
-
 static int64_t widen_by_packed(const uint8_t *in, int64_t room, int64_t d, int64_t *low, int64_t *high)
 {
     const int64_t length = extremes_length(in, room, d);
@@ -251,13 +215,6 @@ static int64_t widen_by_packed(const uint8_t *in, int64_t room, int64_t d, int64
     return length;
 }
 
-/* low = min(low, v), high = max(high, v). */
-static inline void widen_by_value(int64_t v, int64_t *low, int64_t *high)
-{
-    *low = v < *low ? v : *low;
-    *high = v > *high ? v : *high;
-}
-
 /* Whether high - low <= apart everywhere. */
 static int within(const int64_t *low, const int64_t *high, int64_t d, int64_t apart)
 {
@@ -266,3 +223,5 @@ static int within(const int64_t *low, const int64_t *high, int64_t d, int64_t ap
         beyond |= high[j] - low[j] > apart;
     return !beyond;
 }
+
+DEFINE_KERNELS(coordination, COORDINATION_KERNELS)

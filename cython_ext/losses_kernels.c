@@ -2,14 +2,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-
-enum { SQUARED = 0, LOGISTIC = 1, SOFTMAX = 2 };
-enum { BLOCK_ROWS = 64 };
-
-typedef struct {
-    int64_t loss, features, outputs;
-    double l2, nonconvex;
-} linear_model;
+#include "losses_kernels.h"
 
 /* As many rows as stay in the second-level cache between the two uses; a multiple of 4. */
 static inline int64_t block_rows(int64_t bytes_per_row)
@@ -147,3 +140,5 @@ DEFINE_LOSSES(float, FLOAT_NAME)
 #include "linear_model.h"
 #undef REAL
 #undef NAME
+
+DEFINE_KERNELS(losses, LOSSES_KERNELS)
