@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "allocator",
     "rounding",
+    "products",
     "registry",
     "streams",
     "topologies",

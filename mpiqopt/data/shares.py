@@ -151,9 +151,9 @@ def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[
     centre = mean(_node_sums(shares, lambda rows: rows)) / per_node
     dense = isinstance(shares.features, np.ndarray)
     if dense:
-        variance = mean(_node_sums(shares, lambda rows: (rows - centre) ** 2)) / per_node
+        variance = mean(_node_sums(shares, lambda rows: np.square(rows - centre))) / per_node
     else:
-        variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre**2
+        variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre * centre
     deviation = np.sqrt(np.maximum(variance, 0))
     deviation[deviation <= 1e-12 * np.maximum(np.abs(centre), 1)] = 1.0
     return (centre if dense else np.zeros_like(centre)), deviation

@@ -147,4 +147,4 @@ class NodeByNode:
             if value is not None:
                 value[i] = f + 0.5 * loss.l2 * squares.sum() + loss.nonconvex * (squares / (1 + squares)).sum()
             if gradient is not None:
-                gradient[i] = g + loss.l2 * point + 2 * loss.nonconvex * point / (1 + squares) ** 2
+                gradient[i] = g + loss.l2 * point + 2 * loss.nonconvex * point / np.square(1 + squares)
