@@ -17,6 +17,7 @@ ORDER = (
     "allocator",
     "rounding",
     "products",
+    "eigenvalues",
     "registry",
     "streams",
     "topologies",
