@@ -7,6 +7,7 @@ or ARPACK has found, by Rayleigh quotients.
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -66,12 +67,11 @@ def largest_eigenvalues(apply: Apply, start: np.ndarray, most: int) -> np.ndarra
     apply: rows v (n, d) -> A_i v_i; start: (n, d), rows that have a part along every eigenvector; most: steps at most,
     after which the eigenvalue may be too small.
     """
-    steps = _steps(apply, start)
-    diagonal, beside = (np.empty((0, len(start))) for _ in range(2))
-    found, done, look = np.full(len(start), np.nan), np.zeros(len(start), bool), FIRST_LOOK
+    steps, taken, look = _steps(apply, start), [], FIRST_LOOK
+    found, done = np.full(len(start), np.nan), np.zeros(len(start), bool)
     while not done.all():
-        more = [next(steps) for _ in range(len(diagonal), min(look, most))]
-        diagonal, beside = (np.concatenate([old, new]) for old, new in zip((diagonal, beside), zip(*more), strict=True))
+        taken += islice(steps, min(look, most) - len(taken))
+        diagonal, beside = np.array(taken).swapaxes(0, 1)
         size = _size(diagonal, beside)
         now = _top(diagonal, beside * beside, size)
         end = (np.abs(now - found) <= SETTLED * size) | (beside[-1] == 0) | (look >= most)
@@ -83,7 +83,8 @@ def largest_eigenvalues(apply: Apply, start: np.ndarray, most: int) -> np.ndarra
 def _steps(apply: Apply, start: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The next diagonal entry of each tridiagonal matrix, and the one beside it; (n,).
 
-    Zero beside it says that nothing follows: the first diagonal entry, which no eigenvalue exceeds, then stands in.
+    Zero beside it says that nothing follows. The first diagonal entry, which is no larger than the largest eigenvalue,
+    then stands in.
     """
     v, before = _over(start, _norms(start)), np.zeros_like(start)
     beside, size, first = np.zeros(len(start)), np.zeros(len(start)), None
@@ -114,7 +115,8 @@ def _size(diagonal: np.ndarray, beside: np.ndarray) -> np.ndarray:
     sums = np.abs(diagonal)
     sums[1:] += beside[:-1]
     sums[:-1] += beside[:-1]
-    return np.ldexp(1.0, np.frexp(sums.max(axis=0))[1])
+    most = sums.max(axis=0)
+    return np.where(most > 0, np.ldexp(1.0, np.frexp(most)[1]), 0.0)
 
 
 def _top(diagonal: np.ndarray, squares: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -117,7 +117,9 @@ class Problem:
     def _part(self, first: int, last: int) -> Shares:
         """The samples of the hosted nodes first .. last-1."""
         offsets = self._shares.offsets[first : last + 1]
-        return replace(self._shares, features=self._shares.features[offsets[0] : offsets[-1]], offsets=offsets - offsets[0])
+        return replace(
+            self._shares, features=self._shares.features[offsets[0] : offsets[-1]], offsets=offsets - offsets[0]
+        )
 
 
 def compiled(
