@@ -9,7 +9,7 @@ PIECE = 1 << 15
 def row_products(rows, vectors: np.ndarray) -> np.ndarray:
     """Return ``rows @ vectors.T`` in float64, (m, k), the same bits everywhere.
 
-    rows: (m, d), dense or a SciPy CSR array; vectors: (k, d), few.
+    rows: (m, d), dense or a sparse SciPy array; vectors: (k, d), few.
     """
     if not isinstance(rows, np.ndarray):
         return _sparse(rows, vectors)
@@ -23,6 +23,7 @@ def row_products(rows, vectors: np.ndarray) -> np.ndarray:
 
 
 def _sparse(rows, vectors: np.ndarray) -> np.ndarray:
+    rows = rows.tocsr()
     row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     products = (rows.data * vector[rows.indices].astype(np.float64) for vector in vectors)
     return np.stack([np.bincount(row, product, minlength=rows.shape[0]) for product in products], axis=1)

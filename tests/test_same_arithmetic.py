@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from mpiqopt.eigenvalues import largest_eigenvalues, rayleigh_quotient
 from mpiqopt.products import PIECE, row_products
+from mpiqopt.regularizers.constraints import Box, Nonnegative
 from mpiqopt.rounding import exponential, power
 from mpiqopt.streams import ZIGGURAT_END, generator, standard_normal
 
@@ -41,6 +42,21 @@ def test_products_of_float32_are_in_float64():
     exact = [[float(sum(Fraction(float(v)) ** 2 for v in row))] for row in rows]
     squares = np.array([row_products(row[None], row[None])[0] for row in rows])
     np.testing.assert_allclose(squares, exact, rtol=1e-15)
+
+
+def test_products_of_columns():
+    """The transpose of dense and of sparse rows."""
+    rows, vector = np.random.default_rng(0).standard_normal((30, 7)), np.arange(30.0)[None]
+    for transposed in (rows.T, csr_array(rows).T):
+        np.testing.assert_allclose(row_products(transposed, vector)[:, 0], vector[0] @ rows, rtol=1e-12)
+
+
+@pytest.mark.parametrize("regularizer", [Box(lower=0.0, upper=1.0), Box(lower=-1.0, upper=-0.0), Nonnegative()])
+@pytest.mark.parametrize("size", [1, 9, 64])
+def test_constraints_know_one_zero(regularizer, size):
+    """Which of 0 and -0 is the larger is up to the instruction."""
+    for zero in (0.0, -0.0):
+        assert not np.signbit(regularizer.prox(np.full(size, zero), 1.0)).any()
 
 
 def test_powers_are_rounded_correctly():
