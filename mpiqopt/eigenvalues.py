@@ -13,14 +13,15 @@ import numpy as np
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
-# steps before the first look at what was found; each later look is after twice as many
-FIRST_LOOK = 16
-# a change between two looks that ends the search, relative to the matrix: the error left is about its square
-SETTLED = 1e-8
+# steps before the first look at what was found; each later look is after half as many more
+FIRST_LOOK = 4
+# a change between two looks that ends the search, relative to the matrix: the error left is about its 3/2th power
+SETTLED = 1e-9
 # what counts as nothing: the steps have seen all of the matrix
 NOTHING = 1e-13
 # bisection ends at neighbouring multiples of this times the power of two above the matrix
-GRID = 2.0**-50
+HALVINGS = 44
+GRID = 2.0**-HALVINGS
 # points that bisection tries at once, over all matrices
 TRIES = 1024
 
@@ -76,7 +77,7 @@ def largest_eigenvalues(apply: Apply, start: np.ndarray, most: int) -> np.ndarra
         now = _top(diagonal, beside * beside, size)
         end = (np.abs(now - found) <= SETTLED * size) | (beside[-1] == 0) | (look >= most)
         found = np.where(done, found, now)
-        done, look = done | end, 2 * look
+        done, look = done | end, look + look // 2
     return found
 
 
@@ -126,7 +127,7 @@ def _top(diagonal: np.ndarray, squares: np.ndarray, size: np.ndarray) -> np.ndar
     """
     tries = max(1, TRIES // len(size))
     share = np.arange(1, tries + 1)[:, None]
-    low, high = np.full(len(size), -(1 << 50)), np.full(len(size), 1 << 50)
+    low, high = np.full(len(size), -(1 << HALVINGS)), np.full(len(size), 1 << HALVINGS)
     while (high - low > 1).any():
         middle = low + (high - low) * share // (tries + 1)
         above = _above(middle * (GRID * size), diagonal, squares)
@@ -137,9 +138,8 @@ def _top(diagonal: np.ndarray, squares: np.ndarray, size: np.ndarray) -> np.ndar
 def _above(x: np.ndarray, diagonal: np.ndarray, squares: np.ndarray) -> np.ndarray:
     """True where x (tries, n) is above all eigenvalues: all pivots of x I - T are positive."""
     with np.errstate(all="ignore"):
-        pivot = x - diagonal[0]
-        above = pivot > 0
+        pivot = least = x - diagonal[0]
         for entry, square in zip(diagonal[1:], squares, strict=False):
             pivot = x - entry - square / pivot
-            above &= pivot > 0
-    return above
+            least = np.minimum(least, pivot)
+    return least > 0
