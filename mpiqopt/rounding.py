@@ -1,10 +1,9 @@
 """Numbers that come out the same everywhere, whatever the processor, its BLAS and its libm."""
 
-from decimal import Context, Decimal
 from functools import lru_cache
 
-# so many digits that what is lost of them hardly ever decides how a float64 is rounded
-_EXACT = Context(prec=40)
+# of what is computed before it is rounded: what is lost hardly ever decides how
+DIGITS = 40
 
 
 def significant(value: float, digits: int) -> float:
@@ -16,12 +15,16 @@ def significant(value: float, digits: int) -> float:
     return float(f"{value:.{digits - 1}e}")
 
 
-@lru_cache(1024)  # a fractional exponent takes 0.1 ms, and rounds have the same ones again and again
+@lru_cache(1024)  # fractional exponents take 0.1 ms, and rounds have the same ones again and again
 def power(base: float, exponent: float) -> float:
     """Return base^exponent, base > 0, rounded correctly: libm's last bit depends on the processor."""
-    return float(_EXACT.power(Decimal(base), Decimal(exponent)))
+    from decimal import Context, Decimal  # most runs start without it
+
+    return float(Context(prec=DIGITS).power(Decimal(base), Decimal(exponent)))
 
 
 def exponential(x: float) -> float:
     """Return e^x, rounded correctly."""
-    return float(_EXACT.exp(Decimal(x)))
+    from decimal import Context, Decimal
+
+    return float(Context(prec=DIGITS).exp(Decimal(x)))
