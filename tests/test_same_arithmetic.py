@@ -1,6 +1,8 @@
 """What stands in for BLAS, LAPACK and libm: right, and in an order of its own."""
 
+import ast
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,15 @@ from mpiqopt.products import PIECE, row_products
 from mpiqopt.regularizers.constraints import Box, Nonnegative
 from mpiqopt.rounding import exponential, power
 from mpiqopt.streams import ZIGGURAT_END, generator, standard_normal
+
+PACKAGE = Path(__file__).parent.parent / "mpiqopt"
+# folders of what a trajectory follows from
+FOLDERS = ("data", "problems", "regularizers", "compressors", "algorithms")
+PRODUCTS = {"dot", "vdot", "inner", "matmul", "tensordot", "einsum", "linalg", "convolve"}
+FUNCTIONS = {"exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "float_power", "pow", "tanh"}
+MACHINE_MADE = {*PRODUCTS, *FUNCTIONS, "sin", "cos", "tan", "standard_normal"}
+# decides by comparison with random numbers only
+EXCEPTIONS = {("synthetic.py", "exp")}
 
 
 def matrices(count: int, d: int, rank: int, seed: int = 0) -> np.ndarray:
@@ -120,3 +131,24 @@ def test_rayleigh_quotients_do_not_feel_the_last_bits_of_vectors(seed):
     moved = vector + 1e-11 * stream.standard_normal(9)
     assert rayleigh_quotient(*places, matrix[places], moved) == found
     assert np.linalg.eigvalsh(matrix)[0] == pytest.approx(found, rel=1e-13)
+
+
+def machine_made(tree: ast.AST) -> set[str]:
+    """Operators and functions whose last bits are up to BLAS, libm or NumPy's choice of instructions."""
+    nodes = list(ast.walk(tree))
+    found = {"@" for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)}
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.module.startswith("mpiqopt")]
+    names |= {alias.name for node in imports for alias in node.names}
+    return found | (names & MACHINE_MADE)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_comes_from_blas_and_libm(folder):
+    """``products``, ``rounding`` and ``streams`` have what stands in for it."""
+    found = {
+        (path.name, name)
+        for path in (PACKAGE / folder).glob("*.py")
+        for name in machine_made(ast.parse(path.read_text()))
+    }
+    assert found <= EXCEPTIONS

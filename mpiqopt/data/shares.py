@@ -57,6 +57,7 @@ def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: np.
     owner = np.empty(len(targets), np.int64)
     for label in np.unique(targets):
         members = stream.permutation(np.flatnonzero(targets == label))
+        # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
         cuts = np.floor(np.cumsum(stream.dirichlet(np.full(nodes, alpha))) * len(members) + 1e-9)
         owner[members] = np.searchsorted(cuts[:-1], np.arange(len(members)), side="right")
     counts = np.bincount(owner, minlength=nodes)
