@@ -108,8 +108,7 @@ class Topology:
         if not self.doubly_stochastic:
             return float("nan")
         if not self.varies and self.symmetric:
-            smallest, second = self._extreme_eigenvalues
-            return round(max(abs(smallest), abs(second)), DECIMALS)
+            return round(max(abs(self._smallest), abs(self._second_largest)), DECIMALS)
         if not self.varies and self.nodes > DENSE_LIMIT:
             matrix = self.cycle[0].sparse()
             return significant(sqrt(max(_second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
@@ -119,17 +118,25 @@ class Topology:
     @cached_property
     def smallest_eigenvalue(self) -> float:
         """Of W (symmetric, one matrix); a lower bound if W is large."""
-        return round(self._extreme_eigenvalues[0], DECIMALS) if self.nodes > 1 else 1.0
+        return round(self._smallest, DECIMALS) if self.nodes > 1 else 1.0
 
     @cached_property
-    def _extreme_eigenvalues(self) -> tuple[float, float]:
-        """The smallest and the second largest eigenvalue of W; of large W a lower bound of the smallest."""
-        (mixing,) = self.cycle
-        if self.nodes <= DENSE_LIMIT:
-            vectors = np.linalg.eigh(mixing.dense())[1]
-            entries = mixing.rows(), mixing.columns, mixing.weights
-            return rayleigh_quotient(*entries, vectors[:, 0]), rayleigh_quotient(*entries, vectors[:, -2])
-        return _gershgorin(mixing), _second_eigenvalue(mixing.sparse())
+    def _smallest(self) -> float:
+        return _gershgorin(self.cycle[0]) if self.nodes > DENSE_LIMIT else self._eigenvalue(0)
+
+    @cached_property
+    def _second_largest(self) -> float:
+        """Eigenvalue of W (symmetric, one matrix)."""
+        return _second_eigenvalue(self.cycle[0].sparse()) if self.nodes > DENSE_LIMIT else self._eigenvalue(-2)
+
+    def _eigenvalue(self, position: int) -> float:
+        """Of a small symmetric W; eigenvalues ascend."""
+        mixing = self.cycle[0]
+        return rayleigh_quotient(mixing.rows(), mixing.columns, mixing.weights, self._eigenvectors[:, position])
+
+    @cached_property
+    def _eigenvectors(self) -> np.ndarray:
+        return np.linalg.eigh(self.cycle[0].dense())[1]
 
     def require_contraction(self) -> None:
         """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
