@@ -16,7 +16,7 @@ from mpiqopt.network import Network
 from mpiqopt.placement import Placement
 from mpiqopt.problems.problem import Problem
 from mpiqopt.rounding import significant
-from mpiqopt.streams import Streams, generator
+from mpiqopt.streams import Streams, generator, standard_normal
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.training import BackgroundTraining, Training
 from mpiqopt.transport.agreement import by_first, together
@@ -161,7 +161,7 @@ def _start(config: Config, problem: Problem) -> np.ndarray:
     if kind == "zero":
         point = np.zeros(problem.d)
     elif kind == "normal":
-        point = generator(config.run.seed, "start").standard_normal(problem.d) / np.sqrt(problem.d)
+        point = standard_normal(generator(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
     else:
         from pathlib import Path
 

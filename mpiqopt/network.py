@@ -329,7 +329,7 @@ class Network:
 
 def chebyshev_weights(rounds: int, contraction: float) -> Iterator[tuple[float, float]]:
     """(w, 1 - w) of each of K gossip steps x_{k+1} = w W x_k + (1 - w) x_{k-1}; contraction 0: (1, 0), plain gossip."""
-    square = contraction**2
+    square = contraction * contraction
     w = 1.0
     for k in range(rounds):
         yield w, 1 - w

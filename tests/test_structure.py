@@ -17,6 +17,8 @@ ORDER = (
     "kernels",
     "allocator",
     "rounding",
+    "products",
+    "eigenvalues",
     "registry",
     "streams",
     "topologies",

@@ -43,7 +43,8 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     def automatic_gossip_step(self, facts: Facts) -> float:
         """delta^2 of the compressor. The paper's bound is of order 1/omega and 1/(omega kappa); ours was tried on rings
         with all compressors, and is what the noisiest bear."""
-        return compressor_delta(facts) ** 2
+        delta = compressor_delta(facts)
+        return delta * delta
 
     def resolve(self, facts: Facts):
         resolved = super().resolve(facts)
