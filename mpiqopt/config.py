@@ -117,7 +117,8 @@ class Config:
             self.algorithm.require_compressor(self.compressor, topology)
             self.algorithm.require_links(self.emulate)
             self.emulate.factors(topology.nodes)
-            self.emulate.require_links(topology.arcs())
+            if self.emulate.links is not None:
+                self.emulate.require_links(topology.arcs())
         return topology
 
     def resolved(self) -> dict[str, Any]:

@@ -105,8 +105,7 @@ class Topology:
         if not self.doubly_stochastic:
             return float("nan")
         if not self.varies and self.symmetric:
-            smallest, second = self._extreme_eigenvalues
-            return significant(max(abs(smallest), abs(second)), 12)
+            return significant(max(abs(self._smallest), abs(self._second_largest)), 12)
         if not self.varies and self.nodes > DENSE_LIMIT:
             matrix = self.cycle[0].sparse()
             return significant(sqrt(max(_second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
@@ -116,16 +115,23 @@ class Topology:
     @cached_property
     def smallest_eigenvalue(self) -> float:
         """Of W (symmetric, one matrix); a lower bound if W is large."""
-        return significant(self._extreme_eigenvalues[0], 12) if self.nodes > 1 else 1.0
+        return significant(self._smallest, 12) if self.nodes > 1 else 1.0
 
     @cached_property
-    def _extreme_eigenvalues(self) -> tuple[float, float]:
-        """The smallest and the second largest eigenvalue of W; of large W a lower bound of the smallest."""
-        (mixing,) = self.cycle
-        if self.nodes <= DENSE_LIMIT:
-            values = np.linalg.eigvalsh(mixing.dense())
-            return float(values[0]), float(values[-2])
-        return _gershgorin(mixing), _second_eigenvalue(mixing.sparse())
+    def _smallest(self) -> float:
+        large = self.nodes > DENSE_LIMIT
+        return _gershgorin(self.cycle[0]) if large else float(self._eigenvalues[0])
+
+    @cached_property
+    def _second_largest(self) -> float:
+        """Eigenvalue of W (symmetric, one matrix)."""
+        large = self.nodes > DENSE_LIMIT
+        return _second_eigenvalue(self.cycle[0].sparse()) if large else float(self._eigenvalues[-2])
+
+    @cached_property
+    def _eigenvalues(self) -> np.ndarray:
+        """All of them, ascending, of a small symmetric W."""
+        return np.linalg.eigvalsh(self.cycle[0].dense())
 
     def require_contraction(self) -> None:
         """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
