@@ -3,24 +3,22 @@
 import numpy as np
 
 from mpiqopt.analysis.graphs import diameter
+from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
-from mpiqopt.results.checkpoint import flat
 from mpiqopt.server import Server
+from mpiqopt.topologies.spectrum import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
-
-# Arrays of the iterates' shape that a step makes beside its state (measured: peak memory of 10,000 nodes).
-TEMPORARIES = 5
 
 
 def describe(config: Config, ranks: int = 1) -> str:
     """The resolved config as TOML, and below it the derived constants and costs, as text."""
     import tomli_w
 
-    experiment = assemble(config, SerialTransport(), need_lipschitz=config.problem.curvature is not None)
+    experiment = assemble(config, SerialTransport())
     nodes = experiment.network.place.nodes
     if ranks > nodes:
         raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
@@ -59,19 +57,31 @@ def _codec(experiment: Experiment) -> Codec | None:
     return experiment.network.codec(experiment.start) if experiment.network.compressor is not None else None
 
 
-def memory_per_rank(experiment: Experiment, ranks: int) -> float:
-    """Bytes of the data on the rank with most samples and of the iterates on the one with most nodes.
+def _constants(experiment: Experiment) -> list[tuple[str, str]]:
+    """Lambda or the diameter, and L, unless they would take longer than the set-up of the run, which needs them not."""
+    topology, lipschitz, facts = experiment.network.topology, experiment.lipschitz, []
+    if not topology.doubly_stochastic:
+        if topology.knows("diameter"):
+            facts.append(("diameter of the digraph", diameter(topology)))
+    elif topology.knows("contraction"):
+        lam = topology.contraction
+        facts.append(("contraction lambda", f"{lam:.6g} (1 - lambda = {1 - lam:.3g})"))
+    else:
+        facts.append(("contraction lambda", "not needed, and slow to find: mpiqopt topology"))
+    if lipschitz is None and topology.nodes <= DENSE_LIMIT and experiment.problem.loss.curvature is not None:
+        lipschitz = experiment.problem.lipschitz().max()
+    if lipschitz is not None:
+        facts.append(("L, largest of the nodes", f"{lipschitz:.6g}"))
+    return facts
 
-    Python and its libraries come to about 100 MB more.
-    """
-    features, sizes = experiment.shares.features, experiment.shares.sizes
-    data = features.nbytes if isinstance(features, np.ndarray) else features.data.nbytes * 3 // 2
-    place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
-    most = np.add.reduceat(sizes, place.bounds[:-1]).max() / sizes.sum()
-    state = experiment.algorithm.init(experiment.start, experiment.problem, experiment.network, experiment.streams)
-    arrays = len({id(value) for value in flat(state).values() if isinstance(value, np.ndarray)}) + TEMPORARIES
-    row = experiment.problem.d * experiment.problem.dtype.itemsize
-    return data * most + arrays * place.hosted * row
+
+def _gossip_rounds(experiment: Experiment) -> str:
+    algorithm, topology = experiment.algorithm, experiment.network.topology
+    about = ["auto"] * (experiment.config.algorithm.gossip_rounds == "auto")
+    if topology.knows("contraction"):
+        reached = topology.reached(algorithm.gossip_rounds, algorithm.chebyshev)
+        about.insert(0, f"|P_K(W) - J| = {reached:.3g}")
+    return f"{algorithm.gossip_rounds}" + f" ({', '.join(about)})" * bool(about)
 
 
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
@@ -86,24 +96,14 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
             f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
         ),
     ]
-    if topology.doubly_stochastic:
-        facts.append(
-            ("contraction lambda", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})")
-        )
-    else:
-        facts.append(("diameter of the digraph", diameter(topology)))
-    if experiment.lipschitz is not None:
-        facts.append(("L, largest of the nodes", f"{experiment.lipschitz:.6g}"))
+    facts += _constants(experiment)
     facts.append(("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * (config.algorithm.step_size == "auto")))
     if hasattr(algorithm, "gossip_rounds"):
-        k = algorithm.gossip_rounds
-        reached = topology.reached(k, algorithm.chebyshev)
-        auto = ", auto" * (config.algorithm.gossip_rounds == "auto")
-        facts.append(("gossip_rounds K", f"{k} (|P_K(W) - J| = {reached:.3g}{auto})"))
+        facts.append(("gossip_rounds K", _gossip_rounds(experiment)))
     if hasattr(algorithm, "gossip_step") and experiment.network.coded:
         auto = " (auto)" * (config.algorithm.gossip_step == "auto")
         facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
-    memory = f"{_bytes(memory_per_rank(experiment, ranks))} and about 100 MB of Python and libraries"
+    memory = f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"
     if algorithm.packs:
         return [*facts, ("bytes", "as many as the integers need: see a run"), ("memory per rank", memory)]
     payload, moved = bytes_per_iteration(experiment, ranks)
@@ -126,7 +126,8 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     ]
 
 
-def _bytes(count: float) -> str:
+def _bytes(count: float, digits: int = 4) -> str:
+    count = float(f"{count:.{digits}g}")
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.4g} {unit}"

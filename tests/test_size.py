@@ -1,0 +1,55 @@
+"""Large networks: what ``check`` promises, and what it leaves out."""
+
+import os
+import subprocess
+
+import pytest
+from conftest import command, environment
+
+from mpiqopt.cli import main
+from mpiqopt.topologies.spectrum import Topology
+
+
+def peak_megabytes(*arguments: str) -> float:
+    """Peak memory of a command, in one process."""
+    process = subprocess.Popen(command(*arguments), env=environment())
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024 / 1e6
+
+
+CASES = {
+    "small": {},
+    "many nodes": {"topology": {"name": "random-regular", "nodes": 20_000, "degree": 10}},
+    "many features": {
+        "topology": {"name": "ring", "nodes": 3000},
+        "data": {"name": "synthetic", "samples": 9000, "features": 500},
+        "run": {"iterations": 3, "dtype": "float32"},
+    },
+    "coded": {"algorithm": {"name": "lead"}, "data": {"name": "synthetic", "samples": 5000, "features": 400},
+              "topology": {"name": "torus", "nodes": 5000}},
+    "dense": {"topology": {"name": "complete", "nodes": 1500}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_takes_the_memory_that_check_says(case, config, tmp_path, capfd):
+    """Within 1.5 times, libraries included; models of the parts are within 15 % on the machine they were made on."""
+    tables = {"run": {"iterations": 3}, "data": {"name": "synthetic", "samples": 20_000, "features": 5}}
+    tables["problem"] = {"name": "least-squares"}
+    tables["algorithm"] = {"name": "gradient-tracking", "step_size": 0.1}
+    path = config(**tables | CASES[case])
+    assert main(["check", path]) == 0
+    words = capfd.readouterr().out.split("# memory per rank")[1].split()
+    promised = float(words[1]) * {"MB": 1, "GB": 1000}[words[2]]
+    assert promised / 1.5 < peak_megabytes("run", path, "-q", "-o", str(tmp_path / "a.h5")) < 1.5 * promised
+
+
+def test_check_of_a_large_network_computes_no_more_than_the_run(config, capsys, monkeypatch):
+    """Lambda of a long ring takes minutes, and the run does not need it; of a small one it is shown."""
+    monkeypatch.setattr(Topology, "_second_largest", property(lambda self: pytest.fail("asked for an eigenvalue")))
+    data = {"name": "synthetic", "samples": 3000, "features": 2}
+    ring, algorithm = {"name": "ring", "nodes": 3000}, {"name": "gradient-tracking", "step_size": 0.1}
+    assert main(["check", config(data=data, topology=ring, algorithm=algorithm)]) == 0
+    assert "contraction lambda       not needed, and slow to find: mpiqopt topology" in capsys.readouterr().out
