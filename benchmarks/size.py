@@ -2,8 +2,8 @@
 
 usage: python benchmarks/size.py [nodes] [memory] [records]
 
-Every figure is of a whole command in a process of its own, memory its peak; ``run`` has 0 iterations where its set-up is
-meant.
+Every figure is of a whole command in a process of its own, memory its peak; where its set-up is meant, ``run`` has 0
+iterations.
 """
 
 import json

@@ -102,7 +102,7 @@ def _can_go_on(left: Iterable[int], keys: set[int], nodes: int) -> bool:
         for second in left:
             if first == second:
                 break
-            first, second = min(first, second), max(first, second)  # noqa: PLW2901
+            first, second = min(first, second), max(first, second)
             if first * nodes + second not in keys:
                 return True
     return False
