@@ -52,7 +52,7 @@ def test_a_run_takes_the_memory_that_check_says(case, config, tmp_path, capfd):
 def test_check_of_a_large_network_computes_no_more_than_the_run(config, capsys, monkeypatch):
     """Lambda of a long ring takes minutes, and the run does not need it; of a small one it is shown."""
     monkeypatch.setattr(Topology, "_second_largest", property(lambda self: pytest.fail("asked for an eigenvalue")))
-    data = {"name": "synthetic", "samples": 3000, "features": 2}
+    data = {"name": "synthetic", "task": "classification", "samples": 3000, "features": 2}
     ring, algorithm = {"name": "ring", "nodes": 3000}, {"name": "gradient-tracking", "step_size": 0.1}
     assert main(["check", config(data=data, topology=ring, algorithm=algorithm)]) == 0
     assert "contraction lambda       not needed, and slow to find: mpiqopt topology" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpiqopt.analysis import rounds
 from mpiqopt.analysis.graphs import diameter
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.assembly import Experiment, assemble
@@ -12,6 +13,11 @@ from mpiqopt.placement import Placement, plan
 from mpiqopt.server import Server
 from mpiqopt.topologies.spectrum import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
+
+# how many Delta values are apart in late rounds, as a rule, when Delta follows the change
+ZOOMED = 1e6
+# a round of coordination takes so many seconds and so many times as long as a tree
+HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
 def describe(config: Config, ranks: int = 1) -> str:
@@ -75,6 +81,46 @@ def _constants(experiment: Experiment) -> list[tuple[str, str]]:
     return facts
 
 
+def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """What a round of coordination will cost, by a model; nothing if there is none."""
+    algorithm = experiment.algorithm
+    if not hasattr(algorithm, "coordinator"):
+        return []
+    network, name = rounds.measure(experiment.network.topology), algorithm.coordinator
+    d = experiment.problem.d + 1  # the vector and who has joined
+
+    def cost(protocol: str, spread: float) -> rounds.Round:
+        return rounds.predict(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
+
+    topology, first = experiment.network.topology, _spread(experiment)
+    # of digraphs that are not doubly stochastic it is there already
+    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic + [
+        (f"a round of {name}", f"about {_round(cost(name, first))} (the first, values differ by {first:.0f} Delta)"),
+    ]
+    if algorithm.zoom != 1:
+        facts.append(("  with zoom", f"about {_round(cost(name, ZOOMED))} when they differ by {ZOOMED:.2g} Delta"))
+    mine, tree = cost(name, first), cost("tree", first)
+    if name not in ("tree", "allreduce"):
+        facts.append(("  a tree instead", f"about {_round(tree)}"))
+    if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
+        facts.append(
+            ("warning", f"{name} is hopeless on this graph: want algorithm.coordinator = 'tree', or more links")
+        )
+    return facts
+
+
+def _spread(experiment: Experiment) -> float:
+    """How far, in steps of the grid, values of nodes will be apart in the first round: by gradients at the start."""
+    algorithm = experiment.algorithm
+    gradients = experiment.problem.value_and_grad(experiment.start)[1]
+    moved = algorithm.step_size * algorithm.local_steps * max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
+    return max(1.0, float(moved) / algorithm.quantization_step)
+
+
+def _round(cost: rounds.Round) -> str:
+    return f"{_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
+
+
 def _gossip_rounds(experiment: Experiment) -> str:
     algorithm, topology = experiment.algorithm, experiment.network.topology
     about = ["auto"] * (experiment.config.algorithm.gossip_rounds == "auto")
@@ -105,7 +151,8 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
     memory = f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"
     if algorithm.packs:
-        return [*facts, ("bytes", "as many as the integers need: see a run"), ("memory per rank", memory)]
+        found_out = [("bytes", "as many as nodes find time for: see a run")]
+        return [*facts, *(_coordination(experiment, ranks) or found_out), ("memory per rank", memory)]
     payload, moved = bytes_per_iteration(experiment, ranks)
     facts += [
         ("rounds per iteration", str(algorithm.rounds())),

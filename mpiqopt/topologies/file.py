@@ -79,7 +79,7 @@ class File(Graph):
 
 
 class _Links(NamedTuple):
-    """names: of all nodes, in any order; ends: those of the links, two by two; weights: (E,), NaN where none is given."""
+    """names: of all nodes, in any order; ends: those of the links, in pairs; weights: (E,), NaN where none is given."""
 
     names: Collection
     ends: list
