@@ -1,6 +1,6 @@
 """Large networks and long runs: seconds, memory and bytes. Prints the tables of README.md.
 
-usage: python benchmarks/size.py [nodes] [memory] [records]
+usage: python benchmarks/size.py [records] [nodes] [memory]
 
 Every figure is of a whole command in a process of its own, memory its peak; where its set-up is meant, ``run`` has 0
 iterations.
@@ -50,11 +50,16 @@ class Cost(NamedTuple):
 
 
 def cost(*words: object) -> Cost:
-    """What a command of mpiqopt takes; infinite if it is not there in time."""
+    """What a command of mpiqopt takes."""
+    return child("-m", "mpiqopt", *words)
+
+
+def child(*words: object) -> Cost:
+    """What a Python process takes; infinite if it is not there in time."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mpiqopt", *map(str, words)], stdout=out, stderr=subprocess.STDOUT, env=environment
+            [sys.executable, *map(str, words)], stdout=out, stderr=subprocess.STDOUT, env=environment
         )
         timer = threading.Timer(PATIENCE, process.kill)
         timer.start()
@@ -152,7 +157,42 @@ def memory() -> None:
             line(name, f"{peak:.0f}", f"{said:.0f}", f"{said / peak:.2f}")
 
 
-PARTS = {"nodes": nodes, "memory": memory}
+RECORDS = 1_000_000
+# what a run hands to the writer, without the run
+WRITE = """
+import sys, time
+from pathlib import Path
+from mpiqopt.results.layout import QUANTITIES
+from mpiqopt.results.writer import Writer
+from mpiqopt.topologies.lattices import Ring
+from mpiqopt.topologies.spectrum import Topology
+import numpy as np
+attributes = {"config": open(sys.argv[2]).read(), "status": "running", "stop_reason": ""}
+writer = Writer.create(Path(sys.argv[1]), attributes, Topology("ring", tuple(Ring(nodes=2).cycle())))
+optional = {name: None for name, quantity in QUANTITIES.items() if quantity.optional}
+began = time.process_time()
+for i in range(int(sys.argv[3])):
+    writer.append({name: i + 1.5 for name in QUANTITIES} | {"iteration": i} | optional)
+writer.finish("finished", "", np.zeros((2, 20)), "")
+print(time.process_time() - began)
+"""
+
+
+def records() -> None:
+    """Result files: a short run, a million records handed to the writer, and their plot."""
+    heading("what", "seconds", "peak memory, MB", "file, kB")
+    with tempfile.TemporaryDirectory() as folder:
+        short, long = Path(folder) / "short.h5", Path(folder) / "long.h5"
+        cost("run", CONFIG, *changes(run__iterations=40), "-q", "-o", short)
+        line("run, 5 records", "", "", f"{short.stat().st_size / 1e3:.0f}")
+        process = child("-c", WRITE, long, CONFIG, RECORDS)
+        size = f"{long.stat().st_size / 1e3:.0f}"
+        line(f"write {RECORDS:,} records", f"{float(process.text):.1f}", f"{process.megabytes:.0f}", size)
+        plot = cost("plot", long, "-o", f"{folder}/a.png")
+        line("plot them", f"{plot.seconds:.1f}", f"{plot.megabytes:.0f}", "")
+
+
+PARTS = {"records": records, "nodes": nodes, "memory": memory}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

@@ -131,6 +131,12 @@ class Config:
         tables["topology"] = graphs[0] if len(graphs) == 1 else graphs
         return tables
 
+    def resolved_text(self) -> str:
+        """``resolved`` as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(self.resolved())
+
 
 def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
     """Read and check a config file. overrides: ``TABLE.KEY=VALUE``. Raises UsageError."""

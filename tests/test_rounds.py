@@ -21,7 +21,7 @@ GRAPHS = {
     "erdos-renyi": {"nodes": 80},
     "random-regular": {"nodes": 100},
     "hypercube": {"nodes": 64},
-    "random-digraph": {"nodes": 50, "probability": 0.1, "seed": 1},
+    "random-digraph": {"nodes": 50, "probability": 0.1, "seed": 2},
 }
 
 
