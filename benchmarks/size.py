@@ -9,11 +9,11 @@ iterations.
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ GRAPHS = (
 SCALES = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 
-# s that a command may take
+# s of the processor that a command may take
 PATIENCE = 60
 
 
@@ -59,16 +59,17 @@ def child(*words: object) -> Cost:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(
-            [sys.executable, *map(str, words)], stdout=out, stderr=subprocess.STDOUT, env=environment
+            [sys.executable, *map(str, words)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE + 5)),
         )
-        timer = threading.Timer(PATIENCE, process.kill)
-        timer.start()
         _, status, usage = os.wait4(process.pid, 0)
-        timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read()
-    if process.returncode == -signal.SIGKILL:
+    if process.returncode == -signal.SIGXCPU:
         return Cost(float("inf"), usage.ru_maxrss * 1024 / 1e6, "")
     if process.returncode:
         raise RuntimeError(f"{words}: {text}")
