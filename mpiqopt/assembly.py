@@ -47,9 +47,7 @@ class Experiment:
             self.problem.training.close()
 
 
-def assemble(
-    config: Config, transport, *, need_lipschitz: bool = False, derived: dict[str, float] | None = None
-) -> Experiment:
+def assemble(config: Config, transport, *, derived: dict[str, float] | None = None) -> Experiment:
     """Collective. Raises AgreedError. derived: as of the run that is continued; by default they are computed."""
     topology = together(transport, config.topology)
     if transport.size > topology.nodes:
@@ -73,11 +71,8 @@ def assemble(
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
-    if (
-        need_lipschitz
-        or "auto" in (config.algorithm.step_size, getattr(config.algorithm, "penalty", None))
-        or config.record.per_node
-    ):
+    automatic = "auto" in (config.algorithm.step_size, getattr(config.algorithm, "penalty", None))
+    if automatic or config.record.per_node:
         own = together(transport, lambda: _lipschitz(config, problem))
         lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
     facts = _facts(config, topology, lipschitz, held, problem)

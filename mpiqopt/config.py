@@ -117,7 +117,8 @@ class Config:
             self.algorithm.require_compressor(self.compressor, topology)
             self.algorithm.require_links(self.emulate)
             self.emulate.factors(topology.nodes)
-            self.emulate.require_links(topology.arcs())
+            if self.emulate.links is not None:
+                self.emulate.require_links(topology.arcs())
         return topology
 
     def resolved(self) -> dict[str, Any]:
@@ -129,6 +130,12 @@ class Config:
         graphs = [{"name": graph.name, **_items(graph)} for graph in self.graphs]
         tables["topology"] = graphs[0] if len(graphs) == 1 else graphs
         return tables
+
+    def resolved_text(self) -> str:
+        """``resolved`` as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(self.resolved())
 
 
 def load(path: str, overrides: tuple[str, ...] = ()) -> Config:

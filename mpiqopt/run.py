@@ -140,6 +140,7 @@ class Trajectory:
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,
+            "config_resolved": config.resolved_text(),
             "derived": json.dumps(self.experiment.derived),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,

@@ -101,6 +101,10 @@ class Topology:
         away, back = (shortest_path(g, indices=0, unweighted=True) for g in (graph, graph.T.tocsr()))
         return away, back
 
+    def knows(self, name: str) -> bool:
+        """True if ``contraction`` or ``diameter`` is known already or quick to find."""
+        return name in vars(self) or self.nodes <= DENSE_LIMIT
+
     @cached_property
     def contraction(self) -> float:
         if self.nodes == 1:
