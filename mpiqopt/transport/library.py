@@ -84,8 +84,8 @@ def require_launchers_library(name: str) -> None:
     owner, starter = family(name), launcher()
     if owner and starter and owner != starter:
         raise UsageError(
-            f"started by the mpiexec of {starter}, but mpi4py found {name}: start with {_mpiexec_of(owner)}, or install "
-            f"the library of {starter} (see mpiqopt doctor)"
+            f"started by the mpiexec of {starter}, but mpi4py found {name}: start with {_mpiexec_of(owner)}, or "
+            f"install the library of {starter} (see mpiqopt doctor)"
         )
 
 
