@@ -35,12 +35,12 @@ static inline double grid_scale(const grid *g, double size)
         int64_t bad = 0; \
         for (int j = 0; j < size; j++) { \
             double t = (double)x[j] * inverse + (shift + centred(random[j])); \
-            bad |= !(fabs((double)x[j]) < BEYOND); \
+            bad |= beyond((double)x[j]); \
             t = t > 0 ? t : 0; \
             t = t < top ? t : top; \
             codes[j] = (code)(int32_t)t; \
         } \
-        return bad; \
+        return bad < 0; \
     }
 DEFINE_ROUND(round_bytes, uint8_t)
 DEFINE_ROUND(round_words, uint32_t)
@@ -54,14 +54,14 @@ static inline __attribute__((always_inline)) int64_t NAME(round_by_chance)(
 {
     int64_t bad = 0;
     for (int j = 0; j < size; j++) {
-        float t = (float)((double)x[j] * inverse) + (shift + (float)random[j] * 0x1p-16f);
+        float t = (float)((double)x[j] * inverse) + add_exact(random[j], 0x1p-16f, shift);
         if (given)
-            bad |= !(fabs((double)x[j]) < BEYOND);
+            bad |= beyond((double)x[j]);
         t = t > 0 ? t : 0;
         t = t < top ? t : top;
         codes[j] = (uint8_t)(int32_t)t;
     }
-    return bad;
+    return bad < 0;
 }
 
 /* One vector -> one message. key: NULL for rounding to nearest. Returns 0, or -1 if a value is not finite. */

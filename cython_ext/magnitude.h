@@ -2,41 +2,48 @@
 
 #ifndef PARTS
 #define PARTS 32 /* partial results, in a fixed order: the same bits for any width of vectors */
-typedef double doubles __attribute__((vector_size(64)));
-typedef int64_t words8 __attribute__((vector_size(64)));
+#define PART_VECTORS (PARTS / DOUBLES)
 #endif
 
-typedef REAL NAME(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef REAL NAME(lanes) __attribute__((vector_size(DOUBLES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
-static inline __attribute__((always_inline)) void NAME(accumulate32)(
-    doubles part[4], const REAL *v, const int kind, double f)
+/* As many values as fit a vector of doubles. */
+INLINE doubles NAME(load)(const REAL *x)
 {
-    for (int k = 0; k < 4; k++) {
-        const doubles value = __builtin_convertvector(*(const NAME(eight) *)(v + 8 * k), doubles) * f;
-        const words8 bits = (words8)value & INT64_MAX;
-        if (kind == LARGEST) { /* as integers: NaN is larger than infinity, and that than numbers */
-            const words8 above = bits > (words8)part[k];
-            part[k] = (doubles)((bits & above) | ((words8)part[k] & ~above));
-        } else
-            part[k] += kind == EUCLIDEAN ? value * value : (doubles)bits;
+    return __builtin_convertvector(*(const NAME(lanes) *)x, doubles);
+}
+
+INLINE void NAME(accumulate_parts)(doubles part[PART_VECTORS], const REAL *v, const int kind, const int scaled, double f)
+{
+    for (int k = 0; k < PART_VECTORS; k++) {
+        doubles value = NAME(load)(v + DOUBLES * k);
+        if (scaled)
+            value *= f;
+        const longs size = (longs)value & INT64_MAX;
+        if (kind == LARGEST)
+            part[k] = (doubles)larger(size, (longs)part[k]);
+        else if (kind == EUCLIDEAN)
+            part[k] += value * value;
+        else
+            part[k] += (doubles)size;
     }
 }
 
-/* max |f x_j|, sum (f x_j)^2 or sum |f x_j|, in 4 vectors of 8 partial results; not finite if a value is not. */
-static inline __attribute__((always_inline)) double NAME(accumulate)(const REAL *x, int64_t d, const int kind, double f)
+/* max |f x_j|, sum (f x_j)^2 or sum |f x_j|, in PARTS partial results; not finite if a value is not. */
+INLINE double NAME(accumulate)(const REAL *x, int64_t d, const int kind, const int scaled, double f)
 {
-    doubles part[4] = {{0}};
+    doubles part[PART_VECTORS] = {{0}};
+    double parts[PARTS];
     REAL last[PARTS] = {0};
     const int64_t whole = d / PARTS * PARTS;
     for (int64_t start = 0; start < whole; start += PARTS)
-        NAME(accumulate32)(part, x + start, kind, f);
+        NAME(accumulate_parts)(part, x + start, kind, scaled, f);
     memcpy(last, x + whole, (size_t)(d - whole) * sizeof(REAL));
-    NAME(accumulate32)(part, last, kind, f);
+    NAME(accumulate_parts)(part, last, kind, scaled, f);
+    memcpy(parts, part, sizeof parts);
     double total = 0;
-    for (int j = 0; j < PARTS; j++) {
-        const double p = part[j / 8][j % 8];
-        total = kind != LARGEST ? total + p : p > total || p != p ? p : total;
-    }
+    for (int j = 0; j < PARTS; j++)
+        total = kind != LARGEST ? total + parts[j] : parts[j] > total || parts[j] != parts[j] ? parts[j] : total;
     return total;
 }
 
@@ -44,15 +51,15 @@ static inline __attribute__((always_inline)) double NAME(accumulate)(const REAL 
 static double NAME(magnitude)(const REAL *x, int64_t d, int kind)
 {
     if (kind == LARGEST)
-        return NAME(accumulate)(x, d, LARGEST, 1.0);
-    double total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 1.0) : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 1.0);
+        return NAME(accumulate)(x, d, LARGEST, 0, 1.0);
+    double total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 0, 1.0) : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 0, 1.0);
     double unit = 1.0;
     if (!(total > 0x1p-960 && total < 0x1p1020)) { /* the squares may have left the range of numbers */
-        unit = NAME(accumulate)(x, d, LARGEST, 1.0);
+        unit = NAME(accumulate)(x, d, LARGEST, 0, 1.0);
         if (!(unit > 0x1p-1020 && unit < BEYOND))
             return unit;
-        total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 1 / unit)
-                                  : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 1 / unit);
+        total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 1, 1 / unit)
+                                  : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 1, 1 / unit);
     }
     const double size = unit * (kind == EUCLIDEAN ? sqrt(total) : total / (double)d);
     return size < DBL_MAX ? size : DBL_MAX;

@@ -133,8 +133,9 @@ def padded_size(d: int) -> int:
 
 
 def signs(key: int, count: int) -> np.ndarray:
-    """-1 where the top bit of the word is set."""
-    return np.where(words(key, count) >= 2**31, -1.0, 1.0)
+    """-1 where bit j % 32 of word j // 32 is not set."""
+    bits = np.unpackbits(words(key, -(-count // 32)).astype("<u4").view(np.uint8), bitorder="little")
+    return np.where(bits[:count], 1.0, -1.0)
 
 
 def rotated(x: np.ndarray, key: int) -> np.ndarray:
