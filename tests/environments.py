@@ -94,7 +94,7 @@ def layer(folder: Path, base: Path, launcher: str | None = None) -> Path:
 
     It has no MPI library of its own. launcher: what its mpiexec starts.
     """
-    _uv("venv", "--clear", "--python", base, folder)
+    subprocess.run([base, "-m", "venv", "--clear", "--without-pip", folder], check=True)
     packages, seen = (_site_packages(python) for python in (folder / "bin" / "python", base))
     Path(packages, "base.pth").write_text(f"import site; site.addsitedir({seen!r})\n")
     if launcher:

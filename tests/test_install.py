@@ -52,6 +52,7 @@ def test_without_any_kernels_one_line_says_what_to_type(source_folder):
 
 
 def test_examples_are_copied_and_nothing_is_overwritten(mpiqopt, tmp_path):
+    assert "`mpiqopt examples .` copies the examples here" in mpiqopt("check", "configs/digits.toml").stderr
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "digits.toml").write_text("mine")
     result = mpiqopt("examples", ".")
