@@ -15,7 +15,7 @@ export OMP_NUM_THREADS = 1
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-mpi test-openmpi test-slurm test-hosts soak lint format docs bench clean help
+.PHONY: run test test-mpi test-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -29,8 +29,21 @@ test: $(VENV)/ready
 test-openmpi:
 	$(MAKE) MPI=openmpi test-mpi
 
+# MPI=debian-mpich and MPI=debian-openmpi: with Debian's packages mpich and openmpi-bin. TESTS=... takes some of them.
 test-mpi: $(VENV)/ready
-	$(BIN)/python -m pytest -m mpi
+	$(BIN)/python -m pytest -m mpi $(TESTS)
+
+# The core of the suite in an empty environment: on the newest Python with the newest versions, and the lowest of both.
+test-newest test-lowest: .venv/ready
+	.venv/bin/python tests/core.py $(@:test-%=%)
+
+# Examples on every Python here, lowest and newest versions, four MPIs, 1 to 4 ranks: the same bits? (an hour)
+matrix: .venv/ready
+	.venv/bin/python tests/matrix.py
+
+# Source distribution and wheel in dist/, and the wheel tried in an empty environment.
+dist: .venv/ready
+	.venv/bin/python tests/try_dist.py dist
 
 # Starts a one-node SLURM from Debian's packages and takes it down again; skips, with the reason, where it cannot.
 test-slurm: $(VENV)/ready
@@ -59,16 +72,25 @@ docs: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/speed.py
 
+ifeq ($(filter debian-%,$(MPI)),)
 $(VENV)/ready: $(SOURCES)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mpiqopt needs Python 3.11 or later: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[$(MPI),dev]'
 	touch $@
+else
+# what .venv has, but with Debian's MPI
+$(VENV)/ready:
+	$(MAKE) MPI=mpich .venv/ready
+	.venv/bin/python tests/environments.py layer $(VENV) mpiexec.$(MPI:debian-%=%)
+	touch $@
+endif
 
 clean:
-	rm -rf .venv .venv-* build mpiqopt/*.so *.egg-info
+	rm -rf .venv .venv-* build dist mpiqopt/*.so *.egg-info
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint, format, docs, bench, soak, test-openmpi, test-slurm, test-hosts, clean; MPI=openmpi, PYTHON=..., RANKS=..., CALLS=..."
+	@echo "make lint, format, docs, bench, soak, matrix, dist, clean, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
+	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..."

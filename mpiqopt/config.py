@@ -143,7 +143,8 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
+        cure = " (`mpiqopt examples .` copies the examples here)" if path.startswith("configs/") else ""
+        raise UsageError(f"{path}: {error.strerror or error}{cure}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
     return parse(text, path, overrides)

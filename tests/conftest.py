@@ -23,7 +23,7 @@ MPI_ENVIRONMENT = {
     "OMPI_MCA_mpi_yield_when_idle": "1",
 }
 # A test that is itself run under a launcher (or in a SLURM job) must not look like a rank of it.
-LAUNCHER_PREFIXES = ("PMI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL")
+LAUNCHER_PREFIXES = ("PMI", "HYDI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL")
 
 
 def environment() -> dict[str, str]:

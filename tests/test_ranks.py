@@ -1,6 +1,5 @@
 """Trajectories are the same bits on any number of ranks, with MPI and without, and bytes are counted rightly."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import LAUNCHER_PREFIXES, TIMEOUT, environment, mpiexec
+from conftest import TIMEOUT, environment, mpiexec
 
 from mpiqopt.registry import members
 from mpiqopt.results.layout import REPRODUCIBLE
@@ -176,21 +175,6 @@ def test_doctor_measures_one_sided_progress(mpiqopt):
     assert result.returncode == 0
     for word in ("thread level", "kernels", "one-sided put", "one-sided accumulate", "advice"):
         assert result.stdout.count(word) == 1
-
-
-def test_a_launcher_of_another_mpi_is_noticed(monkeypatch):
-    """Several processes that each see one rank would write the same file."""
-    from mpiqopt.errors import UsageError
-    from mpiqopt.transport.launch import _require_launched_size
-
-    for name in (name for name in os.environ if name.startswith(LAUNCHER_PREFIXES)):
-        monkeypatch.delenv(name)
-    _require_launched_size(1, "MPICH")
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # left over from the batch script's environment: no step
-    _require_launched_size(1, "MPICH")
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(UsageError, match=r"started 4 processes .* sees 1"):
-        _require_launched_size(1, "MPICH")
 
 
 def test_reductions_do_not_depend_on_the_placement():

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,24 @@ def test_kernels_refuse_arrays_that_do_not_fit():
     mixer = Mixer(np.array([0, 1]), np.array([0]), one, 0)
     with pytest.raises(TypeError):
         mixer.mix(np.ones((1, 2), np.int64), np.ones((0, 2), np.int64), np.ones((1, 2), np.int64))
+
+
+EXTENSIONS = Path(__file__).parent.parent / "cython_ext"
+
+
+def test_python_indexing_keeps_pythons_meaning_in_the_extensions():
+    """``wraparound=False`` also holds for Python objects: ``starts[-1]`` of one was an IndexError from NumPy 2.5 on.
+
+    Kernels index pointers, to which neither directive applies; so nothing is gained by them, and no file may set them.
+    """
+    for path in [*EXTENSIONS.glob("*.p[yx]*"), EXTENSIONS.parent / "setup.py"]:
+        found = re.search(r"(wraparound|boundscheck)\W{1,4}False", path.read_text())
+        assert found is None, f"{path.name}: {found[0]}"
+
+
+@pytest.mark.parametrize("path", sorted(EXTENSIONS.glob("*.pyx")), ids=lambda path: path.stem)
+def test_cython_compiles_without_a_warning(path, tmp_path):
+    directives = ["-3", "-X", "cdivision=True", "-X", "embedsignature=True"]  # as in setup.py
+    command = [sys.executable, "-m", "cython", *directives, "-I", EXTENSIONS, path, "-o", tmp_path / "a.c"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

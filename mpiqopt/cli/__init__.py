@@ -8,7 +8,7 @@ import click
 import mpiqopt
 from mpiqopt.errors import NumericalError, UsageError
 
-COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema")
+COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema", "examples")
 
 
 class LazyGroup(click.Group):

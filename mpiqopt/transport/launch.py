@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mpiqopt.errors import NumericalError, UsageError
+from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
 
 # set by the process managers of MPICH and its kin, PMIx (Open MPI, srun --mpi=pmix), Open MPI, Cray
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MPI_LOCALRANKID")
 _SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-# More ranks than processors: those that wait must let the others work. Open MPI sees to that itself; MPICH has to be
-# told, and does not in collectives through shared memory (8 ranks on 2 cores: runs take four times as long with them).
+# More ranks than processors: those that wait must let the others work. Open MPI sees to that itself. MPICH does not: a
+# run waits by transport.patience there, and what the library does inside (start, windows, the end) is told what it can
+# be told, above all not to use its collectives through shared memory.
 _WHEN_CROWDED = {
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
     "MPIR_CVAR_ALLREDUCE_POSIX_INTRA_ALGORITHM": "mpir",
@@ -49,12 +51,13 @@ def start(always: bool = False):
 
     # errors must not end in a hanging MPI_Finalize: the command line finalises or aborts by itself
     mpi4py.rc(initialize=False, finalize=False)
-    if _local_ranks() > (os.cpu_count() or 1):
+    if _crowded():
         for name, value in _WHEN_CROWDED.items():
             os.environ.setdefault(name, value)
     if not os.path.isdir("/sys/class/infiniband"):
         # Open MPI 5 complains of its UCX windows where there is nothing that they could use
         os.environ.setdefault("OMPI_MCA_osc", "^ucx")
+    offer_debians_mpich()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -65,9 +68,10 @@ def start(always: bool = False):
 
     from mpiqopt.transport.neighbours import MPITransport, library
 
+    require_launchers_library(library())
     MPI.Init_thread(MPI.THREAD_MULTIPLE if always else MPI.THREAD_FUNNELED)
     _require_launched_size(MPI.COMM_WORLD.size, library())
-    return MPITransport(MPI.COMM_WORLD)
+    return MPITransport(MPI.COMM_WORLD, patient=_crowded() and family(library()) == MPICH)
 
 
 def _local_ranks() -> int:
@@ -76,12 +80,17 @@ def _local_ranks() -> int:
     return next((int(os.environ[name]) for name in names if name in os.environ), 1)
 
 
+def _crowded() -> bool:
+    return _local_ranks() > (os.cpu_count() or 1)
+
+
 def crowding() -> str:
     """A warning if there are more ranks than processors on this host, or nothing."""
-    ranks, processors = _local_ranks(), os.cpu_count() or 1
-    if ranks <= processors:
+    if not _crowded():
         return ""
-    return f"{ranks} ranks on {processors} processors wait for each other; fewer, or one process, are faster"
+    return (
+        f"{_local_ranks()} ranks on {os.cpu_count()} processors wait for each other; fewer, or one process, are faster"
+    )
 
 
 def _require_launched_size(size: int, name_of_library: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.placement import Exchange
+from mpiqopt.transport.patience import PatientComm, wait_all
 from mpiqopt.transport.post import Post, StepExchange
 
 
@@ -18,19 +19,20 @@ def library() -> str:
 class Channel:
     """Persistent sends and receives for one exchange; one message per neighbouring rank."""
 
-    def __init__(self, comm: MPI.Intracomm, exchange: Exchange, tag: int, width: int, dtype):
+    def __init__(self, comm: MPI.Intracomm, exchange: Exchange, tag: int, width: int, dtype, wait_all):
         self.ghosts = np.empty((len(exchange.ghosts), width), dtype)
         self.outbox = np.empty((len(exchange.outgoing), width), dtype)
         self.outgoing = exchange.outgoing
         self.requests = [comm.Recv_init(piece, rank, tag) for rank, piece in _pieces(self.ghosts, exchange.sources)]
         self.requests += [comm.Send_init(piece, rank, tag) for rank, piece in _pieces(self.outbox, exchange.targets)]
+        self._wait_all = wait_all
 
     def exchange(self, rows: np.ndarray) -> np.ndarray:
         """Send the rows that others need; returns the ghost rows (reused by the next call)."""
         # mode="clip": with "raise" NumPy buffers the output
         rows.take(self.outgoing, axis=0, out=self.outbox, mode="clip")
         MPI.Prequest.Startall(self.requests)
-        MPI.Request.Waitall(self.requests)
+        self._wait_all(self.requests)
         return self.ghosts
 
     def free(self) -> None:
@@ -51,8 +53,9 @@ class MPITransport:
     Gossip runs on a distributed-graph communicator of its own, so that the library knows who talks to whom.
     """
 
-    def __init__(self, comm: MPI.Intracomm):
-        self.comm = comm.Dup()
+    def __init__(self, comm: MPI.Intracomm, patient: bool = False):
+        self.comm = (PatientComm(comm) if patient else comm).Dup()
+        self._wait_all = wait_all if patient else MPI.Request.Waitall
         self.rank, self.size = comm.rank, comm.size
         self.library = library()
         self._neighbours: MPI.Distgraphcomm | None = None
@@ -81,7 +84,7 @@ class MPITransport:
 
     def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> Channel:
         # tags up to 32767 are guaranteed; exchanges run one after the other, so that equal tags cannot meet
-        channel = Channel(self._neighbours, exchange, tag % 32768, width, dtype)
+        channel = Channel(self._neighbours, exchange, tag % 32768, width, dtype, self._wait_all)
         self._channels.append(channel)
         return channel
 

@@ -1,16 +1,14 @@
 """Frames of coordination between ranks: all at once, step by step, or when they come."""
 
-import os
 from collections.abc import Callable
 
 import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.transport.mailboxes import choose
+from mpiqopt.transport.patience import until, wait_all
 
 TAG = 2
-# looks for a message before other ranks get the processor: less than 0.1 ms
-PATIENCE = 100
 
 
 class StepExchange:
@@ -30,22 +28,14 @@ class StepExchange:
             sent.append(self.comm.Isend([frames, MPI.BYTE], rank, TAG))
         nodes.deliver()
         for rank in self.ranks:
-            self._await(rank)
+            until(lambda rank=rank: self.comm.Iprobe(rank, TAG, self._status))
             size = self._status.Get_count(MPI.BYTE)
             if size > self._room.size:
                 self._room = np.empty(2 * size, np.uint8)
             frames = self._room[:size]
             self.comm.Recv([frames, MPI.BYTE], rank, TAG)
             nodes.receive(frames)
-        MPI.Request.Waitall(sent)
-
-    def _await(self, rank: int) -> None:
-        """Return when a message is there. Probe of MPICH would keep the processor from ranks that share it."""
-        turns = 0
-        while not self.comm.Iprobe(rank, TAG, self._status):
-            turns += 1
-            if turns > PATIENCE:
-                os.sched_yield()
+        wait_all(sent)
 
     def close(self) -> None:
         """Collective."""

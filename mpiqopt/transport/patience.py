@@ -1,0 +1,59 @@
+"""Waits that give the processor to other ranks, where there are more ranks than processors.
+
+MPICH looks for messages as fast as it can and, in most versions, never yields: a rank that waits takes the processor
+from the ranks that it waits for.
+"""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from mpi4py import MPI
+
+# looks for a message before other ranks get the processor: less than 0.1 ms
+PATIENCE = 100
+
+
+def until(ready: Callable[[], bool]) -> None:
+    """Return when ``ready`` does; it must enter MPI, so that messages progress."""
+    turns = 0
+    while not ready():
+        turns += 1
+        if turns > PATIENCE:
+            os.sched_yield()
+
+
+def wait_all(requests: list[MPI.Request]) -> None:
+    """Return when all requests are complete."""
+    until(lambda: MPI.Request.Testall(requests))
+
+
+class PatientComm(MPI.Intracomm):
+    """A communicator whose collectives wait by ``wait_all``. Its duplicates are patient, too."""
+
+    def bcast(self, value=None, root: int = 0):
+        """Return the value of ``root``."""
+        message = MPI.pickle.dumps(value) if self.rank == root else b""
+        size = np.array(len(message))
+        self.Bcast(size, root)
+        buffer = bytearray(message or int(size))
+        self.Bcast([buffer, MPI.BYTE], root)
+        return MPI.pickle.loads(buffer)
+
+    def allgather(self, value) -> list:
+        """Return the values of all ranks."""
+        message = np.frombuffer(MPI.pickle.dumps(value), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self.Allgather(np.array([message.size]), sizes)
+        messages = np.empty(sizes.sum(), np.uint8)
+        self.Allgatherv(message, [messages, sizes])
+        return [MPI.pickle.loads(piece) for piece in np.split(messages, np.cumsum(sizes)[:-1])]
+
+
+def _patient(name: str):
+    begin = getattr(MPI.Intracomm, f"I{name.lower()}")
+    return lambda comm, *arguments: wait_all([begin(comm, *arguments)])
+
+
+for _name in ("Allgather", "Allgatherv", "Allreduce", "Alltoallv", "Barrier", "Bcast", "Gatherv", "Scatterv"):
+    setattr(PatientComm, _name, _patient(_name))

@@ -1,0 +1,42 @@
+"""Runs the core of the suite against the wheel, in the unpacked source distribution and an empty environment.
+
+    python tests/core.py newest        the newest Python here, newest versions of everything
+    python tests/core.py lowest        the lowest Python, the declared bounds; also for building
+
+Skips, with a line, where there is no Python newer than this one.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from conftest import environment
+from environments import create, pythons, requirements, sdist, wheel
+from try_dist import unpacked
+
+# what differs between versions of Python and libraries: arrays, files, kernels, graphs, the command line, ranks
+CORE = (
+    "test_coordination.py test_data.py test_docs.py test_install.py test_kernels.py test_launchers.py test_problems.py "
+    "test_ranks.py test_results.py test_structure.py test_topologies.py test_trajectories.py test_wrong_input.py"
+)
+
+
+def main(bounds: str) -> int:
+    found = pythons()
+    version = max(found) if bounds == "newest" else min(found)
+    if bounds == "newest" and version <= sys.version_info[:2]:
+        print(f"skipped: there is no Python here that is newer than {sys.version.split()[0]}")
+        return 0
+    print(f"Python {'.'.join(map(str, version))}, {bounds} versions", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        source = sdist(Path(folder, "source"))
+        package = wheel(source, Path(folder, "wheel"), found[version], bounds)
+        lines = [*requirements("mpich", "dev"), f"mpiqopt @ {package.as_uri()}"]
+        python = create(Path(folder, "venv"), found[version], lines, bounds)
+        command = [python, "-m", "pytest", *(f"tests/{name}" for name in CORE.split())]
+        return subprocess.run(command, cwd=unpacked(source, Path(folder)), env=environment()).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
