@@ -4,9 +4,11 @@ import tomllib
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+import pydantic
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
@@ -14,6 +16,7 @@ from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
 from mpiqopt.emulation import Emulate
 from mpiqopt.errors import UsageError, naming
+from mpiqopt.field import Field
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
@@ -260,7 +263,8 @@ def model(cls: type) -> type[BaseModel]:
     """The pydantic model with the fields of a dataclass: its checks and its JSON schema."""
     hints = get_type_hints(cls, include_extras=True)
     columns = {
-        field.name: (hints[field.name], ... if field.default is MISSING else field.default) for field in fields(cls)
+        field.name: (_checkable(hints[field.name]), ... if field.default is MISSING else field.default)
+        for field in fields(cls)
     }
     return create_model(
         cls.__name__,
@@ -268,6 +272,17 @@ def model(cls: type) -> type[BaseModel]:
         __doc__=cls.__doc__,
         **columns,
     )
+
+
+def _checkable(hint: Any) -> Any:
+    """A type whose ``Field`` marks are pydantic's."""
+    if isinstance(hint, Field):
+        return pydantic.Field(**{name: value for name, value in vars(hint).items() if value is not None})
+    if get_origin(hint) is Annotated:
+        return Annotated[tuple(_checkable(part) for part in (hint.__origin__, *hint.__metadata__))]
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(_checkable(part) for part in get_args(hint))]  # noqa: UP007 - of as many as there are
+    return list[_checkable(get_args(hint)[0])] if get_origin(hint) is list else hint
 
 
 def _in_one_line(error: ValidationError, where: str) -> str:

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 # A module imports only from modules above its own.
 ORDER = (
     "errors",
+    "field",
     "allocator",
     "rounding",
     "registry",

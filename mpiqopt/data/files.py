@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.data.source import Rows, Source, Table, in_memory, label_codes, require_numbers
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 

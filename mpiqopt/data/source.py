@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 
 Rows = slice | np.ndarray
 

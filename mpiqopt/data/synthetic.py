@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.data.source import Rows, Source, Table
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.streams import generator
 
