@@ -19,7 +19,7 @@ from mpiqopt.rounding import significant
 from mpiqopt.streams import Streams, generator
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.training import BackgroundTraining, Training
-from mpiqopt.transport.agreement import by_first, together
+from mpiqopt.transport.agreement import by_first, dealt, together
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,13 @@ def assemble(
     config: Config, transport, *, need_lipschitz: bool = False, derived: dict[str, float] | None = None
 ) -> Experiment:
     """Collective. Raises AgreedError. derived: as of the run that is continued; by default they are computed."""
-    topology = together(transport, config.topology)
+    topology = by_first(transport, config.topology)
     if transport.size > topology.nodes:
         raise AgreedError(
             f"{config.path}: {transport.size} ranks for topology.nodes = {topology.nodes} nodes; start at most one "
             "rank for each node"
         )
     place = Placement(topology.nodes, transport.size, transport.rank)
-    by_first(transport, config.data.prepare)
     coded = config.algorithm.default_compressor is not None
     network = Network(
         topology,
@@ -69,7 +68,7 @@ def assemble(
         mailboxes=config.run.transport,
         emulate=config.emulate,
     )
-    held = together(transport, lambda: _load(config, place))
+    held = _load(config, place, transport)
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
@@ -80,11 +79,11 @@ def assemble(
     ):
         own = together(transport, lambda: _lipschitz(config, problem))
         lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
-    facts = _facts(config, topology, lipschitz, held, problem)
-    algorithm = together(transport, lambda: _resolved(config, facts))
     if derived is None:
-        derived = by_first(transport, lambda: _derived(config.algorithm, algorithm, topology))
-    algorithm = replace(algorithm, **{name: value for name, value in derived.items() if hasattr(algorithm, name)})
+        derived = by_first(transport, lambda: _derived(config, _facts(config, topology, lipschitz, held, problem)))
+    algorithm = replace(
+        config.algorithm, **{name: value for name, value in derived.items() if hasattr(config.algorithm, name)}
+    )
     if "contraction" in derived:
         network.contraction = derived["contraction"]
     streams = Streams(config.run.seed, place.first, problem.sizes)
@@ -105,7 +104,7 @@ def assemble(
             lipschitz if config.record.per_node else None,
             held.solution if held.solution is not None and held.solution.shape == (problem.d,) else None,
         ),
-        start=together(transport, lambda: _start(config, problem)),
+        start=_start(config, problem, transport),
         shares=held,
         lipschitz=lipschitz,
         derived=derived,
@@ -123,21 +122,33 @@ def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Sh
     return Facts(lipschitz, float(held.sizes.mean()), topology, codec.omega, codec.damping, codec.delta)
 
 
-def _derived(given: Algorithm, resolved: Algorithm, topology: Topology) -> dict[str, float]:
+def _derived(config: Config, facts: Facts) -> dict[str, float]:
     """Fields that were automatic, and lambda where gossip uses it.
 
     Of rank 0, for all and for the run's continuation: processors may differ in the last bit of a derived number.
     """
+    given = config.algorithm
+    with naming(config.path):
+        resolved = given.resolve(facts)
     numbers = {name: value for name, value in vars(resolved).items() if getattr(given, name) != value}
     if getattr(resolved, "chebyshev", False):
-        numbers["contraction"] = topology.contraction
+        numbers["contraction"] = facts.topology.contraction
     return numbers
 
 
-def _load(config: Config, place: Placement) -> Shares:
-    with naming(config.path):
-        table = config.data.open(config.run.seed)
-        return shares.load(config.data, table, place, config.run.seed)
+def _load(config: Config, place: Placement, transport) -> Shares:
+    """The samples of the hosted nodes, from rank 0 or read here."""
+    source, seed = config.data, config.run.seed
+
+    def load(*places: Placement) -> list[Shares]:
+        with naming(config.path):
+            table = source.open(seed)
+            return [shares.load(source, table, each, seed) for each in places]
+
+    if source.small:
+        return dealt(transport, lambda: load(*(replace(place, rank=rank) for rank in range(place.ranks))))
+    by_first(transport, source.prepare)
+    return together(transport, lambda: load(place)[0])
 
 
 def _problem(config: Config, held: Shares) -> Problem:
@@ -150,12 +161,7 @@ def _lipschitz(config: Config, problem: Problem) -> np.ndarray:
         return problem.lipschitz()
 
 
-def _resolved(config: Config, facts: Facts) -> Algorithm:
-    with naming(config.path):
-        return config.algorithm.resolve(facts)
-
-
-def _start(config: Config, problem: Problem) -> np.ndarray:
+def _start(config: Config, problem: Problem, transport) -> np.ndarray:
     """x_0 (hosted, d), equal at all nodes."""
     kind = config.run.start
     if kind == "zero":
@@ -163,16 +169,19 @@ def _start(config: Config, problem: Problem) -> np.ndarray:
     elif kind == "normal":
         point = generator(config.run.seed, "start").standard_normal(problem.d) / np.sqrt(problem.d)
     else:
-        from pathlib import Path
-
-        from mpiqopt.results.reader import final_mean
-
-        try:
-            point = final_mean(Path(config.path).parent / kind)
-        except UsageError as error:
-            raise UsageError(
-                f"{config.path}: run.start = {kind!r}: want zero, normal or a result file: {error}"
-            ) from error
-        if point.shape != (problem.d,):
-            raise UsageError(f"{config.path}: run.start = {kind!r}: has {len(point)} coordinates, want {problem.d}")
+        point = by_first(transport, lambda: _earlier(config, problem.d))
     return np.repeat(point.astype(problem.dtype)[None], problem.hosted, axis=0)
+
+
+def _earlier(config: Config, d: int) -> np.ndarray:
+    """The mean iterate (d,) at the end of an earlier run."""
+    from mpiqopt.results.reader import final_mean
+
+    where = f"{config.path}: run.start = {config.run.start!r}"
+    try:
+        point = final_mean(config.start_file)
+    except UsageError as error:
+        raise UsageError(f"{where}: want zero, normal or a result file: {error}") from error
+    if point.shape != (d,):
+        raise UsageError(f"{where}: has {len(point)} coordinates, want {d}")
+    return point

@@ -1,14 +1,8 @@
 """The one place where a config is checked: TOML text -> frozen dataclasses, or one line that says what is wrong."""
 
-import tomllib
-from dataclasses import MISSING, dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import pydantic
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from typing import Annotated, Any, Literal
 
 from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
@@ -80,6 +74,8 @@ class Checkpoint:
 PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint, "emulate": Emulate}
 FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "compressor")
 SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")
+# Values of run.start that are not the name of a result file.
+DRAWN_STARTS = ("zero", "normal")
 # What may differ between a run and its continuation.
 FREE_ON_RESUME = (("run", "time_limit"), ("checkpoint", "every_seconds"))
 
@@ -101,6 +97,16 @@ class Config:
     algorithm: Algorithm
     compressor: Compressor
     graphs: tuple[AnyGraph, ...]
+
+    def files(self) -> list[str]:
+        """The files beside the config that it names and that rank 0 reads for all: graphs, and the start."""
+        start = [] if self.run.start in DRAWN_STARTS else [self.start_file]
+        return [graph.path for graph in self.graphs if hasattr(graph, "path")] + start
+
+    @property
+    def start_file(self) -> str:
+        """The result file that ``run.start`` names."""
+        return str(Path(self.path).parent / self.run.start)
 
     def topology(self) -> Topology:
         """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them.
@@ -147,6 +153,8 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
 
 def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
     """Check a config given as text; ``path`` is for messages and the base of relative paths."""
+    import tomllib
+
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -197,6 +205,8 @@ def _items(part: Any) -> dict[str, Any]:
 
 
 def _override(tables: dict[str, Any], override: str) -> None:
+    import tomllib
+
     key, equals, value = override.partition("=")
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and table and name):
@@ -249,48 +259,9 @@ def _build(cls: type, table: dict[str, Any], where: str, path: str) -> Any:
                 f"{path}: {where}.{key}: unknown key{suggestion(key, known)}; keys of {where}{name}: "
                 f"{', '.join(known) or 'it has none'}"
             )
+    from mpiqopt.checking import checked
+
     try:
-        checked = model(cls).model_validate(table)
-        return cls(**{name: getattr(checked, name) for name in known})
-    except ValidationError as error:
-        raise UsageError(f"{path}: {_in_one_line(error, where)}") from None
+        return cls(**checked(cls, table, where))
     except (UsageError, TypeError) as error:  # TypeError: a plugin's class that lacks an abstract method
         raise UsageError(f"{path}: {where}: {error}" if isinstance(error, TypeError) else f"{path}: {error}") from error
-
-
-@cache
-def model(cls: type) -> type[BaseModel]:
-    """The pydantic model with the fields of a dataclass: its checks and its JSON schema."""
-    hints = get_type_hints(cls, include_extras=True)
-    columns = {
-        field.name: (_checkable(hints[field.name]), ... if field.default is MISSING else field.default)
-        for field in fields(cls)
-    }
-    return create_model(
-        cls.__name__,
-        __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False),
-        __doc__=cls.__doc__,
-        **columns,
-    )
-
-
-def _checkable(hint: Any) -> Any:
-    """A type whose ``Field`` marks are pydantic's."""
-    if isinstance(hint, Field):
-        return pydantic.Field(**{name: value for name, value in vars(hint).items() if value is not None})
-    if get_origin(hint) is Annotated:
-        return Annotated[tuple(_checkable(part) for part in (hint.__origin__, *hint.__metadata__))]
-    if get_origin(hint) in (Union, UnionType):
-        return Union[tuple(_checkable(part) for part in get_args(hint))]  # noqa: UP007 - of as many as there are
-    return list[_checkable(get_args(hint)[0])] if get_origin(hint) is list else hint
-
-
-def _in_one_line(error: ValidationError, where: str) -> str:
-    """The first wrong key; the alternatives of a union are joined by "or"."""
-    problems = error.errors(include_url=False)
-    key = problems[0]["loc"][0]
-    if problems[0]["type"] == "missing":
-        return f"{where}.{key}: missing; it has no default"
-    same = [problem for problem in problems if problem["loc"][0] == key]
-    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in same)
-    return f"{where}.{key} = {problems[0]['input']!r}: want {' or '.join(wanted)}"

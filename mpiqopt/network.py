@@ -63,7 +63,6 @@ class Network:
         self._server_round = 0
         self._servers: dict[tuple[int, np.dtype], Server] = {}
         self._plans: list[Exchange] = [plan(mixing, place) for mixing in topology.cycle]
-        transport.connect(self._plans)
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}

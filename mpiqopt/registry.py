@@ -25,6 +25,8 @@ FOLDERS = {
 }
 _classes: dict[str, dict[str, type]] = {family: {} for family in FOLDERS}
 _imported: set[str] = set()
+# The plug-ins that were run, in order: path and source.
+plugins: dict[str, bytes] = {}
 
 
 def register(family: str, name: str) -> Callable[[type], type]:
@@ -66,19 +68,27 @@ def suggestion(word: str, known) -> str:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Run a Python file, so that what it registers can be used. Raises UsageError if it cannot be run.
-
-    Not imported by way of the import system, which would leave a __pycache__ beside the user's file.
-    """
+    """Run a Python file, so that what it registers can be used. Raises UsageError if it cannot be run."""
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"--plugin {path}: no such Python file")
-    module = ModuleType(f"mpiqopt_plugin_{path.stem}")
-    module.__file__ = str(path)
+    run_plugin(str(path), path.read_bytes())
+
+
+def run_plugin(path: str, source: bytes) -> None:
+    """Run what a Python file holds, once. Raises UsageError if it cannot be run.
+
+    Not imported by way of the import system, which would leave a __pycache__ beside the user's file.
+    """
+    if plugins.get(path) == source:
+        return
+    module = ModuleType(f"mpiqopt_plugin_{Path(path).stem}")
+    module.__file__ = path
     sys.modules[module.__name__] = module
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+        exec(compile(source, path, "exec"), vars(module))
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    plugins[path] = source

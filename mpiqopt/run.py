@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import require_writable
 from mpiqopt.results.layout import NODE_QUANTITIES
-from mpiqopt.results.reader import read
-from mpiqopt.results.writer import Writer
 from mpiqopt.transport.agreement import by_first
 from mpiqopt.transport.launch import crowding
+
+if TYPE_CHECKING:
+    from mpiqopt.results.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def run(config: Config, options: Options, transport) -> Outcome:
 
 def _plan(config: Config, options: Options) -> Plan:
     """Check on rank 0 that the result can be written, and find out where to begin."""
+    from mpiqopt.results.reader import read
+
     output = options.output
     if output.exists() and not (options.overwrite or options.resume):
         raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
@@ -136,7 +139,9 @@ class Trajectory:
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
         self.writer = self._writer(saved is not None) if self.network.transport.rank == 0 else None
 
-    def _writer(self, resumed: bool) -> Writer:
+    def _writer(self, resumed: bool) -> "Writer":
+        from mpiqopt.results.writer import Writer  # imports h5py, which the other ranks do without
+
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,

@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 ORDER = (
     "errors",
     "field",
+    "checking",
+    "inputs",
     "allocator",
     "rounding",
     "registry",

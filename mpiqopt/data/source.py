@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -61,6 +61,8 @@ def label_codes(labels: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
     """A place that samples come from, and how they are spread over the nodes."""
+
+    small: ClassVar[bool] = False  # rank 0 opens the table for all and hands out the shares
 
     split: Annotated[
         Literal["contiguous", "iid", "by-label", "dirichlet"],
