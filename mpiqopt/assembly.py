@@ -1,14 +1,15 @@
 """From a config to the objects of a run: topology, placement, data, problem, network, method."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
+from mpiqopt.data.source import Source
 from mpiqopt.emulation import Machines
 from mpiqopt.errors import AgreedError, UsageError, naming
 from mpiqopt.metrics import Evaluator
@@ -18,12 +19,13 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.rounding import significant
 from mpiqopt.streams import Streams, generator
 from mpiqopt.topologies.spectrum import Topology
-from mpiqopt.training import BackgroundTraining, Training
 from mpiqopt.transport.agreement import by_first, dealt, together
 
+if TYPE_CHECKING:
+    from mpiqopt.training import Training
 
-@dataclass(frozen=True)
-class Experiment:
+
+class Experiment(NamedTuple):
     """All that a run or a check needs.
 
     ``lipschitz``: largest L_i, or None if nothing asked for it. ``derived``: the numbers that the trajectory depends on
@@ -51,7 +53,7 @@ def assemble(
     config: Config, transport, *, need_lipschitz: bool = False, derived: dict[str, float] | None = None
 ) -> Experiment:
     """Collective. Raises AgreedError. derived: as of the run that is continued; by default they are computed."""
-    topology = by_first(transport, config.topology)
+    topology, small = by_first(transport, lambda: (config.topology(), _prepared(config.data)))
     if transport.size > topology.nodes:
         raise AgreedError(
             f"{config.path}: {transport.size} ranks for topology.nodes = {topology.nodes} nodes; start at most one "
@@ -68,7 +70,7 @@ def assemble(
         mailboxes=config.run.transport,
         emulate=config.emulate,
     )
-    held = _load(config, place, transport)
+    held = dealt(transport, lambda: _cut(config, place)) if small else together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
     lipschitz = None
@@ -111,13 +113,17 @@ def assemble(
     )
 
 
-def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> Training:
+def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> "Training":
+    from mpiqopt.training import BackgroundTraining, Training
+
     if algorithm.in_background:
         return BackgroundTraining(problem, streams, problem.machines, transport.processors)
     return Training(problem, streams, problem.machines)
 
 
 def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Shares, problem: Problem) -> Facts:
+    from mpiqopt.codec import Codec
+
     codec = Codec(config.compressor, problem.d, problem.dtype, config.run.seed, topology.nodes)
     return Facts(lipschitz, float(held.sizes.mean()), topology, codec.omega, codec.damping, codec.delta)
 
@@ -136,19 +142,22 @@ def _derived(config: Config, facts: Facts) -> dict[str, float]:
     return numbers
 
 
-def _load(config: Config, place: Placement, transport) -> Shares:
-    """The samples of the hosted nodes, from rank 0 or read here."""
-    source, seed = config.data, config.run.seed
+def _prepared(source: Source) -> bool:
+    """Do what comes before a table is opened; True if rank 0 opens it for all."""
+    source.prepare()
+    return source.is_small()
 
-    def load(*places: Placement) -> list[Shares]:
-        with naming(config.path):
-            table = source.open(seed)
-            return [shares.load(source, table, each, seed) for each in places]
 
-    if source.small:
-        return dealt(transport, lambda: load(*(replace(place, rank=rank) for rank in range(place.ranks))))
-    by_first(transport, source.prepare)
-    return together(transport, lambda: load(place)[0])
+def _load(config: Config, place: Placement) -> Shares:
+    with naming(config.path):
+        table = config.data.open(config.run.seed)
+        return shares.load(config.data, table, place, config.run.seed)
+
+
+def _cut(config: Config, place: Placement) -> list[Shares]:
+    """The shares of every rank."""
+    whole = _load(config, Placement(place.nodes))
+    return [shares.cut(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
 
 
 def _problem(config: Config, held: Shares) -> Problem:

@@ -40,7 +40,7 @@ def model(cls: type) -> type[BaseModel]:
 def _checkable(hint: Any) -> Any:
     """A type whose ``Field`` marks are pydantic's."""
     if isinstance(hint, Field):
-        return pydantic.Field(**{name: value for name, value in vars(hint).items() if value is not None})
+        return pydantic.Field(**{name: value for name, value in hint._asdict().items() if value is not None})
     if get_origin(hint) is Annotated:
         return Annotated[tuple(_checkable(part) for part in (hint.__origin__, *hint.__metadata__))]
     if get_origin(hint) in (Union, UnionType):

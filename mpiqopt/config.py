@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
@@ -14,8 +14,10 @@ from mpiqopt.field import Field
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.graph import AnyGraph
 from mpiqopt.topologies.spectrum import Topology
+
+if TYPE_CHECKING:
+    from mpiqopt.topologies.graph import AnyGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,7 @@ DRAWN_STARTS = ("zero", "normal")
 FREE_ON_RESUME = (("run", "time_limit"), ("checkpoint", "every_seconds"))
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """A checked config. ``text``: as run, overrides included; ``tables``: the parsed TOML."""
 
     path: str
@@ -96,7 +97,7 @@ class Config:
     regularizer: Regularizer
     algorithm: Algorithm
     compressor: Compressor
-    graphs: tuple[AnyGraph, ...]
+    graphs: "tuple[AnyGraph, ...]"
 
     def files(self) -> list[str]:
         """The files beside the config that it names and that rank 0 reads for all: graphs, and the start."""

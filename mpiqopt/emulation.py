@@ -78,7 +78,7 @@ class Emulate:
         return np.array([tuple(link) in chosen for link in links.tolist()], bool)
 
 
-def drawn(distribution: Distribution, stream: np.random.Generator, size: int) -> np.ndarray:
+def drawn(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
     """Numbers of mean 1."""
     if distribution == "fixed":
         return np.ones(size)

@@ -1,10 +1,9 @@
 """What is said of a config key beside its type: ranks import parts without the library that checks configs."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class Field:
+class Field(NamedTuple):
     """Bounds and meaning of a config key, in Annotated; ``config`` makes a pydantic field of it.
 
     ge, gt, le, lt: bounds of a number; min_length, max_length: of a string or list.

@@ -5,9 +5,6 @@ imported when one of the family's names is first asked for (the modules import n
 A user's own file, given with ``--plugin``, registers in the same way.
 """
 
-import difflib
-import importlib
-import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +42,9 @@ def register(family: str, name: str) -> Callable[[type], type]:
 
 def members(family: str) -> dict[str, type]:
     """All classes of a family by name, sorted."""
+    import importlib
+    import pkgutil
+
     if family not in _imported:
         package = importlib.import_module(FOLDERS[family])
         for module in pkgutil.iter_modules(package.__path__):
@@ -63,6 +63,8 @@ def find(family: str, name: str) -> type:
 
 def suggestion(word: str, known) -> str:
     """``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or nothing."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

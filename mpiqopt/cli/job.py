@@ -1,7 +1,7 @@
 """What all ranks do of ``mpiqopt run``, once rank 0 has read the command line and the config."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mpiqopt import registry
 from mpiqopt.allocator import keep_freed_memory
@@ -14,8 +14,7 @@ from mpiqopt.transport.agreement import together
 STATUS = {"finished": 0, "stopped": 75, "diverged": 1}
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A run as it is handed to all ranks. inputs: the files that it was read from."""
 
     config: Config
@@ -25,8 +24,8 @@ class Job:
     @classmethod
     def of(cls, config: Config, options: Options) -> "Job":
         """What rank 0 hands out."""
-        read = [config.path, *registry.plugins, *config.files()]
-        return cls(config, options, examine(read, [getattr(config.data, "path", "")]))
+        read, data = [config.path, *registry.plugins, *config.files()], [getattr(config.data, "path", "")]
+        return cls(config, options, examine(read + data) if config.data.is_small() else examine(read, data))
 
     def __call__(self, transport) -> int:
         """Exit status of a run in which all ranks take the same way; collective."""

@@ -8,7 +8,6 @@ import gzip
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -20,7 +19,8 @@ from mpiqopt.registry import register
 class Bundled(Source):
     """A data set that comes with scikit-learn."""
 
-    small: ClassVar[bool] = True
+    def is_small(self) -> bool:
+        return True
 
 
 def _file(name: str) -> Path:

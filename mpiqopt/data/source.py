@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
 Rows = slice | np.ndarray
+# bytes of a source up to which rank 0 reads all of it
+SMALL = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,6 @@ def label_codes(labels: np.ndarray) -> np.ndarray:
 class Source(ABC):
     """A place that samples come from, and how they are spread over the nodes."""
 
-    small: ClassVar[bool] = False  # rank 0 opens the table for all and hands out the shares
-
     split: Annotated[
         Literal["contiguous", "iid", "by-label", "dirichlet"],
         Field(
@@ -92,3 +92,7 @@ class Source(ABC):
 
     def prepare(self) -> None:  # noqa: B027 (most sources have nothing to prepare)
         """What one process does before all open the table, such as a download."""
+
+    def is_small(self) -> bool:
+        """Return True if rank 0 opens the table for all ranks and hands out the shares; asked on rank 0."""
+        return False

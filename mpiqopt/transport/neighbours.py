@@ -3,13 +3,16 @@
 import os
 import pickle
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.placement import Exchange
-from mpiqopt.transport.post import Post, StepExchange
 from mpiqopt.transport.waiting import quietly
+
+if TYPE_CHECKING:
+    from mpiqopt.transport.post import Post, StepExchange
 
 
 def library() -> str:
@@ -151,10 +154,14 @@ class MPITransport:
         quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
         return pickle.loads(own)
 
-    def step_exchange(self, ranks: tuple[int, ...]) -> StepExchange:
+    def step_exchange(self, ranks: tuple[int, ...]) -> "StepExchange":
+        from mpiqopt.transport.post import StepExchange
+
         return StepExchange(self.comm.Dup(), ranks)
 
-    def post(self, ranks: tuple[int, ...], kind: str) -> Post:
+    def post(self, ranks: tuple[int, ...], kind: str) -> "Post":
+        from mpiqopt.transport.post import Post
+
         return Post(self.comm.Dup(), ranks, kind)
 
     def close(self) -> None:
