@@ -15,7 +15,7 @@ from mpiqopt.transport import launch
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1, 2 or 75)."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a subcommand here
     try:
         return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
     except UsageError as error:
@@ -68,18 +68,21 @@ def _handed_out(words: list[str], transport) -> int:
     from mpiqopt.transport.handshake import require_alike
 
     require_alike(transport.comm, words)
+    if transport.rank and words[:1] == ["run"]:
+        import mpiqopt.cli.job  # noqa: F401 - what it needs, while rank 0 reads
     plugins, packed = by_first(transport, lambda: _packed(words))
-    together(transport, lambda: [registry.run_plugin(path, source) for path, source in plugins])
+    if plugins:
+        together(transport, lambda: [registry.run_plugin(path, source) for path, source in plugins])
     work = pickle.loads(packed)
     return work(transport) if callable(work) else work
 
 
-def _packed(words: list[str]) -> tuple[list[tuple[str, bytes]], bytes]:
+def _packed(words: list[str]) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
     """The plug-ins that the words name and, made of them, what is to be done."""
     from mpiqopt.cli.commands import parse
 
     work = parse(words)
-    return list(registry.plugins.items()), pickle.dumps(work)
+    return tuple(registry.plugins.items()), pickle.dumps(work)
 
 
 def complain(message: str) -> None:

@@ -1,23 +1,27 @@
 """mpiqopt doctor"""
 
 import platform
+from collections.abc import Callable
 
 import click
 
-from mpiqopt.transport import launch
-
 
 @click.command("doctor")
-def command() -> None:
+def command() -> Callable[..., int]:
     """Print what this installation is made of, and measure what its MPI can do.
 
     Under mpiexec -n 2 (better: across two hosts) it measures whether one-sided operations progress while the target
     computes.
     """
-    with launch.session(always=True) as transport:
-        report = _report(transport)
-        if transport.rank == 0:
-            click.echo(report)
+    return tell
+
+
+def tell(transport) -> int:
+    """Print the report; collective."""
+    report = _report(transport)
+    if transport.rank == 0:
+        click.echo(report)
+    return 0
 
 
 def _report(transport) -> str:
