@@ -1,4 +1,4 @@
-"""Ranks that were told something else, are of other versions or hold other files: status 2, one line, and no hanging."""
+"""Ranks that were told something else, have other versions or hold other files: status 2, one line, nothing hangs."""
 
 import os
 import subprocess
