@@ -37,8 +37,8 @@ class Run:
     transport: Annotated[
         Literal["auto", "window", "two-sided"],
         Field(
-            description="of coordination by mailboxes: one-sided MPI windows, two-sided messages, or windows within a "
-            "host and messages between hosts"
+            description="of coordination by mailboxes: one-sided MPI windows or two-sided messages; auto: windows "
+            "within a host if a short measurement finds that they do not wait for ranks that compute, else messages"
         ),
     ] = "auto"
     start: Annotated[
