@@ -97,7 +97,12 @@ class Config(NamedTuple):
     regularizer: Regularizer
     algorithm: Algorithm
     compressor: Compressor
-    graphs: "tuple[AnyGraph, ...]"
+
+    @property
+    def graphs(self) -> "tuple[AnyGraph, ...]":
+        """The graphs, made of ``tables``: ranks that are handed a topology do without."""
+        listed = self.tables.get("topology", {})
+        return tuple(member("topology", t, self.path) for t in (listed if isinstance(listed, list) else [listed]))
 
     def files(self) -> list[str]:
         """The files beside the config that it names and that rank 0 reads for all: graphs, and the start."""
@@ -174,15 +179,15 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
         if not isinstance(value, dict) and not (name == "topology" and isinstance(value, list)):
             raise UsageError(f"{path}: {name} = {value!r}: want a table [{name}]")
     plain = {name: _build(cls, tables.get(name, {}), name, path) for name, cls in PLAIN_TABLES.items()}
-    listed = tables.get("topology", {})
-    graphs = tuple(member("topology", t, path) for t in (listed if isinstance(listed, list) else [listed]))
     parts = {
         family: member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
         for family in SINGLE_TABLES[:-1]
     }
     default = {"name": parts["algorithm"].default_compressor or "identity"}
     parts["compressor"] = member("compressor", default | tables.get("compressor", {}), path)
-    return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
+    config = Config(path=path, text=text, tables=tables, **plain, **parts)
+    config.graphs  # noqa: B018 - raises for what is wrong with them
+    return config
 
 
 def first_difference(old: Config, new: Config) -> str | None:
@@ -235,10 +240,10 @@ def _keys(family: str, name: Any) -> set[str]:
 
 def member(family: str, table: dict[str, Any], path: str) -> Any:
     """The part that a family's table describes."""
-    known = ", ".join(registry.members(family))
     if "name" not in table:
-        raise UsageError(f"{path}: {family}.name: missing; allowed: {known}")
+        raise UsageError(f"{path}: {family}.name: missing; allowed: {', '.join(registry.members(family))}")
     if not isinstance(table["name"], str):
+        known = ", ".join(registry.members(family))
         raise UsageError(f"{path}: {family}.name = {table['name']!r}: want one of {known}")
     try:
         cls = registry.find(family, table["name"])

@@ -1,7 +1,7 @@
 """Families of interchangeable parts, found by name.
 
-A family is a folder of the package: a file dropped there is found because the whole folder is
-imported when one of the family's names is first asked for (the modules import nothing heavy).
+A family is a folder of the package: a file dropped there is found because the folder is imported when one of the
+family's names is first asked for: the file of that name if there is one, else all (they import nothing heavy).
 A user's own file, given with ``--plugin``, registers in the same way.
 """
 
@@ -55,10 +55,23 @@ def members(family: str) -> dict[str, type]:
 
 def find(family: str, name: str) -> type:
     """The class called ``name``. Raises UsageError with the known names, the nearest first."""
+    _import_file(family, name.replace("-", "_"))
+    if name in _classes[family] and not plugins:  # which may have taken the name of a part that is in another file
+        return _classes[family][name]
     known = members(family)
     if name not in known:
         raise UsageError(f"unknown {family} {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
     return known[name]
+
+
+def _import_file(family: str, name: str) -> None:
+    """Import the file of a family that is called ``name``, if there is one."""
+    import importlib
+    from importlib.util import find_spec
+
+    module = f"{FOLDERS[family]}.{name}"
+    if name.isidentifier() and find_spec(module) is not None:
+        importlib.import_module(module)
 
 
 def suggestion(word: str, known) -> str:
