@@ -166,6 +166,7 @@ class MPITransport:
 
     def close(self) -> None:
         """Free requests and communicators, so that nothing is pending, and finalise MPI."""
+        quietly(self.comm.Ibarrier())  # rank 0 has a file to finish
         for channel in self._channels:
             channel.free()
         self.comm.Free()

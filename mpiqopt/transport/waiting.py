@@ -5,7 +5,7 @@ import time
 from mpi4py import MPI
 
 # seconds between looks: a wait is at most twice as long as it had to be, and hardly costs anything when it is long
-SHORTEST, LONGEST = 5e-5, 5e-3
+SHORTEST, LONGEST = 5e-5, 1e-2
 
 
 def quietly(request: MPI.Request) -> None:
