@@ -1,6 +1,7 @@
 """What is recorded: objective, stationarity, consensus and the like, the same bits for any number of ranks."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,7 @@ class Metrics:
         return bool(np.isfinite(self.stationarity) and np.isfinite(self.consensus) and not np.isnan(self.objective))
 
 
-@dataclass(frozen=True)
-class Evaluator:
+class Evaluator(NamedTuple):
     """Metrics of the hosted rows; every call is collective.
 
     mapping_step: the step in the gradient mapping s(x) = (x - prox(x - step grad F(x)))/step. lipschitz: L for the

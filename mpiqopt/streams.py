@@ -27,7 +27,7 @@ PURPOSES = {
 ZIGGURAT_END = 3.6541528853610088
 
 
-def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
+def generator(seed: int, purpose: str, *key: int) -> "np.random.Generator":
     """NumPy generator for a purpose and up to two integers (a node, a block of samples, ...)."""
     counter = [0, *([*key, 0, 0][:2]), PURPOSES[purpose]]
     return np.random.Generator(np.random.Philox(counter=counter, key=[seed, 0]))

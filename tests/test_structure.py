@@ -16,6 +16,9 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 ORDER = (
     "errors",
     "kernels",
+    "field",
+    "checking",
+    "inputs",
     "allocator",
     "rounding",
     "products",

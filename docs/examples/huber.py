@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
+from mpiqopt.field import Field
 from mpiqopt.problems.loss import Loss
 from mpiqopt.products import row_products
 from mpiqopt.registry import register

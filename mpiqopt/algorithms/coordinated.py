@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
 from mpiqopt.coordination.wiring import require_shares
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.rounding import power

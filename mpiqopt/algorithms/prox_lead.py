@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
+from mpiqopt.field import Field
 from mpiqopt.network import Memory
 from mpiqopt.registry import register
 

@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import Signs
 from mpiqopt.compressors.compressor import Compressor, power_of_two, room
 from mpiqopt.compressors.one_bit import Dither
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.rounding import exponential
 

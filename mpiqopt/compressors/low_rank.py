@@ -5,10 +5,10 @@ from math import ceil, frexp, isqrt
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import require_finite
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.field import Field
 from mpiqopt.products import row_products
 from mpiqopt.registry import register
 from mpiqopt.streams import standard_normal

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
 from mpiqopt._compressors import Grid
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.rounding import power
 

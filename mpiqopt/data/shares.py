@@ -52,7 +52,7 @@ def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[n
     return np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=nodes))])
 
 
-def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: np.random.Generator) -> np.ndarray:
+def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: "np.random.Generator") -> np.ndarray:
     """A node for every sample; each label's samples are shared out in Dirichlet(alpha) proportions."""
     owner = np.empty(len(targets), np.int64)
     for label in np.unique(targets):
@@ -98,6 +98,21 @@ def load(source: Source, table: Table, place: Placement, seed: int) -> Shares:
         test_targets=table.targets[mine],
         has_test=test > 0,
         solution=table.solution,
+    )
+
+
+def cut(whole: Shares, place: Placement) -> Shares:
+    """One rank's part of the shares of all nodes, as ``load`` would have read it."""
+    first, last = whole.offsets[[place.first, place.last]].tolist()
+    own, test = slice(first, last), len(whole.test_targets)
+    held_out = slice(place.rank * test // place.ranks, (place.rank + 1) * test // place.ranks)
+    return replace(
+        whole,
+        features=whole.features[own],
+        targets=whole.targets[own],
+        offsets=whole.offsets[place.first : place.last + 1] - first,
+        test_features=whole.test_features[held_out],
+        test_targets=whole.test_targets[held_out],
     )
 
 

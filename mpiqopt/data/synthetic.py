@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
-from mpiqopt.data.source import Rows, Source, Table
+from mpiqopt.data.source import SMALL, Rows, Source, Table
+from mpiqopt.field import Field
 from mpiqopt.products import row_products
 from mpiqopt.registry import register
 from mpiqopt.streams import generator, standard_normal
@@ -42,6 +42,9 @@ class Synthetic(Source):
             stop = min(start + BLOCK, self.samples)
             targets[start:stop] = self._targets(row_products(rows, truth), normal, uniform)[: stop - start]
         return Table("synthetic", targets, self.features, lambda which: self._rows(seed, which), truth.ravel())
+
+    def is_small(self) -> bool:
+        return 8 * self.samples * self.features <= SMALL
 
     def _block(self, seed: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features, normal and uniform numbers of one block of samples."""

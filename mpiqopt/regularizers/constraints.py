@@ -5,9 +5,9 @@ from math import inf
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.regularizers.regularizer import Regularizer
 

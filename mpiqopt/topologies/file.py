@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
