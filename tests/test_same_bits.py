@@ -23,6 +23,9 @@ from conftest import TIMEOUT, environment
 from mpiqopt.registry import members
 from mpiqopt.topologies.graph import Digraph
 
+# the first test waits for several processes of a few seconds each, and machines may be crowded
+pytestmark = pytest.mark.timeout(5 * TIMEOUT)
+
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 SETTINGS = {
@@ -167,7 +170,7 @@ def cases() -> dict[str, dict]:
 def digests(configs: list[str], variables: dict[str, str]) -> dict[str, dict[str, str]]:
     """What each run comes to in an environment, by what it is."""
     script = [sys.executable, str(Path(__file__).with_name("bits.py")), *configs]
-    run = subprocess.run(script, env=environment() | variables, capture_output=True, text=True, timeout=TIMEOUT)
+    run = subprocess.run(script, env=environment() | variables, capture_output=True, text=True, timeout=4 * TIMEOUT)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
