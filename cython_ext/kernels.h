@@ -4,6 +4,13 @@
    NAME_kernels.h lists the functions of a table as LIST(EACH), EACH(type, name, arguments), and declares it. */
 #ifndef KERNELS_H
 #define KERNELS_H
+#ifdef __FAST_MATH__
+#error "-ffast-math changes what is computed"
+#endif
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "messages are little-endian, as they are in memory"
+#endif
+
 #define KERNELS_PASTE(name, level) name##_##level
 #define KERNELS_JOIN(name, level) KERNELS_PASTE(name, level)
 #define KERNEL_FIELD(type, name, arguments) type(*name) arguments;

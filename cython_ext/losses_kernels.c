@@ -49,7 +49,7 @@ INLINE doubles log_of(doubles x)
     const doubles even = w * (c[1] + w * (c[3] + w * c[5]));
     const doubles half = 0.5 * f * f;
     const doubles low = s * (half + (odd + even)) + k * 1.90821492927058770002e-10;
-    return k * 6.93147180369123816490e-01 - ((half - low) - f);
+    return k * 6.93147180369123816490e-01 - ((half - low) - f) + (x - x); /* not finite if x is not */
 }
 
 /* v <- log(v) for v >= 1, n rounded up to a multiple of 8 of them. */

@@ -147,7 +147,8 @@ static void NAME(sign_decode)(const uint8_t *in, int64_t d, int rule, double fac
 /* sums_j += weight * (+-amplitude). */
 static void NAME(add_signs)(const uint8_t *in, int64_t d, int rule, double weight, REAL *sums)
 {
-    NAME(spread_signs)(in, d, (REAL)(weight * amplitude_of(&in, rule, 1)), 1, sums);
+    const double amplitude = weight * amplitude_of(&in, rule, 1);
+    NAME(spread_signs)(in, d, (REAL)amplitude, 1, sums);
 }
 
 /* x_j = factor (2 counts_j - n)/n: the mean of n signs times ``factor``, from how many were positive. */

@@ -4,6 +4,7 @@ All of them give the same bits. On x86-64 the levels are those of its psABI: v2 
 """
 
 import os
+from collections.abc import Iterable
 from functools import cache
 
 from mpiqopt._processor import COMPILER, LEVELS, MARCH, lacking
@@ -36,12 +37,12 @@ def _unfit(wanted: str, missing: list[str]) -> str:
     return f"this processor lacks {words}, which the kernels of {LEVELS[0]} need; build with MPIQOPT_MARCH=x86-64"
 
 
-def name() -> str:
-    """Return what runs, for people: the level, or the processor that it was built for."""
-    return f"-march={MARCH}" if MARCH else LEVELS[level()]
+def names(levels: Iterable[int]) -> str:
+    """Return what runs, for people, of the ranks' levels: their names, or the processor that they were built for."""
+    return f"-march={MARCH}" if MARCH else ", ".join(LEVELS[k] for k in sorted(set(levels)))
 
 
 def description() -> str:
-    """Return what runs, of what was built, and by which compiler."""
+    """Return what runs here, of what was built, and by which compiler."""
     others = "" if MARCH else f" of {', '.join(LEVELS)}"
-    return f"{name()}{others}, built by {COMPILER}"
+    return f"{names([level()])}{others}, built by {COMPILER}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import mpiqopt
+from mpiqopt import kernels
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config, first_difference, parse
 from mpiqopt.control import NEVER, Control, deadline
@@ -144,9 +145,11 @@ class Trajectory:
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
             self.coded_before = saved.get("codec_time", 0.0)
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
-        self.writer = self._writer(saved is not None) if self.network.transport.rank == 0 else None
+        transport = self.network.transport
+        levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
+        self.writer = self._writer(levels, saved is not None) if transport.rank == 0 else None
 
-    def _writer(self, resumed: bool) -> "Writer":
+    def _writer(self, levels: np.ndarray, resumed: bool) -> "Writer":
         from mpiqopt.results.writer import Writer  # imports h5py, which the other ranks do without
 
         transport, config = self.network.transport, self.experiment.config
@@ -156,6 +159,7 @@ class Trajectory:
             "derived": _text(self.experiment.derived),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,
+            "kernels": kernels.names(levels),
             "ranks": transport.size,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
             "run_id": self.run_id,
