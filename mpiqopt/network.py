@@ -71,7 +71,6 @@ class Network:
         self.sent_before = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
         self._emulate = emulate or Emulate()
         self._rounds = Rounds(self._emulate, place, seed) if self._emulate.of_links else None
-        self._uplinks = np.stack([np.zeros(place.nodes, np.int64), np.arange(place.nodes)], axis=1)  # of a server
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
         """W X: one gossip round, new array. Sums run in ascending node id; equal rows stay equal to the bit."""
@@ -107,6 +106,11 @@ class Network:
     def _links(self) -> list[np.ndarray]:
         """Links of each mixing matrix."""
         return [mixing.arcs() for mixing in self.topology.cycle]
+
+    @cached_property
+    def _uplinks(self) -> np.ndarray:
+        """Links of a server to all nodes."""
+        return np.stack([np.zeros(self.place.nodes, np.int64), np.arange(self.place.nodes)], axis=1)
 
     def _hold_server(self, *sizes: float) -> None:
         """Messages of so many bytes between the server and all nodes, one after the other."""
