@@ -15,7 +15,7 @@ class LazyGroup(click.Group):
     """Imports a subcommand's module when it is asked for: `--help` and each command stay quick."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is a submodule here once it is imported
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
