@@ -2,6 +2,7 @@
    hold, which is nearly twice as quick. */
 #include <math.h>
 #include "coordination_kernels.h"
+#include "vectors.h"
 
 /* floor(y / z) for z >= 1; C division truncates. */
 static inline int64_t floor_divide(int64_t y, int64_t z)
@@ -147,21 +148,92 @@ static void round_ratio(const void *y, int narrow, int64_t d, int64_t z, int64_t
         round_ratio_64(y, d, z, total, unit, sum);
 }
 
+/* |v| as an integer of the same order. */
+static inline int64_t order_of(double v)
+{
+    const double size = fabs(v);
+    int64_t bits;
+    memcpy(&bits, &size, 8);
+    return bits;
+}
+
+/* ratio = x/step of a tile; whether all of them, and the centres, are below 2^50. */
+static inline int small_ratios(const double *x, int size, double step, const double *centre, double *ratio)
+{
+    int64_t most = 0;
+    for (int j = 0; j < size; j++) {
+        const int64_t own = order_of(ratio[j] = x[j] / step), other = order_of(centre[j]);
+        most = own > most ? own : most;
+        most = other > most ? other : most;
+    }
+    return most < order_of(0x1p50);
+}
+
+/* Rounded ratios less the centres, all of them small, in the lanes of a vector; most and far become the orders of the
+   largest. */
+INLINE void quantise_lanes(const double *ratio, const int nearest, const double *centre, int64_t *out, longs *most,
+                           longs *far)
+{
+    const doubles middle = (doubles){0} + MIDDLE, one = (doubles){0} + 1, exact = *(const doubles *)ratio;
+    doubles q = (exact + middle) - middle;
+    if (!nearest)
+        q -= doubles_where(q > exact, one, (doubles){0});
+    const doubles apart = q - *(const doubles *)centre;
+    *most = larger((longs)q & INT64_MAX, *most);
+    *far = larger((longs)apart & INT64_MAX, *far);
+    *(longs *)out = (longs)(apart + middle) - (longs)middle;
+}
+
+static inline __attribute__((always_inline)) void quantise_small(
+    const double *ratio, int size, const int nearest, const double *centre, int64_t *out, int64_t *most, int64_t *far)
+{
+    longs largest = {0}, farthest = {0};
+    const int whole = size / 8 * 8;
+    double ratios[8] = {0}, centres[8] = {0};
+    int64_t last[8];
+    for (int j = 0; j < whole; j += DOUBLES)
+        quantise_lanes(ratio + j, nearest, centre + j, out + j, &largest, &farthest);
+    memcpy(ratios, ratio + whole, (size_t)(size - whole) * 8);
+    memcpy(centres, centre + whole, (size_t)(size - whole) * 8);
+    for (int j = 0; j < 8; j += DOUBLES)
+        quantise_lanes(ratios + j, nearest, centres + j, last + j, &largest, &farthest);
+    memcpy(out + whole, last, (size_t)(size - whole) * 8);
+    for (int l = 0; l < DOUBLES; l++) {
+        *most = largest[l] > *most ? largest[l] : *most;
+        *far = farthest[l] > *far ? farthest[l] : *far;
+    }
+}
+
+static void quantise_large(const double *ratio, int size, int nearest, const double *centre, int64_t *out,
+                           int64_t *most, int64_t *far)
+{
+    for (int j = 0; j < size; j++) {
+        const double q = nearest ? rint(ratio[j]) : floor(ratio[j]), apart = q - centre[j];
+        const int64_t own = order_of(q), other = order_of(apart);
+        *most = own > *most ? own : *most;
+        *far = other > *far ? other : *far;
+        out[j] = fabs(q) < 0x1p62 && fabs(centre[j]) < 0x1p62 ? (int64_t)q - (int64_t)centre[j] : 0;
+    }
+}
+
 /* x -> floor(x/step) - centre, or round(x/step) - centre; the largest |x/step| and the largest |result|, NaN if there
    is one. ``out`` is meaningless where they are beyond 2^62. */
 static void quantise_row(const double *x, int64_t d, double step, int nearest, const double *centre, int64_t *out,
                          double *largest, double *farthest)
 {
-    double most = 0, far = 0, bad = 0;
-    for (int64_t j = 0; j < d; j++) {
-        const double ratio = x[j] / step, q = nearest ? rint(ratio) : floor(ratio), apart = q - centre[j];
-        bad += q - q;
-        most = fabs(q) > most ? fabs(q) : most;
-        far = fabs(apart) > far ? fabs(apart) : far;
-        out[j] = fabs(q) < 0x1p62 && fabs(centre[j]) < 0x1p62 ? (int64_t)q - (int64_t)centre[j] : 0;
+    int64_t most = 0, far = 0; /* as integers: NaN is larger than all */
+    double ratio[TILE];
+    for (int64_t at = 0; at < d; at += TILE) {
+        const int size = tile_size(d, at);
+        if (!small_ratios(x + at, size, step, centre + at, ratio))
+            quantise_large(ratio, size, nearest, centre + at, out + at, &most, &far);
+        else if (nearest)
+            quantise_small(ratio, size, 1, centre + at, out + at, &most, &far);
+        else
+            quantise_small(ratio, size, 0, centre + at, out + at, &most, &far);
     }
-    *largest = most + bad;
-    *farthest = far + bad;
+    memcpy(largest, &most, 8);
+    memcpy(farthest, &far, 8);
 }
 
 /* A hash of a vector, of 62 bits. */

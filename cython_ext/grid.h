@@ -7,10 +7,20 @@ static inline double grid_step(const grid *g, double scale)
     return g->rule == GIVEN || g->rule == ZOOMING ? scale : scale / (double)g->levels;
 }
 
-/* given * zoom^j; the power alone may be too large for a number. */
-static inline double zoomed(const grid *g, double j)
+/* base^exponent by products in a fixed order: pow differs between processors in the last bit. */
+static inline double integer_power(double base, int64_t exponent)
 {
-    return g->given * pow(g->zoom, floor(j / 2)) * pow(g->zoom, j - floor(j / 2));
+    double power = 1;
+    for (; exponent; exponent >>= 1, base *= base)
+        if (exponent & 1)
+            power *= base;
+    return power;
+}
+
+/* given * zoom^j; the power alone may be too large for a number. */
+static inline double zoomed(const grid *g, int64_t j)
+{
+    return g->given * integer_power(g->zoom, j / 2) * integer_power(g->zoom, j - j / 2);
 }
 
 static inline double grid_scale(const grid *g, double size)
@@ -20,7 +30,8 @@ static inline double grid_scale(const grid *g, double size)
     const double last = (double)g->levels;
     if (!(g->given * last < size))
         return g->given;
-    double j = floor((log(size) - log(last) - log(g->given)) / log(g->zoom)) - 1; /* rounding could make it too large */
+    /* where to begin: what rounding could make too large, and the library's logarithm different, is taken off */
+    int64_t j = (int64_t)floor((log(size) - log(last) - log(g->given)) / log(g->zoom)) - 1;
     for (j = j > 1 ? j : 1; zoomed(g, j) * last < size; j++)
         ;
     return zoomed(g, j);

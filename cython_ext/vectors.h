@@ -18,8 +18,8 @@
 
 typedef double doubles __attribute__((vector_size(VECTOR), aligned(8), may_alias));
 typedef int64_t longs __attribute__((vector_size(VECTOR), aligned(8), may_alias));
+typedef uint64_t unsigned_longs __attribute__((vector_size(VECTOR), aligned(8), may_alias));
 typedef float float_lanes __attribute__((vector_size(VECTOR), aligned(4), may_alias));
-typedef int32_t ints __attribute__((vector_size(VECTOR), aligned(4), may_alias));
 enum { DOUBLES = VECTOR / 8, FLOAT_LANES = VECTOR / 4 };
 
 /* Bit l: whether a >= b in lane l. */

@@ -1,12 +1,8 @@
 """The one place where a config is checked: TOML text -> frozen dataclasses, or one line that says what is wrong."""
 
-import tomllib
-from dataclasses import MISSING, dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
@@ -14,11 +10,14 @@ from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
 from mpiqopt.emulation import Emulate
 from mpiqopt.errors import UsageError, naming
+from mpiqopt.field import Field
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.graph import AnyGraph
 from mpiqopt.topologies.spectrum import Topology
+
+if TYPE_CHECKING:
+    from mpiqopt.topologies.graph import AnyGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,8 @@ class Run:
     transport: Annotated[
         Literal["auto", "window", "two-sided"],
         Field(
-            description="of coordination by mailboxes: one-sided MPI windows, two-sided messages, or windows within a "
-            "host and messages between hosts"
+            description="of coordination by mailboxes: one-sided MPI windows or two-sided messages; auto: windows "
+            "within a host if a short measurement finds that they do not wait for ranks that compute, else messages"
         ),
     ] = "auto"
     start: Annotated[
@@ -77,12 +76,13 @@ class Checkpoint:
 PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint, "emulate": Emulate}
 FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "compressor")
 SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")
+# Values of run.start that are not the name of a result file.
+DRAWN_STARTS = ("zero", "normal")
 # What may differ between a run and its continuation.
 FREE_ON_RESUME = (("run", "time_limit"), ("checkpoint", "every_seconds"))
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """A checked config. ``text``: as run, overrides included; ``tables``: the parsed TOML."""
 
     path: str
@@ -97,7 +97,22 @@ class Config:
     regularizer: Regularizer
     algorithm: Algorithm
     compressor: Compressor
-    graphs: tuple[AnyGraph, ...]
+
+    @property
+    def graphs(self) -> "tuple[AnyGraph, ...]":
+        """The graphs, made of ``tables``: ranks that are handed a topology do without."""
+        listed = self.tables.get("topology", {})
+        return tuple(member("topology", t, self.path) for t in (listed if isinstance(listed, list) else [listed]))
+
+    def files(self) -> list[str]:
+        """The files beside the config that it names and that rank 0 reads for all: graphs, and the start."""
+        start = [] if self.run.start in DRAWN_STARTS else [self.start_file]
+        return [graph.path for graph in self.graphs if hasattr(graph, "path")] + start
+
+    @property
+    def start_file(self) -> str:
+        """The result file that ``run.start`` names."""
+        return str(Path(self.path).parent / self.run.start)
 
     def topology(self) -> Topology:
         """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them.
@@ -117,7 +132,8 @@ class Config:
             self.algorithm.require_compressor(self.compressor, topology)
             self.algorithm.require_links(self.emulate)
             self.emulate.factors(topology.nodes)
-            self.emulate.require_links(topology.arcs())
+            if self.emulate.links is not None:
+                self.emulate.require_links(topology.arcs())
         return topology
 
     def resolved(self) -> dict[str, Any]:
@@ -129,6 +145,12 @@ class Config:
         graphs = [{"name": graph.name, **_items(graph)} for graph in self.graphs]
         tables["topology"] = graphs[0] if len(graphs) == 1 else graphs
         return tables
+
+    def resolved_text(self) -> str:
+        """``resolved`` as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(self.resolved())
 
 
 def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
@@ -145,6 +167,8 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
 
 def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
     """Check a config given as text; ``path`` is for messages and the base of relative paths."""
+    import tomllib
+
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -163,15 +187,15 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
         if not isinstance(value, dict) and not (name == "topology" and isinstance(value, list)):
             raise UsageError(f"{path}: {name} = {value!r}: want a table [{name}]")
     plain = {name: _build(cls, tables.get(name, {}), name, path) for name, cls in PLAIN_TABLES.items()}
-    listed = tables.get("topology", {})
-    graphs = tuple(member("topology", t, path) for t in (listed if isinstance(listed, list) else [listed]))
     parts = {
         family: member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
         for family in SINGLE_TABLES[:-1]
     }
     default = {"name": parts["algorithm"].default_compressor or "identity"}
     parts["compressor"] = member("compressor", default | tables.get("compressor", {}), path)
-    return Config(path=path, text=text, tables=tables, graphs=graphs, **plain, **parts)
+    config = Config(path=path, text=text, tables=tables, **plain, **parts)
+    config.graphs  # noqa: B018 - raises for what is wrong with them
+    return config
 
 
 def first_difference(old: Config, new: Config) -> str | None:
@@ -195,6 +219,8 @@ def _items(part: Any) -> dict[str, Any]:
 
 
 def _override(tables: dict[str, Any], override: str) -> None:
+    import tomllib
+
     key, equals, value = override.partition("=")
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and table and name):
@@ -222,10 +248,10 @@ def _keys(family: str, name: Any) -> set[str]:
 
 def member(family: str, table: dict[str, Any], path: str) -> Any:
     """The part that a family's table describes."""
-    known = ", ".join(registry.members(family))
     if "name" not in table:
-        raise UsageError(f"{path}: {family}.name: missing; allowed: {known}")
+        raise UsageError(f"{path}: {family}.name: missing; allowed: {', '.join(registry.members(family))}")
     if not isinstance(table["name"], str):
+        known = ", ".join(registry.members(family))
         raise UsageError(f"{path}: {family}.name = {table['name']!r}: want one of {known}")
     try:
         cls = registry.find(family, table["name"])
@@ -247,36 +273,9 @@ def _build(cls: type, table: dict[str, Any], where: str, path: str) -> Any:
                 f"{path}: {where}.{key}: unknown key{suggestion(key, known)}; keys of {where}{name}: "
                 f"{', '.join(known) or 'it has none'}"
             )
+    from mpiqopt.checking import checked
+
     try:
-        checked = model(cls).model_validate(table)
-        return cls(**{name: getattr(checked, name) for name in known})
-    except ValidationError as error:
-        raise UsageError(f"{path}: {_in_one_line(error, where)}") from None
+        return cls(**checked(cls, table, where))
     except (UsageError, TypeError) as error:  # TypeError: a plugin's class that lacks an abstract method
         raise UsageError(f"{path}: {where}: {error}" if isinstance(error, TypeError) else f"{path}: {error}") from error
-
-
-@cache
-def model(cls: type) -> type[BaseModel]:
-    """The pydantic model with the fields of a dataclass: its checks and its JSON schema."""
-    hints = get_type_hints(cls, include_extras=True)
-    columns = {
-        field.name: (hints[field.name], ... if field.default is MISSING else field.default) for field in fields(cls)
-    }
-    return create_model(
-        cls.__name__,
-        __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False),
-        __doc__=cls.__doc__,
-        **columns,
-    )
-
-
-def _in_one_line(error: ValidationError, where: str) -> str:
-    """The first wrong key; the alternatives of a union are joined by "or"."""
-    problems = error.errors(include_url=False)
-    key = problems[0]["loc"][0]
-    if problems[0]["type"] == "missing":
-        return f"{where}.{key}: missing; it has no default"
-    same = [problem for problem in problems if problem["loc"][0] == key]
-    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in same)
-    return f"{where}.{key} = {problems[0]['input']!r}: want {' or '.join(wanted)}"

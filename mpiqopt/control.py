@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,8 +52,7 @@ def _slurm_end_time() -> str | None:
     return str(time.time() + 86400 * int(days or 0) + seconds)
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What all ranks do now. ``stop``: why the run stops early, or "". ``next``: iteration of the next agreement."""
 
     stop: str

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.placement import Placement
 from mpiqopt.streams import generator
 
@@ -78,7 +78,7 @@ class Emulate:
         return np.array([tuple(link) in chosen for link in links.tolist()], bool)
 
 
-def drawn(distribution: Distribution, stream: np.random.Generator, size: int) -> np.ndarray:
+def drawn(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
     """Numbers of mean 1."""
     if distribution == "fixed":
         return np.ones(size)

@@ -1,6 +1,7 @@
 """What is recorded: objective, stationarity, consensus and the like, the same bits for any number of ranks."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,7 @@ class Metrics:
         return bool(np.isfinite(self.stationarity) and np.isfinite(self.consensus) and not np.isnan(self.objective))
 
 
-@dataclass(frozen=True)
-class Evaluator:
+class Evaluator(NamedTuple):
     """Metrics of the hosted rows; every call is collective.
 
     mapping_step: the step in the gradient mapping s(x) = (x - prox(x - step grad F(x)))/step. lipschitz: L for the
@@ -53,7 +53,7 @@ class Evaluator:
         gradient, (smooth, consensus, samples) = averages[:d], averages[d:].tolist()
         point = mean.astype(np.float64)
         nearest, mapping = self._mapping(point, gradient)
-        error = None if self.solution is None else float(np.sum((point - self.solution) ** 2))
+        error = None if self.solution is None else float(np.add.reduce(np.square(point - self.solution)))
         return Metrics(
             objective=smooth + self.problem.regularizer(point),
             stationarity=mapping,
@@ -90,4 +90,4 @@ class Evaluator:
             row = transport.total(row)
             gradients = self.problem.value_and_grad(row.astype(x.dtype)[None])[1]
             total += self._mapping(row, self.network.uncounted_mean(gradients.astype(np.float64)))[1]
-        return total / place.nodes + self.lipschitz**2 * consensus
+        return total / place.nodes + self.lipschitz * self.lipschitz * consensus

@@ -3,23 +3,23 @@
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.codec import Codec
-from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.coordination.allreduce import AllreduceCoordination
-from mpiqopt.coordination.asynchronous import AsynchronousCoordination, MassExchange
-from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
-from mpiqopt.coordination.lockstep import LockstepCoordination
-from mpiqopt.coordination.wiring import Wiring, wire
 from mpiqopt.emulation import Emulate, EmulatedPost, EmulatedSteps, Rounds
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Exchange, Placement, plan
 from mpiqopt.reduction import Reduction
-from mpiqopt.server import Server
 from mpiqopt.topologies.spectrum import Topology
+
+if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
+    from mpiqopt.codec import Codec
+    from mpiqopt.compressors.compressor import Compressor
+    from mpiqopt.coordination.asynchronous import MassExchange
+    from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
+    from mpiqopt.coordination.wiring import Wiring
+    from mpiqopt.server import Server
 
 
 class Memory(NamedTuple):
@@ -49,7 +49,7 @@ class Network:
         topology: Topology,
         place: Placement,
         transport,
-        compressor: Compressor | None = None,
+        compressor: "Compressor | None" = None,
         seed: int = 0,
         mailboxes: str = "auto",
         emulate: Emulate | None = None,
@@ -63,7 +63,6 @@ class Network:
         self._server_round = 0
         self._servers: dict[tuple[int, np.dtype], Server] = {}
         self._plans: list[Exchange] = [plan(mixing, place) for mixing in topology.cycle]
-        transport.connect(self._plans)
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
@@ -133,10 +132,12 @@ class Network:
         """Spent here in encoding and decoding since the start of the process; None if messages are not coded."""
         return None if self.compressor is None else sum(codec.seconds for codec in self._codecs.values())
 
-    def codec(self, rows: np.ndarray) -> Codec:
+    def codec(self, rows: np.ndarray) -> "Codec":
         """The codec of rows like these."""
         kind = rows.shape[1], rows.dtype
         if kind not in self._codecs:
+            from mpiqopt.codec import Codec
+
             self._codecs[kind] = Codec(self.compressor, *kind, self._seed, self.place.nodes)
         return self._codecs[kind]
 
@@ -231,21 +232,30 @@ class Network:
         """The coordinates of a vector (d,) that hosted nodes serve."""
         return self._server(vector[None]).parts(vector)
 
-    def _server(self, rows: np.ndarray) -> Server:
+    def _server(self, rows: np.ndarray) -> "Server":
+        from mpiqopt.server import Server
+
         kind = rows.shape[1], rows.dtype
         if kind not in self._servers:
             self._servers[kind] = Server(self.codec(rows), self.place, self.transport)
         return self._servers[kind]
 
-    def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool) -> Coordinator:
+    def coordinator(self, name: str, rounding: "Rounding", by_mailboxes: bool) -> "Coordinator":
         """Exact averages of integers, in steps that all nodes take together or by mailboxes."""
+        from mpiqopt.coordination.coordinator import Coordinator
+
         kind = name, rounding, by_mailboxes
         if kind not in self._coordinators:
             coordination = self._coordination(name, by_mailboxes)
             self._coordinators[kind] = Coordinator(name, coordination, self.place.nodes, self.place.first, rounding)
         return self._coordinators[kind]
 
-    def _coordination(self, name: str, by_mailboxes: bool) -> Coordination:
+    def _coordination(self, name: str, by_mailboxes: bool) -> "Coordination":
+        from mpiqopt.coordination.allreduce import AllreduceCoordination
+        from mpiqopt.coordination.asynchronous import AsynchronousCoordination
+        from mpiqopt.coordination.lockstep import LockstepCoordination
+        from mpiqopt.coordination.wiring import wire
+
         place, transport = self.place, self.transport
         if name == "allreduce" or place.nodes == 1:
             return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._hold_server)
@@ -257,15 +267,18 @@ class Network:
             return LockstepCoordination(wiring, name, self._seed, exchange)
         return AsynchronousCoordination(wiring, name, self._seed, *self._mail(wiring))
 
-    def _mail(self, wiring: Wiring) -> tuple[Any, bool, bool]:
+    def _mail(self, wiring: "Wiring") -> tuple[Any, bool, bool]:
         """Mailboxes, whether this processor is wanted by others, and whether frames can be lost or overtake others."""
         post = self.transport.post(wiring.ranks, self.mailboxes)
         if self._emulate.of_links:
             post = EmulatedPost(post, self._emulate, wiring, self._seed)
         return post, self.transport.crowded, self._emulate.of_links
 
-    def mass_exchange(self, d: int) -> MassExchange:
+    def mass_exchange(self, d: int) -> "MassExchange":
         """Vectors (d,) handed on by mailboxes."""
+        from mpiqopt.coordination.asynchronous import MassExchange
+        from mpiqopt.coordination.wiring import wire
+
         if self._exchange_of_mass is None:
             wiring = wire(self.topology, self.place, "push-sum")
             self._exchange_of_mass = MassExchange(wiring, d, *self._mail(wiring))
@@ -329,7 +342,7 @@ class Network:
 
 def chebyshev_weights(rounds: int, contraction: float) -> Iterator[tuple[float, float]]:
     """(w, 1 - w) of each of K gossip steps x_{k+1} = w W x_k + (1 - w) x_{k-1}; contraction 0: (1, 0), plain gossip."""
-    square = contraction**2
+    square = contraction * contraction
     w = 1.0
     for k in range(rounds):
         yield w, 1 - w

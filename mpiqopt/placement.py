@@ -1,6 +1,7 @@
 """Which nodes a rank hosts, which rows it needs from others, and its rows of W."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,8 +41,7 @@ class Placement:
         return self.last - self.first
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One gossip round seen from one rank, planned once per mixing matrix.
 
     Ghost rows are sorted by node id, so what one rank sends is one contiguous piece at the receiver, and each

@@ -1,13 +1,10 @@
 """One run: the loop of iterations, records, checkpoints and the end."""
 
-import json
+import os
 import time
-import uuid
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,14 +18,14 @@ from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import require_writable
 from mpiqopt.results.layout import NODE_QUANTITIES
-from mpiqopt.results.reader import read
-from mpiqopt.results.writer import Writer
 from mpiqopt.transport.agreement import by_first
 from mpiqopt.transport.launch import crowding
 
+if TYPE_CHECKING:
+    from mpiqopt.results.writer import Writer
 
-@dataclass(frozen=True)
-class Options:
+
+class Options(NamedTuple):
     """How to run a config: what the command line says beside it."""
 
     output: Path
@@ -38,8 +35,7 @@ class Options:
     quiet: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"."""
 
     status: str
@@ -71,7 +67,7 @@ def run(config: Config, options: Options, transport) -> Outcome:
     plan = by_first(transport, lambda: _plan(config, options))
     if plan.finished:
         raise AlreadyFinished(plan.note)
-    derived = None if plan.saved is None else json.loads(plan.saved["derived"])
+    derived = None if plan.saved is None else _numbers(plan.saved["derived"])
     with (
         np.errstate(all="ignore"),
         # before the data are loaded: a signal that comes then is answered at the first agreement
@@ -91,6 +87,8 @@ def run(config: Config, options: Options, transport) -> Outcome:
 
 def _plan(config: Config, options: Options) -> Plan:
     """Check on rank 0 that the result can be written, and find out where to begin."""
+    from mpiqopt.results.reader import read
+
     output = options.output
     if output.exists() and not (options.overwrite or options.resume):
         raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
@@ -118,6 +116,18 @@ def _plan(config: Config, options: Options) -> Plan:
     return Plan(saved)
 
 
+def _text(derived: dict[str, float]) -> str:
+    import json  # where it is used: many ranks start at once
+
+    return json.dumps(derived)
+
+
+def _numbers(text: str) -> dict[str, float]:
+    import json
+
+    return json.loads(text)
+
+
 class Trajectory:
     """The state of a run between iterations, and what is done with it."""
 
@@ -127,7 +137,7 @@ class Trajectory:
         self.iteration, self.elapsed, self.coded_before = 0, 0.0, 0.0
         self.last_record, self.next_record = -1, 0
         self.metrics: Metrics | None = None
-        self.run_id = uuid.uuid4().hex
+        self.run_id = os.urandom(16).hex()
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
@@ -136,15 +146,18 @@ class Trajectory:
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
         self.writer = self._writer(saved is not None) if self.network.transport.rank == 0 else None
 
-    def _writer(self, resumed: bool) -> Writer:
+    def _writer(self, resumed: bool) -> "Writer":
+        from mpiqopt.results.writer import Writer  # imports h5py, which the other ranks do without
+
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,
-            "derived": json.dumps(self.experiment.derived),
+            "config_resolved": config.resolved_text(),
+            "derived": _text(self.experiment.derived),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,
             "ranks": transport.size,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
             "run_id": self.run_id,
             "status": "running",
             "stop_reason": "",
@@ -271,7 +284,7 @@ class Trajectory:
             self.writer.publish(durable=True)
         progress = {
             "run_id": self.run_id,
-            "derived": json.dumps(self.experiment.derived),
+            "derived": _text(self.experiment.derived),
             "iteration": self.iteration,
             "last_record": self.last_record,
             "time": self.elapsed,

@@ -4,7 +4,8 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 from mpiqopt import registry
-from mpiqopt.config import FAMILY_TABLES, PLAIN_TABLES, model
+from mpiqopt.checking import model
+from mpiqopt.config import FAMILY_TABLES, PLAIN_TABLES
 
 
 def json_schema() -> dict[str, Any]:

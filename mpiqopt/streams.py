@@ -23,12 +23,26 @@ PURPOSES = {
     "machine": 9,
     "link": 10,
 }
+# of NumPy's ziggurat for normal numbers: one in 4000 is larger
+ZIGGURAT_END = 3.6541528853610088
 
 
-def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
+def generator(seed: int, purpose: str, *key: int) -> "np.random.Generator":
     """NumPy generator for a purpose and up to two integers (a node, a block of samples, ...)."""
     counter = [0, *([*key, 0, 0][:2]), PURPOSES[purpose]]
     return np.random.Generator(np.random.Philox(counter=counter, key=[seed, 0]))
+
+
+def standard_normal(stream: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
+    """Return normal numbers N(0, 1), the same bits on every machine.
+
+    NumPy's ziggurat takes those beyond its last step from log1p of the machine's libm, whose last bit depends on the
+    processor: these few are rounded.
+    """
+    numbers = stream.standard_normal(shape)
+    beyond = np.abs(numbers) > ZIGGURAT_END
+    numbers[beyond] = np.rint(numbers[beyond] * 2.0**26) / 2.0**26
+    return numbers
 
 
 class Batch(NamedTuple):

@@ -245,7 +245,7 @@ def test_an_interrupted_asynchronous_run_goes_on(name, mpiqopt, config, tmp_path
     algorithm = {"name": name, "execution": "asynchronous"}
     slow = {"gradient_seconds": 0.01}
     path = config(run={"iterations": 150}, algorithm=algorithm, emulate=slow, record={"every": 5})
-    first = mpiqopt("run", path, "-o", "a.h5", "--time-limit", "0.7", ranks=2)
+    first = mpiqopt("run", path, "-o", "a.h5", "--time-limit", "1.2", ranks=2)
     assert first.returncode == 75, first.stderr
     with h5py.File(tmp_path / "a.h5") as file:
         assert file.attrs["status"] == "stopped"

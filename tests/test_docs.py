@@ -126,7 +126,7 @@ def test_readme_commands_exist():
     page = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"^ +make ([a-z-]+)$", page, re.M)) <= targets
-    from mpiqopt.cli import COMMANDS
+    from mpiqopt.cli.commands import COMMANDS
 
     shown = set(re.findall(r"mpiqopt ([a-z-]+) ", page))
     assert shown <= {*COMMANDS, "is"}

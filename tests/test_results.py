@@ -175,7 +175,7 @@ def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch)
         words, experiment = " ".join(out.split()), assemble(load(path), SerialTransport())
         packs = experiment.algorithm.packs
         assert f"rounds per iteration {experiment.algorithm.rounds()} #" in words or packs
-        assert ("bytes as many as the integers need" in words) == packs
+        assert ("a round of ftqc about" in words) == packs
         payload, _ = bytes_per_iteration(experiment, 2)
         (tmp_path / "resolved.toml").write_text(out)
         for run in (path, "resolved.toml"):
@@ -253,3 +253,124 @@ def test_help_without_a_command(capsys):
     out = capsys.readouterr().out
     assert "Usage: mpiqopt" in out
     assert out.count("\n") > 10
+
+
+def test_a_short_run_leaves_a_small_file(result):
+    """Seven records of 14 quantities are 800 bytes; what HDF5 needs beside them was 132 kB."""
+    assert result.stat().st_size < 32_000
+
+
+def written(path, records: int):
+    """A result file with so many records, as a run writes it."""
+    from mpiqopt.results.writer import Writer
+    from mpiqopt.topologies.lattices import Ring
+    from mpiqopt.topologies.spectrum import Topology
+
+    ring = Topology("ring", tuple(Ring(nodes=2).cycle()))
+    writer = Writer.create(
+        path, {"config": '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"', "status": "running"}, ring
+    )
+    for i in range(records):
+        values = {name: i + 1 for name, quantity in QUANTITIES.items() if not quantity.optional}
+        writer.append(values | {"iteration": i, "accuracy": None})
+    return writer
+
+
+@pytest.mark.parametrize("records", [1, 16, 1024, 1025, 20_000])
+def test_chunks_grow_with_the_records(records, tmp_path):
+    """Short runs leave small files, long ones do not crumble, and nothing is lost on the way."""
+    written(tmp_path / "a.h5", records).finish("finished", "", np.zeros((2, 3)), "")
+    with h5py.File(tmp_path / "a.h5") as file:
+        for name in ("iteration", "objective", "bytes"):
+            assert file[name][()].tolist() == [i + (name != "iteration") for i in range(records)]
+            assert records / file[name].chunks[0] <= 64
+            assert file[name].chunks[0] <= max(16, records / 8)
+            assert file[name].maxshape == (None,)
+            assert file[name].dims[0][0] == file["record"]
+            assert file[name].attrs["units"] == QUANTITIES[name].units
+        assert "accuracy" not in file
+    size = (tmp_path / "a.h5").stat().st_size
+    assert size < 40_000 + 1.5 * 8 * records * sum(not quantity.optional for quantity in QUANTITIES.values())
+    with xarray.open_dataset(tmp_path / "a.h5", engine="h5netcdf") as opened:
+        assert opened.sizes["record"] == records
+
+
+def test_files_in_the_older_format_are_gone_on_with(tmp_path):
+    """As earlier versions wrote them: in the oldest format of HDF5, chunks of 1024 from the start."""
+    from mpiqopt.results.writer import Writer
+
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["record"] = np.zeros(0, np.int8)
+        del file["record"]
+        record = file.create_dataset("record", (30,), "int8", maxshape=(None,), chunks=(1024,))
+        record.make_scale()
+        for name in ("iteration", "objective"):
+            file.create_dataset(name, data=np.arange(30.0), maxshape=(None,), chunks=(1024,))
+            file[name].dims[0].attach_scale(record)
+    writer = Writer.resume(path, {"status": "running"}, 9)
+    for i in range(10, 100_000):
+        writer.append({"iteration": i, "objective": float(i)})
+    writer.finish("finished", "", np.zeros((2, 3)), "")
+    with h5py.File(path) as file:
+        assert np.array_equal(file["objective"], np.arange(100_000))
+        assert file["objective"].chunks == (8192,)
+
+
+def test_the_file_is_whole_whenever_it_is_opened(tmp_path):
+    """Between publications, too, and with chunks that have just grown."""
+    path, seen = tmp_path / "a.h5", 0
+    writer = written(path, 500)
+    for i in range(500, 20_000, 500):
+        for k in range(i, i + 500):
+            writer.append({name: k for name, quantity in QUANTITIES.items() if not quantity.optional})
+        writer.publish()
+        with h5py.File(path) as file:
+            assert len(file["iteration"]) == len(file["objective"]) == i + 500
+            assert file["iteration"][-1] == i + 499
+            seen += 1
+    assert seen == 39
+
+
+def test_the_resolved_config_is_stored_and_runs(result, tmp_path):
+    """Every key of every table, defaults included; the text as given stays beside it."""
+    import tomllib
+
+    from mpiqopt.config import load
+
+    with h5py.File(result) as file:
+        given, text = tomllib.loads(file.attrs["config"]), file.attrs["config_resolved"]
+        stored = {name: file[name][()] for name in ("objective", "bytes")}
+    resolved = tomllib.loads(text)
+    assert resolved == load(str(result.with_suffix(".toml"))).resolved()
+    assert "checkpoint" not in given
+    assert resolved["checkpoint"]["every_seconds"] == 60.0
+    assert resolved["topology"] == {"name": "ring", "nodes": 8, "seed": 0, "weights": "metropolis"}
+    (tmp_path / "again.toml").write_text(text)
+    assert main(["run", str(tmp_path / "again.toml"), "-q"]) == 0
+    with h5py.File("again.h5") as file:
+        for name, values in stored.items():
+            assert np.array_equal(file[name], values)
+
+
+def test_plots_of_long_runs_keep_the_extremes(tmp_path, monkeypatch):
+    """A million records become some thousand points: first, last, peaks and troughs, and gaps where nothing is."""
+    from matplotlib.figure import Figure
+
+    from mpiqopt.analysis.plots import PIECES, visible
+
+    values = np.sin(np.arange(1_000_000) / 1e5) + 2
+    values[123_456], values[777_777], values[400_000:500_000] = 1e9, 1e-9, np.nan
+    kept = visible(values)
+    assert len(kept) <= 2 * PIECES + 2
+    assert {0, 123_456, 777_777, 999_999} <= set(kept.tolist())
+    assert np.isnan(values[kept]).sum() > PIECES // 20
+    assert np.array_equal(visible(values[: 2 * PIECES]), np.arange(2 * PIECES))
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.extend(self.axes))
+    written(tmp_path / "a.h5", 30_000).finish("finished", "", np.zeros((2, 3)), "")
+    assert main(["plot", str(tmp_path / "a.h5"), "-o", str(tmp_path / "a.png")]) == 0
+    lengths = [len(line.get_xdata()) for axes in drawn for line in axes.lines]
+    assert len(lengths) == 12
+    assert max(lengths) <= 2 * PIECES + 2

@@ -16,8 +16,13 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 ORDER = (
     "errors",
     "kernels",
+    "field",
+    "checking",
+    "inputs",
     "allocator",
     "rounding",
+    "products",
+    "eigenvalues",
     "registry",
     "streams",
     "topologies",

@@ -23,6 +23,43 @@ def topology(text: str) -> Topology:
     return parse(BASE + text, "test.toml").topology()
 
 
+def edge_array(graph: networkx.Graph) -> np.ndarray:
+    return simple_edges(np.array(list(graph.edges), np.int64))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("nodes", [1, 2, 3, 8, 60, 300])
+def test_random_graphs_are_those_of_networkx(nodes, seed):
+    """The same links for the same seed, edge for edge, also where pairing stubs ends in dead ends."""
+    for probability in (1e-9, 0.02, 0.3, 0.9, 1.0):
+        ours = find("topology", "erdos-renyi")(nodes=nodes, seed=seed, probability=probability).edges()
+        theirs = networkx.fast_gnp_random_graph(nodes, probability, seed=seed)
+        assert np.array_equal(simple_edges(ours), edge_array(theirs))
+    for degree in {1, 2, 3, 6, 7} & {d for d in range(1, nodes) if d * nodes % 2 == 0}:
+        ours = find("topology", "random-regular")(nodes=nodes, seed=seed, degree=degree).edges()
+        assert np.array_equal(simple_edges(ours), edge_array(networkx.random_regular_graph(degree, nodes, seed=seed)))
+    for radius in (0.05, 0.3, 1.5):
+        ours = find("topology", "geometric")(nodes=nodes, seed=seed, radius=radius).edges()
+        assert np.array_equal(simple_edges(ours), edge_array(networkx.random_geometric_graph(nodes, radius, seed=seed)))
+
+
+def test_lines_of_a_graph_file_count_as_in_networkx(tmp_path):
+    """Names in the order of their numbers, links once, the last weight that was given, loops dropped."""
+    path = tmp_path / "g.edges"
+    path.write_text("10 2 0.5\n2 1.5\n2, 10, 0.25\n# none\n1.5 1.5 7\n0\n1.5 2 0.125\n10 2\n")
+    (mixing,) = find("topology", "file")(path=str(path), weights="file").cycle()
+    assert mixing.dense().tolist() == [[1, 0, 0, 0], [0, 0.875, 0.125, 0], [0, 0.125, 0.625, 0.25], [0, 0, 0.25, 0.75]]
+
+
+def test_nothing_is_computed_that_nobody_needs(monkeypatch):
+    """No lambda, no diameter, and no links of an [emulate] that is not there."""
+    forbidden = [(Topology, "arcs"), (Topology, "diameter"), (Topology, "contraction"), (Topology, "_second_largest")]
+    for cls, name in forbidden:
+        monkeypatch.setattr(cls, name, property(lambda self, name=name: pytest.fail(f"asked for {name}")))
+    made = topology('[topology]\nname = "ring"\nnodes = 2000')
+    assert made.smallest_eigenvalue == pytest.approx(-1 / 3, abs=1e-12)
+
+
 def adjacency(graph: networkx.Graph) -> np.ndarray:
     return networkx.to_numpy_array(graph, nodelist=sorted(graph), weight=None)
 

@@ -254,6 +254,36 @@ def test_a_plugin_that_cannot_be_run(config, capsys, tmp_path):
     assert "broken.py: ZeroDivisionError" in refused(capsys, tmp_path, "check", config(), "--plugin", plugin)
 
 
+TAKEN = """
+from dataclasses import dataclass
+from mpiqopt.registry import register
+from mpiqopt.topologies.graph import Graph
+
+@register("topology", "{name}")
+@dataclass(frozen=True, kw_only=True)
+class Mine(Graph):
+    def edges(self):
+        return [(0, 1)]
+"""
+
+
+@pytest.mark.parametrize("name", ["ring", "file"])
+def test_a_plugin_cannot_take_the_name_of_a_part(name, config, mpiqopt, tmp_path):
+    (tmp_path / "mine.py").write_text(TAKEN.format(name=name))
+    result = mpiqopt("check", config(topology={"name": name, "nodes": 8}), "--plugin", "mine.py")
+    assert result.returncode == 2
+    assert f"topology '{name}' is registered already" in result.stderr
+
+
+def test_fields_of_a_plugin_may_be_pydantics(config, mpiqopt, tmp_path):
+    text = TAKEN.format(name="mine").replace("def edges", "far: Annotated[int, Field(ge=2)] = 2\n\n    def edges")
+    imports = "from typing import Annotated\nfrom pydantic import Field\n"
+    (tmp_path / "mine.py").write_text(imports + text)
+    result = mpiqopt("check", config(topology={"name": "mine", "nodes": 8, "far": 1}), "--plugin", "mine.py")
+    assert result.returncode == 2
+    assert "topology.far = 1: want greater than or equal to 2" in " ".join(result.stderr.split())
+
+
 def test_show_of_another_hdf5_file(capsys, tmp_path):
     hdf5(tmp_path / "other.h5", x=np.ones(3))
     assert "not a result file of mpiqopt" in refused(capsys, tmp_path, "show", tmp_path / "other.h5")

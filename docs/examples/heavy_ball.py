@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts, mixing_margin
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
+from mpiqopt.field import Field
 from mpiqopt.problems.loss import Loss
+from mpiqopt.products import row_products
 from mpiqopt.registry import register
 
 
@@ -23,6 +24,7 @@ class Huber(Loss):
     threshold: Annotated[float, Field(gt=0, description="residual from which the loss is linear")] = 1.0
 
     def node(self, features: np.ndarray, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
-        residual = features @ x - targets
+        residual = row_products(features, x[None])[:, 0] - targets
         slope = np.clip(residual, -self.threshold, self.threshold)
-        return float(np.mean(slope * (residual - slope / 2))), features.T @ slope / len(targets)
+        value = float(np.mean(slope * (residual - slope / 2)))
+        return value, row_products(features.T, slope[None])[:, 0] / len(targets)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.emulation import Emulate
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import members

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.field import Field
 from mpiqopt.network import Memory
 
 GossipStep = Annotated[

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Facts, descend
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
+from mpiqopt.field import Field
 
 TwoWay = Annotated[bool, Field(description="compress the way from the server to the nodes too")]
 

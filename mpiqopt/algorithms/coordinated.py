@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
 from mpiqopt.coordination.wiring import require_shares
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
+from mpiqopt.rounding import power
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.training import Descent, Trained
@@ -144,9 +145,9 @@ class CoordinatedAlgorithm(Algorithm):
     def _next_step(self, step: float, share: float, now: np.ndarray, before: np.ndarray) -> float:
         if self.zoom == "auto":
             change = float(np.abs(now.astype(np.float64) - before).max())
-            step = min(max(FOLLOWED * change, step * 0.5**share), step * 2.0**share, self.quantization_step)
+            step = min(max(FOLLOWED * change, step * power(0.5, share)), step * power(2, share), self.quantization_step)
         else:
-            step *= self.zoom**share
+            step *= power(self.zoom, share)
         return max(step, self.min_quantization_step)
 
     def trained(

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Facts, Positive
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 

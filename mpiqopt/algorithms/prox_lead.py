@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
+from mpiqopt.field import Field
 from mpiqopt.network import Memory
 from mpiqopt.registry import register
 
@@ -43,7 +43,8 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     def automatic_gossip_step(self, facts: Facts) -> float:
         """delta^2 of the compressor. The paper's bound is of order 1/omega and 1/(omega kappa); ours was tried on rings
         with all compressors, and is what the noisiest bear."""
-        return compressor_delta(facts) ** 2
+        delta = compressor_delta(facts)
+        return delta * delta
 
     def resolve(self, facts: Facts):
         resolved = super().resolve(facts)

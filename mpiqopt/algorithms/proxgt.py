@@ -10,11 +10,11 @@ from math import ceil, sqrt
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, BatchSize, Facts, PositiveInt
 from mpiqopt.algorithms.coded import GossipStep, compressor_delta
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.network import Memory, Network
 from mpiqopt.registry import register
 

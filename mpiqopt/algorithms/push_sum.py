@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Facts, mixing_margin
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.training import Descent
 

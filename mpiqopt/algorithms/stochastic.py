@@ -5,9 +5,9 @@ from math import sqrt
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.algorithms.algorithm import Algorithm, BatchSize
+from mpiqopt.field import Field
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import Streams
 

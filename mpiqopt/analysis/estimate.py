@@ -2,25 +2,29 @@
 
 import numpy as np
 
+from mpiqopt.analysis import rounds
 from mpiqopt.analysis.graphs import diameter
+from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
-from mpiqopt.results.checkpoint import flat
 from mpiqopt.server import Server
+from mpiqopt.topologies.spectrum import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
 
-# Arrays of the iterates' shape that a step makes beside its state (measured: peak memory of 10,000 nodes).
-TEMPORARIES = 5
+# how many Delta values are apart in late rounds, as a rule, when Delta follows the change
+ZOOMED = 1e6
+# a round of coordination takes so many seconds and so many times as long as a tree
+HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
 def describe(config: Config, ranks: int = 1) -> str:
     """The resolved config as TOML, and below it the derived constants and costs, as text."""
     import tomli_w
 
-    experiment = assemble(config, SerialTransport(), need_lipschitz=config.problem.curvature is not None)
+    experiment = assemble(config, SerialTransport())
     nodes = experiment.network.place.nodes
     if ranks > nodes:
         raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
@@ -59,19 +63,71 @@ def _codec(experiment: Experiment) -> Codec | None:
     return experiment.network.codec(experiment.start) if experiment.network.compressor is not None else None
 
 
-def memory_per_rank(experiment: Experiment, ranks: int) -> float:
-    """Bytes of the data on the rank with most samples and of the iterates on the one with most nodes.
+def _constants(experiment: Experiment) -> list[tuple[str, str]]:
+    """Lambda or the diameter, and L, unless they would take longer than the set-up of the run, which needs them not."""
+    topology, lipschitz, facts = experiment.network.topology, experiment.lipschitz, []
+    if not topology.doubly_stochastic:
+        if topology.knows("diameter"):
+            facts.append(("diameter of the digraph", diameter(topology)))
+    elif topology.knows("contraction"):
+        lam = topology.contraction
+        facts.append(("contraction lambda", f"{lam:.6g} (1 - lambda = {1 - lam:.3g})"))
+    else:
+        facts.append(("contraction lambda", "not needed, and slow to find: mpiqopt topology"))
+    if lipschitz is None and topology.nodes <= DENSE_LIMIT and experiment.problem.loss.curvature is not None:
+        lipschitz = experiment.problem.lipschitz().max()
+    if lipschitz is not None:
+        facts.append(("L, largest of the nodes", f"{lipschitz:.6g}"))
+    return facts
 
-    Python and its libraries come to about 100 MB more.
-    """
-    features, sizes = experiment.shares.features, experiment.shares.sizes
-    data = features.nbytes if isinstance(features, np.ndarray) else features.data.nbytes * 3 // 2
-    place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
-    most = np.add.reduceat(sizes, place.bounds[:-1]).max() / sizes.sum()
-    state = experiment.algorithm.init(experiment.start, experiment.problem, experiment.network, experiment.streams)
-    arrays = len({id(value) for value in flat(state).values() if isinstance(value, np.ndarray)}) + TEMPORARIES
-    row = experiment.problem.d * experiment.problem.dtype.itemsize
-    return data * most + arrays * place.hosted * row
+
+def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """What a round of coordination will cost, by a model; nothing if there is none."""
+    algorithm = experiment.algorithm
+    if not hasattr(algorithm, "coordinator"):
+        return []
+    network, name = rounds.measure(experiment.network.topology), algorithm.coordinator
+    d = experiment.problem.d + 1  # the vector and who has joined
+
+    def cost(protocol: str, spread: float) -> rounds.Round:
+        return rounds.predict(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
+
+    topology, first = experiment.network.topology, _spread(experiment)
+    # of digraphs that are not doubly stochastic it is there already
+    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic + [
+        (f"a round of {name}", f"about {_round(cost(name, first))} (the first, values differ by {first:.0f} Delta)"),
+    ]
+    if algorithm.zoom != 1:
+        facts.append(("  with zoom", f"about {_round(cost(name, ZOOMED))} when they differ by {ZOOMED:.2g} Delta"))
+    mine, tree = cost(name, first), cost("tree", first)
+    if name not in ("tree", "allreduce"):
+        facts.append(("  a tree instead", f"about {_round(tree)}"))
+    if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
+        facts.append(
+            ("warning", f"{name} is hopeless on this graph: want algorithm.coordinator = 'tree', or more links")
+        )
+    return facts
+
+
+def _spread(experiment: Experiment) -> float:
+    """How far, in steps of the grid, values of nodes will be apart in the first round: by gradients at the start."""
+    algorithm = experiment.algorithm
+    gradients = experiment.problem.value_and_grad(experiment.start)[1]
+    moved = algorithm.step_size * algorithm.local_steps * max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
+    return max(1.0, float(moved) / algorithm.quantization_step)
+
+
+def _round(cost: rounds.Round) -> str:
+    return f"{_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
+
+
+def _gossip_rounds(experiment: Experiment) -> str:
+    algorithm, topology = experiment.algorithm, experiment.network.topology
+    about = ["auto"] * (experiment.config.algorithm.gossip_rounds == "auto")
+    if topology.knows("contraction"):
+        reached = topology.reached(algorithm.gossip_rounds, algorithm.chebyshev)
+        about.insert(0, f"|P_K(W) - J| = {reached:.3g}")
+    return f"{algorithm.gossip_rounds}" + f" ({', '.join(about)})" * bool(about)
 
 
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
@@ -86,26 +142,17 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
             f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
         ),
     ]
-    if topology.doubly_stochastic:
-        facts.append(
-            ("contraction lambda", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})")
-        )
-    else:
-        facts.append(("diameter of the digraph", diameter(topology)))
-    if experiment.lipschitz is not None:
-        facts.append(("L, largest of the nodes", f"{experiment.lipschitz:.6g}"))
+    facts += _constants(experiment)
     facts.append(("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * (config.algorithm.step_size == "auto")))
     if hasattr(algorithm, "gossip_rounds"):
-        k = algorithm.gossip_rounds
-        reached = topology.reached(k, algorithm.chebyshev)
-        auto = ", auto" * (config.algorithm.gossip_rounds == "auto")
-        facts.append(("gossip_rounds K", f"{k} (|P_K(W) - J| = {reached:.3g}{auto})"))
+        facts.append(("gossip_rounds K", _gossip_rounds(experiment)))
     if hasattr(algorithm, "gossip_step") and experiment.network.coded:
         auto = " (auto)" * (config.algorithm.gossip_step == "auto")
         facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
-    memory = f"{_bytes(memory_per_rank(experiment, ranks))} and about 100 MB of Python and libraries"
+    memory = f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"
     if algorithm.packs:
-        return [*facts, ("bytes", "as many as the integers need: see a run"), ("memory per rank", memory)]
+        found_out = [("bytes", "as many as nodes find time for: see a run")]
+        return [*facts, *(_coordination(experiment, ranks) or found_out), ("memory per rank", memory)]
     payload, moved = bytes_per_iteration(experiment, ranks)
     facts += [
         ("rounds per iteration", str(algorithm.rounds())),
@@ -126,7 +173,8 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     ]
 
 
-def _bytes(count: float) -> str:
+def _bytes(count: float, digits: int = 4) -> str:
+    count = float(f"{count:.{digits}g}")
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.4g} {unit}"

@@ -1,69 +1,91 @@
-"""The command line: parse, call, and turn known errors into one line and exit status 2."""
+"""The command line: parse, call, and turn known errors into one line and exit status 2.
 
-import importlib
+Where several ranks were started, only rank 0 imports what reads command lines and configs.
+"""
+
+import pickle
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-import click
-
-import mpiqopt
-from mpiqopt.errors import NumericalError, UsageError
-
-COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema", "examples")
-
-
-class LazyGroup(click.Group):
-    """Imports a subcommand's module when it is asked for: `--help` and each command stay quick."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return [*COMMANDS]  # `list` is a submodule here once it is imported
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        return importlib.import_module(f"mpiqopt.cli.{name.replace('-', '_')}").command
-
-    def resolve_command(self, context: click.Context, args: list[str]):
-        from mpiqopt.registry import suggestion
-
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            context.fail(f"no command {args[0]!r}{suggestion(args[0], COMMANDS)}; commands: {', '.join(COMMANDS)}")
-        return super().resolve_command(context, args)
-
-
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(mpiqopt.__version__, prog_name="mpiqopt")
-@click.pass_context
-def cli(context: click.Context) -> None:
-    """Decentralised optimisation and distributed learning on MPI ranks.
-
-    Start a run on 4 ranks with: mpiexec -n 4 python -m mpiqopt run CONFIG
-    """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        context.exit(2)
+from mpiqopt import registry
+from mpiqopt.errors import AgreedError, NumericalError, UsageError
+from mpiqopt.transport import launch
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1, 2 or 75)."""
+    words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a subcommand here
     try:
-        status = cli.main(args=arguments, prog_name="mpiqopt", standalone_mode=False)
-    except (click.ClickException, UsageError) as error:
-        complain(error.format_message() if isinstance(error, click.ClickException) else str(error))
+        return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
+    except UsageError as error:
+        complain(str(error))
         return 2
     except NumericalError as error:
         complain(str(error))
         return 1
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `mpiqopt show FILE | head`
         sys.stderr.close()
         return 1
-    return status if isinstance(status, int) else 0
+
+
+def _alone(words: list[str]) -> int:
+    from mpiqopt.cli.commands import parse
+
+    work = parse(words)
+    if not callable(work):
+        return work
+    with _session(words) as transport:
+        return _status(lambda: work(transport))
+
+
+def _on_ranks(words: list[str]) -> int:
+    with _session(words) as transport:
+        return _status(lambda: _handed_out(words, transport))
+
+
+def _session(words: list[str]) -> AbstractContextManager:
+    return launch.session(always=words[:1] == ["doctor"])
+
+
+def _status(work: Callable[[], int]) -> int:
+    """The exit status of what all ranks do together."""
+    try:
+        return work()
+    except AgreedError as error:
+        complain(str(error))
+        return 2
+
+
+def _handed_out(words: list[str], transport) -> int:
+    """Rank 0 reads the command line, and what is left to do is done by all.
+
+    The handshake comes first: a rank that was told something else ends the job, where it would stop it for ever later.
+    """
+    from mpiqopt.transport.agreement import by_first, together
+    from mpiqopt.transport.handshake import require_alike
+
+    require_alike(transport.comm, words)
+    if transport.rank and words[:1] == ["run"]:
+        import mpiqopt.cli.job  # noqa: F401 - what it needs, while rank 0 reads
+    plugins, packed = by_first(transport, lambda: _packed(words))
+    if plugins:
+        together(transport, lambda: [registry.run_plugin(path, source) for path, source in plugins])
+    work = pickle.loads(packed)
+    return work(transport) if callable(work) else work
+
+
+def _packed(words: list[str]) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
+    """The plug-ins that the words name and, made of them, what is to be done."""
+    from mpiqopt.cli.commands import parse
+
+    work = parse(words)
+    return tuple(registry.plugins.items()), pickle.dumps(work)
 
 
 def complain(message: str) -> None:
     """One line on standard error, from one rank."""
-    from mpiqopt.transport.launch import launched_rank
-
-    if launched_rank() == 0:
+    if launch.launched_rank() == 0:
         print(f"mpiqopt: {' '.join(message.split())}", file=sys.stderr, flush=True)

@@ -1,25 +1,30 @@
 """mpiqopt doctor"""
 
 import platform
+from collections.abc import Callable
 
 import click
 
 from mpiqopt import kernels
-from mpiqopt.transport import launch
 
 
 @click.command("doctor")
-def command() -> None:
+def command() -> Callable[..., int]:
     """Print what this installation is made of, and measure what its MPI can do.
 
     Under mpiexec -n 2 (better: across two hosts) it measures whether one-sided operations progress while the target
     computes.
     """
     kernels.level()  # raises what is wrong with them, before MPI is there
-    with launch.session(always=True) as transport:
-        report = _report(transport)
-        if transport.rank == 0:
-            click.echo(report)
+    return tell
+
+
+def tell(transport) -> int:
+    """Print the report; collective."""
+    report = _report(transport)
+    if transport.rank == 0:
+        click.echo(report)
+    return 0
 
 
 def _report(transport) -> str:

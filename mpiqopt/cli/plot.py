@@ -8,8 +8,8 @@ import click
 @click.option("-o", "--output", metavar="FIGURE", required=True, help="Figure to write (.png, .pdf, .svg).")
 def command(files: tuple[str, ...], output: str) -> None:
     """Draw objective, stationarity and consensus against iterations, samples, bytes and time; several runs in one."""
-    from mpiqopt.analysis.plots import plot
+    from mpiqopt.analysis.plots import DRAWN, plot
     from mpiqopt.results.reader import read
 
-    plot([read(path) for path in files], output)
+    plot([read(path, DRAWN) for path in files], output)
     click.echo(f"drawn to {output}")

@@ -6,7 +6,8 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
-from pydantic import Field
+
+from mpiqopt.field import Field
 
 
 class Draw(NamedTuple):

@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import Levels
 from mpiqopt.compressors.compressor import Compressor, power_of_two, room
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 # By bits, the positive centroids of the Lloyd-Max quantiser of N(0, 1), and its mean squared error D: the variance

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import Signs
 from mpiqopt.compressors.compressor import Compressor, power_of_two, room
 from mpiqopt.compressors.one_bit import Dither
+from mpiqopt.field import Field
 from mpiqopt.registry import register
+from mpiqopt.rounding import exponential
 
 
 @register("compressor", "flattened-one-bit")
@@ -62,10 +62,11 @@ class FlattenedOneBit(Compressor):
 
     def omega(self, d):
         """c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for the subgaussian coordinates of U x (ours)."""
-        return self.clip**2 - 1 + 8 * exp(-(self.clip**2) / 2) if self.dither == "adaptive" else None
+        square = self.clip * self.clip
+        return square - 1 + 8 * exponential(-square / 2) if self.dither == "adaptive" else None
 
     def bias(self, d):
-        return 2 * exp(-(self.clip**2) / 4) if self.dither == "adaptive" else 0.0
+        return 2 * exponential(-self.clip * self.clip / 4) if self.dither == "adaptive" else 0.0
 
     def resolution(self, d):
         return None if self.dither == "adaptive" else self.dither**2 * power_of_two(d) / d

@@ -5,11 +5,13 @@ from math import ceil, frexp, isqrt
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import require_finite
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.field import Field
+from mpiqopt.products import row_products
 from mpiqopt.registry import register
+from mpiqopt.streams import standard_normal
 
 # Vectors without a larger value are sent as zero.
 TINY = 2.0**-900
@@ -49,9 +51,9 @@ class LowRank(Compressor):
             matrix = np.zeros(a * b)
             matrix[: len(row)] = row / unit
             matrix = matrix.reshape(a, b)
-            sketch = np.random.Generator(np.random.Philox(key=shared)).standard_normal((b, rank))
-            basis = orthonormal(_product("ij,jk->ik", matrix, sketch)).astype(np.float32)
-            image = _product("ij,ik->jk", matrix, basis.astype(np.float64)).astype(np.float32)
+            sketch = standard_normal(np.random.Generator(np.random.Philox(key=shared)), (b, rank))
+            basis = orthonormal(row_products(matrix, sketch.T)).astype(np.float32)
+            image = row_products(matrix.T, basis.T.astype(np.float64)).astype(np.float32)
             message[:8].view(np.float64)[:] = unit
             message[8:].view(np.float32)[:] = np.concatenate([basis.ravel(), image.ravel()])
 
@@ -84,8 +86,3 @@ def orthonormal(columns: np.ndarray) -> np.ndarray:
         if left > 1e-12 * size:
             basis[:, k] = rest / left
     return basis
-
-
-def _product(subscripts: str, *factors: np.ndarray) -> np.ndarray:
-    """A matrix product without BLAS, whose sums depend on the number of threads."""
-    return np.einsum(subscripts, *factors, optimize=False)

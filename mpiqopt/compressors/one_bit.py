@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import Signs
 from mpiqopt.compressors.compressor import KernelCompressor, room
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 Dither = Annotated[float, Field(ge=1e-250)]

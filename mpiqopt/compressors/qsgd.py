@@ -5,10 +5,9 @@ from functools import cached_property
 from math import sqrt
 from typing import Annotated
 
-from pydantic import Field
-
 from mpiqopt._compressors import Grid
 from mpiqopt.compressors.compressor import KernelCompressor
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 

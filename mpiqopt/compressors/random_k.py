@@ -5,10 +5,10 @@ from math import ceil
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt._compressors import decode_chosen, encode_chosen
 from mpiqopt.compressors.compressor import Compressor, room
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 Fraction = Annotated[float, Field(gt=0, le=1, description="share of the values that is sent: k = ceil(fraction d)")]

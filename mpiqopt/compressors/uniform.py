@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from mpiqopt._compressors import Grid
 from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 Bits = Annotated[int, Field(ge=1, le=16, description="bits of one value")]

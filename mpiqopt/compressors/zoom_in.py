@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
 from mpiqopt._compressors import Grid
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.field import Field
 from mpiqopt.registry import register
+from mpiqopt.rounding import power
 
 # Where the step stops shrinking: below, a vector counts as zero.
 SMALLEST_STEP = 2.0**-800
@@ -31,7 +31,7 @@ class ZoomIn(Compressor):
 
     def _kernel(self, round: int) -> Grid:
         levels = (1 << (self.bits - 1)) - 1
-        step = max(self.initial_step * self.factor**round, SMALLEST_STEP)
+        step = max(self.initial_step * power(self.factor, round), SMALLEST_STEP)
         return Grid(self.bits, "zoom", levels, levels, levels, step, self.expand)
 
     def nbytes(self, d, dtype):

@@ -65,7 +65,7 @@ class Wiring(NamedTuple):
     @property
     def gain(self) -> int:
         """How much larger than the sum of all integers anything in integer push-sum may become, a power of two."""
-        return 1 << math.ceil(math.log2(self.unit * (4 / (1 - self.momentum) if self.momentum else 1)))
+        return _power_of_two(self.unit * (4 / (1 - self.momentum) if self.momentum else 1))
 
 
 def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
@@ -159,7 +159,9 @@ def _weights(topology: Topology, by_sender: np.ndarray) -> _Weights:
 
 
 def _power_of_two(least: float) -> int:
-    return 1 << math.ceil(math.log2(least))
+    """The smallest that is at least ``least`` >= 1."""
+    mantissa, exponent = math.frexp(least)
+    return 1 << exponent - (mantissa == 0.5)
 
 
 def _stationary(by_sender: np.ndarray, degree: np.ndarray) -> np.ndarray:

@@ -15,6 +15,14 @@ from mpiqopt.data.source import Source, Table, in_memory
 from mpiqopt.registry import register
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bundled(Source):
+    """A data set that comes with scikit-learn."""
+
+    def is_small(self) -> bool:
+        return True
+
+
 def _file(name: str) -> Path:
     return Path(find_spec("sklearn").submodule_search_locations[0]) / "datasets" / "data" / name
 
@@ -39,7 +47,7 @@ def _load(where: str, file: str, delimiter: str | None = ",", header: bool = Tru
 
 @register("data", "digits")
 @dataclass(frozen=True, kw_only=True)
-class Digits(Source):
+class Digits(Bundled):
     """1797 images of handwritten digits, 64 pixels of 0..16, 10 classes (UCI)."""
 
     def open(self, seed: int) -> Table:
@@ -48,7 +56,7 @@ class Digits(Source):
 
 @register("data", "breast-cancer")
 @dataclass(frozen=True, kw_only=True)
-class BreastCancer(Source):
+class BreastCancer(Bundled):
     """569 tumours, 30 features of very different scale, 2 classes (Wisconsin, UCI)."""
 
     def open(self, seed: int) -> Table:
@@ -57,7 +65,7 @@ class BreastCancer(Source):
 
 @register("data", "iris")
 @dataclass(frozen=True, kw_only=True)
-class Iris(Source):
+class Iris(Bundled):
     """150 flowers, 4 features, 3 classes (Fisher 1936)."""
 
     def open(self, seed: int) -> Table:
@@ -66,7 +74,7 @@ class Iris(Source):
 
 @register("data", "wine")
 @dataclass(frozen=True, kw_only=True)
-class Wine(Source):
+class Wine(Bundled):
     """178 wines, 13 features, 3 classes (UCI)."""
 
     def open(self, seed: int) -> Table:
@@ -75,7 +83,7 @@ class Wine(Source):
 
 @register("data", "diabetes")
 @dataclass(frozen=True, kw_only=True)
-class Diabetes(Source):
+class Diabetes(Bundled):
     """442 patients, 10 raw features (not scaled), a number to predict (Efron et al. 2004)."""
 
     def open(self, seed: int) -> Table:

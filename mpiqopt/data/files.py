@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
-from mpiqopt.data.source import Rows, Source, Table, in_memory, label_codes, require_numbers
+from mpiqopt.data.source import SMALL, Rows, Source, Table, in_memory, label_codes, require_numbers
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource(Source):
     path: Annotated[str, Field(description="the data file, relative to the config file")]
+
+    def is_small(self) -> bool:
+        return Path(self.path).is_file() and Path(self.path).stat().st_size <= SMALL
 
 
 def _one_line(open_table: Callable[[FileSource, int], Table]) -> Callable[[FileSource, int], Table]:
@@ -45,7 +48,7 @@ def _one_line(open_table: Callable[[FileSource, int], Table]) -> Callable[[FileS
 class LibSVM(FileSource):
     """``label index:value ...`` per line, one-based indices (``.gz`` and ``.bz2`` too); read by scikit-learn, sparse.
 
-    Every rank reads the whole file and keeps its own rows.
+    Rank 0 reads a file of up to 16 MB for all; of a larger one every rank reads all and keeps its own rows.
     """
 
     features: Annotated[int | None, Field(ge=1, description="number of features; by default the largest index")] = None
@@ -82,7 +85,10 @@ class Npz(FileSource):
 @register("data", "hdf5")
 @dataclass(frozen=True, kw_only=True)
 class Hdf5(FileSource):
-    """Datasets ``X`` (samples, d) and ``y``. Each rank reads only the rows of the nodes that it hosts."""
+    """Datasets ``X`` (samples, d) and ``y``.
+
+    Rank 0 reads a file of up to 16 MB for all; of a larger one each rank reads the rows of the nodes that it hosts.
+    """
 
     x_key: Annotated[str, Field(description="dataset of the features")] = "X"
     y_key: Annotated[str, Field(description="dataset of the targets")] = "y"
@@ -117,7 +123,7 @@ class Hdf5(FileSource):
 class Csv(FileSource):
     """Numbers in columns, one sample a line; empty lines and lines that begin with # are passed over.
 
-    Every rank reads the whole file and keeps its own rows.
+    Rank 0 reads a file of up to 16 MB for all; of a larger one every rank reads all and keeps its own rows.
     """
 
     target: Annotated[

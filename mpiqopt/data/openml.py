@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
 from mpiqopt.data.source import Source, Table, in_memory, label_codes
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 

@@ -52,11 +52,12 @@ def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[n
     return np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=nodes))])
 
 
-def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: np.random.Generator) -> np.ndarray:
+def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: "np.random.Generator") -> np.ndarray:
     """A node for every sample; each label's samples are shared out in Dirichlet(alpha) proportions."""
     owner = np.empty(len(targets), np.int64)
     for label in np.unique(targets):
         members = stream.permutation(np.flatnonzero(targets == label))
+        # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
         cuts = np.floor(np.cumsum(stream.dirichlet(np.full(nodes, alpha))) * len(members) + 1e-9)
         owner[members] = np.searchsorted(cuts[:-1], np.arange(len(members)), side="right")
     counts = np.bincount(owner, minlength=nodes)
@@ -97,6 +98,21 @@ def load(source: Source, table: Table, place: Placement, seed: int) -> Shares:
         test_targets=table.targets[mine],
         has_test=test > 0,
         solution=table.solution,
+    )
+
+
+def cut(whole: Shares, place: Placement) -> Shares:
+    """One rank's part of the shares of all nodes, as ``load`` would have read it."""
+    first, last = whole.offsets[[place.first, place.last]].tolist()
+    own, test = slice(first, last), len(whole.test_targets)
+    held_out = slice(place.rank * test // place.ranks, (place.rank + 1) * test // place.ranks)
+    return replace(
+        whole,
+        features=whole.features[own],
+        targets=whole.targets[own],
+        offsets=whole.offsets[place.first : place.last + 1] - first,
+        test_features=whole.test_features[held_out],
+        test_targets=whole.test_targets[held_out],
     )
 
 
@@ -151,9 +167,9 @@ def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[
     centre = mean(_node_sums(shares, lambda rows: rows)) / per_node
     dense = isinstance(shares.features, np.ndarray)
     if dense:
-        variance = mean(_node_sums(shares, lambda rows: (rows - centre) ** 2)) / per_node
+        variance = mean(_node_sums(shares, lambda rows: np.square(rows - centre))) / per_node
     else:
-        variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre**2
+        variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre * centre
     deviation = np.sqrt(np.maximum(variance, 0))
     deviation[deviation <= 1e-12 * np.maximum(np.abs(centre), 1)] = 1.0
     return (centre if dense else np.zeros_like(centre)), deviation

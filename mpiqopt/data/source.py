@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 
 Rows = slice | np.ndarray
+# bytes of a source up to which rank 0 reads all of it
+SMALL = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,7 @@ class Source(ABC):
 
     def prepare(self) -> None:  # noqa: B027 (most sources have nothing to prepare)
         """What one process does before all open the table, such as a download."""
+
+    def is_small(self) -> bool:
+        """Return True if rank 0 opens the table for all ranks and hands out the shares; asked on rank 0."""
+        return False

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
-from mpiqopt.data.source import Rows, Source, Table
+from mpiqopt.data.source import SMALL, Rows, Source, Table
+from mpiqopt.field import Field
+from mpiqopt.products import row_products
 from mpiqopt.registry import register
-from mpiqopt.streams import generator
+from mpiqopt.streams import generator, standard_normal
 
 # Samples drawn from one stream. A rank draws all blocks once, for the targets, and keeps the rows of its own.
 BLOCK = 1024
@@ -33,25 +34,30 @@ class Synthetic(Source):
     def open(self, seed: int) -> Table:
         outputs = self.classes if self.task == "classification" and self.classes > 2 else 1
         planted = generator(seed, "synthetic")
-        truth = planted.standard_normal((outputs, self.features)) / np.sqrt(self.features)
+        truth = standard_normal(planted, (outputs, self.features)) / np.sqrt(self.features)
         truth *= planted.random(truth.shape) < self.density
         targets = np.empty(self.samples)
         for start in range(0, self.samples, BLOCK):
             rows, normal, uniform = self._block(seed, start // BLOCK)
             stop = min(start + BLOCK, self.samples)
-            targets[start:stop] = self._targets(rows @ truth.T, normal, uniform)[: stop - start]
+            targets[start:stop] = self._targets(row_products(rows, truth), normal, uniform)[: stop - start]
         return Table("synthetic", targets, self.features, lambda which: self._rows(seed, which), truth.ravel())
+
+    def is_small(self) -> bool:
+        return 8 * self.samples * self.features <= SMALL
 
     def _block(self, seed: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features, normal and uniform numbers of one block of samples."""
         stream = generator(seed, "synthetic", 1, block)
-        return stream.standard_normal((BLOCK, self.features)), stream.standard_normal(BLOCK), stream.random(BLOCK)
+        rows, normal = standard_normal(stream, (BLOCK, self.features)), standard_normal(stream, BLOCK)
+        return rows, normal, stream.random(BLOCK)
 
     def _targets(self, scores: np.ndarray, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         if self.task == "regression":
             return scores[:, 0] + self.noise * normal
         if scores.shape[1] == 1:
             scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
+        # only compared with a random number: its last bit decides with a probability of 1e-16
         odds = np.exp(scores - scores.max(axis=1, keepdims=True)).cumsum(axis=1)
         return (uniform[:, None] * odds[:, -1:] > odds).sum(axis=1).astype(np.float64)
 

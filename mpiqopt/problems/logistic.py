@@ -7,6 +7,7 @@ import numpy as np
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
+from mpiqopt.products import row_products
 from mpiqopt.registry import register
 
 
@@ -24,7 +25,7 @@ class Logistic(Loss):
         return np.where(targets == shares.labels[1], 1.0, -1.0)
 
     def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int:
-        return int(np.count_nonzero((features @ x > 0) == (targets > 0)))
+        return int(np.count_nonzero((row_products(features, x[None])[:, 0] > 0) == (targets > 0)))
 
 
 def _some(labels: np.ndarray | None) -> str:

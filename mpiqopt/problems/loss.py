@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.data.shares import Shares
+from mpiqopt.field import Field
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,4 +19,5 @@ class Mean(Loss):
     def node(self, features, targets, x):
         mean = np.asarray(features.mean(axis=0)).ravel()
         values = features if isinstance(features, np.ndarray) else features.data
-        return 0.5 * float(x @ x + np.square(values).sum() / len(targets)) - float(mean @ x), x - mean
+        squares = np.add.reduce(x * x) + np.add.reduce(np.square(values), axis=None) / len(targets)
+        return 0.5 * float(squares) - float(np.add.reduce(mean * x)), x - mean

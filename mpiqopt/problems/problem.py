@@ -10,9 +10,12 @@ from mpiqopt._losses import LinearModel
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
-from mpiqopt.problems.smoothness import largest_eigenvalue
+from mpiqopt.problems.smoothness import curvatures
 from mpiqopt.regularizers.regularizer import Regularizer
 from mpiqopt.streams import Batch
+
+# coordinates of the nodes whose curvatures are found at once: what is worked on stays in the cache
+NUMBERS_TOGETHER = 1 << 16
 
 
 class _Evaluator(Protocol):
@@ -61,8 +64,7 @@ class Problem:
     def node_evaluator(self, node: int) -> _Evaluator:
         """f_i of one hosted node, points (1, d), with room of its own: for threads. Does not count evaluations."""
         a, b = self._shares.offsets[node : node + 2]
-        own = replace(self._shares, features=self._shares.features[a:b], offsets=np.array([0, b - a], np.int64))
-        return self._evaluator_of(own, self._targets[a:b])
+        return self._evaluator_of(self._part(node, node + 1), self._targets[a:b])
 
     def _evaluator_of(self, shares: Shares, targets: np.ndarray) -> _Evaluator:
         loss = self.loss
@@ -101,10 +103,23 @@ class Problem:
         """
         if self.loss.curvature is None:
             raise UsageError(f"problem {self.loss.name!r} knows no bound of its curvature: give algorithm.step_size")
-        features, offsets = self._shares.features, self._shares.offsets
-        largest = [largest_eigenvalue(features[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        together = max(1, NUMBERS_TOGETHER // self.features)
+        parts = [self._curvatures(i, min(i + together, self.hosted)) for i in range(0, self.hosted, together)]
         smooth = self.loss.identity_curvature + self.loss.l2 + 2 * self.loss.nonconvex
-        return self.loss.curvature * np.array(largest) / self.sizes + smooth
+        return self.loss.curvature * np.concatenate(parts) + smooth
+
+    def _curvatures(self, first: int, last: int) -> np.ndarray:
+        own = self._part(first, last)
+        own = replace(own, features=own.features.astype(np.float64, copy=False))
+        squares = compiled("squared", own, np.zeros(own.features.shape[0]), outputs=1)
+        return curvatures(squares, last - first, self.features)
+
+    def _part(self, first: int, last: int) -> Shares:
+        """The samples of the hosted nodes first .. last-1."""
+        offsets = self._shares.offsets[first : last + 1]
+        return replace(
+            self._shares, features=self._shares.features[offsets[0] : offsets[-1]], offsets=offsets - offsets[0]
+        )
 
 
 def compiled(
@@ -147,4 +162,4 @@ class NodeByNode:
             if value is not None:
                 value[i] = f + 0.5 * loss.l2 * squares.sum() + loss.nonconvex * (squares / (1 + squares)).sum()
             if gradient is not None:
-                gradient[i] = g + loss.l2 * point + 2 * loss.nonconvex * point / (1 + squares) ** 2
+                gradient[i] = g + loss.l2 * point + 2 * loss.nonconvex * point / np.square(1 + squares)

@@ -7,6 +7,7 @@ import numpy as np
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
+from mpiqopt.products import row_products
 from mpiqopt.registry import register
 
 
@@ -32,5 +33,5 @@ class Softmax(Loss):
         return np.searchsorted(shares.labels, targets).astype(np.float64)
 
     def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int:
-        scores = features @ x.reshape(-1, features.shape[1]).T
+        scores = row_products(features, x.reshape(-1, features.shape[1]))
         return int(np.count_nonzero(np.argmax(scores, axis=1) == targets)) if len(targets) else 0

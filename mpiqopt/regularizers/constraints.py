@@ -5,11 +5,14 @@ from math import inf
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.regularizers.regularizer import Regularizer
+
+# added to make 0 of -0: which of the two a maximum is depends on the processor
+ONE_ZERO = 0.0
 
 
 @register("regularizer", "box")
@@ -29,7 +32,7 @@ class Box(Regularizer):
         return 0.0 if np.all(x >= self.lower - slack) and np.all(x <= self.upper + slack) else inf
 
     def prox(self, x: np.ndarray, step: float) -> np.ndarray:
-        return np.clip(x, x.dtype.type(self.lower), x.dtype.type(self.upper))
+        return np.clip(x, x.dtype.type(self.lower), x.dtype.type(self.upper)) + ONE_ZERO
 
 
 @register("regularizer", "nonnegative")
@@ -41,4 +44,4 @@ class Nonnegative(Regularizer):
         return 0.0 if np.all(x >= -1e-12) else inf
 
     def prox(self, x: np.ndarray, step: float) -> np.ndarray:
-        return np.maximum(x, 0)
+        return np.maximum(x, 0) + ONE_ZERO

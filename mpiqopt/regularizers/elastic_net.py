@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.regularizers.regularizer import Regularizer, soft_threshold
 

@@ -22,4 +22,4 @@ class Regularizer(ABC):
 def soft_threshold(x: np.ndarray, threshold: float) -> np.ndarray:
     """sign(x) max(|x| - threshold, 0), entry by entry, keeping the type of x."""
     bound = x.dtype.type(threshold)
-    return x - np.clip(x, -bound, bound)
+    return x - np.clip(x, -bound, bound) if bound else x

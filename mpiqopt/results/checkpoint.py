@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mpiqopt.errors import UsageError
@@ -26,7 +25,7 @@ def save(result: Path, state: Any, progress: dict[str, Any], counters: dict[str,
     """
     place, transport = network.place, network.transport
     part = files.part_of(path_of(result))
-    file = h5py.File(part, "w") if transport.rank == 0 else None
+    file = _open(part, "w") if transport.rank == 0 else None
     totals = network.counters()
     for name, value in {**_arrays(state), **counters}.items():
         gathered = transport.gather(value, place.counts)
@@ -45,7 +44,7 @@ def read_progress(result: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with h5py.File(path) as file:
+        with _open(path) as file:
             if "run_id" not in file.attrs or "evaluations" not in file:
                 raise OSError("it lacks run_id and evaluations")
             return {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
@@ -62,7 +61,7 @@ def restore(
     """
     place, transport = network.place, network.transport
     values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
-    file = h5py.File(path_of(result)) if transport.rank == 0 else None
+    file = _open(path_of(result)) if transport.rank == 0 else None
     for name, own in {**values, **counters}.items():
         transport.scatter(None if file is None else file[name][()], place.counts, own)
     if file is not None:
@@ -71,6 +70,12 @@ def restore(
         setattr(network, name, progress[name])
     numbers = {name: progress[NUMBER + name] for name in flat(state) if name not in values}
     return _shaped(state, {**values, **numbers})
+
+
+def _open(path: Path, mode: str = "r"):
+    import h5py  # on rank 0 alone
+
+    return h5py.File(path, mode)
 
 
 def flat(state: Any, prefix: str = "") -> dict[str, Any]:

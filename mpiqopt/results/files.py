@@ -8,23 +8,31 @@ import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
-
-import h5py
+from typing import TYPE_CHECKING
 
 from mpiqopt.errors import UsageError
 
+if TYPE_CHECKING:
+    import h5py
+
 _numbers = itertools.count()
+# HDF5 1.10 (2016) and later read them; in the oldest format each dataset takes two kB more
+FORMAT = ("v110", "v110")
 
 
-def in_memory() -> h5py.File:
+def in_memory() -> "h5py.File":
     """A new HDF5 file that exists in memory only."""
+    import h5py
+
     # HDF5 tells open files apart by name, those in memory too
-    return h5py.File(f"in memory {next(_numbers)}", "w", driver="core", backing_store=False)
+    return h5py.File(f"in memory {next(_numbers)}", "w", driver="core", backing_store=False, libver=FORMAT)
 
 
-def into_memory(path: Path) -> h5py.File:
+def into_memory(path: Path) -> "h5py.File":
     """A copy of the file at ``path`` in memory; changes stay there until they are published."""
-    return h5py.File(path, "r+", driver="core", backing_store=False)
+    import h5py
+
+    return h5py.File(path, "r+", driver="core", backing_store=False, libver=FORMAT)
 
 
 def part_of(path: Path) -> Path:
@@ -32,7 +40,7 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def publish(file: h5py.File, path: Path, durable: bool = False) -> None:
+def publish(file: "h5py.File", path: Path, durable: bool = False) -> None:
     """Make the present content of a file in memory the content of ``path``. durable: also if the machine crashes."""
     file.flush()
     part = part_of(path)

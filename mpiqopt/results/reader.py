@@ -1,5 +1,6 @@
 """Reads result files."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ class Result:
         return f"{algorithm['name']}{how}, {graph} {self.nodes}"
 
 
-def read(path: str | Path) -> Result:
-    """Raises UsageError if the file is missing or no result file."""
+def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
+    """A result file, with those of the ``columns`` that it has. Raises UsageError if it is missing or none."""
     if not Path(path).is_file():
         raise UsageError(f"{path}: no such file")
     try:
@@ -48,7 +49,7 @@ def read(path: str | Path) -> Result:
             return Result(
                 path=str(path),
                 attributes={name: _plain(value) for name, value in file.attrs.items()},
-                columns={name: file[name][()] for name in QUANTITIES if name in file},
+                columns={name: file[name][()] for name in columns if name in file},
                 nodes=int(file["topology"].attrs["nodes"]),
                 by_node={name: file[f"nodes/{name}"][()] for name in NODE_QUANTITIES if f"nodes/{name}" in file},
             )

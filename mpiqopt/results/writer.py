@@ -14,7 +14,11 @@ from mpiqopt.topologies.spectrum import Topology
 NO_COORDINATES = b"This is a netCDF dimension but not a netCDF variable.%10d"
 # Publishing costs a copy of the file: at most this share of the time, and not more often than needed to lose little.
 PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.1
-CHUNK = 1024
+# Records in a chunk at first. A dataset of more than MOST_CHUNKS gets chunks that are larger by GROWTH, up to LARGEST:
+# short runs leave small files, and long ones do not crumble.
+CHUNK, MOST_CHUNKS, GROWTH, LARGEST = 16, 64, 8, 8192
+# records that are kept as Python objects
+BUFFERED = 8192
 
 
 class Writer:
@@ -49,7 +53,9 @@ class Writer:
 
     def append(self, record: dict) -> None:
         """Add a record; None values belong to quantities that this run does not have."""
-        self._rows.append({name: value for name, value in record.items() if value is not None})
+        self._rows.append(record)
+        if len(self._rows) >= BUFFERED:
+            self._flush()
         now = time.perf_counter()
         if now - self._published > max(PUBLISH_SECONDS, self._cost / PUBLISH_SHARE):
             self.publish()
@@ -91,25 +97,47 @@ class Writer:
         rows, self._rows = self._rows, []
         if not rows:
             return
-        count = len(self.file["record"])
-        self.file["record"].resize(count + len(rows), axis=0)
-        for name in rows[0]:
-            if name not in self.file:
-                self._create(name)
-            dataset = self.file[name]
-            dataset.resize(count + len(rows), axis=0)
-            dataset[count:] = [row[name] for row in rows]
+        before = len(self.file["record"])
+        count = before + len(rows)
+        self.file["record"].resize(count, axis=0)
+        for name in [name for name, value in rows[0].items() if value is not None]:
+            dataset = self._dataset(name, count)
+            dataset.resize(count, axis=0)
+            dataset[before:] = [row[name] for row in rows]
 
-    def _create(self, name: str) -> None:
+    def _dataset(self, name: str, count: int) -> h5py.Dataset:
+        """That of a quantity, in chunks that are large enough for ``count`` records."""
+        if name not in self.file:
+            return self._create(name, np.empty(0), _chunk(CHUNK, count))
+        dataset = self.file[name]
+        (chunk,) = dataset.chunks
+        if _chunk(chunk, count) == chunk:
+            return dataset
+        values = dataset[()]
+        dataset.dims[0].detach_scale(self.file["record"])
+        del self.file[name]
+        return self._create(name, values, _chunk(chunk, count))
+
+    def _create(self, name: str, values: np.ndarray, chunk: int) -> h5py.Dataset:
         quantity = QUANTITIES[name]
-        dataset = self.file.create_dataset(name, (0,), quantity.dtype, maxshape=(None,), chunks=(CHUNK,))
+        dataset = self.file.create_dataset(
+            name, values.shape, quantity.dtype, values, maxshape=(None,), chunks=(chunk,)
+        )
         dataset.attrs.update({"units": quantity.units, "long_name": quantity.meaning})
         dataset.dims[0].attach_scale(self.file["record"])
+        return dataset
+
+
+def _chunk(chunk: int, count: int) -> int:
+    """Records in a chunk where there are ``count``, and ``chunk`` was enough before."""
+    while chunk < LARGEST and count > MOST_CHUNKS * chunk:
+        chunk *= GROWTH
+    return chunk
 
 
 def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:
     """An axis without coordinates, as netCDF-4 writes it."""
-    extent = {"maxshape": (None,), "chunks": (CHUNK,)} if unlimited else {}
+    extent = {"maxshape": (None,), "chunks": (LARGEST,)} if unlimited else {}  # nothing is ever written to it
     scale = group.create_dataset(name, (size,), "int8", **extent)
     scale.make_scale()
     scale.attrs["NAME"] = np.bytes_(NO_COORDINATES % size)

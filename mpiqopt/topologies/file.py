@@ -1,13 +1,14 @@
-"""A graph from a file, read by networkx."""
+"""A graph from a file: edge lists are read here, GraphML and JSON by networkx."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
@@ -65,56 +66,78 @@ class File(Graph):
             raise UsageError(f"topology.path = {self.path}: {error.strerror}") from error
         except Exception as error:
             raise UsageError(f"topology.path = {self.path}: not readable as a graph: {error}") from error
-        if graph.is_directed() and not self.directed:
+        if graph.directed and not self.directed:
             raise UsageError(
                 f"topology.path = {self.path}: the graph is directed; set topology.directed = true, with a method for "
                 "directed graphs, or give an undirected one"
             )
-        if graph.number_of_nodes() == 0:
+        if not graph.names:
             raise UsageError(f"topology.path = {self.path}: the graph has no nodes")
-        number = {name: i for i, name in enumerate(_in_order(graph))}
-        links = {}
-        for a, b, value in graph.edges(data=True):
-            ends = (number[a], number[b])
-            if a != b:
-                links[ends if self.directed else tuple(sorted(ends))] = float(value.get("weight", "nan"))
-        edges = np.array(sorted(links), np.int64).reshape(-1, 2)
-        return len(number), edges, np.array([links[edge] for edge in sorted(links)])
+        number = {name: i for i, name in enumerate(_in_order(graph.names))}
+        ends = np.array([number[name] for name in graph.ends], np.int64).reshape(-1, 2)
+        return len(number), *_simple(len(number), ends if self.directed else np.sort(ends, axis=1), graph.weights)
 
 
-def _load(path: str, directed: bool):
-    """The networkx graph of a file. directed: edge lists are arcs, and undirected edges count both ways."""
-    graph = _parsed(path, directed)
-    return graph.to_directed() if directed and not graph.is_directed() else graph
+class _Links(NamedTuple):
+    """names: of all nodes, in any order; ends: those of the links, in pairs; weights: (E,), NaN where none is given."""
+
+    names: Collection
+    ends: list
+    weights: np.ndarray
+    directed: bool
+
+
+def _simple(nodes: int, ends: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each link (a, b) once, sorted, with the weight that it was given last; loops dropped."""
+    keys = ends @ [nodes, 1]
+    order = np.lexsort((~np.isnan(weights), keys))  # stable: of those with a weight the last one comes last
+    order = order[np.diff(keys[order], append=-1) != 0]
+    order = order[ends[order, 0] != ends[order, 1]]
+    return ends[order], weights[order]
+
+
+def _load(path: str, directed: bool) -> _Links:
+    """The links of a file. directed: edge lists are arcs, and undirected edges count both ways."""
+    if path.endswith((".graphml", ".json")):
+        return _by_networkx(_parsed(path, directed), directed)
+    with open(path) as file:
+        text = [line.split("#")[0] for line in file]
+    if any("{" in line for line in text):  # what networkx.write_edgelist writes by default
+        import networkx
+
+        kind = networkx.DiGraph if directed else networkx.Graph
+        return _by_networkx(networkx.parse_edgelist(text, create_using=kind, data=True), directed)
+    return _listed([line.replace(",", " ").split() for line in text], directed)
+
+
+def _listed(lines: list[list[str]], directed: bool) -> _Links:
+    """Lines of a node alone, the two ends of a link, or these and its weight."""
+    links = [words for words in lines if len(words) > 1]
+    ends = [word for words in links for word in words[:2]]
+    weights = np.array([float(words[2]) if len(words) > 2 else np.nan for words in links])
+    # in the order of the file, which decides between names of the same number
+    return _Links(dict.fromkeys(word for words in lines for word in words[:2]), ends, weights, directed)
 
 
 def _parsed(path: str, directed: bool):
     import networkx
 
-    kind = networkx.DiGraph if directed else networkx.Graph
     if path.endswith(".graphml"):
         return networkx.read_graphml(path)
-    if path.endswith(".json"):
-        with open(path) as file:
-            return networkx.adjacency_graph(json.load(file), directed, multigraph=False)
     with open(path) as file:
-        text = [line.split("#")[0] for line in file]
-    if any("{" in line for line in text):  # what networkx.write_edgelist writes by default
-        return networkx.parse_edgelist(text, create_using=kind, data=True)
-    lines = [line.replace(",", " ").split() for line in text]
-    graph = kind()
-    for words in filter(None, lines):
-        if len(words) == 1:
-            graph.add_node(words[0])
-        elif len(words) == 2:
-            graph.add_edge(*words)
-        else:
-            graph.add_edge(*words[:2], weight=float(words[2]))
-    return graph
+        return networkx.adjacency_graph(json.load(file), directed, multigraph=False)
 
 
-def _in_order(graph) -> list:
+def _by_networkx(graph, directed: bool) -> _Links:
+    if directed and not graph.is_directed():
+        graph = graph.to_directed()
+    links = list(graph.edges(data="weight", default=np.nan))
+    ends = [end for link in links for end in link[:2]]
+    return _Links(graph, ends, np.array([float(link[2]) for link in links]), graph.is_directed())
+
+
+def _in_order(names: Collection) -> list:
     try:
-        return sorted(graph, key=float)
+        return sorted(names, key=float)
     except (TypeError, ValueError):
-        return sorted(graph, key=str)
+        return sorted(names, key=str)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
+from mpiqopt.field import Field
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 
 Weights = Literal["metropolis", "lazy-metropolis", "uniform"]

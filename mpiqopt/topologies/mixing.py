@@ -64,7 +64,7 @@ class Mixing(NamedTuple):
 
 def from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Mixing:
     """W from its non-zero entries in any order (each place at most once)."""
-    order = np.lexsort((columns, rows))
+    order = np.argsort(rows * nodes + columns)
     starts = np.zeros(nodes + 1, np.int64)
     np.cumsum(np.bincount(rows, minlength=nodes), out=starts[1:])
     return Mixing(starts, columns[order].astype(np.int64), weights[order].astype(np.float64))
@@ -72,8 +72,9 @@ def from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.
 
 def simple_edges(edges: np.ndarray) -> np.ndarray:
     """Each undirected edge once, as (smaller, larger), sorted; loops dropped."""
-    edges = np.sort(np.asarray(edges, np.int64).reshape(-1, 2), axis=1)
-    return np.unique(edges[edges[:, 0] != edges[:, 1]], axis=0)
+    a, b = np.asarray(edges, np.int64).reshape(-1, 2).T
+    nodes = int(max(a.max(initial=0), b.max(initial=0))) + 1
+    return simple_arcs(nodes, np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1))
 
 
 def simple_arcs(nodes: int, arcs: np.ndarray) -> np.ndarray:

@@ -1,20 +1,21 @@
-"""Random graphs, drawn by networkx from ``topology.seed``."""
+"""Random graphs, the same as networkx draws from ``topology.seed``, but made as arrays.
 
+Numbers and logarithms are Python's: NumPy's logarithm may differ in the last bit between processors, and a graph must
+not.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, pi, sqrt
+from random import Random
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph
-
-
-def edge_array(graph) -> np.ndarray:
-    """Edges of a networkx graph on 0 .. n-1."""
-    return np.array(list(graph.edges()), np.int64).reshape(-1, 2)
 
 
 @register("topology", "erdos-renyi")
@@ -28,10 +29,29 @@ class ErdosRenyi(Graph):
     ] = None
 
     def edges(self) -> np.ndarray:
-        import networkx
-
         probability = self.probability or min(1.0, 2 * log(self.nodes + 2) / self.nodes)
-        return edge_array(networkx.fast_gnp_random_graph(self.nodes, probability, seed=self.seed))
+        if probability >= 1:
+            return np.stack(np.triu_indices(self.nodes, 1), axis=1)
+        return _pairs(_successes(Random(self.seed), probability, self.nodes * (self.nodes - 1) // 2))
+
+
+def _successes(draw: Random, probability: float, trials: int) -> np.ndarray:
+    """Which of so many trials succeed, ascending: the gaps between them are geometric (Batagelj and Brandes 2005)."""
+    failure, last, found = log(1.0 - probability), -1, []
+    while last < trials:
+        count = int(1.1 * probability * (trials - last)) + 100
+        gaps = (1 + min(int(log(1.0 - draw.random()) / failure), trials) for _ in range(count))
+        found.append(last + np.cumsum(np.fromiter(gaps, np.int64, count)))
+        last = int(found[-1][-1])
+    places = np.concatenate(found)
+    return places[places < trials]
+
+
+def _pairs(places: np.ndarray) -> np.ndarray:
+    """Pairs (v, w), w < v, by their place among (1, 0), (2, 0), (2, 1), (3, 0), ..."""
+    v = ((1 + np.sqrt(8.0 * places + 1)) / 2).astype(np.int64)
+    v -= v * (v - 1) // 2 > places  # the root may be rounded up
+    return np.stack([v, places - v * (v - 1) // 2], axis=1)
 
 
 @register("topology", "random-regular")
@@ -42,14 +62,50 @@ class RandomRegular(Graph):
     degree: Annotated[int, Field(ge=1, description="links of every node; degree * nodes is even")] = 4
 
     def edges(self) -> np.ndarray:
-        import networkx
-
         if self.degree >= self.nodes or self.degree * self.nodes % 2:
             raise UsageError(
                 f"topology.degree = {self.degree}: want a degree below topology.nodes = {self.nodes} with degree * "
                 "nodes even"
             )
-        return edge_array(networkx.random_regular_graph(self.degree, self.nodes, seed=self.seed))
+        draw, keys = Random(self.seed), None
+        while keys is None:
+            keys = _paired(draw, self.degree, self.nodes)
+        return np.stack(np.divmod(keys, self.nodes), axis=1)
+
+
+def _paired(draw: Random, degree: int, nodes: int) -> np.ndarray | None:
+    """Links that stubs make when they are paired at random, smaller end * nodes + larger; None at a dead end.
+
+    Stubs of pairs that make no new link are paired again (Kim and Vu 2003). networkx's algorithm, number by number.
+    """
+    keys, stubs = np.empty(0, np.int64), list(range(nodes)) * degree
+    while stubs:
+        draw.shuffle(stubs)
+        pairs = np.sort(np.array(stubs).reshape(-1, 2), axis=1)
+        made = pairs @ [nodes, 1]
+        new = np.zeros(len(made), bool)
+        new[np.unique(made, return_index=True)[1]] = True
+        new &= (pairs[:, 0] != pairs[:, 1]) & ~np.isin(made, keys)
+        keys = np.concatenate([keys, made[new]])
+        left: dict[int, int] = {}
+        for node in pairs[~new].ravel().tolist():
+            left[node] = left.get(node, 0) + 1
+        if left and not _can_go_on(left, set(keys.tolist()), nodes):
+            return None
+        stubs = [node for node, count in left.items() for _ in range(count)]
+    return keys
+
+
+def _can_go_on(left: Iterable[int], keys: set[int], nodes: int) -> bool:
+    """True if some two nodes are not linked yet, of those that networkx looks at: it goes on from the smaller one."""
+    for first in left:
+        for second in left:
+            if first == second:
+                break
+            first, second = min(first, second), max(first, second)
+            if first * nodes + second not in keys:
+                return True
+    return False
 
 
 @register("topology", "geometric")
@@ -66,7 +122,9 @@ class Geometric(Graph):
     ] = None
 
     def edges(self) -> np.ndarray:
-        import networkx
+        from scipy.spatial import cKDTree
 
+        draw = Random(self.seed).random
+        places = np.fromiter((draw() for _ in range(2 * self.nodes)), float, 2 * self.nodes).reshape(-1, 2)
         radius = self.radius or sqrt(4 * log(max(self.nodes, 2)) / (pi * self.nodes))
-        return edge_array(networkx.random_geometric_graph(self.nodes, radius, seed=self.seed))
+        return cKDTree(places).query_pairs(radius, output_type="ndarray")

@@ -6,12 +6,15 @@ from math import acosh, cosh, sqrt
 
 import numpy as np
 
+from mpiqopt.eigenvalues import rayleigh_quotient
 from mpiqopt.errors import UsageError
 from mpiqopt.rounding import significant
 from mpiqopt.topologies.mixing import Mixing, simple_arcs
 
 # Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
 DENSE_LIMIT = 800
+# Of eigenvalues: what is left out machines do not agree on, and steps follow from them.
+DECIMALS = 12
 # ||W^K - J|| below this is what ``gossip_rounds = "auto"`` asks for.
 GOSSIP_TARGET = 0.25
 # Up to so many nodes the diameter is exact.
@@ -98,6 +101,10 @@ class Topology:
         away, back = (shortest_path(g, indices=0, unweighted=True) for g in (graph, graph.T.tocsr()))
         return away, back
 
+    def knows(self, name: str) -> bool:
+        """True if ``contraction`` or ``diameter`` is known already or quick to find."""
+        return name in vars(self) or self.nodes <= DENSE_LIMIT
+
     @cached_property
     def contraction(self) -> float:
         if self.nodes == 1:
@@ -105,8 +112,7 @@ class Topology:
         if not self.doubly_stochastic:
             return float("nan")
         if not self.varies and self.symmetric:
-            smallest, second = self._extreme_eigenvalues
-            return significant(max(abs(smallest), abs(second)), 12)
+            return round(max(abs(self._smallest), abs(self._second_largest)), DECIMALS)
         if not self.varies and self.nodes > DENSE_LIMIT:
             matrix = self.cycle[0].sparse()
             return significant(sqrt(max(_second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
@@ -116,16 +122,25 @@ class Topology:
     @cached_property
     def smallest_eigenvalue(self) -> float:
         """Of W (symmetric, one matrix); a lower bound if W is large."""
-        return significant(self._extreme_eigenvalues[0], 12) if self.nodes > 1 else 1.0
+        return round(self._smallest, DECIMALS) if self.nodes > 1 else 1.0
 
     @cached_property
-    def _extreme_eigenvalues(self) -> tuple[float, float]:
-        """The smallest and the second largest eigenvalue of W; of large W a lower bound of the smallest."""
-        (mixing,) = self.cycle
-        if self.nodes <= DENSE_LIMIT:
-            values = np.linalg.eigvalsh(mixing.dense())
-            return float(values[0]), float(values[-2])
-        return _gershgorin(mixing), _second_eigenvalue(mixing.sparse())
+    def _smallest(self) -> float:
+        return _gershgorin(self.cycle[0]) if self.nodes > DENSE_LIMIT else self._eigenvalue(0)
+
+    @cached_property
+    def _second_largest(self) -> float:
+        """Eigenvalue of W (symmetric, one matrix)."""
+        return _second_eigenvalue(self.cycle[0].sparse()) if self.nodes > DENSE_LIMIT else self._eigenvalue(-2)
+
+    def _eigenvalue(self, position: int) -> float:
+        """Of a small symmetric W; eigenvalues ascend."""
+        mixing = self.cycle[0]
+        return rayleigh_quotient(mixing.rows(), mixing.columns, mixing.weights, self._eigenvectors[:, position])
+
+    @cached_property
+    def _eigenvectors(self) -> np.ndarray:
+        return np.linalg.eigh(self.cycle[0].dense())[1]
 
     def require_contraction(self) -> None:
         """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
@@ -241,15 +256,14 @@ def _second_eigenvalue(matrix) -> float:
     # W - 2J: the eigenvalue 1 of equal rows becomes -1
     deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - 2 * v.mean(), dtype=np.float64)
     try:
-        values = eigsh(
-            deflated, 1, which="LA", v0=_start(nodes), ncv=40, maxiter=60, tol=1e-10, return_eigenvectors=False
-        )
-        return float(values[0])
+        vector = eigsh(deflated, 1, which="LA", v0=_start(nodes), ncv=40, maxiter=60, tol=1e-10)[1][:, 0]
     except ArpackNoConvergence:
         # 1 - W is close to singular: lattices and the like, whose factors stay sparse
         gaps = (eye_array(nodes) - matrix).tocsc()
-        values = eigsh(gaps, 2, sigma=-1e-10, which="LM", v0=_start(nodes), return_eigenvectors=False)
-        return float(1 - values.max())
+        values, vectors = eigsh(gaps, 2, sigma=-1e-10, which="LM", v0=_start(nodes))
+        vector = vectors[:, np.argmax(values)]
+    entries = matrix.tocoo()
+    return rayleigh_quotient(entries.row, entries.col, entries.data, vector)
 
 
 def _start(nodes: int) -> np.ndarray:

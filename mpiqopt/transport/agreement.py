@@ -10,19 +10,35 @@ T = TypeVar("T")
 
 def together(transport, make: Callable[[], T]) -> T:
     """Every rank does it. If one raises UsageError, all raise AgreedError with the message of the lowest rank."""
-    result, message = None, None
-    try:
-        result = make()
-    except UsageError as error:
-        message = str(error)
-    except MemoryError as error:
-        message = f"not enough memory: {error}"
-    message = transport.first_error(message)
-    if message is not None:
-        raise AgreedError(message)
-    return result
+    result, message = _attempt(make)
+    return _agreed(result, transport.first_error(message))
 
 
 def by_first(transport, make: Callable[[], T]) -> T:
     """Rank 0 does it, and all get the (small) result, or raise AgreedError."""
-    return transport.share(together(transport, lambda: make() if transport.rank == 0 else None))
+    return _agreed(*transport.share(_attempt(make) if transport.rank == 0 else None))
+
+
+def dealt(transport, make: Callable[[], list[T]]) -> T:
+    """Rank 0 makes a part for each rank, and each gets its own, or all raise AgreedError."""
+    parts = None
+    if transport.rank == 0:
+        made, message = _attempt(make)
+        parts = [(part, None) for part in made] if message is None else [(None, message)] * transport.size
+    return _agreed(*transport.deal(parts))
+
+
+def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
+    """The result, or the message of the error that the user can mend."""
+    try:
+        return make(), None
+    except UsageError as error:
+        return None, str(error)
+    except MemoryError as error:
+        return None, f"not enough memory: {error}"
+
+
+def _agreed(result: T, message: str | None) -> T:
+    if message is not None:
+        raise AgreedError(message)
+    return result

@@ -6,7 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from mpi4py import MPI
 
+from mpiqopt.transport.waiting import quietly
+
 BUSY_SECONDS = 0.5
+# seconds that a rank computes in the short measurement, and how often it is made before the answer is no
+SHORT, TRIALS = 0.005, 5
 # a one-sided operation that takes longer than this part of the target's computation waited for it
 WAITED = 0.5
 
@@ -69,3 +73,56 @@ def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start, busy: float
             pass
     comm.Barrier()
     return took
+
+
+def progresses(comm: MPI.Intracomm) -> bool:
+    """Collective over the ranks of a host: True if one-sided operations are done while their target computes.
+
+    Between the first and the last rank, in 5 to 40 ms; the others wait quietly.
+    """
+    answer = np.ones(1, np.int64)
+    ends = (0, comm.size - 1)
+    if comm.rank in ends and comm.size > 1:
+        group = comm.group.Incl(ends)
+        answer[0] = _seen_to_progress(comm.Create_group(group))
+        group.Free()
+    quietly(comm.Ibcast(answer))
+    return bool(answer[0])
+
+
+def _seen_to_progress(pair: MPI.Intracomm) -> bool:
+    """True if an operation of rank 0 was seen to begin and end while rank 1 computed.
+
+    One such operation proves it. On a loaded machine the operation may come too late by chance, hence the repetitions.
+    """
+    window = MPI.Win.Allocate(8, 1, comm=pair)
+    window.Lock_all()
+    seen = np.zeros(1, np.int64)
+    for _ in range(TRIALS):
+        pair.Barrier()
+        seen[0] = _overlaps(pair, window)
+        pair.Bcast(seen)
+        if seen[0]:
+            break
+    window.Unlock_all()
+    window.Free()
+    pair.Free()
+    return bool(seen[0])
+
+
+def _overlaps(pair: MPI.Intracomm, window: MPI.Win) -> bool:
+    """At rank 0: True if its operation fell into the time in which rank 1 computed. Both read the same clock."""
+    times = np.empty(2)
+    if pair.rank == 1:
+        begun = now = time.monotonic()
+        while now < begun + SHORT:
+            now = time.monotonic()
+        pair.Send(np.array([begun, now]), 0)
+        return False
+    time.sleep(SHORT / 5)  # rank 1 is surely computing
+    begun = time.monotonic()
+    window.Put(np.ones(1), 1)
+    window.Flush(1)
+    ended = time.monotonic()
+    pair.Recv(times, 1)
+    return bool(times[0] < begun and ended < times[1])

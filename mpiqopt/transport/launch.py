@@ -35,6 +35,18 @@ def launched_rank() -> int:
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
+def launched_size() -> int | None:
+    """Number of processes by the launcher's word: 1 without a launcher, None if one does not say."""
+    if not under_launcher():
+        return 1
+    return next((int(os.environ[name]) for name in _SIZE_VARIABLES if _counts(name)), None)
+
+
+def _counts(name: str) -> bool:
+    """True if a variable says how many processes there are; that of a SLURM step is left over in other ones."""
+    return name in os.environ and (name != "SLURM_STEP_NUM_TASKS" or "SLURM_STEP_ID" in os.environ)
+
+
 def _tasks_of_step() -> int:
     # SLURM_STEP_* is set by srun only, SLURM_NTASKS in the batch script as well
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
@@ -96,7 +108,7 @@ def crowding() -> str:
 def _require_launched_size(size: int, name_of_library: str) -> None:
     """The commonest accident: a launcher of another MPI starts n jobs of one rank that write the same file."""
     for name in _SIZE_VARIABLES:  # the innermost launcher comes first
-        if name not in os.environ or (name == "SLURM_STEP_NUM_TASKS" and "SLURM_STEP_ID" not in os.environ):
+        if not _counts(name):
             continue
         if int(os.environ[name]) != size == 1:
             raise UsageError(

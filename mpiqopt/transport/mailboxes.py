@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from mpi4py import MPI
 
+from mpiqopt.transport.diagnosis import progresses
+
 TAG = 1
 # bytes of a slot in a window, and of all slots of a rank
 SLOT, WINDOW = 1 << 19, 1 << 26
@@ -198,7 +200,8 @@ class Both:
 def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str) -> tuple[Windows | TwoSided | Both, str]:
     """Mailboxes to the ranks that hold neighbours, and what was chosen and why; collective.
 
-    kind: "auto" | "window" | "two-sided". Auto: windows within a host, two-sided messages between hosts, where every
+    kind: "auto" | "window" | "two-sided". Auto: windows within a host if one-sided operations do not wait for a rank
+    that computes, which is measured, and two-sided messages otherwise; between hosts two-sided messages, because every
     flush of a window would be a round trip.
     """
     if kind == "two-sided":
@@ -206,13 +209,18 @@ def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str) -> tuple[Wind
     if kind == "window":
         return Windows(comm, ranks), "window (as the config says)"
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    hosts = comm.allreduce(int(host.rank == 0))
-    if hosts == 1:
+    waits = not progresses(host)
+    counts = np.array([host.rank == 0, host.rank == 0 and waits], np.int64)
+    comm.Allreduce(MPI.IN_PLACE, counts)
+    hosts, waiting = counts.tolist()
+    if hosts in (1, comm.size) or waiting:
         host.Free()
-        return Windows(comm, ranks), "window (all ranks are on one host)"
     if hosts == comm.size:
-        host.Free()
         return TwoSided(comm, ranks), "two-sided (every rank is on a host of its own)"
+    if waiting:
+        return TwoSided(comm, ranks), "two-sided (one-sided operations wait for ranks that compute)"
+    if hosts == 1:
+        return Windows(comm, ranks), "window (all ranks are on one host)"
     members = host.allgather(comm.rank)
     near = [k for k, rank in enumerate(ranks) if rank in members]
     far = [k for k in range(len(ranks)) if k not in near]

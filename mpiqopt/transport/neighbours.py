@@ -1,14 +1,19 @@
 """Rows to neighbouring ranks over MPI: persistent requests, planned once; and the few collectives of a run."""
 
 import os
+import pickle
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.placement import Exchange
 from mpiqopt.transport.patience import PatientComm, wait_all
-from mpiqopt.transport.post import Post, StepExchange
+from mpiqopt.transport.waiting import quietly
+
+if TYPE_CHECKING:
+    from mpiqopt.transport.post import Post, StepExchange
 
 
 def library() -> str:
@@ -40,6 +45,10 @@ class Channel:
             request.Free()
 
 
+def _packed(value) -> np.ndarray:
+    return np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+
+
 def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]):
     start = 0
     for rank, count in counts:
@@ -48,17 +57,15 @@ def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]):
 
 
 class MPITransport:
-    """Two-sided MPI between the ranks of a communicator. Same interface as ``transport.serial.SerialTransport``.
-
-    Gossip runs on a distributed-graph communicator of its own, so that the library knows who talks to whom.
-    """
+    """Two-sided MPI between the ranks of a communicator. Same interface as ``transport.serial.SerialTransport``."""
 
     def __init__(self, comm: MPI.Intracomm, patient: bool = False):
-        self.comm = (PatientComm(comm) if patient else comm).Dup()
+        self.comm, request = (PatientComm(comm) if patient else comm).Idup()
+        quietly(request)
         self._wait_all = wait_all if patient else MPI.Request.Waitall
         self.rank, self.size = comm.rank, comm.size
+        self.name = f"rank {self.rank} on {MPI.Get_processor_name()}"
         self.library = library()
-        self._neighbours: MPI.Distgraphcomm | None = None
         self._channels: list[Channel] = []
 
     @cached_property
@@ -77,14 +84,9 @@ class MPITransport:
         host.Free()
         return size
 
-    def connect(self, exchanges: list[Exchange]) -> None:
-        sources = {rank for exchange in exchanges for rank, _ in exchange.sources}
-        targets = {rank for exchange in exchanges for rank, _ in exchange.targets}
-        self._neighbours = self.comm.Create_dist_graph_adjacent(sorted(sources), sorted(targets), reorder=False)
-
     def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> Channel:
         # tags up to 32767 are guaranteed; exchanges run one after the other, so that equal tags cannot meet
-        channel = Channel(self._neighbours, exchange, tag % 32768, width, dtype, self._wait_all)
+        channel = Channel(self.comm, exchange, tag % 32768, width, dtype, self._wait_all)
         self._channels.append(channel)
         return channel
 
@@ -130,23 +132,46 @@ class MPITransport:
         return out
 
     def first_error(self, message: str | None) -> str | None:
-        return next((m for m in self.comm.allgather(message) if m is not None), None)
+        lowest = np.array([self.size if message is None else self.rank])
+        quietly(self.comm.Iallreduce(MPI.IN_PLACE, lowest, MPI.MIN))
+        return self._shared(message, int(lowest[0])) if lowest[0] < self.size else None
 
     def share(self, value):
-        return self.comm.bcast(value)
+        return self._shared(value, 0)
 
-    def step_exchange(self, ranks: tuple[int, ...]) -> StepExchange:
+    def _shared(self, value, root: int):
+        """The value of one rank at every rank."""
+        packed = _packed(value) if self.rank == root else None
+        size = np.array([0 if packed is None else packed.size])
+        quietly(self.comm.Ibcast(size, root))
+        if packed is None:
+            packed = np.empty(size[0], np.uint8)
+        quietly(self.comm.Ibcast(packed, root))
+        return value if self.rank == root else pickle.loads(packed)
+
+    def deal(self, parts: list | None):
+        packed = [_packed(part) for part in parts] if parts is not None else []
+        sizes, size = np.array([part.size for part in packed]), np.empty(1, np.int64)
+        quietly(self.comm.Iscatter(sizes if packed else None, size))
+        own = np.empty(size[0], np.uint8)
+        quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
+        return pickle.loads(own)
+
+    def step_exchange(self, ranks: tuple[int, ...]) -> "StepExchange":
+        from mpiqopt.transport.post import StepExchange
+
         return StepExchange(self.comm.Dup(), ranks)
 
-    def post(self, ranks: tuple[int, ...], kind: str) -> Post:
+    def post(self, ranks: tuple[int, ...], kind: str) -> "Post":
+        from mpiqopt.transport.post import Post
+
         return Post(self.comm.Dup(), ranks, kind)
 
     def close(self) -> None:
         """Free requests and communicators, so that nothing is pending, and finalise MPI."""
+        quietly(self.comm.Ibarrier())  # rank 0 has a file to finish
         for channel in self._channels:
             channel.free()
-        if self._neighbours is not None:
-            self._neighbours.Free()
         self.comm.Free()
         MPI.Finalize()
 

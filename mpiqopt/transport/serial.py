@@ -49,6 +49,7 @@ class SerialTransport:
     """The transport of a run without mpiexec. Same interface as ``transport.neighbours.MPITransport``."""
 
     rank, size = 0, 1
+    name = "rank 0"  # for messages
     library = "none (one process)"
     crowded = False  # whether waiting takes a processor from somebody
 
@@ -56,9 +57,6 @@ class SerialTransport:
     def processors(self) -> int:
         """How many processors this rank has for its threads."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-    def connect(self, exchanges: list[Exchange]) -> None:
-        """Say which ranks will exchange rows; once, before ``channel``."""
 
     def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> SerialChannel:
         """Plan one of the exchanges for rows of ``width`` values; tag: its number."""
@@ -99,6 +97,10 @@ class SerialTransport:
     def share(self, value):
         """Rank 0's value (any small object) at every rank; for the set-up."""
         return value
+
+    def deal(self, parts: list):
+        """Of rank 0's list (None elsewhere) each rank's own element; for the set-up."""
+        return parts[0]
 
     def step_exchange(self, ranks: tuple[int, ...]) -> SerialPost:
         """Exchanges of frames in steps with the neighbouring ranks."""

@@ -1,0 +1,57 @@
+"""Bytes that a rank of a run will need."""
+
+import numpy as np
+
+from mpiqopt.assembly import Experiment
+from mpiqopt.placement import Placement
+from mpiqopt.results.checkpoint import flat
+from mpiqopt.topologies.spectrum import DENSE_LIMIT
+
+# All of these are measured: peaks of runs of 2 to 131,072 nodes (benchmarks/size.py memory).
+# Python, NumPy, h5py and this package; MPI; SciPy, where graphs are large or directed and for sparse data
+PYTHON, MPI, SCIPY = 80e6, 21e6, 26e6
+# for each entry of W: what stays, and what is there while W is made and written
+ENTRY, ENTRY_MADE = 40, 50
+# for each coordinate of each node: arrays of a step and of a record
+STEP = {8: 40, 4: 32}
+# the same with coded gossip; of coordination, with the node's own training, of all coordinators and of each
+CODED, COORDINATED, PROTOCOL = 40, 40, {"ftqc": 16, "integer-push-sum": 16}
+# for each node that trains by itself: Python's objects
+TRAINED = 2700
+
+
+def memory_per_rank(experiment: Experiment, ranks: int) -> float:
+    """Peak bytes of the rank that needs most, Python and libraries included, to about a factor of 1.5."""
+    place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
+    entries = sum(len(mixing.columns) for mixing in experiment.network.topology.cycle)
+    data, loading = _data(experiment, place)
+    later = data + place.hosted * _per_node(experiment)
+    return _libraries(experiment, ranks) + ENTRY * entries + max(ENTRY_MADE * entries, loading, later)
+
+
+def _libraries(experiment: Experiment, ranks: int) -> float:
+    dense = isinstance(experiment.shares.features, np.ndarray)
+    scipy = experiment.network.place.nodes > DENSE_LIMIT or experiment.algorithm.directed or not dense
+    return PYTHON + MPI * (ranks > 1) + SCIPY * scipy
+
+
+def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
+    """Bytes of the data on the rank with most samples, and of them while they are loaded in float64."""
+    features, sizes = experiment.shares.features, experiment.shares.sizes
+    values, index = (features.size, 0) if isinstance(features, np.ndarray) else (features.nnz, 4)
+    values *= np.add.reduceat(sizes, place.bounds[:-1]).max() / sizes.sum()
+    item = features.dtype.itemsize
+    return values * (item + index), values * (9 + index + item * (item != 8))  # a byte: is it finite?
+
+
+def _per_node(experiment: Experiment) -> float:
+    """Bytes of the iterates and of all that is computed from them."""
+    algorithm, problem = experiment.algorithm, experiment.problem
+    state = algorithm.init(experiment.start, problem, experiment.network, experiment.streams)
+    arrays = {id(value): value.nbytes for value in flat(state).values() if isinstance(value, np.ndarray)}
+    beside = STEP[problem.dtype.itemsize]
+    if experiment.network.compressor is not None and not algorithm.server:
+        beside += CODED
+    if hasattr(algorithm, "coordinator"):
+        beside += COORDINATED + PROTOCOL.get(algorithm.coordinator, 0)
+    return sum(arrays.values()) / problem.hosted + beside * problem.d + TRAINED * algorithm.trains

@@ -1,0 +1,53 @@
+"""The subcommands, and how their words are read."""
+
+import importlib
+from collections.abc import Callable
+
+import click
+
+import mpiqopt
+from mpiqopt.errors import UsageError
+
+COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema", "examples")
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module when it is asked for: `--help` and each command stay quick."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"mpiqopt.cli.{name.replace('-', '_')}").command
+
+    def resolve_command(self, context: click.Context, args: list[str]):
+        from mpiqopt.registry import suggestion
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            context.fail(f"no command {args[0]!r}{suggestion(args[0], COMMANDS)}; commands: {', '.join(COMMANDS)}")
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(mpiqopt.__version__, prog_name="mpiqopt")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Decentralised optimisation and distributed learning on MPI ranks.
+
+    Start a run on 4 ranks with: mpiexec -n 4 python -m mpiqopt run CONFIG
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
+
+
+def parse(words: list[str]) -> int | Callable:
+    """Do what the words say; the exit status, or what is left for all ranks to do together, given their transport."""
+    try:
+        return cli.main(args=words, prog_name="mpiqopt", standalone_mode=False) or 0
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    except click.Abort as abort:
+        raise KeyboardInterrupt from abort

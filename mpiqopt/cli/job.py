@@ -1,0 +1,53 @@
+"""What all ranks do of ``mpiqopt run``, once rank 0 has read the command line and the config."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from mpiqopt import registry
+from mpiqopt.allocator import keep_freed_memory
+from mpiqopt.cli import complain
+from mpiqopt.config import Config
+from mpiqopt.inputs import Input, examine, require_same
+from mpiqopt.run import AlreadyFinished, Options, Outcome, run
+from mpiqopt.transport.agreement import together
+
+STATUS = {"finished": 0, "stopped": 75, "diverged": 1}
+
+
+class Job(NamedTuple):
+    """A run as it is handed to all ranks. inputs: the files that it was read from."""
+
+    config: Config
+    options: Options
+    inputs: tuple[Input, ...]
+
+    @classmethod
+    def of(cls, config: Config, options: Options) -> "Job":
+        """What rank 0 hands out."""
+        read, data = [config.path, *registry.plugins, *config.files()], [getattr(config.data, "path", "")]
+        return cls(config, options, examine(read + data) if config.data.is_small() else examine(read, data))
+
+    def __call__(self, transport) -> int:
+        """Exit status of a run in which all ranks take the same way; collective."""
+        keep_freed_memory()
+        together(transport, lambda: require_same(self.inputs, transport.name))
+        try:
+            outcome = run(self.config, self.options, transport)
+        except AlreadyFinished as news:
+            complain(str(news))
+            return 0
+        if transport.rank == 0 and (outcome.status == "diverged" or not self.options.quiet):
+            _report(outcome, self.options.output)
+        return STATUS[outcome.status]
+
+
+def _report(outcome: Outcome, output: Path) -> None:
+    hint = " (go on with --resume)" if outcome.status == "stopped" else ""
+    if outcome.status == "diverged":
+        hint = "; try a smaller algorithm.step_size"
+    status = "" if outcome.status == "diverged" else f"{outcome.status}: "
+    complain(f"{status}{outcome.reason}{hint}; {output}")
+    if outcome.metrics is not None:
+        m = outcome.metrics
+        line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
+        complain(line + (f", accuracy {m.accuracy:.4f}" if m.accuracy is not None else ""))

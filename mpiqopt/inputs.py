@@ -1,0 +1,54 @@
+"""The files that rank 0 reads for all ranks. The others open none of them, but must not hold different ones there."""
+
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from mpiqopt.errors import UsageError
+
+
+class Input(NamedTuple):
+    """A file as rank 0 has it: bytes, time of the last change (ns) and checksum.
+
+    checksum: None for data files, which may be large and which ranks read themselves.
+    """
+
+    path: str
+    size: int
+    changed: int
+    checksum: int | None
+
+
+def examine(paths: Iterable[str], data: Iterable[str] = ()) -> tuple[Input, ...]:
+    """What there is at ``paths`` and ``data``; files that are missing are left out."""
+    whole = [(path, zlib.crc32(Path(path).read_bytes())) for path in paths if Path(path).is_file()]
+    return tuple(
+        Input(path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns, checksum)
+        for path, checksum in [*whole, *((path, None) for path in data if Path(path).is_file())]
+    )
+
+
+def require_same(inputs: Iterable[Input], here: str) -> None:
+    """Raise UsageError if another file is at the path of one of ``inputs`` here; none at all is fine.
+
+    A file is looked at, not opened, where its size and time of change are those of rank 0's, as on a file system that
+    all share. here: how to call this rank.
+    """
+    for given in inputs:
+        try:
+            found = Path(given.path).stat()
+        except OSError:
+            continue
+        if (found.st_size, found.st_mtime_ns) == (given.size, given.changed):
+            continue
+        if found.st_size != given.size or given.checksum not in (None, _checksum(given.path)):
+            raise UsageError(f"{given.path}: {here} holds another file there than rank 0")
+
+
+def _checksum(path: str) -> int | None:
+    """None if the file cannot be read: then it is as if it were not there."""
+    try:
+        return zlib.crc32(Path(path).read_bytes())
+    except OSError:
+        return None

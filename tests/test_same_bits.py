@@ -1,0 +1,214 @@
+"""Synchronous runs give the same bits whatever processor, BLAS, libm or number of threads there is.
+
+One machine stands for others: OpenBLAS, NumPy and glibc choose their code by the processor, and can be told to see less
+of it. All runs of an environment are in one process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tomli_w
+from conftest import TIMEOUT, environment
+
+from mpiqopt.registry import members
+from mpiqopt.topologies.graph import Digraph
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+SETTINGS = {
+    "proxgt-sa": {"batch_size": 3},
+    "proxgt-sr-o": {"batch_size": 2, "large_batch_size": 5, "epoch_length": 4},
+    "sign-sgd": {"step_size": 0.01, "schedule": "inverse-sqrt"},
+    "ef-sgd": {"two_way": True, "batch_size": 4, "schedule": "inverse"},
+    "ftqc-dgd": {"zoom": 0.93, "activation": "bernoulli", "rounding": "nearest"},
+}
+# by compressor; prox-lead takes the others
+CODED = {"sign": "sign-sgd", "flattened-one-bit": "fo-sgd", "one-bit": "qsgd-sgd", "top-k": "ef-sgd"}
+PARAMETERS = {"uniform": {"step": 0.01}}
+LABELS = {"task": "classification", "samples": 157, "features": 23}
+# openml and libsvm, read by scikit-learn, are as sparse or as dense as these
+SOURCES = {
+    "synthetic": {"noise": 0.5, "density": 0.7, "features": 57, "samples": 1300},
+    "digits": {},
+    "breast-cancer": {},
+    "iris": {},
+    "wine": {},
+    "diabetes": {},
+    "npz": {"path": "dense.npz"},
+    "hdf5": {"path": "rows.h5"},
+    "csv": {"path": "rows.csv"},
+}
+HELD_OUT = {"test_fraction": 0.3}
+BOUNDS = {"box": {"lower": 0.0, "upper": 0.1}}
+SCALES = ("none", "standard", "unit-rows")
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet")
+
+
+def dispatched() -> str:
+    """What NumPy can be told not to use here; releases name it differently."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    return ",".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
+
+
+ENVIRONMENTS = {
+    "BLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
+    "BLAS for Nehalem": {"OPENBLAS_CORETYPE": "Nehalem"},
+    "NumPy without SIMD": {"NPY_DISABLE_CPU_FEATURES": dispatched()},
+    "libm without FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX2_Usable,-FMA_Usable"},
+    "two threads": {"OMP_NUM_THREADS": "2"},
+    "kernels v2": {"MPIQOPT_KERNELS": "v2"},
+    "kernels v3": {"MPIQOPT_KERNELS": "v3"},
+    "kernels v4": {"MPIQOPT_KERNELS": "v4"},
+}
+# flags of the processor without which kernels of a level cannot run
+NEEDED = {"v2": {"sse4_2"}, "v3": {"avx2", "fma", "bmi2"}, "v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
+
+
+def lacking(variables: dict[str, str]) -> list[str]:
+    """Flags that this processor lacks for the level of kernels asked for."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    return sorted(NEEDED.get(variables.get("MPIQOPT_KERNELS", ""), set()) - flags)
+
+
+def write_data(folder: Path) -> None:
+    """The same numbers in each format, and sparse ones."""
+    from scipy.sparse import random_array, save_npz
+
+    stream = np.random.default_rng(5)
+    x, y = stream.standard_normal((131, 19)) * stream.random(19), np.arange(131) % 2
+    np.savez(folder / "dense.npz", X=x, y=y)
+    np.savetxt(folder / "rows.csv", np.column_stack([x, y]), delimiter=",")
+    with h5py.File(folder / "rows.h5", "w") as file:
+        file["X"], file["y"] = x, y
+    sparse = random_array((131, 90), density=0.1, rng=5, format="csr")
+    save_npz(folder / "sparse.npz", sparse)
+    with np.load(folder / "sparse.npz") as parts:
+        np.savez(folder / "sparse.npz", y=y, **{name: parts[name] for name in ("data", "indices", "indptr", "shape")})
+
+
+def example(**tables) -> dict:
+    """A small run, with what differs."""
+    return {
+        "run": {"seed": 3, "start": "normal"} | tables.pop("run", {}),
+        "data": {"name": "synthetic", "split": "iid", **LABELS},
+        "problem": {"name": "logistic", "l2": 0.1},
+        "topology": {"name": "ring", "nodes": 9},
+        "algorithm": {"name": "nids"},
+    } | tables
+
+
+def from_repository(path: Path) -> dict:
+    """A config of the repository, without emulation and asynchronous execution."""
+    tables = tomllib.loads(path.read_text())
+    tables.pop("emulate", None)
+    tables["algorithm"].pop("execution", None)
+    return tables
+
+
+def methods() -> dict[str, dict]:
+    """Every algorithm, compressor and coordinator."""
+    found = {}
+    for name, cls in members("algorithm").items():
+        algorithm = {"name": name, **SETTINGS.get(name, {})}
+        regularizer = {"name": "l1" if cls.proximal else "zero"}
+        for dtype in ("float64", "float32"):
+            found[f"{name} {dtype}"] = example(algorithm=algorithm, regularizer=regularizer, run={"dtype": dtype})
+    for name in members("compressor"):
+        coding = CODED.get(name, "prox-lead")
+        algorithm = {"name": coding, **SETTINGS.get(coding, {})}
+        found[f"coded {name}"] = example(algorithm=algorithm, compressor={"name": name, **PARAMETERS.get(name, {})})
+    for name in ("ftqc", "integer-push-sum", "tree", "allreduce"):
+        found[name] = example(algorithm={"name": "ftqc-admm", "coordinator": name, "activation": "bernoulli"})
+    return found
+
+
+def problems() -> dict[str, dict]:
+    """Every source of data with every scaling, every split, problem, regulariser and graph."""
+    squares, softmax = {"name": "least-squares"}, {"name": "softmax", "nonconvex": 0.01}
+    found = {}
+    for name, scale in product(SOURCES, SCALES):
+        found[f"{name} {scale}"] = example(data={"name": name, "scale": scale, **SOURCES[name]}, problem=squares)
+    for scale in SCALES:
+        found[f"sparse {scale}"] = example(data={"name": "npz", "path": "sparse.npz", "scale": scale, **HELD_OUT})
+    for split in SPLITS:
+        data = {"name": "digits", "split": split, "intercept": True, "scale": "standard", **HELD_OUT}
+        found[f"split {split}"] = example(data=data, problem=softmax, record={"per_node": split == "dirichlet"})
+    found["three classes"] = example(data={"name": "synthetic", **LABELS, "classes": 3}, problem=softmax)
+    found["mean"] = example(problem={"name": "mean"}, algorithm={"name": "choco-gossip"}, compressor={"name": "eden"})
+    found["long rows"] = example(data={"name": "synthetic", "features": 700, "samples": 900}, problem=squares)
+    for name in members("regularizer"):
+        found[f"regularizer {name}"] = example(regularizer={"name": name, **BOUNDS.get(name, {})})
+    for name, cls in members("topology").items():
+        graph = {"name": name, "nodes": 32 if name == "hypercube" else 36}
+        for algorithm in ("push-sum",) if issubclass(cls, Digraph) else ("dgd", "proxgt-sr-e"):
+            if name != "file":
+                found[f"{name} {algorithm}"] = example(topology=graph, algorithm={"name": algorithm})
+    return found
+
+
+def cases() -> dict[str, dict]:
+    """Configs by name."""
+    own = {path.stem: from_repository(path) for path in sorted(CONFIGS.glob("*.toml"))}
+    return own | methods() | problems()
+
+
+def digests(configs: list[str], variables: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What each run comes to in an environment, by what it is."""
+    script = [sys.executable, str(Path(__file__).with_name("bits.py")), *configs]
+    run = subprocess.run(script, env=environment() | variables, capture_output=True, text=True, timeout=TIMEOUT)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("configs")
+    write_data(folder)
+    paths = {folder / f"{name.replace(' ', '-')}.toml": tables for name, tables in cases().items()}
+    for path, tables in paths.items():
+        path.write_text(tomli_w.dumps(tables))
+    return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def found(configs) -> Iterator[dict[str, Future]]:
+    """What the runs come to in each environment, several of which are at work."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        own = {name: variables for name, variables in ENVIRONMENTS.items() if not lacking(variables)}
+        yield {name: pool.submit(digests, configs, variables) for name, variables in {"plain": {}, **own}.items()}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_runs_give_the_same_bits(configs, found, name):
+    """Data, states, metrics, counters and derived numbers of every kind of run."""
+    if lacking(ENVIRONMENTS[name]):
+        pytest.skip(f"this processor lacks {', '.join(lacking(ENVIRONMENTS[name]))}")
+    expected, own = found["plain"].result(), found[name].result()
+    assert len(expected) == len(configs) + 1
+    differ = [f"{run}: {key}" for run in expected for key in expected[run] if own[run][key] != expected[run][key]]
+    assert not differ
+
+
+def test_a_run_goes_on_elsewhere(mpiqopt, config, tmp_path):
+    """A checkpoint of one processor, BLAS and libm ends with the same bits on another."""
+    path = config(run={"iterations": 400}, algorithm={"name": "proxgt-sr-e", "chebyshev": True})
+    elsewhere = ENVIRONMENTS["BLAS for Nehalem"] | ENVIRONMENTS["NumPy without SIMD"] | ENVIRONMENTS["libm without FMA"]
+    assert mpiqopt("run", path, "-o", "whole.h5").returncode == 0
+    assert mpiqopt("run", path, "-o", "parts.h5", "--time-limit", "1e-9").returncode == 75
+    assert mpiqopt("run", path, "-o", "parts.h5", "--resume", **elsewhere).returncode == 0
+    with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "parts.h5") as parts:
+        assert whole.attrs["derived"] == parts.attrs["derived"]
+        for name in ("objective", "stationarity", "consensus", "final/x"):
+            np.testing.assert_array_equal(parts[name][()], whole[name][()])
