@@ -21,6 +21,7 @@ MPI_ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 # A test that is itself run under a launcher (or in a SLURM job) must not look like a rank of it.
 LAUNCHER_PREFIXES = ("PMI", "HYDI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL")
