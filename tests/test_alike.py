@@ -178,6 +178,25 @@ def test_commands_speak_once_under_a_launcher(mpiqopt, config):
     assert_refused(mpiqopt("run", path, "--no-such-option", ranks=2), "--no-such-option")
 
 
+WITHOUT_MPI = """
+import sys
+from mpiqopt.cli import main
+
+sys.modules["mpi4py.MPI"] = None
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)])
+def test_a_rank_that_finds_no_mpi_ends_the_job(ranks, config, tmp_path):
+    config()
+    (tmp_path / "without.py").write_text(WITHOUT_MPI)
+    parts = [["without.py", *run()[2:]] if rank in ranks else run() for rank in range(2)]
+    result = job(*parts, folders=(tmp_path, tmp_path))
+    assert result.returncode != 0  # 2, but where Open MPI's mpiexec falls over a rank 0 that ends before MPI_Init
+    assert result.stderr.count("mpi4py finds no MPI library") == 1
+
+
 IMPORTED = """
 import sys
 from mpiqopt.cli import main
