@@ -42,13 +42,13 @@ def require_same(inputs: Iterable[Input], here: str) -> None:
             continue
         if (found.st_size, found.st_mtime_ns) == (given.size, given.changed):
             continue
-        if found.st_size != given.size or given.checksum not in (None, _checksum(given.path)):
+        if found.st_size != given.size or not _holds(given.path, given.checksum):
             raise UsageError(f"{given.path}: {here} holds another file there than rank 0")
 
 
-def _checksum(path: str) -> int | None:
-    """None if the file cannot be read: then it is as if it were not there."""
+def _holds(path: str, checksum: int | None) -> bool:
+    """True if a file has that checksum, or if nobody can tell."""
     try:
-        return zlib.crc32(Path(path).read_bytes())
+        return checksum is None or zlib.crc32(Path(path).read_bytes()) == checksum
     except OSError:
-        return None
+        return True

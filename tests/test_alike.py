@@ -176,3 +176,65 @@ def test_commands_speak_once_under_a_launcher(mpiqopt, config):
     result = mpiqopt("check", path, ranks=2)
     assert (result.returncode, result.stdout.count("[topology]")) == (0, 1)
     assert_refused(mpiqopt("run", path, "--no-such-option", ranks=2), "--no-such-option")
+
+
+WITHOUT_MPI = """
+import sys
+from mpiqopt.cli import main
+
+sys.modules["mpi4py.MPI"] = None
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)])
+def test_a_rank_that_finds_no_mpi_ends_the_job(ranks, config, tmp_path):
+    config()
+    (tmp_path / "without.py").write_text(WITHOUT_MPI)
+    parts = [["without.py", *run()[2:]] if rank in ranks else run() for rank in range(2)]
+    result = job(*parts, folders=(tmp_path, tmp_path))
+    assert result.returncode != 0  # 2, but where Open MPI's mpiexec falls over a rank 0 that ends before MPI_Init
+    assert result.stderr.count("mpi4py finds no MPI library") == 1
+
+
+IMPORTED = """
+import sys
+from mpiqopt.cli import main
+from mpiqopt.transport.launch import launched_rank
+
+status = main()
+if launched_rank():
+    print("MODULES", *{name.split(".")[0] for name in sys.modules}, flush=True)
+sys.exit(status)
+"""
+LARGE = {
+    "click",
+    "pydantic",
+    "h5py",
+    "tomllib",
+    "tomli_w",
+    "scipy",
+    "networkx",
+    "sklearn",
+    "rich",
+    "matplotlib",
+    "json",
+}
+KINDS = {
+    "small": {},
+    "digits": {"data": {"name": "digits"}, "problem": {"name": "softmax"}},
+    "random graph": {"topology": {"name": "random-regular", "nodes": 8, "degree": 3}},
+    "ftqc": {"algorithm": {"name": "ftqc-admm"}},
+    "compressed": {"algorithm": {"name": "lead"}, "compressor": {"name": "qsgd"}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_ranks_import_no_large_library(kind, config, tmp_path):
+    """What reads configs, data and results is for rank 0 alone: many ranks start at once."""
+    config(**KINDS[kind])
+    (tmp_path / "noted.py").write_text(IMPORTED)
+    part = ["noted.py", *run()[2:]]
+    result = job(part, part, folders=(tmp_path, tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert not set(result.stdout.split("MODULES")[1].split()) & LARGE

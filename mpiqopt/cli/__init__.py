@@ -42,8 +42,12 @@ def _alone(words: list[str]) -> int:
 
 
 def _on_ranks(words: list[str]) -> int:
-    with _session(words) as transport:
-        return _status(lambda: _handed_out(words, transport))
+    try:
+        with _session(words) as transport:
+            return _status(lambda: _handed_out(words, transport))
+    except UsageError as error:  # no MPI here
+        launch.give_up(str(error))
+        return 2
 
 
 def _session(words: list[str]) -> AbstractContextManager:

@@ -119,6 +119,21 @@ def _require_launched_size(size: int, name_of_library: str) -> None:
         return
 
 
+def give_up(message: str) -> None:
+    """Say why this rank cannot start MPI, and end the others, which would wait for it in MPI_Init for ever.
+
+    MPICH's mpiexec takes a process that ends before MPI_Init for one that does not want it, whatever its status, but
+    listens to the protocol of its process manager.
+    """
+    rank = launched_rank()
+    if rank:
+        time.sleep(1.0)  # what all ranks find rank 0 says, and ends them
+    print(f"mpiqopt: {f'rank {rank}: ' if rank else ''}{message}", file=sys.stderr, flush=True)
+    if "PMI_FD" in os.environ:
+        time.sleep(0.2)  # launchers forward the message before they kill
+        os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
+
+
 @contextmanager
 def session(always: bool = False) -> Iterator:
     """``start``, and an end in order; or, if an exception comes out on one of several ranks, of the whole job, now.
