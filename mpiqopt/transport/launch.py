@@ -127,7 +127,7 @@ def give_up(message: str) -> None:
     """
     rank = launched_rank()
     if rank:
-        time.sleep(1.0)  # what all ranks find rank 0 says, and ends them
+        time.sleep(3.0)  # what all ranks find rank 0 says, and its launcher ends them, Open MPI 4's after more than 1 s
     print(f"mpiqopt: {f'rank {rank}: ' if rank else ''}{message}", file=sys.stderr, flush=True)
     if "PMI_FD" in os.environ:
         time.sleep(0.2)  # launchers forward the message before they kill
