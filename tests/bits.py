@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from dense import arrays, states
 
+from mpiqopt._losses import LinearModel
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import load
 from mpiqopt.products import row_products
@@ -54,12 +55,25 @@ def of_run(path: str) -> dict[str, str]:
     return found
 
 
+def losses(kernel: str, outputs: int) -> np.ndarray:
+    """Losses of 20,000 nodes with one sample each."""
+    stream = generator(1, "synthetic", outputs)
+    rows, labels = standard_normal(stream, (20_000, 3)), stream.integers(0, max(2, outputs), 20_000)
+    targets = (labels if outputs > 1 else 2 * labels - 1).astype(np.float64)
+    model = LinearModel(kernel, rows, targets, np.arange(20_001), features=3, outputs=outputs)
+    values = np.empty(20_000)
+    model.evaluate(standard_normal(stream, (1, 3 * outputs)), None, values)
+    return values
+
+
 def of_functions() -> dict[str, str]:
     """What runs are too short to meet by chance."""
     numbers = standard_normal(generator(1, "synthetic"), 300_000)
     bases, rows = np.abs(numbers[:2000]).tolist(), numbers[:120_000].reshape(400, 300)
     return {
         "normal": digest(numbers),
+        "logistic": digest(losses("logistic", 1)),
+        "softmax": digest(losses("softmax", 7)),
         "power": digest([power(base, exponent) for base in bases for exponent in (2, 0.625, 17)]),
         "exponential": digest([exponential(-base) for base in bases]),
         "product": digest(row_products(rows, rows[:7])),

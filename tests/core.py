@@ -34,7 +34,15 @@ def main(bounds: str) -> int:
         package = wheel(source, Path(folder, "wheel"), found[version], bounds)
         lines = [*requirements("mpich", "dev"), f"mpiqopt @ {package.as_uri()}"]
         python = create(Path(folder, "venv"), found[version], lines, bounds)
-        command = [python, "-m", "pytest", "--durations=12", *(f"tests/{name}" for name in CORE.split())]
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-m",
+            "not slow",
+            "--durations=12",
+            *(f"tests/{name}" for name in CORE.split()),
+        ]
         return subprocess.run(command, cwd=unpacked(source, Path(folder)), env=environment()).returncode
 
 

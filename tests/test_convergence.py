@@ -78,6 +78,7 @@ def test_float32_reaches_the_optimum(algorithm, loss, regularizer):
     assert float32_error(algorithm, loss, regularizer, RING, 600) < 1.2e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topology", [RING, TORUS], ids=lambda table: table["name"])
 @problems(EXACT)
 def test_float32_stays_at_the_optimum(algorithm, loss, regularizer, topology):

@@ -661,7 +661,9 @@ def reproducible(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize(
+    "ranks", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     """Records and final iterates; recorded bytes too, in lock-step."""
     folder, paths = alone

@@ -108,7 +108,7 @@ transport = start()
 from mpi4py import MPI
 import numpy as np
 from mpiqopt.transport.library import MPICH, family
-from mpiqopt.transport.patience import PatientComm
+from mpiqopt.transport.waiting import PatientComm
 
 assert isinstance(transport.comm, PatientComm) == (family(transport.library) == MPICH)
 comm, plain = PatientComm(MPI.COMM_WORLD).Dup(), MPI.COMM_WORLD

@@ -85,6 +85,7 @@ def test_the_result_says_which_kernels_ran(mpiqopt, config, tmp_path):
         assert file.attrs["kernels"] == kernels.names([0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
 @pytest.mark.skipif("v2" not in LEVELS, reason="the kernels were built for one processor")
 @pytest.mark.parametrize("name", EMULATED)

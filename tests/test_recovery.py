@@ -122,6 +122,7 @@ def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(mpiqopt, config, w
 
 
 @pytest.mark.mpi
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "compressor"),
     [

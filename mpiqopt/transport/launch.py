@@ -15,7 +15,7 @@ from mpiqopt.transport.serial import SerialTransport
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MPI_LOCALRANKID")
 _SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 # More ranks than processors: those that wait must let the others work. Open MPI sees to that itself. MPICH does not: a
-# run waits by transport.patience there, and what the library does inside (start, windows, the end) is told what it can
+# run waits by transport.waiting there, and what the library does inside (start, windows, the end) is told what it can
 # be told, above all not to use its collectives through shared memory.
 _WHEN_CROWDED = {
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",

@@ -9,8 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.placement import Exchange
-from mpiqopt.transport.patience import PatientComm, wait_all
-from mpiqopt.transport.waiting import quietly
+from mpiqopt.transport.waiting import PatientComm, quietly, wait_all
 
 if TYPE_CHECKING:
     from mpiqopt.transport.post import Post, StepExchange

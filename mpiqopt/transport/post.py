@@ -6,7 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiqopt.transport.mailboxes import choose
-from mpiqopt.transport.patience import until, wait_all
+from mpiqopt.transport.waiting import until, wait_all
 
 TAG = 2
 

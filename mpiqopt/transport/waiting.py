@@ -1,15 +1,25 @@
-"""Waiting for other ranks without taking the processor from them."""
+"""Waiting for other ranks without taking the processor from them.
 
+MPI looks for messages as fast as it can, and MPICH, in most versions, never yields: a rank that waits would take the
+processor from the ranks that it waits for.
+"""
+
+import os
 import time
+from collections.abc import Callable
 
+import numpy as np
 from mpi4py import MPI
 
-# seconds between looks: a wait is at most twice as long as it had to be, and hardly costs anything when it is long
+# seconds between looks of ``quietly``: a wait is at most twice as long as it had to be, and costs hardly anything when
+# it is long
 SHORTEST, LONGEST = 5e-5, 1e-2
+# looks of ``until`` before other ranks get the processor: less than 0.1 ms
+PATIENCE = 100
 
 
 def quietly(request: MPI.Request) -> None:
-    """Wait for what takes long somewhere: MPI's own waiting would keep a processor busy.
+    """Wait for what takes long somewhere, asleep between looks.
 
     While rank 0 of 64 on two cores works for 0.3 s, the others that poll, and give the processor away each time, make
     10 s of it.
@@ -18,3 +28,48 @@ def quietly(request: MPI.Request) -> None:
     while not request.Test():
         time.sleep(pause)
         pause = min(2 * pause, LONGEST)
+
+
+def until(ready: Callable[[], bool]) -> None:
+    """Return when ``ready`` does; it must enter MPI, so that messages progress."""
+    turns = 0
+    while not ready():
+        turns += 1
+        if turns > PATIENCE:
+            os.sched_yield()
+
+
+def wait_all(requests: list[MPI.Request]) -> None:
+    """Return when all requests are complete."""
+    until(lambda: MPI.Request.Testall(requests))
+
+
+class PatientComm(MPI.Intracomm):
+    """A communicator whose collectives wait by ``wait_all``. Its duplicates are patient, too."""
+
+    def bcast(self, value=None, root: int = 0):
+        """Return the value of ``root``."""
+        message = MPI.pickle.dumps(value) if self.rank == root else b""
+        size = np.array(len(message))
+        self.Bcast(size, root)
+        buffer = bytearray(message or int(size))
+        self.Bcast([buffer, MPI.BYTE], root)
+        return MPI.pickle.loads(buffer)
+
+    def allgather(self, value) -> list:
+        """Return the values of all ranks."""
+        message = np.frombuffer(MPI.pickle.dumps(value), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self.Allgather(np.array([message.size]), sizes)
+        messages = np.empty(sizes.sum(), np.uint8)
+        self.Allgatherv(message, [messages, sizes])
+        return [MPI.pickle.loads(piece) for piece in np.split(messages, np.cumsum(sizes)[:-1])]
+
+
+def _patient(name: str):
+    begin = getattr(MPI.Intracomm, f"I{name.lower()}")
+    return lambda comm, *arguments: wait_all([begin(comm, *arguments)])
+
+
+for _name in ("Allgather", "Allgatherv", "Allreduce", "Alltoallv", "Barrier", "Bcast", "Gatherv", "Scatterv"):
+    setattr(PatientComm, _name, _patient(_name))
