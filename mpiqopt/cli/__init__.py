@@ -45,6 +45,8 @@ def _on_ranks(words: list[str]) -> int:
     try:
         with _session(words) as transport:
             return _status(lambda: _handed_out(words, transport))
+    except AgreedError:  # rank 0 says it
+        raise
     except UsageError as error:  # no MPI here
         launch.give_up(str(error))
         return 2

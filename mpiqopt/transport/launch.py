@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpiqopt.errors import NumericalError, UsageError
+from mpiqopt.errors import AgreedError, NumericalError, UsageError
 from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
 
@@ -111,7 +111,7 @@ def _require_launched_size(size: int, name_of_library: str) -> None:
         if not _counts(name):
             continue
         if int(os.environ[name]) != size == 1:
-            raise UsageError(
+            raise AgreedError(
                 f"the launcher started {os.environ[name]} processes ({name}), but mpi4py's library "
                 f"({name_of_library}) sees 1: use the mpiexec of that library, or srun --mpi=pmi2 / --mpi=pmix (see "
                 "mpiqopt doctor)"

@@ -8,7 +8,7 @@ from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
 
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import AgreedError
 
 MPICH, OPEN_MPI = "MPICH", "Open MPI"
 # libraries with MPICH's interface and launcher
@@ -77,13 +77,13 @@ def family(name: str) -> str:
 
 
 def require_launchers_library(name: str) -> None:
-    """Raise UsageError if the other MPI's mpiexec started this process: ranks would not find each other, or hang.
+    """Raise AgreedError if the other MPI's mpiexec started this process: ranks would not find each other, or hang.
 
     name: what the library says that it is; it may be asked before MPI_Init.
     """
     owner, starter = family(name), launcher()
     if owner and starter and owner != starter:
-        raise UsageError(
+        raise AgreedError(
             f"started by the mpiexec of {starter}, but mpi4py found {name}: start with {_mpiexec_of(owner)}, or "
             f"install the library of {starter} (see mpiqopt doctor)"
         )
