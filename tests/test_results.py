@@ -256,8 +256,8 @@ def test_help_without_a_command(capsys):
 
 
 def test_a_short_run_leaves_a_small_file(result):
-    """Seven records of 14 quantities are 800 bytes; what HDF5 needs beside them was 132 kB."""
-    assert result.stat().st_size < 48_000
+    """Seven records of 14 quantities are 800 bytes, and HDF5 needs some 45 kB beside them."""
+    assert result.stat().st_size < 64_000
 
 
 def written(path, records: int):
