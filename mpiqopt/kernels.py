@@ -26,7 +26,7 @@ def level() -> int:
 
 
 def _unfit(wanted: str, missing: list[str]) -> str:
-    words = ", ".join(missing)
+    words = ", ".join(missing if len(missing) <= 4 else [*missing[:3], f"and {len(missing) - 3} more"])
     if wanted:
         return f"{VARIABLE} = {wanted!r}: this processor lacks {words}; leave the variable out"
     if MARCH:
