@@ -189,11 +189,14 @@ sys.exit(main())
 
 @pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)])
 def test_a_rank_that_finds_no_mpi_ends_the_job(ranks, config, tmp_path):
+    said = subprocess.run([mpiexec(), "--version"], capture_output=True, text=True, timeout=30).stdout
+    if ranks == (0,) and "Open MPI" in said:
+        pytest.skip("Open MPI 5's mpiexec falls over, or hangs, where rank 0 alone ends before MPI_Init")
     config()
     (tmp_path / "without.py").write_text(WITHOUT_MPI)
     parts = [["without.py", *run()[2:]] if rank in ranks else run() for rank in range(2)]
     result = job(*parts, folders=(tmp_path, tmp_path))
-    assert result.returncode != 0  # 2, but where Open MPI's mpiexec falls over a rank 0 that ends before MPI_Init
+    assert result.returncode != 0
     assert result.stderr.count("mpi4py finds no MPI library") == 1
 
 
