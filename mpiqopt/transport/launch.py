@@ -129,8 +129,8 @@ def give_up(message: str) -> None:
     if rank:
         time.sleep(3.0)  # what all ranks find rank 0 says, and its launcher ends them, Open MPI 4's after more than 1 s
     print(f"mpiqopt: {f'rank {rank}: ' if rank else ''}{message}", file=sys.stderr, flush=True)
+    time.sleep(0.2)  # launchers forward the message before they kill
     if "PMI_FD" in os.environ:
-        time.sleep(0.2)  # launchers forward the message before they kill
         os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
 
 
