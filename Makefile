@@ -23,7 +23,8 @@ run: $(VENV)/ready
 	$(BIN)/mpiqopt show results/digits.h5
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not slow and not mpi"
+	$(BIN)/python -m pytest -m "not slow and mpi"
 
 # The slow tests, which make test leaves out.
 test-slow: $(VENV)/ready

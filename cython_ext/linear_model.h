@@ -49,60 +49,43 @@ static inline NAME(four) NAME(lane_sums)(const NAME(vector) sums[4][PIECES], con
          + (__builtin_shuffle(o0, o1, low) + __builtin_shuffle(o0, o1, high));
 }
 
-/* The rows that come ``ahead`` values behind two of these are fetched: while a block is computed with, the next comes
-   from memory, half of it with each of the two uses. */
-static inline void NAME(fetch)(const REAL *const rows[2], int64_t ahead)
-{
-    if (ahead)
-        for (int r = 0; r < 2; r++)
-            __builtin_prefetch(rows[r] + ahead, 0, 2);
-}
-
-/* z[r] = rows[r] . x for four rows at once: x is loaded once and the sums are independent */
-static inline void NAME(dot4)(const REAL *const rows[4], const REAL *x, int64_t d, REAL z[4], int64_t ahead)
+/* z[r] = rows[r] . x for four rows at once, and g += sum_r w[r] before[r] for four of which that is known: while the
+   former come from memory the latter, which were read before, keep the processor busy. Either is left out if ``rows`` or
+   ``before`` is NULL. */
+INLINE void NAME(pass4)(const REAL *const *rows, const REAL *x, REAL z[4], const REAL *const *before, const REAL w[4],
+                        REAL *g, int64_t d)
 {
     NAME(vector) s[4][PIECES] = {{{0}}};
     NAME(half) h[4] = {{0}};
     int64_t k = 0;
-    for (; k + LANES <= d; k += LANES) {
-        NAME(fetch)(rows, ahead ? ahead + k : 0);
+#define DOT(sum, type, at)                                  \
+    if (rows)                                               \
+        for (int r = 0; r < 4; r++)                         \
+            sum += *(const type *)(rows[r] + (at)) * *(const type *)(x + (at));
+#define ADD(type, at)                                                                                                \
+    if (before)                                                                                                      \
+        *(type *)(g + (at)) +=                                                                                       \
+            (w[0] * *(const type *)(before[0] + (at)) + w[1] * *(const type *)(before[1] + (at)))                    \
+            + (w[2] * *(const type *)(before[2] + (at)) + w[3] * *(const type *)(before[3] + (at)));
+    for (; k + LANES <= d; k += LANES)
         for (int p = 0; p < PIECES; p++) {
-            const NAME(vector) v = *(const NAME(vector) *)(x + k + p * PIECE);
-            for (int r = 0; r < 4; r++)
-                s[r][p] += *(const NAME(vector) *)(rows[r] + k + p * PIECE) * v;
+            DOT(s[r][p], NAME(vector), k + p * PIECE)
+            ADD(NAME(vector), k + p * PIECE)
         }
-    }
     if (k + LANES / 2 <= d) {
-        const NAME(half) v = *(const NAME(half) *)(x + k);
-        for (int r = 0; r < 4; r++)
-            h[r] = *(const NAME(half) *)(rows[r] + k) * v;
+        DOT(h[r], NAME(half), k)
+        ADD(NAME(half), k)
         k += LANES / 2;
     }
-    const NAME(four) sums = NAME(lane_sums)((const NAME(vector)(*)[PIECES])s, h);
-    memcpy(z, &sums, sizeof sums);
-    for (; k < d; k++)
-        for (int r = 0; r < 4; r++)
-            z[r] += rows[r][k] * x[k];
-}
-
-/* g += sum_r w[r] rows[r] */
-static inline void NAME(add4)(const REAL *const rows[4], const REAL w[4], int64_t d, REAL *g, int64_t ahead)
-{
-    int64_t k = 0;
-#define ADD(type, at)                                                                             \
-    *(type *)(g + (at)) += (w[0] * *(const type *)(rows[0] + (at)) + w[1] * *(const type *)(rows[1] + (at))) \
-                         + (w[2] * *(const type *)(rows[2] + (at)) + w[3] * *(const type *)(rows[3] + (at)))
-    for (; k + LANES <= d; k += LANES) {
-        NAME(fetch)(rows + 2, ahead ? ahead + k : 0);
-        for (int p = 0; p < PIECES; p++)
-            ADD(NAME(vector), k + p * PIECE);
+    if (rows) {
+        const NAME(four) sums = NAME(lane_sums)((const NAME(vector)(*)[PIECES])s, h);
+        memcpy(z, &sums, sizeof sums);
     }
-    if (k + LANES / 2 <= d) {
-        ADD(NAME(half), k);
-        k += LANES / 2;
+    for (; k < d; k++) {
+        DOT(z[r], REAL, k)
+        ADD(REAL, k)
     }
-    for (; k < d; k++)
-        ADD(REAL, k);
+#undef DOT
 #undef ADD
 }
 
@@ -135,8 +118,48 @@ static void NAME(finish_node)(const linear_model *model, int64_t count, const RE
     }
 }
 
-/* One node with dense rows. index (or NULL for the first `count` rows) names the samples.
-   x, gradient: (outputs, d). margins: BLOCK_ROWS x outputs doubles, aligned to 64 bytes. */
+/* A block of a node's rows, with their margins and later the derivatives of the loss. */
+typedef struct {
+    int64_t size;
+    const REAL *rows[BLOCK_ROWS + 3];
+    double *margins;
+} NAME(block);
+
+/* Rows ``start`` .. of the node, of which index (or NULL for the first `count`) names the samples. */
+static void NAME(take_rows)(NAME(block) *block, const REAL *A, const REAL *b, const int64_t *index, int64_t start,
+                            int64_t size, int64_t d, double *targets)
+{
+    block->size = size;
+    for (int64_t j = 0; j < size; j++) {
+        const int64_t row = index ? index[start + j] : start + j;
+        block->rows[j] = index || !j ? A + row * d : block->rows[j - 1] + d;
+        targets[j] = (double)b[row];
+    }
+    for (int64_t j = size; j % 4; j++)
+        block->rows[j] = block->rows[0]; /* weight 0 below */
+}
+
+/* The margins of ``now`` and what ``before`` adds to the gradient, as far as there are such blocks. */
+static void NAME(both_blocks)(const NAME(block) *now, const NAME(block) *before, const REAL *x, REAL *gradient, int64_t d,
+                              int64_t outputs)
+{
+    REAL z[4] = {0}, w[4];
+    for (int64_t j = 0; j < now->size || j < before->size; j += 4)
+        for (int64_t c = 0; c < outputs; c++) {
+            for (int64_t r = 0; r < 4; r++)
+                w[r] = j + r < before->size ? (REAL)before->margins[(j + r) * outputs + c] : 0;
+            if (j >= before->size)
+                NAME(pass4)(now->rows + j, x + c * d, z, NULL, NULL, NULL, d);
+            else if (j >= now->size)
+                NAME(pass4)(NULL, NULL, NULL, before->rows + j, w, gradient + c * d, d);
+            else
+                NAME(pass4)(now->rows + j, x + c * d, z, before->rows + j, w, gradient + c * d, d);
+            for (int64_t r = 0; r < 4 && j < now->size; r++)
+                now->margins[(j + r) * outputs + c] = z[r];
+        }
+}
+
+/* One node with dense rows. x, gradient: (outputs, d). margins: 2 BLOCK_ROWS x outputs doubles, aligned to 64 bytes. */
 static void NAME(dense_node)(const linear_model *model, const REAL *A, const REAL *b, const int64_t *index,
                              int64_t count, const REAL *x, REAL *gradient, double *value, double *margins)
 {
@@ -144,37 +167,24 @@ static void NAME(dense_node)(const linear_model *model, const REAL *A, const REA
     const int64_t block = block_rows(d * (int64_t)sizeof(REAL));
     double total = 0;
     double targets[BLOCK_ROWS];
-    REAL z[4], w[4];
-    const REAL *rows[BLOCK_ROWS + 3];
+    NAME(block) blocks[2];
 
     if (gradient)
         memset(gradient, 0, (size_t)(outputs * d) * sizeof(REAL));
+    blocks[0].margins = margins, blocks[1].margins = margins + BLOCK_ROWS * outputs;
+    blocks[0].size = blocks[1].size = 0;
+    NAME(block) *now = blocks, *before = blocks + 1;
     for (int64_t start = 0; start < count; start += block) {
-        const int64_t size = count - start < block ? count - start : block;
-        const int64_t ahead = index || size < block ? 0 : block * d;
-        for (int64_t j = 0; j < size; j++) {
-            const int64_t row = index ? index[start + j] : start + j;
-            rows[j] = index || !j ? A + row * d : rows[j - 1] + d;
-            targets[j] = (double)b[row];
+        NAME(take_rows)(now, A, b, index, start, count - start < block ? count - start : block, d, targets);
+        NAME(both_blocks)(now, before, x, gradient, d, outputs);
+        total += derivatives(model, targets, now->size, now->margins, value != NULL);
+        if (gradient) {
+            NAME(block) *const done = before;
+            before = now, now = done;
         }
-        for (int64_t j = size; j % 4; j++)
-            rows[j] = rows[0]; /* weight 0 below */
-        for (int64_t j = 0; j < size; j += 4)
-            for (int64_t c = 0; c < outputs; c++) {
-                NAME(dot4)(rows + j, x + c * d, d, z, c ? 0 : ahead);
-                for (int64_t r = 0; r < 4; r++)
-                    margins[(j + r) * outputs + c] = z[r];
-            }
-        total += derivatives(model, targets, size, margins, value != NULL);
-        if (!gradient)
-            continue;
-        for (int64_t j = 0; j < size; j += 4)
-            for (int64_t c = 0; c < outputs; c++) {
-                for (int64_t r = 0; r < 4; r++)
-                    w[r] = j + r < size ? (REAL)margins[(j + r) * outputs + c] : 0;
-                NAME(add4)(rows + j, w, d, gradient + c * d, c ? 0 : ahead);
-            }
     }
+    now->size = 0;
+    NAME(both_blocks)(now, before, x, gradient, d, outputs);
     NAME(finish_node)(model, count, x, gradient, total, value);
 }
 

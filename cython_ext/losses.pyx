@@ -99,9 +99,9 @@ cdef class LinearModel:
             raise ValueError(f"targets: want the classes 0 .. {outputs - 1}")
         self.values, self.targets, self.offsets = values, targets, offsets
         self.columns, self.starts = columns, starts
-        room = np.empty(BLOCK_ROWS * outputs + 16)
+        room = np.empty(2 * BLOCK_ROWS * outputs + 16)
         shift = (-room.ctypes.data // 8) % 8
-        self.margins = room[shift:shift + BLOCK_ROWS * outputs + 8]
+        self.margins = room[shift:shift + 2 * BLOCK_ROWS * outputs + 8]
 
     def evaluate(self, cnp.ndarray x, cnp.ndarray gradient=None, cnp.ndarray value=None,
                  cnp.ndarray index=None, cnp.ndarray counts=None):

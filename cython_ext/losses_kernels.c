@@ -4,10 +4,10 @@
 #include "losses_kernels.h"
 #include "vectors.h"
 
-/* As many rows as stay in the second-level cache between the two uses; a multiple of 4. */
+/* Of as many rows two blocks stay in the second-level cache between their two uses; a multiple of 4. */
 static inline int64_t block_rows(int64_t bytes_per_row)
 {
-    int64_t rows = (256 * 1024 / (bytes_per_row > 0 ? bytes_per_row : 1)) & ~(int64_t)3;
+    int64_t rows = (128 * 1024 / (bytes_per_row > 0 ? bytes_per_row : 1)) & ~(int64_t)3;
     return rows < 4 ? 4 : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
 }
 

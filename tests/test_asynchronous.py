@@ -213,7 +213,7 @@ def test_asynchronous_push_sum_loses_no_mass_and_comes_near_the_optimum(graph):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("transport", ["auto", "window", "two-sided"])
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_runs_under_mpiexec_record_what_each_node_did(transport, ranks, mpiqopt, config, tmp_path):
     algorithm = {"name": "ftqc-admm", "execution": "asynchronous", "local_steps": 3}
     path = config(run={"iterations": 60, "transport": transport}, algorithm=algorithm)
@@ -240,7 +240,7 @@ def test_runs_under_mpiexec_record_what_each_node_did(transport, ranks, mpiqopt,
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", ["ftqc-admm", "push-sum"])
+@pytest.mark.parametrize("name", ["ftqc-admm", pytest.param("push-sum", marks=pytest.mark.slow)])
 def test_an_interrupted_asynchronous_run_goes_on(name, mpiqopt, config, tmp_path):
     algorithm = {"name": name, "execution": "asynchronous"}
     slow = {"gradient_seconds": 0.01}

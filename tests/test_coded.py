@@ -313,6 +313,7 @@ FLOAT32 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressor", ["identity", "qsgd"])
 @pytest.mark.parametrize("name", FLOAT32)
 def test_means_do_not_drift_in_float32(name, compressor):

@@ -72,6 +72,7 @@ def float32_error(algorithm: dict, loss: str, regularizer: dict, topology: dict,
     return distance(x.astype(np.float64), Objective(experiment).minimiser())
 
 
+@pytest.mark.slow
 @problems(EXACT)
 def test_float32_reaches_the_optimum(algorithm, loss, regularizer):
     """Roundings of 6e-8 |x| in 600 iterations add up to 4e-5 if all have one sign, times 1/mu = 3."""
@@ -131,6 +132,7 @@ def test_prox_dgd_reaches_its_fixed_point_equation(loss):
     assert distance(x, f.minimiser()) > 1e-3
 
 
+@pytest.mark.slow
 @problems(BIASED)
 def test_bias_of_dgd_is_proportional_to_the_step(algorithm, loss, regularizer):
     """Distance = c a + O(a^2): halving a halves it, to 10 % at 0.01, where the second term is 5 % of the first."""
@@ -151,6 +153,7 @@ def test_small_batches_with_variance_reduction_reach_the_optimum(loss, regulariz
     assert distance(after(experiment, 1500).x, Objective(experiment).minimiser()) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("regularizer", [NONE, L1], ids=lambda table: table["name"])
 @pytest.mark.parametrize("loss", DATA)
 def test_noise_floor_of_minibatches_is_inverse_to_their_size(loss, regularizer):
@@ -380,6 +383,7 @@ def test_coded_sgd_reaches_a_common_minimiser(name, compressor, two_way):
     assert reaches(experiment, 4000 if slow else 1500, experiment.shares.solution)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [12, 64])
 @pytest.mark.parametrize("compressor", ["scaled-sign", "top-k", "eden", "qsgd", "one-bit", "flattened-one-bit"])
 def test_error_feedback_is_stable_both_ways_with_its_automatic_step(compressor, features):

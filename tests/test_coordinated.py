@@ -514,6 +514,7 @@ def test_descent_with_zooming_reaches_the_optimum(loss, zoom, rounding):
     assert np.abs(after(experiment, 350).x - Objective(experiment).minimiser()).max() < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @methods
 @losses
@@ -557,6 +558,7 @@ def noise_floor(algorithm: dict, loss: str, regularizer: dict) -> float:
     return np.mean([distance(state, optimum) ** 2 for state in islice(states(experiment), 300, 1500)])
 
 
+@pytest.mark.slow
 @methods
 @losses
 def test_noise_floor_of_minibatches(loss, name, regularizer):
@@ -661,9 +663,7 @@ def reproducible(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(
-    "ranks", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("ranks", [1, 4, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (2, 3, 8))])
 def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     """Records and final iterates; recorded bytes too, in lock-step."""
     folder, paths = alone
@@ -719,6 +719,7 @@ def part(folder: Path, ranks: int, begin: int, *extra: str) -> int:
     return iterated(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 @pytest.mark.parametrize(
     "algorithm",

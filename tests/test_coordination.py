@@ -199,6 +199,7 @@ def test_no_wrong_stop_whatever_the_network_does(name, nodes, ranks, protocol):
         assert_mass(adversary, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_no_wrong_stop_on_links_that_are_only_slow(protocol):
     for seed, (name, nodes, ranks) in enumerate(GRAPHS):
@@ -608,6 +609,7 @@ def in_steps_by_hand(wires: list[Wiring], protocol: str, values: np.ndarray) -> 
     return engines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["ftqc", "integer-push-sum"])
 @pytest.mark.parametrize(("graph", "nodes"), [("ring", 2), ("complete", 5), ("star", 6), ("directed-ring", 5)])
 def test_int32_give_way_to_int64(graph, nodes, protocol):
@@ -858,7 +860,10 @@ def complaints(stderr: str) -> list[str]:
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("transport", ["window", "two-sided"])
-@pytest.mark.parametrize(("ranks", "calls", "extra"), [(2, 60, []), (2, 15, ["--emulate"]), (3, 15, []), (8, 4, [])])
+@pytest.mark.parametrize(
+    ("ranks", "calls", "extra"),
+    [(2, 60, []), (2, 15, ["--emulate"]), (3, 15, []), pytest.param(8, 4, [], marks=pytest.mark.slow)],
+)
 def test_random_calls_on_ranks(ranks, calls, extra, transport):
     """All right, no mass lost, status 0, and nothing on stderr: no request, window or message is left over."""
     result = under_mpiexec(ranks, "--calls", str(calls), "--seed", "3", "--transport", transport, *extra)

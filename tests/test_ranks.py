@@ -95,9 +95,7 @@ def alone(tmp_path_factory) -> tuple[Path, list[str]]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(
-    "ranks", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("ranks", [1, 4, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (2, 3, 8))])
 def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     folder, paths = alone
     launch(ranks, tmp_path / "results", paths)

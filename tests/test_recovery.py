@@ -73,7 +73,9 @@ def assert_same(folder: Path, whole: dict[str, np.ndarray]) -> None:
     assert not (folder / "small.h5.part").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_stops_with_a_checkpoint_and_resume_gives_the_same_bits(number, mpiqopt, config, whole, tmp_path):
     config(**LONG)
     job = interrupted(tmp_path, 0)

@@ -76,7 +76,7 @@ ENVIRONMENTS = {
     "kernels v4": {"MPIQOPT_KERNELS": "v4"},
 }
 
-QUICK = ("BLAS for Nehalem", "kernels v2", "kernels v3")
+QUICK = ("kernels v2", "kernels v3")
 
 
 def unfit(variables: dict[str, str]) -> str:

@@ -156,6 +156,7 @@ def test_python_indexing_keeps_pythons_meaning_in_the_extensions():
         assert found is None, f"{path.name}: {found[0]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXTENSIONS.glob("*.pyx")), ids=lambda path: path.stem)
 def test_cython_compiles_without_a_warning(path, tmp_path):
     directives = ["-3", "-X", "cdivision=True", "-X", "embedsignature=True"]  # as in setup.py
