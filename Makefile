@@ -28,7 +28,8 @@ test: $(VENV)/ready
 
 # The slow tests, which make test leaves out.
 test-slow: $(VENV)/ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "slow and not mpi"
+	$(BIN)/python -m pytest -m "slow and mpi"
 
 # The tests that start mpiexec, with the other MPI library.
 test-openmpi:

@@ -34,6 +34,7 @@ name = "gradient-tracking"
 """
 CROWDED = {
     "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles the modules of an editable install
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

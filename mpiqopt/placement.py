@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt._gossip import Mixer
+from mpiqopt.distinct import distinct
 from mpiqopt.topologies.mixing import Mixing
 
 
@@ -65,7 +66,7 @@ def plan(mixing: Mixing, place: Placement) -> Exchange:
     low, high = mixing.starts[place.first], mixing.starts[place.last]
     columns = mixing.columns[low:high]
     away = (columns < place.first) | (columns >= place.last)
-    ghosts = np.unique(columns[away])
+    ghosts = distinct(columns[away])
     local = np.where(away, place.hosted + np.searchsorted(ghosts, columns), columns - place.first)
     mixer = Mixer(
         mixing.starts[place.first : place.last + 1] - low, local, mixing.weights[low:high].copy(), len(ghosts)
@@ -76,7 +77,7 @@ def plan(mixing: Mixing, place: Placement) -> Exchange:
     reader, writer = owner[rows], owner[mixing.columns]
     crossing = reader != writer
     # each (reading rank, node) once, sorted by rank and then by node
-    wanted = np.unique(reader[crossing] * nodes + mixing.columns[crossing])
+    wanted = distinct(reader[crossing] * nodes + mixing.columns[crossing])
     mine = wanted[owner[wanted % nodes] == rank]
     return Exchange(
         mixer=mixer,
@@ -90,4 +91,5 @@ def plan(mixing: Mixing, place: Placement) -> Exchange:
 
 
 def _tally(ranks: np.ndarray) -> tuple[tuple[int, int], ...]:
-    return tuple(zip(*(column.tolist() for column in np.unique(ranks, return_counts=True)), strict=True))
+    counts = np.bincount(ranks)
+    return tuple((int(rank), int(counts[rank])) for rank in np.flatnonzero(counts))

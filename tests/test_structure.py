@@ -20,6 +20,7 @@ ORDER = (
     "checking",
     "inputs",
     "allocator",
+    "distinct",
     "rounding",
     "products",
     "eigenvalues",

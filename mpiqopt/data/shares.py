@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mpiqopt.data.source import Source, Table
+from mpiqopt.distinct import distinct
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement
 from mpiqopt.streams import generator
@@ -55,7 +56,7 @@ def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[n
 def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: "np.random.Generator") -> np.ndarray:
     """A node for every sample; each label's samples are shared out in Dirichlet(alpha) proportions."""
     owner = np.empty(len(targets), np.int64)
-    for label in np.unique(targets):
+    for label in distinct(targets):
         members = stream.permutation(np.flatnonzero(targets == label))
         # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
         cuts = np.floor(np.cumsum(stream.dirichlet(np.full(nodes, alpha))) * len(members) + 1e-9)
@@ -85,7 +86,7 @@ def load(source: Source, table: Table, place: Placement, seed: int) -> Shares:
     order, bounds = split(source, targets, place.nodes, seed)
     own = slice(int(bounds[place.first]), int(bounds[place.last]))
     index = own if order is None else order[own]
-    labels = np.unique(table.targets)
+    labels = distinct(table.targets)
     mine = chosen[place.rank * test // place.ranks : (place.rank + 1) * test // place.ranks]
     return Shares(
         where=table.where,

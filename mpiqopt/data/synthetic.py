@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt.data.source import SMALL, Rows, Source, Table
+from mpiqopt.distinct import distinct
 from mpiqopt.field import Field
 from mpiqopt.products import row_products
 from mpiqopt.registry import register
@@ -64,7 +65,7 @@ class Synthetic(Source):
     def _rows(self, seed: int, which: Rows) -> np.ndarray:
         index = np.arange(self.samples)[which]
         out = np.empty((len(index), self.features))
-        for block in np.unique(index // BLOCK):
+        for block in distinct(index // BLOCK):
             low, high = np.searchsorted(index, (block * BLOCK, (block + 1) * BLOCK))
             out[low:high] = self._block(seed, block)[0][index[low:high] - block * BLOCK]
         return out

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.distinct import distinct
+
 
 class Mixing(NamedTuple):
     """W as compressed sparse rows: int64 starts (n + 1), int64 columns, float64 weights; columns ascend in a row."""
@@ -80,8 +82,7 @@ def simple_edges(edges: np.ndarray) -> np.ndarray:
 def simple_arcs(nodes: int, arcs: np.ndarray) -> np.ndarray:
     """Each arc (from, to) once, sorted; loops dropped."""
     sender, receiver = np.asarray(arcs, np.int64).reshape(-1, 2).T
-    key = np.sort((sender * nodes + receiver)[sender != receiver])
-    key = key[np.diff(key, prepend=-1) > 0]  # np.unique hashes: 10 times as long
+    key = distinct((sender * nodes + receiver)[sender != receiver])
     return np.stack([key // nodes, key % nodes], axis=1)
 
 
