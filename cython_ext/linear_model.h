@@ -49,24 +49,32 @@ static inline NAME(four) NAME(lane_sums)(const NAME(vector) sums[4][PIECES], con
          + (__builtin_shuffle(o0, o1, low) + __builtin_shuffle(o0, o1, high));
 }
 
-/* z[r] = rows[r] . x for four rows at once, and g += sum_r w[r] before[r] for four of which that is known: while the
-   former come from memory the latter, which were read before, keep the processor busy. Either is left out if ``rows`` or
-   ``before`` is NULL. */
+/* z[r] = rows[r] . x for four rows at once, and g += sum_r w[r] before[r] for four whose weights are known: while those
+   come from memory these, which were read before, keep the processor busy. Either is left out if ``rows`` or ``before``
+   is NULL. */
 INLINE void NAME(pass4)(const REAL *const *rows, const REAL *x, REAL z[4], const REAL *const *before, const REAL w[4],
                         REAL *g, int64_t d)
 {
+    /* copies, which writing to g cannot change */
+    const REAL *a[4], *b[4];
+    REAL weight[4];
+    for (int r = 0; r < 4; r++) {
+        a[r] = rows ? rows[r] : NULL;
+        b[r] = before ? before[r] : NULL;
+        weight[r] = before ? w[r] : 0;
+    }
     NAME(vector) s[4][PIECES] = {{{0}}};
     NAME(half) h[4] = {{0}};
     int64_t k = 0;
-#define DOT(sum, type, at)                                  \
-    if (rows)                                               \
-        for (int r = 0; r < 4; r++)                         \
-            sum += *(const type *)(rows[r] + (at)) * *(const type *)(x + (at));
-#define ADD(type, at)                                                                                                \
-    if (before)                                                                                                      \
-        *(type *)(g + (at)) +=                                                                                       \
-            (w[0] * *(const type *)(before[0] + (at)) + w[1] * *(const type *)(before[1] + (at)))                    \
-            + (w[2] * *(const type *)(before[2] + (at)) + w[3] * *(const type *)(before[3] + (at)));
+#define DOT(sum, type, at)      \
+    if (rows)                   \
+        for (int r = 0; r < 4; r++) \
+            sum += *(const type *)(a[r] + (at)) * *(const type *)(x + (at));
+#define ADD(type, at)                                                                                          \
+    if (before)                                                                                                \
+        *(type *)(g + (at)) +=                                                                                 \
+            (weight[0] * *(const type *)(b[0] + (at)) + weight[1] * *(const type *)(b[1] + (at)))              \
+            + (weight[2] * *(const type *)(b[2] + (at)) + weight[3] * *(const type *)(b[3] + (at)));
     for (; k + LANES <= d; k += LANES)
         for (int p = 0; p < PIECES; p++) {
             DOT(s[r][p], NAME(vector), k + p * PIECE)
@@ -81,7 +89,7 @@ INLINE void NAME(pass4)(const REAL *const *rows, const REAL *x, REAL z[4], const
         const NAME(four) sums = NAME(lane_sums)((const NAME(vector)(*)[PIECES])s, h);
         memcpy(z, &sums, sizeof sums);
     }
-    for (; k < d; k++) {
+    for (int rest = 0; rest < LANES / 2 - 1 && k < d; rest++, k++) { /* counted: not worth vectors */
         DOT(z[r], REAL, k)
         ADD(REAL, k)
     }
@@ -118,43 +126,47 @@ static void NAME(finish_node)(const linear_model *model, int64_t count, const RE
     }
 }
 
-/* A block of a node's rows, with their margins and later the derivatives of the loss. */
+/* A block of a node's rows, with their targets and margins, then the derivatives of the loss. */
 typedef struct {
     int64_t size;
     const REAL *rows[BLOCK_ROWS + 3];
+    double targets[BLOCK_ROWS];
     double *margins;
 } NAME(block);
 
 /* Rows ``start`` .. of the node, of which index (or NULL for the first `count`) names the samples. */
 static void NAME(take_rows)(NAME(block) *block, const REAL *A, const REAL *b, const int64_t *index, int64_t start,
-                            int64_t size, int64_t d, double *targets)
+                            int64_t size, int64_t d)
 {
     block->size = size;
     for (int64_t j = 0; j < size; j++) {
         const int64_t row = index ? index[start + j] : start + j;
         block->rows[j] = index || !j ? A + row * d : block->rows[j - 1] + d;
-        targets[j] = (double)b[row];
+        block->targets[j] = (double)b[row];
     }
     for (int64_t j = size; j % 4; j++)
-        block->rows[j] = block->rows[0]; /* weight 0 below */
+        block->rows[j] = block->rows[0]; /* of weight 0 */
+    for (int64_t j = size; j < multiple_of_8(size); j++)
+        block->targets[j] = 0;
 }
 
-/* The margins of ``now`` and what ``before`` adds to the gradient, as far as there are such blocks. */
-static void NAME(both_blocks)(const NAME(block) *now, const NAME(block) *before, const REAL *x, REAL *gradient, int64_t d,
-                              int64_t outputs)
+/* The margins of ``now`` and what ``before`` adds to the gradient; either may be NULL. */
+INLINE void NAME(blocks)(NAME(block) *now, const NAME(block) *before, const REAL *x, REAL *gradient, int64_t d,
+                         int64_t outputs)
 {
-    REAL z[4] = {0}, w[4];
-    for (int64_t j = 0; j < now->size || j < before->size; j += 4)
+    const int64_t size = now ? now->size : 0, size_before = before ? before->size : 0;
+    for (int64_t j = 0; j < size || j < size_before; j += 4)
         for (int64_t c = 0; c < outputs; c++) {
-            for (int64_t r = 0; r < 4; r++)
-                w[r] = j + r < before->size ? (REAL)before->margins[(j + r) * outputs + c] : 0;
-            if (j >= before->size)
-                NAME(pass4)(now->rows + j, x + c * d, z, NULL, NULL, NULL, d);
-            else if (j >= now->size)
-                NAME(pass4)(NULL, NULL, NULL, before->rows + j, w, gradient + c * d, d);
-            else
+            REAL z[4] = {0}, w[4] = {0};
+            for (int64_t r = 0; r < 4 && j < size_before; r++)
+                w[r] = (REAL)before->margins[(j + r) * outputs + c];
+            if (now && before && j < size && j < size_before)
                 NAME(pass4)(now->rows + j, x + c * d, z, before->rows + j, w, gradient + c * d, d);
-            for (int64_t r = 0; r < 4 && j < now->size; r++)
+            else if (now && j < size)
+                NAME(pass4)(now->rows + j, x + c * d, z, NULL, NULL, NULL, d);
+            else if (before)
+                NAME(pass4)(NULL, NULL, NULL, before->rows + j, w, gradient + c * d, d);
+            for (int64_t r = 0; r < 4 && j < size; r++)
                 now->margins[(j + r) * outputs + c] = z[r];
         }
 }
@@ -164,27 +176,29 @@ static void NAME(dense_node)(const linear_model *model, const REAL *A, const REA
                              int64_t count, const REAL *x, REAL *gradient, double *value, double *margins)
 {
     const int64_t d = model->features, outputs = model->outputs;
-    const int64_t block = block_rows(d * (int64_t)sizeof(REAL));
+    const int64_t size = block_rows(d * (int64_t)sizeof(REAL));
+    const int long_rows = d * (int64_t)sizeof(REAL) >= LONG_ROW;
     double total = 0;
-    double targets[BLOCK_ROWS];
-    NAME(block) blocks[2];
+    NAME(block) two[2], *now = two, *before = NULL, *free = two + 1;
 
     if (gradient)
         memset(gradient, 0, (size_t)(outputs * d) * sizeof(REAL));
-    blocks[0].margins = margins, blocks[1].margins = margins + BLOCK_ROWS * outputs;
-    blocks[0].size = blocks[1].size = 0;
-    NAME(block) *now = blocks, *before = blocks + 1;
-    for (int64_t start = 0; start < count; start += block) {
-        NAME(take_rows)(now, A, b, index, start, count - start < block ? count - start : block, d, targets);
-        NAME(both_blocks)(now, before, x, gradient, d, outputs);
-        total += derivatives(model, targets, now->size, now->margins, value != NULL);
-        if (gradient) {
-            NAME(block) *const done = before;
-            before = now, now = done;
-        }
+    two[0].margins = margins, two[1].margins = margins + BLOCK_ROWS * outputs;
+    for (int64_t start = 0; start < count; start += size) {
+        NAME(take_rows)(now, A, b, index, start, count - start < size ? count - start : size, d);
+        if (before)
+            NAME(blocks)(now, before, x, gradient, d, outputs);
+        else
+            NAME(blocks)(now, NULL, x, gradient, d, outputs);
+        total += derivatives(model, now->targets, now->size, now->margins, value != NULL);
+        memset(now->margins + now->size * outputs, 0, (size_t)(-now->size & 3) * (size_t)outputs * sizeof(double));
+        if (gradient && long_rows)
+            before = now, now = free, free = (NAME(block) *)before;
+        else if (gradient)
+            NAME(blocks)(NULL, now, x, gradient, d, outputs);
     }
-    now->size = 0;
-    NAME(both_blocks)(now, before, x, gradient, d, outputs);
+    if (before)
+        NAME(blocks)(NULL, before, x, gradient, d, outputs);
     NAME(finish_node)(model, count, x, gradient, total, value);
 }
 
@@ -205,8 +219,8 @@ static void NAME(sparse_node)(const linear_model *model, const REAL *data, const
                 z += (double)data[e] * x[c * d + columns[e]];
             margins[c] = z;
         }
-        const double target = (double)b[row];
-        total += derivatives(model, &target, 1, margins, value != NULL);
+        const double targets[8] = {(double)b[row]};
+        total += derivatives(model, targets, 1, margins, value != NULL);
         if (!gradient)
             continue;
         for (int64_t c = 0; c < outputs; c++)

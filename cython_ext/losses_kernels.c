@@ -11,26 +11,35 @@ static inline int64_t block_rows(int64_t bytes_per_row)
     return rows < 4 ? 4 : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
 }
 
-/* v <- exp(v) for v <= 0, n rounded up to a multiple of 8 of them, to about 1 ulp: 2^k (Taylor series of exp on
-   [-log(2)/2, log(2)/2], degree 13, truncated below 1e-17). Values under -708 give exp(-708). */
-static inline void exp_nonpositive(double *v, int64_t n)
+/* Rows of so many bytes come from memory rather than from a cache: two blocks at once pay. */
+#define LONG_ROW 4096
+
+static inline int64_t multiple_of_8(int64_t n) { return (n + 7) & ~(int64_t)7; }
+
+/* exp(x) for x <= 0 to about 1 ulp: 2^k (Taylor series of exp on [-log(2)/2, log(2)/2], degree 13, truncated below
+   1e-17). Values under -708 give exp(-708). */
+INLINE doubles exp_of(doubles x)
 {
     static const double inverse_factorial[] = {
         1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
         1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0};
     const double round_to_integer = 0x1.8p52;
     const doubles lowest = (doubles){0} - 708;
-    for (int64_t i = 0; i < n; i += DOUBLES) {
-        doubles x = *(doubles *)(v + i);
-        x = doubles_where(x < lowest, lowest, x);
-        const doubles t = x * 0x1.71547652b82fep0 + round_to_integer;
-        const doubles k = t - round_to_integer;
-        const doubles r = (x - k * 0x1.62e42fefa3800p-1) - k * 0x1.ef35793c76730p-45;
-        doubles p = r * inverse_factorial[0] + inverse_factorial[1];
-        for (int term = 2; term < 14; term++)
-            p = p * r + inverse_factorial[term];
-        *(doubles *)(v + i) = p * (doubles)(((longs)t << 52) + ((int64_t)1023 << 52));
-    }
+    x = doubles_where(x < lowest, lowest, x);
+    const doubles t = x * 0x1.71547652b82fep0 + round_to_integer;
+    const doubles k = t - round_to_integer;
+    const doubles r = (x - k * 0x1.62e42fefa3800p-1) - k * 0x1.ef35793c76730p-45;
+    doubles p = r * inverse_factorial[0] + inverse_factorial[1];
+    for (int term = 2; term < 14; term++)
+        p = p * r + inverse_factorial[term];
+    return p * (doubles)(((longs)t << 52) + ((int64_t)1023 << 52));
+}
+
+/* v <- exp(v) for v <= 0, n rounded up to a multiple of 8 of them. */
+static inline void exp_nonpositive(double *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += DOUBLES)
+        *(doubles *)(v + i) = exp_of(*(doubles *)(v + i));
 }
 
 /* log(x) for x >= 1 to about 1 ulp: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)], log(1 + f) by a polynomial
@@ -59,13 +68,11 @@ static inline void log_each(double *v, int64_t n)
         *(doubles *)(v + i) = log_of(*(doubles *)(v + i));
 }
 
-/* v <- log(1 + v) for v >= 0, the same: what 1 + v loses is added again. */
-static inline void log_one_plus_each(double *v, int64_t n)
+/* log(1 + x) for x >= 0: what 1 + x loses is added again. */
+INLINE doubles log_one_plus(doubles x)
 {
-    for (int64_t i = 0; i < n; i += DOUBLES) {
-        const doubles x = *(doubles *)(v + i), u = 1 + x;
-        *(doubles *)(v + i) = log_of(u) + (x - (u - 1)) / u;
-    }
+    const doubles u = 1 + x;
+    return log_of(u) + (x - (u - 1)) / u;
 }
 
 /* z <- z - max z */
@@ -78,32 +85,23 @@ static inline void softmax_row(double *z, int64_t outputs)
         z[c] -= largest;
 }
 
-static inline int64_t multiple_of_8(int64_t n) { return (n + 7) & ~(int64_t)7; }
-
 /* log(1 + exp(-t)) and its derivative in the margin, t = target * margin. */
-static double logistic(const double *targets, int64_t size, double *margins, int valued)
+static double logistic(const double *targets, int64_t size, double *margins, const int valued)
 {
-    double total = 0, e[BLOCK_ROWS], b[BLOCK_ROWS] = {0}, logs[BLOCK_ROWS];
-    memcpy(b, targets, (size_t)size * sizeof *b);
+    const doubles one = (doubles){0} + 1;
+    double total = 0, losses[BLOCK_ROWS];
     for (int64_t j = size; j < multiple_of_8(size); j++)
         margins[j] = 0;
-    for (int64_t j = 0; j < multiple_of_8(size); j++)
-        e[j] = -__builtin_fabs(margins[j]);
-    exp_nonpositive(e, size);
-    if (valued) {
-        memcpy(logs, e, sizeof logs);
-        log_one_plus_each(logs, size);
-        for (int64_t j = 0; j < size; j++) {
-            const double t = b[j] * margins[j];
-            total += logs[j] + (t < 0 ? -t : 0);
-        }
-    }
     for (int64_t j = 0; j < size; j += DOUBLES) {
-        const doubles exponential = *(doubles *)(e + j), target = *(doubles *)(b + j);
         doubles *margin = (doubles *)(margins + j);
-        const doubles one = (doubles){0} + 1, upper = doubles_where(target * *margin < 0, one, exponential);
-        *margin = -target * upper / (1 + exponential);
+        const doubles target = *(const doubles *)(targets + j), t = target * *margin;
+        const doubles e = exp_of((doubles)((longs)*margin | INT64_MIN)); /* of -|margin| */
+        if (valued)
+            *(doubles *)(losses + j) = log_one_plus(e) + doubles_where(t < 0, -t, (doubles){0});
+        *margin = -target * doubles_where(t < 0, one, e) / (1 + e);
     }
+    for (int64_t j = 0; valued && j < size; j++)
+        total += losses[j];
     return total;
 }
 
@@ -139,12 +137,13 @@ static double softmax(const double *targets, int64_t size, int64_t outputs, doub
     return total;
 }
 
-/* margins -> derivatives in place; returns the sum of the losses if ``valued``. There is room for a multiple of 8. */
+/* margins -> derivatives in place; returns the sum of the losses if ``valued``. Of both arrays there is a multiple of 8,
+   and targets behind the last are zero. */
 static double derivatives(const linear_model *model, const double *targets, int64_t size, double *margins, int valued)
 {
     double total = 0;
     if (model->loss == LOGISTIC)
-        return logistic(targets, size, margins, valued);
+        return valued ? logistic(targets, size, margins, 1) : logistic(targets, size, margins, 0);
     if (model->loss == SOFTMAX)
         return softmax(targets, size, model->outputs, margins, valued);
     for (int64_t j = 0; j < size; j++) {
