@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from mpiqopt.distinct import distinct
 from mpiqopt.eigenvalues import largest_eigenvalues, rayleigh_quotient
 from mpiqopt.products import PIECE, row_products
 from mpiqopt.regularizers.constraints import Box, Nonnegative
@@ -78,6 +79,11 @@ def test_powers_are_rounded_correctly():
         assert power(base, 0.3) == pytest.approx(base**0.3, rel=1e-15)
         assert exponential(-base) == pytest.approx(np.exp(-base), rel=1e-15)
     assert (power(0.5, 0), power(0.25, 0.5), power(0.9, 10**9), exponential(0.0)) == (1.0, 0.5, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[], [3], [2, 1, 2, 1, 1], [[1.5, -0.0], [0.0, 1.5]], [np.inf, -np.inf, 7.0]])
+def test_distinct_values_are_those_of_numpy(values):
+    np.testing.assert_array_equal(distinct(np.array(values)), np.unique(np.array(values)))
 
 
 def test_normal_numbers_are_those_of_numpy():

@@ -83,10 +83,10 @@ def test_mpi_is_called_in_transport_and_the_command_line_only():
 
 
 def modules_after(arguments: list[str], folder: Path) -> set[str]:
-    """Top-level modules that a command has imported when it ends."""
+    """All modules that a command has imported when it ends."""
     code = (
         "import sys; from mpiqopt.cli import main; status = main(sys.argv[1:]); "
-        "print('MODULES', *{m.split('.')[0] for m in sys.modules}); sys.exit(status)"
+        "print('MODULES', *sys.modules); sys.exit(status)"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=True,
@@ -99,7 +99,7 @@ def test_commands_import_only_what_they_need(config, tmp_path):
     """On a login node nothing touches MPI, and a run on a simple graph starts without the large libraries."""
     path = config()
     large = {"mpi4py", "matplotlib", "sklearn", "scipy", "networkx", "xarray"}
-    assert not modules_after(["run", path, "-q"], tmp_path) & large
+    assert not modules_after(["run", path, "-q"], tmp_path) & (large | {"numpy.ma"})
     assert not modules_after(["check", path], tmp_path) & large
     assert not modules_after(["show", "small.h5"], tmp_path) & (large | {"pydantic"})
     assert not modules_after(["list"], tmp_path) & large
