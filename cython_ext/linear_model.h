@@ -141,7 +141,7 @@ static void NAME(take_rows)(NAME(block) *block, const REAL *A, const REAL *b, co
     block->size = size;
     for (int64_t j = 0; j < size; j++) {
         const int64_t row = index ? index[start + j] : start + j;
-        block->rows[j] = index || !j ? A + row * d : block->rows[j - 1] + d;
+        block->rows[j] = A + row * d;
         block->targets[j] = (double)b[row];
     }
     for (int64_t j = size; j % 4; j++)
