@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.distinct import distinct
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement
 from mpiqopt.topologies.spectrum import Topology
@@ -68,8 +69,11 @@ class Wiring(NamedTuple):
         return _power_of_two(self.unit * (4 / (1 - self.momentum) if self.momentum else 1))
 
 
-def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
-    """The wiring of a rank; ``in_links`` and ``out_links`` are (links, 2) with (sender, receiver)."""
+def wire(topology: Topology, place: Placement, protocol: str, overlay: "Overlay | None" = None) -> Wiring:
+    """The wiring of a rank; ``in_links`` and ``out_links`` are (links, 2) with (sender, receiver).
+
+    overlay: that of the network and protocol, if it is known: finding it takes libraries that take long to import.
+    """
     nodes, bounds = place.nodes, place.bounds
     by_sender = topology.arcs()
     by_receiver = by_sender[np.lexsort((by_sender[:, 0], by_sender[:, 1]))]
@@ -78,14 +82,14 @@ def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
     first_out = np.searchsorted(by_sender[:, 0], bounds)
     into = by_receiver[first_in[place.rank] : first_in[place.rank + 1]]
     out = by_sender[first_out[place.rank] : first_out[place.rank + 1]]
-    ranks = np.setdiff1d(np.concatenate([owner[into[:, 0]], owner[out[:, 1]]]), [place.rank])
+    ranks = distinct(np.concatenate([owner[into[:, 0]], owner[out[:, 1]]]))
+    ranks = ranks[ranks != place.rank]
     box = np.zeros(place.ranks, np.int64)
     box[ranks] = 1 + np.arange(len(ranks))
     receiver_key, sender_key = by_receiver[:, 1] * nodes + by_receiver[:, 0], by_sender[:, 0] * nodes + by_sender[:, 1]
     sent_by, heard_by = np.searchsorted(sender_key, into @ [nodes, 1]), np.searchsorted(receiver_key, out @ [1, nodes])
     hosted = np.arange(place.first, place.last + 1)
-    climb = _tree(by_sender, nodes) if protocol == "tree" else _no_tree(by_sender, nodes)
-    weights = _weights(topology, by_sender) if protocol == "integer-push-sum" else _no_weights(nodes)
+    climb, weights = overlay or lay(topology, protocol)
     mine = slice(first_out[place.rank], first_out[place.rank + 1])
     up = climb.up[place.first : place.last]
     return Wiring(
@@ -112,6 +116,15 @@ def wire(topology: Topology, place: Placement, protocol: str) -> Wiring:
         weight=weights.start[place.first : place.last],
         total=int(weights.start.sum()),
         momentum=weights.momentum,
+    )
+
+
+def lay(topology: Topology, protocol: str) -> "Overlay":
+    """What a protocol needs to know of the whole network, the same on all ranks."""
+    by_sender = topology.arcs()
+    return Overlay(
+        _tree(by_sender, topology.nodes) if protocol == "tree" else _no_tree(by_sender, topology.nodes),
+        _weights(topology, by_sender) if protocol == "integer-push-sum" else _no_weights(topology.nodes),
     )
 
 
@@ -216,6 +229,13 @@ def _tree(by_sender: np.ndarray, nodes: int) -> _Tree:
     down = np.zeros(len(key), np.int64)
     down[np.searchsorted(key, before[1:] * nodes + others)] = 1
     return _Tree(up, down, _depth(next_hop) + _depth(before))
+
+
+class Overlay(NamedTuple):
+    """A tree or weights over the network."""
+
+    tree: _Tree
+    weights: _Weights
 
 
 def _depth(parent: np.ndarray) -> int:
