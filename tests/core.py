@@ -20,6 +20,8 @@ CORE = (
     "test_coordination.py test_data.py test_docs.py test_install.py test_kernels.py test_launchers.py test_problems.py "
     "test_ranks.py test_results.py test_structure.py test_topologies.py test_trajectories.py test_wrong_input.py"
 )
+# as make test
+PARTS = (["-n", "auto", "--maxprocesses", "8", "-m", "not slow and not mpi"], ["-m", "not slow and mpi"])
 
 
 def main(bounds: str) -> int:
@@ -34,16 +36,9 @@ def main(bounds: str) -> int:
         package = wheel(source, Path(folder, "wheel"), found[version], bounds)
         lines = [*requirements("mpich", "dev"), f"mpiqopt @ {package.as_uri()}"]
         python = create(Path(folder, "venv"), found[version], lines, bounds)
-        command = [
-            python,
-            "-m",
-            "pytest",
-            "-m",
-            "not slow",
-            "--durations=12",
-            *(f"tests/{name}" for name in CORE.split()),
-        ]
-        return subprocess.run(command, cwd=unpacked(source, Path(folder)), env=environment()).returncode
+        home, tests = unpacked(source, Path(folder)), [f"tests/{name}" for name in CORE.split()]
+        commands = [[python, "-m", "pytest", *part, *tests] for part in PARTS]
+        return int(any([subprocess.run(command, cwd=home, env=environment()).returncode for command in commands]))
 
 
 if __name__ == "__main__":
