@@ -38,7 +38,8 @@ def main(bounds: str) -> int:
         python = create(Path(folder, "venv"), found[version], lines, bounds)
         home, tests = unpacked(source, Path(folder)), [f"tests/{name}" for name in CORE.split()]
         commands = [[python, "-m", "pytest", *part, *tests] for part in PARTS]
-        return int(any([subprocess.run(command, cwd=home, env=environment()).returncode for command in commands]))
+        codes = [subprocess.run(command, cwd=home, env=environment()).returncode for command in commands]
+        return int(any(codes))
 
 
 if __name__ == "__main__":
