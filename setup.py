@@ -31,7 +31,12 @@ FLAGS = ["-std=c11", "-ffp-contract=off", "-Wno-psabi", "-Wno-unused-function"]
 
 
 class BuildKernels(build_ext):
-    """Builds extensions with their kernels."""
+    """Builds extensions with their kernels, on all cores."""
+
+    def finalize_options(self) -> None:
+        # not an option of setup(): editable builds forget those
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, extension: Extension) -> None:
         stem = extension.name.removeprefix("mpiqopt._")
@@ -69,7 +74,6 @@ extensions = [
 
 setup(
     cmdclass={"build_ext": BuildKernels},
-    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         extensions,
         include_path=["cython_ext"],
