@@ -211,6 +211,10 @@ def test_asynchronous_push_sum_loses_no_mass_and_comes_near_the_optimum(graph):
 # ------------------------------------------------------------------------------------------ the command line
 
 
+# what is found by measurement: MPICH 4 is of the second kind
+AUTO = ("window (all ranks are on one host)", "two-sided (one-sided operations wait for ranks that compute)")
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("transport", ["auto", "window", "two-sided"])
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -223,8 +227,8 @@ def test_runs_under_mpiexec_record_what_each_node_did(transport, ranks, mpiqopt,
     assert "UCX  ERROR" not in result.stderr
     with h5py.File(tmp_path / "a.h5") as file:
         assert file.attrs["status"] == "finished"
-        kind = {"auto": "window (all ranks are on one host)"}.get(transport, f"{transport} (as the config says)")
-        assert file.attrs["transport"] == kind
+        kind = file.attrs["transport"]
+        assert kind in (AUTO if transport == "auto" else [f"{transport} (as the config says)"])
         nodes = {name: file[f"nodes/{name}"][()] for name in file["nodes"] if name != "node"}
         assert all(len(values) == 8 for values in nodes.values())
         assert np.array_equal(nodes["local_steps"], 3 * nodes["joined"])

@@ -694,7 +694,7 @@ def test_bytes_are_recorded(alone):
 
 
 LONG = {
-    "run": {"iterations": 1500, "seed": 3},
+    "run": {"iterations": 3000, "seed": 3},
     "data": {"name": "synthetic", "task": "classification", "samples": 200, "features": 9},
     "regularizer": {"name": "l1", "weight": 0.01},
     "record": {"every": 100},
