@@ -78,7 +78,7 @@ def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start, busy: float
 def progresses(comm: MPI.Intracomm) -> bool:
     """Collective over the ranks of a host: True if one-sided operations are done while their target computes.
 
-    Between the first and the last rank, in 5 to 40 ms; the others wait quietly.
+    Between the first and the last rank, in 5 to 100 ms; the others wait quietly.
     """
     answer = np.ones(1, np.int64)
     ends = (0, comm.size - 1)
