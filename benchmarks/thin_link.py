@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-NEWEST = 5  # of both libraries; version 4 of either is started in other ways
+OLDEST = 5  # of both libraries; version 4 of either is started in other ways
 DEVICE = "thin0"  # the same name in both namespaces: UCX_NET_DEVICES is one for all ranks
 ADDRESSES = ("10.0.0.1", "10.0.0.2")  # nobody outside the namespaces sees them
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
@@ -111,8 +111,8 @@ def open_mpi(remote: Path, ranks: int) -> tuple[list, dict[str, str]]:
 def launcher() -> Launcher:
     version = call(shutil.which("mpiexec", path=PATH), "--version")
     major = re.search(r"(?:Version:|Open MPI\))\s+(\d+)", version)
-    if major and int(major[1]) < NEWEST:
-        raise Skipped(f"jobs over two hosts are started by MPICH {NEWEST} or Open MPI {NEWEST}; here is {major[1]}")
+    if major and int(major[1]) < OLDEST:
+        raise Skipped(f"jobs over two hosts are started by MPICH {OLDEST} or Open MPI {OLDEST}; here is {major[1]}")
     for said, function in {"HYDRA": mpich, "Open MPI": open_mpi}.items():
         if said in version:
             return function

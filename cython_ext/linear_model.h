@@ -193,7 +193,7 @@ static void NAME(dense_node)(const linear_model *model, const REAL *A, const REA
         total += derivatives(model, now->targets, now->size, now->margins, value != NULL);
         memset(now->margins + now->size * outputs, 0, (size_t)(-now->size & 3) * (size_t)outputs * sizeof(double));
         if (gradient && long_rows)
-            before = now, now = free, free = (NAME(block) *)before;
+            before = now, now = free, free = before;
         else if (gradient)
             NAME(blocks)(NULL, now, x, gradient, d, outputs);
     }

@@ -258,12 +258,12 @@ class Network:
         from mpiqopt.coordination.allreduce import AllreduceCoordination
         from mpiqopt.coordination.asynchronous import AsynchronousCoordination
         from mpiqopt.coordination.lockstep import LockstepCoordination
-        from mpiqopt.coordination.wiring import lay, wire
+        from mpiqopt.coordination.wiring import overlay_of, wire
 
         place, transport = self.place, self.transport
         if name == "allreduce" or place.nodes == 1:
             return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._hold_server)
-        overlay = transport.share(lay(self.topology, name) if place.rank == 0 else None)
+        overlay = transport.share(overlay_of(self.topology, name) if place.rank == 0 else None)
         wiring = wire(self.topology, place, name, overlay)
         if not by_mailboxes:
             exchange = transport.step_exchange(wiring.ranks)

@@ -89,7 +89,7 @@ def wire(topology: Topology, place: Placement, protocol: str, overlay: "Overlay 
     receiver_key, sender_key = by_receiver[:, 1] * nodes + by_receiver[:, 0], by_sender[:, 0] * nodes + by_sender[:, 1]
     sent_by, heard_by = np.searchsorted(sender_key, into @ [nodes, 1]), np.searchsorted(receiver_key, out @ [1, nodes])
     hosted = np.arange(place.first, place.last + 1)
-    climb, weights = overlay or lay(topology, protocol)
+    climb, weights = overlay or overlay_of(topology, protocol)
     mine = slice(first_out[place.rank], first_out[place.rank + 1])
     up = climb.up[place.first : place.last]
     return Wiring(
@@ -119,7 +119,7 @@ def wire(topology: Topology, place: Placement, protocol: str, overlay: "Overlay 
     )
 
 
-def lay(topology: Topology, protocol: str) -> "Overlay":
+def overlay_of(topology: Topology, protocol: str) -> "Overlay":
     """What a protocol needs to know of the whole network, the same on all ranks."""
     by_sender = topology.arcs()
     return Overlay(
