@@ -25,10 +25,23 @@ if TYPE_CHECKING:
     from mpiqopt.training import Training
 
 
+# Keys of a method whose automatic values are made of the data.
+AUTOMATIC = ("step_size", "penalty", "batch_size", "large_batch_size", "epoch_length")
+
+
+class Constants(NamedTuple):
+    """Of the data, as in ``Facts``; None where nothing asks for them."""
+
+    lipschitz: float | None = None
+    mean_squared: float | None = None
+    largest: float | None = None
+    variance: float | None = None
+
+
 class Experiment(NamedTuple):
     """All that a run or a check needs.
 
-    ``lipschitz``: largest L_i, or None if nothing asked for it. ``derived``: the numbers that the trajectory depends on
+    ``derived``: the numbers that the trajectory depends on
     and that were computed rather than given.
     """
 
@@ -40,8 +53,13 @@ class Experiment(NamedTuple):
     evaluate: Evaluator
     start: np.ndarray
     shares: Shares
-    lipschitz: float | None
+    constants: Constants
     derived: dict[str, float]
+
+    @property
+    def watches_consensus(self) -> bool:
+        """Whether ``run.tolerance`` bounds how far nodes are apart, too."""
+        return _watches_consensus(self.config)
 
     def close(self) -> None:
         """End what goes on in the background."""
@@ -71,18 +89,22 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     held = dealt(transport, lambda: _cut(config, place)) if small else together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     problem = together(transport, lambda: _problem(config, held))
-    lipschitz = None
-    automatic = "auto" in (config.algorithm.step_size, getattr(config.algorithm, "penalty", None))
-    if automatic or config.record.per_node:
-        own = together(transport, lambda: _lipschitz(config, problem))
-        lipschitz = significant(float(transport.maximum(np.array([own.max()]))[0]), 10)
+    if config.run.stop_accuracy is not None and not problem.has_accuracy:
+        raise AgreedError(
+            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 and a "
+            "problem with classes (logistic, softmax)"
+        )
+    start = _start(config, problem, network)
+    wanted = _wants_constants(config)
+    constants = find_constants(config, problem, start, network, wanted) if wanted else Constants()
     if derived is None:
-        derived = by_first(transport, lambda: _derived(config, _facts(config, topology, lipschitz, held, problem)))
+        derived = by_first(transport, lambda: _derived(config, _facts(config, topology, constants, held, problem)))
     algorithm = replace(
         config.algorithm, **{name: value for name, value in derived.items() if hasattr(config.algorithm, name)}
     )
-    if "contraction" in derived:
-        network.contraction = derived["contraction"]
+    network.exchanges, network.gossips = algorithm.exchanges, algorithm.gossips()
+    if "interval" in derived:
+        network.interval = tuple(derived["interval"])
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if config.emulate.of_machines:
         problem.machines = Machines(config.emulate, place, config.run.seed)
@@ -98,12 +120,12 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
             problem,
             network,
             config.record.mapping_step,
-            lipschitz if config.record.per_node else None,
+            constants.lipschitz if config.record.per_node else None,
             held.solution if held.solution is not None and held.solution.shape == (problem.d,) else None,
         ),
-        start=_start(config, problem, transport),
+        start=start,
         shares=held,
-        lipschitz=lipschitz,
+        constants=constants,
         derived=derived,
     )
 
@@ -116,11 +138,54 @@ def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transpor
     return Training(problem, streams, problem.machines)
 
 
-def _facts(config: Config, topology: Topology, lipschitz: float | None, held: Shares, problem: Problem) -> Facts:
+def _wants_constants(config: Config) -> str:
+    """The key that is to blame for the time that they take; "" if there is none."""
+    for key in AUTOMATIC:
+        if getattr(config.algorithm, key, None) == "auto":
+            return f"algorithm.{key} = 'auto'"
+    if config.record.per_node:
+        return "record.per_node = true"
+    return "run.tolerance_on = 'nodes'" if _watches_consensus(config) else ""
+
+
+def _watches_consensus(config: Config) -> bool:
+    return config.run.tolerance is not None and config.run.tolerance_on == "nodes" and not config.algorithm.common_point
+
+
+def find_constants(config: Config, problem: Problem, start: np.ndarray, network: Network, wanted: str) -> Constants:
+    """Collective. Raises AgreedError, with the key that wants them, where the loss knows no bound of its curvature."""
+    transport = network.transport
+
+    def own() -> np.ndarray:
+        if problem.loss.curvature is None:
+            raise UsageError(
+                f"{config.path}: {wanted}: problem {config.problem.name!r} knows no bound of its curvature, of which "
+                "it would be made: give a number (for run.tolerance_on 'mean', for record.per_node false)"
+            )
+        squares, largest = problem.sample_constants()
+        return np.array([problem.lipschitz().max(), squares.max(), largest.max()])
+
+    lipschitz, squares, largest = transport.maximum(together(transport, own)).tolist()
+    variance = float(network.uncounted_mean(problem.gradient_variance(start)[:, None])[0])
+    return Constants(*(significant(value, 10) for value in (lipschitz, squares**0.5, largest, variance)))
+
+
+def _facts(config: Config, topology: Topology, constants: Constants, held: Shares, problem: Problem) -> Facts:
     from mpiqopt.codec import Codec
 
     codec = Codec(config.compressor, problem.d, problem.dtype, config.run.seed, topology.nodes)
-    return Facts(lipschitz, float(held.sizes.mean()), topology, codec.omega, codec.damping, codec.delta)
+    return Facts(
+        **constants._asdict(),
+        samples=float(held.sizes.mean()),
+        most_samples=int(held.sizes.max()),
+        topology=topology,
+        omega=codec.omega,
+        damping=codec.damping,
+        delta=codec.delta,
+        tolerance=config.run.tolerance,
+        regularized=config.regularizer.name != "zero",
+        coded=config.algorithm.default_compressor is not None and config.compressor.name != "identity",
+    )
 
 
 def _derived(config: Config, facts: Facts) -> dict[str, float]:
@@ -133,7 +198,7 @@ def _derived(config: Config, facts: Facts) -> dict[str, float]:
         resolved = given.resolve(facts)
     numbers = {name: value for name, value in vars(resolved).items() if getattr(given, name) != value}
     if getattr(resolved, "chebyshev", False):
-        numbers["contraction"] = facts.topology.contraction
+        numbers["interval"] = facts.topology.interval
     return numbers
 
 
@@ -160,32 +225,39 @@ def _problem(config: Config, held: Shares) -> Problem:
         return Problem(config.problem, held, config.regularizer, config.run.dtype)
 
 
-def _lipschitz(config: Config, problem: Problem) -> np.ndarray:
-    with naming(config.path):
-        return problem.lipschitz()
-
-
-def _start(config: Config, problem: Problem, transport) -> np.ndarray:
-    """x_0 (hosted, d), equal at all nodes."""
-    kind = config.run.start
+def _start(config: Config, problem: Problem, network: Network) -> np.ndarray:
+    """x_0 (hosted, d), equal at all nodes unless a file says otherwise."""
+    kind, place = config.run.start, network.place
     if kind == "zero":
         point = np.zeros(problem.d)
     elif kind == "normal":
         point = standard_normal(generator(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
     else:
-        point = by_first(transport, lambda: _earlier(config, problem.d))
-    return np.repeat(point.astype(problem.dtype)[None], problem.hosted, axis=0)
+        point = by_first(network.transport, lambda: _earlier(config, problem.d, place.nodes))
+    rows = point[place.first : place.last] if point.ndim == 2 else np.repeat(point[None], problem.hosted, axis=0)
+    return np.ascontiguousarray(rows, dtype=problem.dtype)
 
 
-def _earlier(config: Config, d: int) -> np.ndarray:
-    """The mean iterate (d,) at the end of an earlier run."""
+def _earlier(config: Config, d: int, nodes: int) -> np.ndarray:
+    """The mean iterate (d,) at the end of an earlier run, or what a .npy file holds: (d,) or (nodes, d)."""
     from mpiqopt.results.reader import final_mean
 
     where = f"{config.path}: run.start = {config.run.start!r}"
     try:
-        point = final_mean(config.start_file)
-    except UsageError as error:
-        raise UsageError(f"{where}: want zero, normal or a result file: {error}") from error
-    if point.shape != (d,):
-        raise UsageError(f"{where}: has {len(point)} coordinates, want {d}")
+        point = _numbers(config.start_file) if config.start_file.endswith(".npy") else final_mean(config.start_file)
+    except (UsageError, OSError, ValueError) as error:
+        raise UsageError(f"{where}: want zero, normal, a result file or a .npy file: {error}") from error
+    if point.shape not in ((d,), (nodes, d)):
+        raise UsageError(f"{where}: is {' x '.join(map(str, point.shape))}, want {d} numbers or {nodes} x {d}")
+    if not np.isfinite(point).all():
+        raise UsageError(f"{where}: holds numbers that are not finite")
+    if point.ndim == 2 and config.algorithm.common_point:
+        raise UsageError(f"{where}: a start for each node, but nodes of {config.algorithm.name!r} share one point")
     return point
+
+
+def _numbers(path: str) -> np.ndarray:
+    array = np.load(path, allow_pickle=False)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"numbers of type {array.dtype}")
+    return array.astype(np.float64)

@@ -31,7 +31,28 @@ class Run:
         Field(gt=0, description="seconds after which the run stops with a checkpoint (exit status 75)"),
     ] = None
     tolerance: Annotated[
-        float | None, Field(gt=0, description="the run is finished when the recorded stationarity is at most this")
+        float | None,
+        Field(gt=0, description="the run is finished when a record is at most this; of what, says tolerance_on"),
+    ] = None
+    tolerance_on: Annotated[
+        Literal["nodes", "mean"],
+        Field(
+            description="nodes: stationarity + L^2 consensus, L the largest smoothness constant of a node (the paper's "
+            "criterion, up to a factor); mean: stationarity of the mean iterate alone"
+        ),
+    ] = "nodes"
+    stop_accuracy: Annotated[
+        float | None, Field(gt=0, le=1, description="the run is finished when the recorded accuracy is at least this")
+    ] = None
+    stop_gap: Annotated[
+        float | None, Field(gt=0, description="the run is finished when objective - optimum is at most this")
+    ] = None
+    optimum: Annotated[
+        float | None, Field(description="for stop_gap: the smallest value of F + h, from a longer run or a solver")
+    ] = None
+    stop_bytes: Annotated[
+        float | None,
+        Field(gt=0, description="the run is finished when nodes have sent so many bytes, at the next record"),
     ] = None
     dtype: Annotated[Literal["float64", "float32"], Field(description="type of iterates and messages")] = "float64"
     transport: Annotated[
@@ -44,10 +65,15 @@ class Run:
     start: Annotated[
         str,
         Field(
-            description="zero; normal: one draw from N(0, I/d) for all nodes; or an earlier result file, whose mean "
-            "of /final/x is the start"
+            description="zero; normal: one draw from N(0, I/d) for all nodes; an earlier result file, whose mean of "
+            "/final/x is the start; or a .npy file, (d,) for all nodes or (nodes, d) with a row for each"
         ),
     ] = "zero"
+
+    def __post_init__(self):
+        if (self.stop_gap is None) != (self.optimum is None):
+            given, lacking = ("stop_gap", "optimum") if self.optimum is None else ("optimum", "stop_gap")
+            raise UsageError(f"run.{given} = {getattr(self, given)!r}: wants run.{lacking}, too")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +137,7 @@ class Config(NamedTuple):
 
     @property
     def start_file(self) -> str:
-        """The result file that ``run.start`` names."""
+        """The result or .npy file that ``run.start`` names."""
         return str(Path(self.path).parent / self.run.start)
 
     def topology(self) -> Topology:

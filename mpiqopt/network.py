@@ -1,7 +1,6 @@
 """What algorithms see of the network: mix, gossip and mean. Counts rounds and real bytes."""
 
 import time
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +10,7 @@ from mpiqopt.emulation import Emulate, EmulatedPost, EmulatedSteps, Rounds
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Exchange, Placement, plan
 from mpiqopt.reduction import Reduction
+from mpiqopt.topologies.chebyshev import damped, polynomial
 from mpiqopt.topologies.spectrum import Topology
 
 if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
@@ -40,8 +40,10 @@ class Network:
 
     Arrays are (hosted, d), float64 or float32. ``rounds`` counts gossip rounds; ``bytes`` the payload from
     node to node, summed over directed edges; ``mpi_bytes`` what is handed to MPI between ranks. The three are
-    the network's whole state: the mixing matrix of a round is cycle[rounds mod c], and its messages are rounded by
-    random numbers keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
+    the network's whole state: they tell the mixing matrix of a round, and its messages are rounded by random numbers
+    keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
+    An iteration mixes ``exchanges`` variables, each in K = ``gossips`` rounds: iteration t uses the matrices tK, ...,
+    tK + K - 1 of the cycle for each of them. (Round after round, each variable would see half of an even cycle.)
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Network:
         self.topology, self.place, self.transport = topology, place, transport
         self.compressor, self._seed, self.mailboxes = compressor, seed, mailboxes
         self.coded = compressor is not None and compressor.name != "identity"
+        self.exchanges, self.gossips = 1, 1
         self.rounds = self.bytes = self.mpi_bytes = 0
         self._hosted = np.arange(place.first, place.last)
         self._codecs: dict[tuple[int, np.dtype], Codec] = {}
@@ -82,13 +85,19 @@ class Network:
 
     def _mix(self, rows: np.ndarray, *affine) -> np.ndarray:
         """One round with the mixer's ``keep, move, rest, previous``."""
-        exchange = self._plans[self.rounds % len(self._plans)]
+        exchange = self._plans[self.phase]
         ghosts = self._exchange(exchange, rows)
         return exchange.mixer.mix(rows, ghosts, np.empty_like(rows), *affine)
 
+    @property
+    def phase(self) -> int:
+        """Which matrix of the cycle this round uses."""
+        iteration, within = divmod(self.rounds, self.exchanges * self.gossips)
+        return (iteration * self.gossips + within % self.gossips) % len(self._plans)
+
     def _exchange(self, exchange: Exchange, rows: np.ndarray) -> np.ndarray:
         """The ghost rows of a round, which is counted."""
-        phase = self.rounds % len(self._plans)
+        phase = self.phase
         kind = phase, rows.shape[1], rows.itemsize
         channel = self._channels.get(kind)
         if channel is None:
@@ -124,7 +133,7 @@ class Network:
         A node decodes its own message as its neighbours do. Raises NotFinite with the node's number in ``row``.
         """
         codec, round = self.codec(rows), self.rounds
-        exchange = self._plans[round % len(self._plans)]
+        exchange = self._plans[self.phase]
         messages = codec.encode(rows, self._hosted, round)
         ghosts = self._exchange(exchange, messages)
         own = codec.decode(messages, self._hosted, round, np.float64)
@@ -163,40 +172,36 @@ class Network:
         return Memory(memory.sent + own, memory.heard + heard)
 
     def gossip(self, rows: np.ndarray, rounds: int, chebyshev: bool = False) -> np.ndarray:
-        """P_K(W) X with K = rounds: W^K, or the Chebyshev polynomial T_K(W/lambda)/T_K(1/lambda).
-
-        The recursion costs K plain rounds: x_1 = W x_0, w = 2/(2 - lambda^2), then
-        x_{k+1} = w (W x_k - x_{k-1}) + x_{k-1}, w = 1/(1 - lambda^2 w / 4). Chebyshev needs one symmetric W.
-        """
-        previous = None
-        for keep, rest in chebyshev_weights(rounds, self.contraction if chebyshev else 0.0):
-            affine = () if rest == 0 else (keep, keep, rest, previous)
+        """P_K(W) X with K = rounds: W^K, or the polynomial of ``topologies.chebyshev``, which needs one symmetric W."""
+        gossip = polynomial(rounds, self.interval if chebyshev else None)
+        first, previous = rows, None
+        for keep, move, rest in gossip.steps:
+            affine = (keep, move) if rest == 0 else (keep, move, rest, previous)
             previous, rows = rows, self._mix(rows, *affine)
+        if gossip.start:
+            rows += gossip.start * first
         return rows
 
     def gossip_coded(
         self, rows: np.ndarray, memory: Memory, rounds: int, chebyshev: bool = False, step: float = 1.0
     ) -> tuple[np.ndarray, Memory]:
         """``gossip`` with (1 - step) I + step W for W, of coded messages: X + step (W - I) X^ stands for W X."""
-        previous = rows
-        for keep, rest in chebyshev_weights(rounds, self.damped_contraction(step) if chebyshev else 0.0):
+        gossip = polynomial(rounds, damped(self.interval, step) if chebyshev else None)
+        first = previous = rows
+        for keep, move, rest in gossip.steps:
             memory = self.innovate(rows, memory)
-            mixed = keep * rows + (keep * step) * memory.heard
+            mixed = keep * rows + (move * step) * memory.heard
             if rest != 0:
                 mixed += rest * previous
             previous, rows = rows, mixed.astype(rows.dtype, copy=False)
+        if gossip.start:
+            rows += gossip.start * first
         return rows, memory
 
-    def damped_contraction(self, step: float) -> float:
-        """An upper bound of the contraction of (1 - step) I + step W."""
-        if step == 1:
-            return self.contraction
-        return max(1 - step * (1 - self.contraction), abs(1 - step * (1 - self.topology.smallest_eigenvalue)))
-
     @cached_property
-    def contraction(self) -> float:
-        """lambda in Chebyshev gossip. Set at the start of a run, so that all ranks and a continuation use the same."""
-        return self.topology.contraction
+    def interval(self) -> tuple[float, float]:
+        """Of W's eigenvalues, for Chebyshev gossip. Set at the start of a run: all ranks and a continuation use one."""
+        return self.topology.interval
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
         """(1/n) sum of all nodes' rows, (d,), the same bits at every node and for any number of ranks.
@@ -291,7 +296,7 @@ class Network:
 
     def push(self, rows: np.ndarray) -> np.ndarray:
         """W X with columns of W that sum to 1, where rows need not: one round that keeps the sum over the nodes."""
-        sums = self._row_sums[self.rounds % len(self._plans)]
+        sums = self._row_sums[self.phase]
         return self._mix(rows, 0.0, 1.0) + sums * rows
 
     @cached_property
@@ -343,12 +348,3 @@ class Network:
         if gathered is None:
             return transport.broadcast(np.empty(rows.shape[1], rows.dtype))
         return transport.broadcast(reduction.finish(gathered) / rows.dtype.type(self.place.nodes))
-
-
-def chebyshev_weights(rounds: int, contraction: float) -> Iterator[tuple[float, float]]:
-    """(w, 1 - w) of each of K gossip steps x_{k+1} = w W x_k + (1 - w) x_{k-1}; contraction 0: (1, 0), plain gossip."""
-    square = contraction * contraction
-    w = 1.0
-    for k in range(rounds):
-        yield w, 1 - w
-        w = 2 / (2 - square) if k == 0 else 1 / (1 - square * w / 4)

@@ -13,6 +13,7 @@ from mpiqopt import kernels
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config, first_difference, parse
 from mpiqopt.control import NEVER, Control, deadline
+from mpiqopt.ending import Ending, Watched, cure
 from mpiqopt.errors import NotFinite, NumericalError, UsageError
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
@@ -37,12 +38,13 @@ class Options(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"."""
+    """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"; cure: of a divergence."""
 
     status: str
     reason: str
     iteration: int
     metrics: Metrics | None
+    cure: str = ""
 
 
 class AlreadyFinished(Exception):
@@ -138,6 +140,9 @@ class Trajectory:
         self.iteration, self.elapsed, self.coded_before = 0, 0.0, 0.0
         self.last_record, self.next_record = -1, 0
         self.metrics: Metrics | None = None
+        self.ending = Ending(
+            experiment, None if saved is None else Watched(*(saved[f"watched_{name}"] for name in Watched._fields))
+        )
         self.run_id = os.urandom(16).hex()
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
         if saved is not None:
@@ -262,24 +267,12 @@ class Trajectory:
             self.writer.append({"iteration": self.iteration, **times, **vars(metrics), **counters})
             self.progress.update(self.iteration, metrics)
         self.last_record, self.next_record = self.iteration, self._record_after(self.iteration)
-        return self._end(metrics)
+        return self.ending.of(self.state.x, metrics, self.iteration, counters["bytes"])
 
     def _coding(self) -> float | None:
         """Seconds of encoding and decoding so far, those before an interruption included."""
         seconds = self.network.codec_seconds
         return None if seconds is None else self.coded_before + seconds
-
-    def _end(self, metrics: Metrics) -> tuple[str, str] | None:
-        tolerance, iterations = self.experiment.config.run.tolerance, self.experiment.config.run.iterations
-        reached = tolerance is not None and metrics.stationarity <= tolerance
-        # rank 0 decides: a last bit may differ between processors, and ranks must not part
-        diverged, reached = self.network.transport.broadcast(np.array([not metrics.is_finite(), reached])).tolist()
-        if diverged:
-            cause = "the iterates are no longer finite" if self.iteration else "the data or the start overflow"
-            return "diverged", f"diverged at iteration {self.iteration}: {cause}"
-        if reached:
-            return "finished", f"tolerance: stationarity <= {tolerance:g}"
-        return ("finished", f"iterations: {self.iteration} done") if self.iteration == iterations else None
 
     def _save(self) -> None:
         """Checkpoint. The records come first, so that the result file is never behind it."""
@@ -293,6 +286,7 @@ class Trajectory:
             "last_record": self.last_record,
             "time": self.elapsed,
             "codec_time": self._coding() or 0.0,
+            **{f"watched_{name}": value for name, value in self.ending.watched._asdict().items()},
         }
         checkpoint.save(self.output, self.state, progress, self._counted(), self.network)
 
@@ -303,4 +297,6 @@ class Trajectory:
             self.writer.finish("stopped" if status == "diverged" else status, reason, x, self.network.carriers)
             if status != "stopped":
                 checkpoint.path_of(self.output).unlink(missing_ok=True)
-        return Outcome(status, reason, self.iteration, self.metrics)
+        return Outcome(
+            status, reason, self.iteration, self.metrics, cure(self.experiment) if status == "diverged" else ""
+        )

@@ -36,7 +36,7 @@ def beginning(experiment: Experiment) -> Iterator[tuple[str, Any]]:
     yield from ((name, getattr(shares, name)) for name in ("targets", "test_targets", "offsets"))
     yield from ((f"weights {k}", mixing.weights) for k, mixing in enumerate(topology.cycle))
     yield "derived", json.dumps(experiment.derived)
-    yield "lipschitz", json.dumps(experiment.lipschitz)
+    yield "constants", json.dumps(experiment.constants)
 
 
 def trajectory(experiment: Experiment) -> Iterator[tuple[str, Any]]:

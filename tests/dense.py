@@ -162,12 +162,40 @@ def chebyshev(degree: int, x):
     return now
 
 
+def extremes(W: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest eigenvalue of a symmetric W but that of equal rows."""
+    n = len(W)
+    if n == 1:
+        return 0.0, 0.0
+    eigenvalues = np.linalg.eigvalsh(W - 3 / n)  # 1 becomes -2
+    return eigenvalues[1], eigenvalues[-1]
+
+
+def around_zero(W: np.ndarray) -> tuple[float, float]:
+    """Minus and plus the largest size of the ``extremes``."""
+    largest = np.abs(extremes(W)).max()
+    return -largest, largest
+
+
+def accelerated_gossip(W: np.ndarray, rounds: int, ends=extremes) -> np.ndarray:
+    """P_K = (T_K(t(W)) e + c I)/(1 + c) of one symmetric W, by its eigenvalues but that of equal rows.
+
+    t maps [lambda_n, lambda_2] to [-1, 1]; e = 1/T_K(t(1)); c lifts the lower end to -1/3. J if they are all the same.
+    """
+    low, high = ends(W)
+    if high - low < 1e-12:
+        return (W - high * np.eye(len(W))) / (1 - high)
+    t = (2 * W - (high + low) * np.eye(len(W))) / (high - low)
+    e = 1 / chebyshev(rounds, (2 - high - low) / (high - low))
+    c = max(0, (3 * e - 1) / 4)
+    return (chebyshev(rounds, t) * e + c * np.eye(len(W))) / (1 + c)
+
+
 def gossip_matrix(W: Iterator[np.ndarray], rounds: int, accelerated: bool) -> np.ndarray:
-    """P_K: the product of the next K matrices, or T_K(W/lambda)/T_K(1/lambda), whose limit for lambda = 0 is J."""
+    """P_K: the product of the next K matrices, or ``accelerated_gossip``."""
     P = next(W)
     if accelerated:
-        lam = contraction(P)
-        return chebyshev(rounds, P / lam) / chebyshev(rounds, 1 / lam) if lam > 1e-12 else P
+        return accelerated_gossip(P, rounds)
     for _ in range(rounds - 1):
         P = next(W) @ P
     return P
@@ -278,9 +306,9 @@ class Objective:
 # methods that code their messages
 
 
-def dgd(X, W, f, a):
-    while True:
-        X = next(W) @ X - a * f.grad(X)
+def dgd(X, W, f, a, batch_size):
+    for t in count():
+        X = next(W) @ X - a * f.grad(X, t, batch_size)
         yield X
 
 
@@ -292,57 +320,70 @@ def push_sum(X, W, f, a, execution, interval, **sampling):
         yield mass / weight
 
 
-def prox_dgd(X, W, f, a):
-    while True:
-        X = f.prox(next(W) @ X - a * f.grad(X), a)
+def prox_dgd(X, W, f, a, batch_size):
+    for t in count():
+        X = f.prox(next(W) @ X - a * f.grad(X, t, batch_size), a)
         yield X
 
 
-def extra(X, W, f, a):
+def extra(X, W, f, a, batch_size):
     W = next(W)
-    old, X = X, W @ X - a * f.grad(X)
+    before = f.grad(X, 0, batch_size)
+    old, X = X, W @ X - a * before
     yield X
-    while True:
-        old, X = X, X + W @ X - (old + W @ old) / 2 - a * (f.grad(X) - f.grad(old))
+    for t in count(1):
+        G = f.grad(X, t, batch_size)
+        old, X = X, X + W @ X - (old + W @ old) / 2 - a * (G - before)
+        before = G
         yield X
 
 
-def pg_extra(X, W, f, a):
+def pg_extra(X, W, f, a, batch_size):
     W = next(W)
-    Z = W @ X - a * f.grad(X)
+    before = f.grad(X, 0, batch_size)
+    Z = W @ X - a * before
     old, X = X, f.prox(Z, a)
     yield X
-    while True:
-        Z = Z + W @ X - (old + W @ old) / 2 - a * (f.grad(X) - f.grad(old))
-        old, X = X, f.prox(Z, a)
+    for t in count(1):
+        G = f.grad(X, t, batch_size)
+        Z = Z + W @ X - (old + W @ old) / 2 - a * (G - before)
+        old, X, before = X, f.prox(Z, a), G
         yield X
 
 
-def nids(X, W, f, a):
+def nids(X, W, f, a, batch_size):
     Wt = (np.eye(len(X)) + next(W)) / 2
-    Z = X - a * f.grad(X)
+    before = f.grad(X, 0, batch_size)
+    Z = X - a * before
     old, X = X, f.prox(Z, a)
     yield X
-    while True:
-        Z = Z - X + Wt @ (2 * X - old - a * (f.grad(X) - f.grad(old)))
-        old, X = X, f.prox(Z, a)
+    for t in count(1):
+        G = f.grad(X, t, batch_size)
+        Z = Z - X + Wt @ (2 * X - old - a * (G - before))
+        old, X, before = X, f.prox(Z, a), G
         yield X
 
 
-def d2(X, W, f, a):
+def d2(X, W, f, a, batch_size):
     Wt = (np.eye(len(X)) + next(W)) / 2
-    old, X = X, Wt @ (X - a * f.grad(X))
+    before = f.grad(X, 0, batch_size)
+    old, X = X, Wt @ (X - a * before)
     yield X
-    while True:
-        old, X = X, Wt @ (2 * X - old - a * (f.grad(X) - f.grad(old)))
+    for t in count(1):
+        G = f.grad(X, t, batch_size)
+        old, X = X, Wt @ (2 * X - old - a * (G - before))
+        before = G
         yield X
 
 
-def gradient_tracking(X, W, f, a):
-    Y = f.grad(X)
-    while True:
-        old, X = X, next(W) @ (X - a * Y)
-        Y = next(W) @ (Y + f.grad(X) - f.grad(old))
+def gradient_tracking(X, W, f, a, batch_size):
+    """Both exchanges of an iteration by the same W."""
+    Y = before = f.grad(X, 0, batch_size)
+    for t in count(1):
+        M = next(W)
+        X = M @ (X - a * Y)
+        G = f.grad(X, t, batch_size)
+        Y, before = M @ (Y + G - before), G
         yield X
 
 
@@ -355,49 +396,70 @@ def centralised(X, W, f, a):
 class CodedGossip:
     """K rounds with M = (1 - gamma) I + gamma W for W, coded: M X becomes X + gamma (W - I) X^, X^ += C(X - X^).
 
-    X^ is kept from call to call. Chebyshev: T_{k+1}(s) = 2 s T_k(s) - T_{k-1}(s) at s = M/lambda, divided by the same
-    at s = 1/lambda, lambda that of M.
+    X^ is kept from call to call. Chebyshev: T_{k+1}(t) = 2 t T_k(t) - T_{k-1}(t) at t = (2 M - h - l)/(h - l), divided
+    by the same at M = 1, h = -l the largest size of M's eigenvalues but that of equal rows; then c X_0 is added and all
+    divided by 1 + c, c as in ``accelerated_gossip``.
     """
 
     def __init__(self, W, wire: Wire, rounds: int, accelerated: bool, step: float):
         self.W, self.wire, self.rounds, self.step = next(W), wire, rounds, step
-        self.hat = 0.0
-        lam = contraction((1 - step) * np.eye(wire.nodes) + step * self.W)
-        self.lam = lam if accelerated and lam > 1e-12 else None
+        self.hat, self.c = 0.0, 0.0
+        self.low, self.high = around_zero((1 - step) * np.eye(wire.nodes) + step * self.W)
+        self.accelerated = accelerated and self.high - self.low > 1e-12
+        if self.accelerated:
+            self.c = max(0, (3 / self.at_one(rounds) - 1) / 4)
+
+    def at_one(self, k: int) -> float:
+        """T_k(t(1))."""
+        return chebyshev(k, (2 - self.high - self.low) / (self.high - self.low)) if k else 1.0
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
-        last, X = X, self.once(X)
+        first, last, X = X, X, self.first(X)
         for k in range(1, self.rounds):
             last, X = X, self.next(k, last, X)
-        return X
+        return (X + self.c * first) / (1 + self.c)
+
+    def first(self, X: np.ndarray) -> np.ndarray:
+        if not self.accelerated:
+            return self.once(X)
+        return X + 2 / (2 - self.high - self.low) * (self.once(X) - X)
 
     def once(self, X: np.ndarray) -> np.ndarray:
         self.hat = self.hat + self.wire.damping * self.wire.gossip(X - self.hat)
         return X + self.step * (self.W @ self.hat - self.hat)
 
     def next(self, k: int, last: np.ndarray, X: np.ndarray) -> np.ndarray:
-        if self.lam is None:
+        if not self.accelerated:
             return self.once(X)
-        below, here, above = (chebyshev(j, 1 / self.lam) if j else 1.0 for j in (k - 1, k, k + 1))
-        return (2 * here / self.lam * self.once(X) - below * last) / above
+        below, here, above = (self.at_one(j) for j in (k - 1, k, k + 1))
+        t = (2 * self.once(X) - (self.high + self.low) * X) / (self.high - self.low)
+        return (2 * here * t - below * last) / above
 
 
 def gossips(W, wire: Wire, rounds: int, accelerated: bool, step: float):
     """The gossip of the trackers and that of the iterates; coded, each has a memory of its own."""
     if wire.coded:
         return [CodedGossip(W, wire, rounds, accelerated, step) for _ in range(2)]
-    return [lambda X: gossip_matrix(W, rounds, accelerated) @ X] * 2
+    P = None
+
+    def trackers(X):
+        nonlocal P
+        P = gossip_matrix(W, rounds, accelerated)
+        return P @ X
+
+    return trackers, lambda X: P @ X
 
 
-def proxgt(X, W, f, a, wire, estimate, gossip_rounds, chebyshev, gossip_step):
-    """estimate(t, X, previous X, previous v) is v_t."""
+def proxgt(X, W, f, a, wire, estimate, gossip_rounds, chebyshev, gossip_step, schedule, decay):
+    """estimate(t, X, previous X, previous v) is v_t. Trackers and iterates of an iteration by the same matrices."""
     mix_trackers, mix_iterates = gossips(W, wire, gossip_rounds, chebyshev, gossip_step)
     y = v = np.zeros_like(X)
-    t, old = 0, X
-    while True:
+    old = X
+    for t in count():
         last, v = v, estimate(t, X, old, v)
         y = mix_trackers(y + v - last)
-        old, X, t = X, mix_iterates(f.prox(X - a * y, a)), t + 1
+        a_t = scheduled(a, t, schedule, decay)
+        old, X = X, mix_iterates(f.prox(X - a_t * y, a_t))
         yield X
 
 
@@ -421,8 +483,12 @@ def proxgt_sr_e(X, W, f, a, wire, batch_size, epoch_length, **gossip):
 def samples_of(f, a, batch_size, schedule, decay):
     """a_t and the gradient with the samples of iteration t, for t = 0, 1, ..."""
     for t in count():
-        shrink = {"constant": 0, "inverse": 1, "inverse-sqrt": 0.5}[schedule]
-        yield a / (1 + decay * t) ** shrink, lambda X, t=t: f.grad(X, t, batch_size)
+        yield scheduled(a, t, schedule, decay), lambda X, t=t: f.grad(X, t, batch_size)
+
+
+def scheduled(a: float, t: int, schedule: str, decay: float) -> float:
+    """a_t."""
+    return a / (1 + decay * t) ** {"constant": 0, "inverse": 1, "inverse-sqrt": 0.5}[schedule]
 
 
 def choco_gossip(X, W, f, a, wire, gossip_step):

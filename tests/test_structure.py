@@ -46,6 +46,7 @@ ORDER = (
     "config",
     "schema",
     "assembly",
+    "ending",
     "control",
     "progress",
     "run",

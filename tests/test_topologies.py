@@ -195,11 +195,11 @@ def test_large_disconnected_graph_is_refused():
 
 def test_rounds_needed_is_the_smallest():
     made = topology('[topology]\nname = "ring"\nnodes = 20')
-    assert made.reached(8, True) == pytest.approx(0.248, abs=5e-4)
+    assert made.reached(8, True) == pytest.approx(0.159, abs=5e-4)  # 0.248 for T_K(W/lambda)/T_K(1/lambda)
     assert made.reached(8, False) == pytest.approx(0.767, abs=2e-3)
     for chebyshev in (True, False):
         k = made.rounds_needed(chebyshev)
-        assert made.reached(k, chebyshev) <= 0.25 < made.reached(k - 1, chebyshev)
+        assert made.reached(k, chebyshev) <= 0.5 < made.reached(k - 1, chebyshev)
 
 
 def test_simple_edges_drop_loops_and_repetitions():
@@ -405,7 +405,7 @@ def test_large_directed_rings_are_quick():
     """W is normal: ||W^K - J|| = lambda^K with lambda = cos(pi/n)."""
     made = topology('[topology]\nname = "directed-ring"\nnodes = 2000')
     assert 1 - made.contraction == pytest.approx(1 - np.cos(np.pi / 2000), rel=1e-4)
-    assert made.rounds_needed(False) == pytest.approx(np.log(4) / (1 - made.contraction), rel=1e-4)
+    assert made.rounds_needed(False) == pytest.approx(np.log(2) / (1 - made.contraction), rel=1e-4)
 
 
 def test_regular_digraphs_that_are_not_normal(monkeypatch):
@@ -460,7 +460,7 @@ def test_describe_and_draw_digraphs(directed_method, tmp_path):
     graphs.draw(made, str(tmp_path / "a.svg"))
     assert (tmp_path / "a.svg").stat().st_size > 1000
     ring = " ".join(graphs.describe(topology('[topology]\nname = "directed-ring"\nnodes = 6')).split())
-    for fact in ("arcs 6", "out-degree 1 (mean 1)", "diameter 5", "lambda = |W - J| 0.866025", "10 plain"):
+    for fact in ("arcs 6", "out-degree 1 (mean 1)", "diameter 5", "lambda = |W - J| 0.866025", "5 plain"):
         assert fact in ring
     apart = Topology("apart", (column_stochastic(3, np.array([[0, 1], [1, 2]])),))
     assert "strongly connected  no\n" in graphs.describe(apart)

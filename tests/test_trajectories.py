@@ -111,8 +111,8 @@ def plain(name: str, **settings) -> dict:
 
 @pytest.mark.parametrize(("topology", "matrices"), alternating())
 @pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if not cls.fixed_symmetric])
-def test_round_k_of_a_varying_topology_uses_matrix_k_mod_c(name, topology, matrices):
-    """Rounds are counted over the run, also within an iteration: three gossip rounds do not fit a cycle of two."""
+def test_a_varying_topology_takes_its_matrices_in_turn(name, topology, matrices):
+    """Those of an iteration for each of its variables; the next go on behind them: three rounds fit no cycle of two."""
     assert_follows(example(topology, plain(name)), matrices, ITERATIONS)
 
 

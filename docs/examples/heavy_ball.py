@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, Facts, mixing_margin
+from mpiqopt.algorithms.algorithm import Algorithm, Facts, kept_share
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -25,7 +25,7 @@ class HeavyBallDGD(Algorithm):
     momentum: Annotated[float, Field(ge=0, lt=1, description="share of the last step that is kept")] = 0.5
 
     def automatic_step(self, facts: Facts) -> float:
-        return mixing_margin(facts.topology) / facts.lipschitz
+        return kept_share(facts.topology) / (2 * facts.lipschitz)  # half of what DGD bears
 
     def init(self, x, problem, network, rng):
         return State(x, x)

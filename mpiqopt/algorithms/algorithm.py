@@ -16,6 +16,9 @@ from mpiqopt.registry import members
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.spectrum import Topology
 
+# a L below which gradient descent converges
+DESCENT = 2.0
+
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 BatchSize = Annotated[
@@ -27,11 +30,20 @@ BatchSize = Annotated[
 ]
 
 
+# Of the largest step that a method is known to bear, what is taken.
+SHARE = 0.95
+# Where a method bears less than this, in units of 1/L, nothing would happen in the time that anybody has.
+HOPELESS_STEP = 1e-3
+
+
 class Facts(NamedTuple):
     """What automatic values are made from.
 
-    lipschitz: largest L_i over the nodes, or None if step sizes are given; samples: mean number of samples of a node.
-    Of the compressor on messages of this length: ``omega``, ``damping``, and ``delta`` when damped.
+    lipschitz: L, the largest L_i over the nodes; mean_squared: Lambda, the largest sqrt(mean_j L_ij^2) over the nodes,
+    L_ij the constant of a sample; largest: the largest L_ij. All None if step sizes are given. samples, most_samples:
+    mean and largest number of samples of a node. variance: (1/n) sum_i of the variance of a sample's gradient at the
+    start, if it is asked for; tolerance: of the run. regularized: h is not 0.
+    Of the compressor on messages of this length: ``omega``, ``damping``, and ``delta`` when damped; coded: it is used.
     """
 
     lipschitz: float | None
@@ -40,6 +52,27 @@ class Facts(NamedTuple):
     omega: float | None = None
     damping: float = 1.0
     delta: float | None = 1.0
+    mean_squared: float | None = None
+    largest: float | None = None
+    most_samples: int = 0
+    variance: float | None = None
+    tolerance: float | None = None
+    regularized: bool = True
+    coded: bool = False
+
+    def exact(self, batch_size: int | str) -> bool:
+        """Whether a batch is all that a node has."""
+        return batch_size in (0, "all") or batch_size >= self.most_samples
+
+    def smoothness(self, batch_size: int | str, averaged: float = 1.0) -> float:
+        """Return L(b) with E[H_b^2] <= L(b) H, H_b the Hessian of a batch of b draws, its mean H: L + (max L_ij - L)/b.
+
+        Steps of 1/L(b) converge in mean square (Gower et al. 2019, "SGD: general analysis and improved rates").
+        averaged: what is left of the variance of a node's gradient when nodes are averaged, 1 down to 1/n.
+        """
+        if self.exact(batch_size):
+            return self.lipschitz
+        return self.lipschitz + averaged * max(self.largest - self.lipschitz, 0.0) / batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +87,18 @@ class Algorithm(ABC):
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
     beside: ClassVar[int] = 0  # numbers that travel with each vector
+    exchanges: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
+    common_point: ClassVar[bool] = False  # all nodes hold the same x
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
         Positive | Literal["auto"],
-        Field(description="step size alpha; auto: a safe multiple of 1/L, L the largest smoothness constant of a node"),
+        Field(
+            description="step size alpha; auto: a step that converges, made from the smoothness of data and batches "
+            "and from the topology (mpiqopt check prints them)"
+        ),
     ] = "auto"
 
     @property
@@ -89,17 +127,49 @@ class Algorithm(ABC):
             return self
         return replace(self, step_size=self.automatic_step(facts))
 
-    @abstractmethod
+    def bears(self, facts: Facts) -> float | None:
+        """Return r: steps below r/L converge, for convex f_i however unequal. None where no such r is known."""
+        return DESCENT
+
+    def smoothness(self, facts: Facts) -> float:
+        """Return L as far as steps are concerned."""
+        return facts.lipschitz
+
     def automatic_step(self, facts: Facts) -> float:
-        """A step size that converges, from L and the topology."""
+        """Return a step size that converges: 1/L, or nearly what the topology lets the method bear.
+
+        Raises UsageError where no such step is known, or none that would lead anywhere.
+        """
+        return min(1.0, SHARE * self.require_step(facts)) / self.smoothness(facts)
+
+    def require_step(self, facts: Facts) -> float:
+        """``bears``. Raises UsageError, with the cure, where it is not known or too small to be of use."""
+        bears, name = self.bears(facts), facts.topology.name
+        if bears is None:
+            raise UsageError(
+                f"algorithm.step_size = 'auto': no step is known that {self.name!r} bears over topology {name!r}, "
+                "whose W is too large for that, varies or is not doubly stochastic: give algorithm.step_size"
+            )
+        if bears < HOPELESS_STEP:
+            raise UsageError(
+                f"algorithm.step_size = 'auto': {self.name!r} bears no step beyond {bears:.2g}/L over topology "
+                f"{name!r} (W has eigenvalues close to the unit circle, away from 1): use topology.weights = "
+                "'lazy-metropolis', another topology, or proxgt-sr-e, whose gossip_rounds grow with it; or give "
+                "algorithm.step_size"
+            )
+        return bears
+
+    def gossips(self) -> int:
+        """Gossip rounds that mix a variable once."""
+        return 1
 
     def rounds(self) -> int:
         """Gossip (or server) rounds of one iteration, after ``resolve``."""
-        return 1
+        return self.exchanges * self.gossips()
 
     @abstractmethod
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> Any:
-        """The state at the start x (hosted, d), equal at all nodes."""
+        """The state at the start x (hosted, d), equal at all nodes if they have a ``common_point``."""
 
     @abstractmethod
     def step(self, state: Any, problem: Problem, network: Network, rng: Streams) -> Any:
@@ -148,14 +218,15 @@ class Algorithm(ABC):
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
 
 
-def mixing_margin(topology: Topology) -> float:
-    """(1 + lambda_min(W))/2: the smallest eigenvalue of (I + W)/2, which bounds the step of DGD and EXTRA.
+def kept_share(topology: Topology) -> float:
+    """Return r: X+ = prox(W X - a G(X)) is an averaged map for a < r/L, whatever the convex f_i and h.
 
-    1/4 where W varies or is not symmetric (ours).
+    r = 1 + lambda_min(W), or for matrices in turn and of digraphs 2 min_i w_ii: with w_ii >= c and weights >= 0,
+    W X - a G = (1 - c) V X + c (X - (a/c) G) for a doubly stochastic V (ours).
     """
-    if topology.varies or not topology.symmetric:
-        return 0.25
-    return (1 + topology.smallest_eigenvalue) / 2
+    if not topology.varies and topology.symmetric:
+        return 1 + topology.smallest_eigenvalue
+    return 2 * min(mixing.smallest_diagonal() for mixing in topology.cycle)
 
 
 def descend(x: np.ndarray, direction: np.ndarray, step: float, problem: Problem) -> np.ndarray:

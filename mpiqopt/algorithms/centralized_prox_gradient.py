@@ -1,10 +1,16 @@
 """Centralised proximal gradient, the yardstick."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from mpiqopt.algorithms.algorithm import Algorithm, Facts, descend
-from mpiqopt.algorithms.prox_dgd import State
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import Algorithm, descend
 from mpiqopt.registry import register
+
+
+class State(NamedTuple):
+    x: np.ndarray
 
 
 @register("algorithm", "centralized-prox-gradient")
@@ -16,9 +22,7 @@ class CentralizedProxGradient(Algorithm):
     """
 
     server = True
-
-    def automatic_step(self, facts: Facts) -> float:
-        return 1 / facts.lipschitz
+    common_point = True
 
     def init(self, x, problem, network, rng):
         return State(x)

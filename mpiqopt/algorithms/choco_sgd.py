@@ -32,7 +32,8 @@ class ChocoSGD(CodedGossip, StochasticAlgorithm):
     proximal = False
 
     def automatic_step(self, facts: Facts) -> float:
-        return 1 / (2 * facts.lipschitz)
+        """Half of 1/L(b): larger steps have a larger bias."""
+        return 1 / (2 * self.smoothness(facts))
 
     def init(self, x, problem, network, rng):
         return State(x, network.memory(x), 0)

@@ -24,13 +24,14 @@ class CompressedSGD(StochasticAlgorithm):
     """x+ = prox_{a h}(x - a D(mean_i C(g_i))), C the compressor; D is C again if ``two_way``, or the identity."""
 
     server = True
+    common_point = True
 
     two_way: TwoWay = False
 
     def automatic_step(self, facts: Facts) -> float:
         """1/(L (1 + omega/n)) for errors that are independent between nodes; the way back multiplies by 1 + omega."""
         omega = facts.omega or 0.0
-        return 1 / (facts.lipschitz * (1 + omega / facts.topology.nodes) * (1 + omega * self.two_way))
+        return 1 / (self.smoothness(facts) * (1 + omega / facts.topology.nodes) * (1 + omega * self.two_way))
 
     def init(self, x, problem, network, rng):
         return State(x, 0)

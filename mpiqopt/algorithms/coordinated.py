@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
+from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
 from mpiqopt.coordination.wiring import require_shares
 from mpiqopt.errors import UsageError
@@ -39,6 +39,7 @@ class CoordinatedAlgorithm(Algorithm):
     """
 
     directed = True
+    common_point = True
 
     quantization_step: Annotated[float, Field(gt=0, description="Delta_0, the distance of the grid's points")] = 1e-2
     zoom: Annotated[
@@ -99,6 +100,9 @@ class CoordinatedAlgorithm(Algorithm):
         super().require(topology, regularizer)
         if self.coordinator == "integer-push-sum":
             require_shares(topology)
+
+    def smoothness(self, facts: Facts) -> float:
+        return facts.smoothness(self.batch_size)
 
     @property
     def asynchronous(self) -> bool:

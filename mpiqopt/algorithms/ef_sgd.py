@@ -39,7 +39,7 @@ class EFSGD(CompressedSGD):
         delta is 1/d: on most vectors much larger steps do.
         """
         largest = compressor_delta(facts) if self.two_way else 1.0
-        return min(0.5, largest) / facts.lipschitz
+        return min(0.5, largest) / self.smoothness(facts)
 
     def init(self, x, problem, network, rng):
         return State(x, np.zeros_like(x), network.parts(np.zeros_like(x[0])), 0)

@@ -41,15 +41,13 @@ class FTQCADMM(CoordinatedAlgorithm):
     ] = 0.9
 
     def resolve(self, facts: Facts):
-        resolved = self
-        if self.penalty == "auto":
-            resolved = replace(resolved, penalty=3 * self.local_steps / facts.lipschitz)
-        if self.step_size == "auto":
-            resolved = replace(resolved, step_size=1 / (facts.lipschitz + 1 / resolved.penalty))
-        return resolved
+        if self.penalty != "auto":
+            return super().resolve(facts)
+        return replace(self, penalty=3 * self.local_steps / facts.lipschitz).resolve(facts)
 
     def automatic_step(self, facts: Facts) -> float:
-        return 1 / (facts.lipschitz + 1 / self.penalty)
+        """1/(L + 1/rho): the local problem is smooth with this constant."""
+        return 1 / (self.smoothness(facts) + 1 / self.penalty)
 
     def init(self, x, problem, network, rng):
         return State(problem.prox(x, self.penalty), x, x, x, 0, self.grid())

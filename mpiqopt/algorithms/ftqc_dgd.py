@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
 from mpiqopt.registry import register
 
@@ -28,9 +27,6 @@ class FTQCDGD(CoordinatedAlgorithm):
     """
 
     proximal = False
-
-    def automatic_step(self, facts: Facts) -> float:
-        return 1 / facts.lipschitz
 
     def init(self, x, problem, network, rng):
         return State(x, 0, self.grid())

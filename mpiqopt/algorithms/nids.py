@@ -5,38 +5,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.algorithms.stochastic import Minibatch
 from mpiqopt.registry import register
 
 
 class State(NamedTuple):
+    """t: iterations done."""
+
     x: np.ndarray
     z: np.ndarray
     previous: np.ndarray
     gradient: np.ndarray
+    t: int
 
 
 @register("algorithm", "nids")
 @dataclass(frozen=True, kw_only=True)
-class NIDS(Algorithm):
+class NIDS(Minibatch):
     """Z_{k+1} = Z_k - X_k + (I + W)/2 [2 X_k - X_{k-1} - a (G_k - G_{k-1})],  X = prox_{a h}(Z).
 
-    Z_1 = X_0 - a G_0. Li, Shi, Yan 2019. The step does not depend on the network. The first step is the general one
-    with X_{-1} = Z_0 = X_0 - a G_0 and G_{-1} = 0: what is mixed is then X_0, equal at all nodes.
+    Z_1 = X_0 - a G_0. Li, Shi, Yan 2019. It converges below 2/L, whatever the network. The first step is the general
+    one with X_{-1} = Z_0 = X_0 - a G_0 and G_{-1} = 0: what is mixed is then X_0.
     """
 
     fixed_symmetric = True
 
-    def automatic_step(self, facts: Facts) -> float:
-        """Converges below 2/L; half of it."""
-        return 1 / facts.lipschitz
-
     def init(self, x, problem, network, rng):
-        z = x - self.step_size * problem.grad(x)
-        return State(x, z, z, np.zeros_like(x))
+        z = x - self.step_size * self.gradient(x, 0, problem, rng)
+        return State(x, z, z, np.zeros_like(x), 0)
 
     def step(self, state, problem, network, rng):
-        gradient = problem.grad(state.x)
+        gradient = self.gradient(state.x, state.t, problem, rng)
         ahead = 2 * state.x - state.previous - self.step_size * (gradient - state.gradient)
         z = state.z - state.x + 0.5 * (ahead + network.mix(ahead))
-        return State(problem.prox(z, self.step_size), z, state.x, gradient)
+        return State(problem.prox(z, self.step_size), z, state.x, gradient, state.t + 1)

@@ -37,9 +37,6 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
         Field(description="alpha, how fast H follows Z; auto: 1/(1 + omega)"),
     ] = "auto"
 
-    def automatic_step(self, facts: Facts) -> float:
-        return 1 / facts.lipschitz
-
     def automatic_gossip_step(self, facts: Facts) -> float:
         """delta^2 of the compressor. The paper's bound is of order 1/omega and 1/(omega kappa); ours was tried on rings
         with all compressors, and is what the noisiest bear."""

@@ -7,16 +7,26 @@ optimization" (arXiv 2110.01594), Algorithms 1 to 4. Its three estimators are th
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, BatchSize, Facts, PositiveInt
+from mpiqopt.algorithms.algorithm import SHARE, BatchSize, Facts, PositiveInt
 from mpiqopt.algorithms.coded import GossipStep, compressor_delta
+from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 from mpiqopt.network import Memory, Network
 from mpiqopt.registry import register
+from mpiqopt.rounding import significant
+from mpiqopt.topologies.spectrum import GOSSIP_TARGET
+
+# a L that is taken where no proof covers h
+UNPROVED = 0.25
+# |P_K(W) - J| that automatic K is to reach with coded messages, whose damping slows gossip
+CODED_TARGET = 0.25
+# compressors that gossip over an asymmetric W bears: on directed rings of 8 to 32 nodes 0.35 did, 0.25 did not
+TURNING_DELTA = 0.375
 
 
 class State(NamedTuple):
@@ -35,7 +45,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxGT(Algorithm):
+class ProxGT(Scheduled):
     """v_t = estimator at x_t;  y_{t+1} = P_K (y_t + v_t - v_{t-1});  x_{t+1} = P_K prox_{a h}(x_t - a y_{t+1}).
 
     P_K: K rounds of gossip, plain W^K or Chebyshev. y_0 = v_{-1} = 0, so that mean(y_{t+1}) = mean(v_t) exactly.
@@ -45,7 +55,10 @@ class ProxGT(Algorithm):
 
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],
-        Field(description="K, rounds of each of the two gossips; auto: the smallest K with |P_K(W) - J| <= 1/4"),
+        Field(
+            description="K, rounds of each of the two gossips; auto: the smallest K with |P_K(W) - J| <= 1/2, "
+            "or 1/4 if messages are coded"
+        ),
     ] = "auto"
     chebyshev: Annotated[
         bool | Literal["auto"],
@@ -55,23 +68,54 @@ class ProxGT(Algorithm):
         ),
     ] = "auto"
     gossip_step: GossipStep = "auto"
+    exchanges = 2
+    most: ClassVar[float] = 1.0  # a L, where more is borne
+
+    def bears(self, facts: Facts) -> float | None:
+        """What tracking with P_K bears; with h more than 1/4 only where that is proved."""
+        from mpiqopt.algorithms import stability
+
+        step = self.gossip_step if facts.coded else 1.0
+        matrices = stability.gossiped(facts.topology, self.gossip_rounds, self.chebyshev, step)
+        linear = stability.largest_step(matrices, stability.tracking)
+        if linear is None or not facts.regularized:
+            return linear
+        return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
 
     def automatic_step(self, facts: Facts) -> float:
-        """c/L with c = 1/4 (ours; the theory asks for a smaller constant)."""
-        return 1 / (4 * facts.lipschitz)
+        """1/L, or nearly what P_K bears, and less for noisy estimators; 1/(4L) at most if messages are coded (ours)."""
+        return min(UNPROVED if facts.coded else self.most, SHARE * self.require_step(facts)) / self.smoothness(facts)
+
+    def left(self, facts: Facts) -> float:
+        """What is left of the variance of a node's estimator when nodes are averaged: 1/n + 2 |P_K - J|^4 (ours)."""
+        reached = facts.topology.reached(self.gossip_rounds, self.chebyshev)
+        return significant(min(1.0, 1 / facts.topology.nodes + 2 * reached**4), 6)
 
     def resolve(self, facts: Facts):
-        resolved = super().resolve(facts)
+        """The gossip first, then the step, which depends on it."""
+        resolved = self
         if self.gossip_step == "auto":
-            resolved = replace(resolved, gossip_step=compressor_delta(facts))
+            resolved = replace(resolved, gossip_step=self._automatic_gossip_step(facts))
         if self.chebyshev == "auto":
             resolved = replace(resolved, chebyshev=self._bears_chebyshev(facts))
         if self.gossip_rounds == "auto":
-            resolved = replace(resolved, gossip_rounds=facts.topology.rounds_needed(resolved.chebyshev))
-        return resolved
+            rounds = facts.topology.rounds_needed(resolved.chebyshev, CODED_TARGET if facts.coded else GOSSIP_TARGET)
+            resolved = replace(resolved, gossip_rounds=rounds)
+        return super(ProxGT, resolved).resolve(facts)
+
+    def _automatic_gossip_step(self, facts: Facts) -> float:
+        """The compressor's delta. Raises UsageError where errors grow: a coarse one, and W turns (measured; ours)."""
+        delta = compressor_delta(facts)
+        if facts.coded and not facts.topology.symmetric and delta < TURNING_DELTA:
+            raise UsageError(
+                f"algorithm.gossip_step = 'auto': over topology {facts.topology.name!r}, whose W is not symmetric, "
+                f"none is known that bears a compressor as coarse as this (delta = {delta:.2g}, want "
+                f"{TURNING_DELTA}): use a finer one, an undirected topology, or give algorithm.gossip_step"
+            )
+        return delta
 
     def _bears_chebyshev(self, facts: Facts) -> bool:
-        """One symmetric W and K sqrt(1 - delta) <= 1 for the compressor's delta.
+        """One symmetric W, and if messages are coded K > 1 and K sqrt(1 - delta) <= 1 for the compressor's delta.
 
         The recursion multiplies the errors of coded messages; without the bound it blew up on rings with K = 4 for
         delta = 1/3 and with K = 13 for delta = 0.9, with it never (benchmarks/README.md; ours).
@@ -79,8 +123,10 @@ class ProxGT(Algorithm):
         topology = facts.topology
         if topology.varies or not topology.symmetric or facts.delta is None:
             return False
-        rounds = topology.rounds_needed(True) if self.gossip_rounds == "auto" else self.gossip_rounds
-        return rounds * sqrt(1 - facts.delta) <= 1
+        rounds = self.gossip_rounds
+        if rounds == "auto":
+            rounds = topology.rounds_needed(True, CODED_TARGET if facts.coded else GOSSIP_TARGET)
+        return not facts.coded or (rounds > 1 and rounds * sqrt(1 - facts.delta) <= 1)
 
     def require(self, topology, regularizer):
         super().require(topology, regularizer)
@@ -90,8 +136,8 @@ class ProxGT(Algorithm):
                 f"{'varies in time' if topology.varies else 'is not symmetric'}; set chebyshev = false"
             )
 
-    def rounds(self) -> int:
-        return 2 * self.gossip_rounds
+    def gossips(self) -> int:
+        return self.gossip_rounds
 
     def init(self, x, problem, network, rng):
         zero = np.zeros_like(x)
@@ -101,7 +147,8 @@ class ProxGT(Algorithm):
     def step(self, state, problem, network, rng):
         v = self.estimate(state, problem, rng)
         y, y_memory = self.gossip(network, state.y + (v - state.v), state.y_memory)
-        z = problem.prox(state.x - self.step_size * y, self.step_size)
+        step = self.step_at(state.t)
+        z = problem.prox(state.x - step * y, step)
         x, z_memory = self.gossip(network, z, state.z_memory)
         return State(x, y, v, state.x, state.t + 1, y_memory, z_memory)
 
@@ -127,12 +174,28 @@ def recursive_gradient(state: State, problem, rng, size: int | str) -> np.ndarra
     return state.v + (problem.grad(state.x, batch) - problem.grad(state.previous, batch))
 
 
+def recursive_smoothness(facts: Facts, batch_size: int | str, epoch_length: int, left: float) -> float:
+    """Return L for a recursive estimator of batches of b and epochs of q: (L + sqrt(L^2 + 4 l q Lambda^2 / b))/2.
+
+    A descent lemma sums up to a L + a^2 l q Lambda^2 / b <= 1 over an epoch, Lambda^2 the mean of the L_ij^2 (Fang
+    et al. 2018, "SPIDER"; the factor l that averaging leaves is ours).
+    """
+    if facts.exact(batch_size):
+        return facts.lipschitz
+    noise = 4 * left * epoch_length * (facts.mean_squared * facts.mean_squared) / batch_size
+    return (facts.lipschitz + sqrt(facts.lipschitz * facts.lipschitz + noise)) / 2
+
+
 @register("algorithm", "proxgt-sa")
 @dataclass(frozen=True, kw_only=True)
 class ProxGTSA(ProxGT):
     """ProxGT with stochastic approximation: v_t is the mean gradient over a fresh minibatch."""
 
     batch_size: BatchSize
+    most = 0.25  # what noise is left grows with the step
+
+    def smoothness(self, facts: Facts) -> float:
+        return facts.smoothness(self.batch_size, self.left(facts))
 
     def estimate(self, state, problem, rng):
         return sampled_gradient(state, problem, rng, self.batch_size)
@@ -146,6 +209,11 @@ class ProxGTSRO(ProxGT):
     batch_size: BatchSize
     large_batch_size: BatchSize
     epoch_length: Annotated[PositiveInt, Field(description="iterations between restarts of the estimator")]
+
+    def smoothness(self, facts: Facts) -> float:
+        left = self.left(facts)
+        recursive = recursive_smoothness(facts, self.batch_size, self.epoch_length, left)
+        return max(recursive, facts.smoothness(self.large_batch_size, left))
 
     def estimate(self, state, problem, rng):
         if state.t % self.epoch_length == 0:
@@ -169,13 +237,15 @@ class ProxGTSRE(ProxGT):
 
     def resolve(self, facts: Facts):
         """b ~ max(sqrt(m/n), 1) and q ~ sqrt(n m) as in the paper's Corollary for SR-E, rounded up."""
-        resolved = super().resolve(facts)
-        m, n = facts.samples, facts.topology.nodes
+        resolved, m, n = self, facts.samples, facts.topology.nodes
         if self.batch_size == "auto":
             resolved = replace(resolved, batch_size=max(1, ceil(sqrt(m / n))))
         if self.epoch_length == "auto":
             resolved = replace(resolved, epoch_length=max(1, ceil(sqrt(m * n))))
-        return resolved
+        return super(ProxGTSRE, resolved).resolve(facts)
+
+    def smoothness(self, facts: Facts) -> float:
+        return recursive_smoothness(facts, self.batch_size, self.epoch_length, self.left(facts))
 
     def estimate(self, state, problem, rng):
         if state.t % self.epoch_length == 0:

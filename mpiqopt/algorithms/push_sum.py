@@ -6,11 +6,16 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Facts, mixing_margin
+from mpiqopt.algorithms.algorithm import DESCENT, Facts
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
 from mpiqopt.registry import register
+from mpiqopt.rounding import significant
+from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.training import Descent
+
+# numbers worked on at most to find the smallest weight
+WEIGHT_WORK = 3_000_000
 
 
 class State(NamedTuple):
@@ -59,9 +64,16 @@ class PushSum(StochasticAlgorithm):
     def bears_loss(self) -> bool:
         return self.execution == "asynchronous"
 
+    def bears(self, facts: Facts) -> float:
+        """2 min w_i: a node's step is a/w_i, and W averages in the norm that its limit weighs (ours)."""
+        return DESCENT if self.in_background else DESCENT * lowest_weight(facts.topology)
+
     def automatic_step(self, facts: Facts) -> float:
-        """Half of what gradient descent on an undirected graph may have (ours)."""
-        return mixing_margin(facts.topology) / (2 * facts.lipschitz)
+        """At most 1/(8L), the bias grows with it (undirected: (1 + lambda_min)/(4L)); half of what it bears (ours)."""
+        topology = facts.topology
+        undirected = topology.symmetric and not topology.varies
+        most = (1 + topology.smallest_eigenvalue) / 4 if undirected else 0.125
+        return min(most, self.require_step(facts) / 2) / self.smoothness(facts)
 
     def init(self, x, problem, network, rng):
         return State(x, np.hstack([x.astype(np.float64), np.ones((len(x), 1))]), 0)
@@ -98,6 +110,22 @@ class PushSum(StochasticAlgorithm):
         mass = state.mass.copy()
         network.mass_exchange(mass.shape[1]).pull(mass)
         return _ratios(state, mass)._replace(t=state.t)
+
+
+def lowest_weight(topology: Topology) -> float:
+    """Return the smallest weight w_i that a node ever has, starting from 1 each."""
+    if topology.doubly_stochastic:
+        return 1.0
+    weights, lowest = np.ones(topology.nodes), 1.0
+    rows = [mixing.rows() for mixing in topology.cycle]
+    for _ in range(max(1, WEIGHT_WORK // sum(map(len, rows)))):
+        before = weights
+        for mixing, row in zip(topology.cycle, rows, strict=True):
+            weights = np.bincount(row, mixing.weights * weights[mixing.columns], minlength=topology.nodes)
+            lowest = min(lowest, float(weights.min()))
+        if np.abs(weights - before).max() <= 1e-9:
+            break
+    return significant(lowest, 6)
 
 
 def _ratios(state: State, mass: np.ndarray) -> State:

@@ -14,9 +14,11 @@ class SGD(StochasticAlgorithm):
     """x+ = prox_{a h}(x - a mean_i g_i), g_i minibatch gradients, nothing compressed."""
 
     server = True
+    common_point = True
 
-    def automatic_step(self, facts: Facts) -> float:
-        return 1 / facts.lipschitz
+    def smoothness(self, facts: Facts) -> float:
+        """The server averages n batches."""
+        return facts.smoothness(self.batch_size, 1 / facts.topology.nodes)
 
     def init(self, x, problem, network, rng):
         return State(x, 0)

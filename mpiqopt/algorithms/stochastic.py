@@ -6,17 +6,30 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, BatchSize
+from mpiqopt.algorithms.algorithm import Algorithm, BatchSize, Facts
 from mpiqopt.field import Field
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
-class StochasticAlgorithm(Algorithm):
-    """A method whose state counts iterations in ``t``."""
+class Minibatch(Algorithm):
+    """A method of gradients over all samples or over fresh minibatches, whose state counts iterations in ``t``."""
 
     batch_size: BatchSize = "all"
+
+    def smoothness(self, facts: Facts) -> float:
+        return facts.smoothness(self.batch_size)
+
+    def gradient(self, x: np.ndarray, t: int, problem: Problem, rng: Streams) -> np.ndarray:
+        """Gradients of the f_i at their rows, of a fresh minibatch or of all samples."""
+        return problem.grad(x) if self.batch_size == "all" else problem.grad(x, rng.batch(t, self.batch_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled(Algorithm):
+    """A method whose steps may shrink."""
+
     schedule: Annotated[
         Literal["constant", "inverse", "inverse-sqrt"],
         Field(description="step size of iteration t: a, a/(1 + decay t) or a/sqrt(1 + decay t), a = step_size"),
@@ -30,6 +43,7 @@ class StochasticAlgorithm(Algorithm):
         shrink = 1 + self.decay * t
         return self.step_size / (shrink if self.schedule == "inverse" else sqrt(shrink))
 
-    def gradient(self, x: np.ndarray, t: int, problem: Problem, rng: Streams) -> np.ndarray:
-        """Gradients of the f_i at their rows, of a fresh minibatch or of all samples."""
-        return problem.grad(x) if self.batch_size == "all" else problem.grad(x, rng.batch(t, self.batch_size))
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticAlgorithm(Minibatch, Scheduled):
+    """Both."""

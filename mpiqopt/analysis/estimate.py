@@ -65,7 +65,7 @@ def _codec(experiment: Experiment) -> Codec | None:
 
 def _constants(experiment: Experiment) -> list[tuple[str, str]]:
     """Lambda or the diameter, and L, unless they would take longer than the set-up of the run, which needs them not."""
-    topology, lipschitz, facts = experiment.network.topology, experiment.lipschitz, []
+    topology, lipschitz, facts = experiment.network.topology, experiment.constants.lipschitz, []
     if not topology.doubly_stochastic:
         if topology.knows("diameter"):
             facts.append(("diameter of the digraph", diameter(topology)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpiqopt.analysis.plots import save
-from mpiqopt.topologies.spectrum import DIAMETER_LIMIT, Topology
+from mpiqopt.topologies.spectrum import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
 
 # above this many arcs a drawing has lines without heads: each head takes milliseconds, and among so many none is seen
 ARROWS_LIMIT = 2000
@@ -61,7 +61,12 @@ def _averaging(topology: Topology) -> list[tuple[str, object]]:
     chebyshev = not topology.varies and topology.symmetric
     if topology.nodes > 1:
         rounds = f"{topology.rounds_needed(False)} plain"
-        facts.append(("rounds to |P - J| <= 1/4", rounds + f", {topology.rounds_needed(True)} Chebyshev" * chebyshev))
+        facts.append(
+            (
+                f"rounds to |P - J| <= {GOSSIP_TARGET:g}",
+                rounds + f", {topology.rounds_needed(True)} Chebyshev" * chebyshev,
+            )
+        )
     return facts
 
 

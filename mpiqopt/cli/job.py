@@ -43,11 +43,16 @@ class Job(NamedTuple):
 
 def _report(outcome: Outcome, output: Path) -> None:
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
-    if outcome.status == "diverged":
-        hint = "; try a smaller algorithm.step_size"
+    if outcome.cure:
+        hint = f"; {outcome.cure}"
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
     complain(f"{status}{outcome.reason}{hint}; {output}")
     if outcome.metrics is not None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
         complain(line + (f", accuracy {m.accuracy:.4f}" if m.accuracy is not None else ""))
+    if outcome.reason.startswith("iterations"):
+        from mpiqopt.analysis.trend import trends
+        from mpiqopt.results.reader import read
+
+        complain(trends(read(output)))

@@ -8,14 +8,16 @@ import numpy as np
 
 from mpiqopt._losses import LinearModel
 from mpiqopt.data.shares import Shares
-from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
+from mpiqopt.products import row_squares
 from mpiqopt.regularizers.regularizer import Regularizer
 from mpiqopt.streams import Batch
 
 # coordinates of the nodes whose curvatures are found at once: what is worked on stays in the cache
 NUMBERS_TOGETHER = 1 << 16
+# of a node, for the variance of a sample's gradient
+VARIANCE_SAMPLES = 64
 
 
 class _Evaluator(Protocol):
@@ -85,6 +87,11 @@ class Problem:
         """prox_{step h}, row by row."""
         return self.regularizer.prox(x, step)
 
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether there are samples to classify, and a loss that does."""
+        return self.has_test and type(self.loss).correct is not Loss.correct
+
     def test_correct(self, x: np.ndarray) -> tuple[int, int] | None:
         """Held-out samples of this rank classified rightly at x (d,), and how many there are.
 
@@ -99,14 +106,34 @@ class Problem:
     def lipschitz(self) -> np.ndarray:
         """L_i of every hosted node, (hosted,) float64: curvature * lambda_max(A_i^T A_i)/m_i + l2 + 2 nonconvex.
 
-        Raises UsageError where the loss gives no curvature.
+        For losses that know a bound of their curvature.
         """
-        if self.loss.curvature is None:
-            raise UsageError(f"problem {self.loss.name!r} knows no bound of its curvature: give algorithm.step_size")
         together = max(1, NUMBERS_TOGETHER // self.features)
         parts = [self._curvatures(i, min(i + together, self.hosted)) for i in range(0, self.hosted, together)]
-        smooth = self.loss.identity_curvature + self.loss.l2 + 2 * self.loss.nonconvex
-        return self.loss.curvature * np.concatenate(parts) + smooth
+        return self.loss.curvature * np.concatenate(parts) + self._smooth()
+
+    def sample_constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of every hosted node the mean of the L_ij^2 and the largest L_ij, (hosted,) float64, L_ij of sample j.
+
+        L_ij = curvature |a_ij|^2 + l2 + 2 nonconvex.
+        """
+        constants = self.loss.curvature * row_squares(self._shares.features) + self._smooth()
+        starts = self._shares.offsets[:-1]
+        return np.add.reduceat(np.square(constants), starts) / self.sizes, np.maximum.reduceat(constants, starts)
+
+    def gradient_variance(self, x: np.ndarray) -> np.ndarray:
+        """Variance of a sample's gradient at x (hosted, d), by node: of VARIANCE_SAMPLES samples, not counted."""
+        full, out = np.empty_like(x), np.empty_like(x)
+        self._evaluator.evaluate(x, full)
+        total, ones = np.zeros(self.hosted), np.ones(self.hosted, np.int64)
+        for k in range(VARIANCE_SAMPLES):
+            self._evaluator.evaluate(x, out, index=(k * self.sizes // VARIANCE_SAMPLES)[:, None], counts=ones)
+            total += np.add.reduce(np.square(out.astype(np.float64) - full), axis=1)
+        return total / VARIANCE_SAMPLES
+
+    def _smooth(self) -> float:
+        """What does not depend on the data, of every L."""
+        return self.loss.identity_curvature + self.loss.l2 + 2 * self.loss.nonconvex
 
     def _curvatures(self, first: int, last: int) -> np.ndarray:
         own = self._part(first, last)

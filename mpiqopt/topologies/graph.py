@@ -9,7 +9,7 @@ import numpy as np
 from mpiqopt.field import Field
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 
-Weights = Literal["metropolis", "lazy-metropolis", "uniform"]
+Weights = Literal["metropolis", "lazy-metropolis", "uniform", "fdla"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,14 @@ class AnyGraph(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(AnyGraph):
-    """An undirected graph, with doubly stochastic weights."""
+    """An undirected graph, with symmetric weights whose rows sum to 1."""
 
     weights: Annotated[
         Weights,
         Field(
             description="mixing weights: metropolis w_ij = 1/(1 + max(deg_i, deg_j)), lazy-metropolis (I + W)/2 of "
-            "them, uniform w_ij = 1/(1 + largest degree)"
+            "them, uniform w_ij = 1/(1 + largest degree), fdla those of the smallest |W - J|, some of which may be "
+            "negative (Xiao and Boyd 2004; at most 64 nodes)"
         ),
     ] = "metropolis"
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.distinct import distinct
+from mpiqopt.topologies.fdla import fastest_weights
 
 
 class Mixing(NamedTuple):
@@ -51,6 +52,13 @@ class Mixing(NamedTuple):
     def transpose(self) -> "Mixing":
         return from_entries(self.nodes, self.columns, self.rows(), self.weights)
 
+    def smallest_diagonal(self) -> float:
+        """min_i w_ii; minus infinity if a weight is negative."""
+        if self.weights.min() < 0:
+            return -np.inf
+        kept = self.rows() == self.columns
+        return float(np.bincount(self.rows()[kept], self.weights[kept], minlength=self.nodes).min())
+
     def degrees(self) -> np.ndarray:
         """Number of in-neighbours of every node."""
         return np.bincount(self.rows()[self.links()], minlength=self.nodes)
@@ -87,12 +95,15 @@ def simple_arcs(nodes: int, arcs: np.ndarray) -> np.ndarray:
 
 
 def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
-    """Symmetric doubly stochastic W for an undirected graph.
+    """Symmetric W for an undirected graph; the diagonal makes rows sum to 1.
 
     kind: "metropolis" w_ij = 1/(1 + max(deg_i, deg_j)); "lazy-metropolis" (I + W)/2 of it; "uniform"
-    w_ij = 1/(1 + largest degree). The diagonal makes rows sum to 1.
+    w_ij = 1/(1 + largest degree); "fdla" those of the smallest ||W - J||_2, some of which may be negative. Raises
+    UsageError for "fdla" and more than 64 nodes.
     """
     edges = simple_edges(edges)
+    if kind == "fdla":
+        return with_diagonal(nodes, edges, fastest_weights(nodes, edges))
     degrees = np.bincount(edges.ravel(), minlength=nodes)
     larger = degrees[edges].max(axis=1) if kind != "uniform" else np.full(len(edges), degrees.max(initial=0))
     weights = 1.0 / (1.0 + larger)

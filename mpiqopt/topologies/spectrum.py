@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import acosh, cosh, sqrt
+from math import sqrt
 
 import numpy as np
 
 from mpiqopt.eigenvalues import rayleigh_quotient
 from mpiqopt.errors import UsageError
 from mpiqopt.rounding import significant
+from mpiqopt.topologies.chebyshev import Interval, extremes
 from mpiqopt.topologies.mixing import Mixing, simple_arcs
 
 # Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
@@ -16,7 +17,7 @@ DENSE_LIMIT = 800
 # Of eigenvalues: what is left out machines do not agree on, and steps follow from them.
 DECIMALS = 12
 # ||W^K - J|| below this is what ``gossip_rounds = "auto"`` asks for.
-GOSSIP_TARGET = 0.25
+GOSSIP_TARGET = 0.5
 # Up to so many nodes the diameter is exact.
 DIAMETER_LIMIT = 3000
 # Bytes of what one pass of the search from all nodes gathers, but for very dense graphs.
@@ -49,7 +50,7 @@ class Topology:
         return all(mixing.is_symmetric() for mixing in self.cycle)
 
     @cached_property
-    def _normal(self) -> bool:
+    def normal(self) -> bool:
         """One matrix with W W^T = W^T W: then ||W^K - J|| = lambda^K, as for symmetric ones."""
         if self.varies or self.symmetric:
             return not self.varies
@@ -125,6 +126,11 @@ class Topology:
         return round(self._smallest, DECIMALS) if self.nodes > 1 else 1.0
 
     @cached_property
+    def interval(self) -> Interval:
+        """From the smallest to the second largest eigenvalue of W (symmetric, one matrix)."""
+        return (self.smallest_eigenvalue, round(self._second_largest, DECIMALS)) if self.nodes > 1 else (0.0, 0.0)
+
+    @cached_property
     def _smallest(self) -> float:
         return _gershgorin(self.cycle[0]) if self.nodes > DENSE_LIMIT else self._eigenvalue(0)
 
@@ -185,15 +191,13 @@ class Topology:
     def reached(self, rounds: int, chebyshev: bool) -> float:
         """||P - J||_2 after so many gossip rounds from the start of the cycle.
 
-        Chebyshev: 1/T_K(1/lambda). Plain: lambda^K (W normal, as symmetric ones are), or the norm of the product;
-        lambda^K is an upper bound for a large W that is not normal.
+        Chebyshev: the upper end of the polynomial's eigenvalues. Plain: lambda^K (W normal, as symmetric ones are), or
+        the norm of the product; lambda^K is an upper bound for a large W that is not normal.
         """
+        if chebyshev:
+            return extremes(rounds, self.interval)[1]
         lam = self.contraction
-        if lam == 0 and not self.varies:
-            return 0.0
-        if chebyshev and not self.varies:
-            return 1 / cosh(min(rounds * acosh(1 / lam), 700))
-        if not self.varies and (self._normal or self.nodes > DENSE_LIMIT):
+        if not self.varies and (self.normal or self.nodes > DENSE_LIMIT):
             return lam**rounds
         if not self.varies:
             return float(np.linalg.norm(np.linalg.matrix_power(self.cycle[0].dense() - 1 / self.nodes, rounds), 2))

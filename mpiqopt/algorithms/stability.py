@@ -1,0 +1,195 @@
+"""How large a step a linear method bears: the circle criterion, for any convex f_i and any mixing matrix.
+
+A method is linear but for its gradients: s+ = A s - a B g(C s), with A, B, C made of W. Let every f_i be convex with
+an L-Lipschitz gradient, however unequal. Gradients then satisfy <g(x) - g(y), x - y> >= |g(x) - g(y)|^2 / L, and the
+iteration converges for a L < r if, on the unit circle,
+
+    (G + G^H)/2 >= -1/r,   G(z) = C (z I - A)^-1 B,
+
+while A mixes (its eigenvalues but those of equal rows are inside the circle). The criterion is that of Zames (1966)
+in discrete time; its use here is ours. For matrices in turn, s and g are those of a whole cycle.
+
+For one W that commutes with its transpose, G splits into one number for each eigenvalue of W. Examples, at z = -1 and
+exact for equal Hessians: EXTRA r = (5 + 3 lambda_min)/4; gradient tracking r = (1 - mu)^2 / (2 mu^2), mu = -lambda_min.
+"""
+
+from collections.abc import Callable
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import DESCENT
+from mpiqopt.rounding import significant
+from mpiqopt.topologies.chebyshev import damped, extremes
+from mpiqopt.topologies.mixing import Mixing
+from mpiqopt.topologies.spectrum import DENSE_LIMIT, Topology
+
+# rows of a whole cycle up to which matrices that do not commute are tried
+MATRIX_LIMIT = 384
+# eigenvalues and points of the circle that are tried
+EIGENVALUES, POINTS = 65, 64
+# eigenvalues of A close to the circle around which more points are tried
+RESONANCES = 8
+
+
+class Recursion(NamedTuple):
+    """s+ = A s - a B g, x = C s; arrays (..., s n, s n), (..., s n, n) and (..., n, s n)."""
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+
+
+def blocks(rows: list[list[np.ndarray | float]]) -> np.ndarray:
+    """Return a matrix from square blocks (..., n, n); a number stands for that multiple of I."""
+    shape = np.broadcast_shapes(*(block.shape for row in rows for block in row if not isinstance(block, int | float)))
+    eye = np.broadcast_to(np.eye(shape[-1]), shape)
+    wide = [
+        [block * eye if isinstance(block, int | float) else np.broadcast_to(block, shape) for block in row]
+        for row in rows
+    ]
+    return np.concatenate([np.concatenate(row, axis=-1) for row in wide], axis=-2)
+
+
+def tracking(W: np.ndarray) -> Recursion:
+    """Return X+ = W (X - a Y), Y+ = W (Y + G+ - G) as a recursion of X and R = a (Y - W G).
+
+    X+ = W X - W R - a W^2 G,  R+ = W R - a (W - W^2) G.
+    """
+    square, eye = W @ W, np.broadcast_to(np.eye(W.shape[-1]), W.shape)
+    return Recursion(
+        blocks([[W, -W], [0.0, W]]),
+        np.concatenate([square, W - square], axis=-2),
+        np.concatenate([eye, 0 * eye], axis=-1),
+    )
+
+
+def spectrum(topology: Topology) -> list[np.ndarray] | None:
+    """Return what stands for the mixing matrices in turn: (modes, n, n) arrays, n = 1 where they split by eigenvalues.
+
+    Of one symmetric W the interval from its smallest eigenvalue to 1. None where there is no doubly stochastic W, or
+    the matrices are large and do not commute.
+    """
+    if not topology.doubly_stochastic:
+        return None
+    if not topology.varies and topology.symmetric:
+        return [np.linspace(topology.smallest_eigenvalue, 1.0, EIGENVALUES).reshape(-1, 1, 1)]
+    firsts = [_circulant(mixing) for mixing in topology.cycle]
+    if all(first is not None for first in firsts):
+        return [_some(np.fft.fft(first)).reshape(-1, 1, 1) for first in firsts]
+    if topology.normal and topology.nodes <= DENSE_LIMIT:
+        return [np.linalg.eigvals(topology.cycle[0].dense()).reshape(-1, 1, 1)]
+    if topology.nodes * len(topology.cycle) <= MATRIX_LIMIT:
+        return [mixing.dense()[None] for mixing in topology.cycle]
+    return None
+
+
+def _circulant(mixing: Mixing) -> np.ndarray | None:
+    """Return the first column of W if every other is the one before moved down by one row; else None."""
+    nodes, shift = mixing.nodes, (mixing.rows() - mixing.columns) % mixing.nodes
+    first = np.zeros(nodes)
+    first[shift[mixing.columns == 0]] = mixing.weights[mixing.columns == 0]
+    if len(shift) != nodes * np.count_nonzero(first) or not np.array_equal(mixing.weights, first[shift]):
+        return None
+    return first
+
+
+def _some(eigenvalues: np.ndarray) -> np.ndarray:
+    """Return at most about MATRIX_LIMIT of them: the first half, which turns least, and a sample of the rest."""
+    half = MATRIX_LIMIT // 2
+    if len(eigenvalues) <= MATRIX_LIMIT:
+        return eigenvalues
+    return np.concatenate([eigenvalues[:half], eigenvalues[half :: len(eigenvalues) // half]])
+
+
+def gossiped(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0) -> list[np.ndarray] | None:
+    """Return ``spectrum`` of P_K, iteration after iteration: each takes K matrices of the cycle.
+
+    step: that of coded gossip, of (1 - step) I + step W for W.
+    """
+    if chebyshev:
+        interval = topology.interval if step == 1 else damped(topology.interval, step)
+        return [np.append(np.linspace(*extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
+    matrices = spectrum(topology)
+    if matrices is None:
+        return None
+    matrices = [(1 - step) * np.eye(matrix.shape[-1]) + step * matrix for matrix in matrices]
+    count = len(matrices) // gcd(len(matrices), rounds)
+    return [_product([matrices[(i * rounds + k) % len(matrices)] for k in range(rounds)]) for i in range(count)]
+
+
+def _product(factors: list[np.ndarray]) -> np.ndarray:
+    """Of matrices, the first applied first."""
+    if all(factor is factors[0] for factor in factors):
+        return np.linalg.matrix_power(factors[0], len(factors))
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
+def largest_proximal_step(matrices: list[np.ndarray] | None) -> float:
+    """Return r such that Y+ = P (Y + G - G-), X+ = P prox_{a h}(X - a Y+) converges for a L < r, any convex f_i and h.
+
+    The circle criterion for the gradients and the prox together, which is firmly nonexpansive, with the weights that
+    proximal gradient descent needs (ours): for each eigenvalue p of P, all over the unit circle,
+    a L |p z~ - q~|^2 <= 4 (1 - Re p z~), q = p (z - 1)/(z - p), ~ the conjugate. 0 where P does not split.
+    """
+    if matrices is None or len(matrices) > 1 or matrices[0].shape[-1] > 1:
+        return 0.0
+    p = matrices[0].reshape(-1, 1).astype(complex)
+    z = np.exp(1j * np.stack(_angles(matrices[0])).T)
+    q = p * (z - 1) / (z - p)
+    square = np.abs(p * z.conj() - q.conj()) ** 2
+    bound = 4 * (1 - (p * z.conj()).real) / np.maximum(square, 1e-300)
+    return significant(min(float(bound.min()), DESCENT), 6)
+
+
+def largest_step(matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray], Recursion]) -> float | None:
+    """Return r: the method converges for a L < r, at most that of gradient descent, 2; rounded to 6 digits.
+
+    matrices: of ``spectrum``, or None where nothing is known: then None.
+    """
+    if matrices is None:
+        return None
+    lifted = _cycle([recursion(matrix.astype(complex)) for matrix in matrices])
+    lowest = min(_lowest(*lifted, angle) for angle in _angles(lifted[0]))
+    return DESCENT if lowest * DESCENT >= -1 - 1e-9 else significant(-1 / lowest, 6)
+
+
+def _cycle(steps: list[Recursion]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return A, B, C and D of all steps in turn as one, their gradients and points side by side."""
+    A = np.broadcast_to(np.eye(steps[0].A.shape[-1]), steps[0].A.shape)
+    B, C, D = [], [], []
+    for k, step in enumerate(steps):
+        C.append(step.C @ A)
+        D.append([step.C @ before for before in B] + [np.zeros_like(step.C @ step.B)] * (len(steps) - k))
+        A = step.A @ A
+        B = [step.A @ before for before in B] + [step.B]
+    return (
+        A,
+        np.concatenate(B, axis=-1),
+        np.concatenate(C, axis=-2),
+        np.concatenate([np.concatenate(row, axis=-1) for row in D], axis=-2),
+    )
+
+
+def _angles(A: np.ndarray) -> list[np.ndarray]:
+    """Return angles of z, each (modes,): the upper half circle, and for each mode where A is close to singular."""
+    everywhere = [np.full(len(A), angle) for angle in np.linspace(np.pi, 0, POINTS, endpoint=False)]
+    eigenvalues = np.linalg.eigvals(A)
+    sizes = np.abs(eigenvalues)
+    order = np.argsort(np.where(sizes < 1 - 1e-7, -sizes, 1.0), axis=1)[:, :RESONANCES]
+    near = np.take_along_axis(eigenvalues, order, axis=1)
+    gap = np.maximum(1 - np.abs(near), 1e-7)
+    return everywhere + [
+        np.angle(near[:, j]) + far * gap[:, j] for j in range(near.shape[1]) for far in (-3, -1, -0.3, 0.3, 1, 3)
+    ]
+
+
+def _lowest(A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, angle: np.ndarray) -> float:
+    """Return the smallest eigenvalue of (G + G^H)/2 at z = exp(i angle), over all modes."""
+    z = np.exp(1j * angle)[:, None, None]
+    G = D + C @ np.linalg.solve(z * np.eye(A.shape[-1]) - A, B)
+    return float(np.linalg.eigvalsh((G + G.conj().swapaxes(-1, -2)) / 2).min())

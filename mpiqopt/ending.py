@@ -1,0 +1,109 @@
+"""When a run is over: what it was to reach, its iterations, or numbers that are of no use any more."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mpiqopt.assembly import Experiment
+from mpiqopt.metrics import Metrics
+
+# The objective is beyond use when it is so many times its start and rises.
+BEYOND = 1e6
+# Nodes' own objectives are looked at when consensus has grown so many times since the last look.
+LOOK = 10.0
+# Features are unscaled if the largest is so many times the median one.
+UNEVEN = 30.0
+
+
+class Watched(NamedTuple):
+    """What is remembered from record to record, and in checkpoints. looked: consensus when nodes were looked at."""
+
+    objective: float = float("nan")
+    looked: float = 0.0
+
+
+class Ending:
+    """Decides at every record whether a run goes on. All calls are collective."""
+
+    def __init__(self, experiment: Experiment, watched: Watched | None = None):
+        self.experiment, self.watched = experiment, watched or Watched()
+        self.scale = max(self._objective(experiment.start), self._objective(np.zeros_like(experiment.start)))
+
+    def of(self, x: np.ndarray, metrics: Metrics, iteration: int, sent: int) -> tuple[str, str] | None:
+        """Status and reason if the run is over at this record; sent: bytes from node to node so far."""
+        reasons = [self._diverged(x, metrics, iteration), self._reached(metrics, sent)]
+        # rank 0 decides: ranks must not part
+        over = self.experiment.network.transport.broadcast(np.array([bool(reason) for reason in reasons])).tolist()
+        if over[0]:
+            return "diverged", f"diverged at iteration {iteration}: {reasons[0]}"
+        if over[1]:
+            return "finished", reasons[1]
+        if iteration == self.experiment.config.run.iterations:
+            return "finished", f"iterations: {iteration} done{self._missed(metrics)}"
+        return None
+
+    def _reached(self, metrics: Metrics, sent: int) -> str:
+        """What the run was to reach and has; "" if nothing."""
+        run = self.experiment.config.run
+        if run.tolerance is not None and self._distance(metrics) <= run.tolerance:
+            return f"tolerance: {self._measure()} <= {run.tolerance:g}"
+        if run.stop_accuracy is not None and metrics.accuracy >= run.stop_accuracy:
+            return f"accuracy: {metrics.accuracy:.4g} >= {run.stop_accuracy:g}"
+        if run.stop_gap is not None and metrics.objective - run.optimum <= run.stop_gap:
+            return f"gap: objective - {run.optimum:.12g} <= {run.stop_gap:g}"
+        if run.stop_bytes is not None and sent >= run.stop_bytes:
+            return f"bytes: {sent} sent, want at most {run.stop_bytes:g}"
+        return ""
+
+    def _missed(self, metrics: Metrics) -> str:
+        """What the run was to reach and has not, with what it has reached."""
+        run, missed = self.experiment.config.run, []
+        if run.tolerance is not None:
+            missed.append(
+                f"tolerance {run.tolerance:g} not reached ({self._measure()} = {self._distance(metrics):.3g})"
+            )
+        if run.stop_accuracy is not None:
+            missed.append(f"accuracy {run.stop_accuracy:g} not reached ({metrics.accuracy:.4g})")
+        if run.stop_gap is not None:
+            missed.append(f"gap {run.stop_gap:g} not reached ({metrics.objective - run.optimum:.3g})")
+        return "".join(f"; {each}" for each in missed)
+
+    def _distance(self, metrics: Metrics) -> float:
+        """What ``run.tolerance`` bounds."""
+        if not self.experiment.watches_consensus:
+            return metrics.stationarity
+        lipschitz = self.experiment.constants.lipschitz
+        return metrics.stationarity + lipschitz * lipschitz * metrics.consensus
+
+    def _measure(self) -> str:
+        return "stationarity + L^2 consensus" if self.experiment.watches_consensus else "stationarity"
+
+    def _diverged(self, x: np.ndarray, metrics: Metrics, iteration: int) -> str:
+        """Why the numbers are of no use; "" if they are."""
+        before, rising = self.watched, metrics.objective > self.watched.objective
+        self.watched = before._replace(objective=metrics.objective)
+        if not metrics.is_finite():
+            return "the iterates are no longer finite" if iteration else "the data or the start overflow"
+        if rising and BEYOND * self.scale < metrics.objective < np.inf:
+            return f"the objective is {metrics.objective:.3g}, was {self.scale:.3g} at the start, and rises"
+        if metrics.consensus <= LOOK * before.looked:
+            return ""
+        self.watched = self.watched._replace(looked=metrics.consensus)
+        own = self._objective(x)
+        return f"nodes are ever further apart, their own objectives {own:.3g}" if own > BEYOND * self.scale else ""
+
+    def _objective(self, x: np.ndarray) -> float:
+        """(1/n) sum_i |f_i(x_i)|."""
+        values = self.experiment.problem.value_and_grad(x)[0]
+        return float(self.experiment.network.uncounted_mean(np.abs(values)[:, None])[0])
+
+
+def cure(experiment: Experiment) -> str:
+    """What is most likely to help against a divergence, by the data of this rank."""
+    config, features = experiment.config, experiment.shares.features
+    largest = abs(features).max(axis=0)
+    sizes = np.sort(largest if isinstance(features, np.ndarray) else largest.toarray().ravel())
+    if config.data.scale == "none" and sizes[-1] > UNEVEN * max(sizes[len(sizes) // 2], 1e-300):
+        uneven = f"features are of very unequal size, up to {sizes[-1]:.3g}"
+        return f"{uneven}: try data.scale = 'standard', or a smaller algorithm.step_size"
+    return f"{'give' if config.algorithm.step_size == 'auto' else 'try'} a smaller algorithm.step_size"
