@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mpiqopt import constants
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.config import Config
+from mpiqopt.constants import Constants
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
 from mpiqopt.data.source import Source
@@ -16,7 +18,6 @@ from mpiqopt.metrics import Evaluator
 from mpiqopt.network import Network
 from mpiqopt.placement import Placement
 from mpiqopt.problems.problem import Problem
-from mpiqopt.rounding import significant
 from mpiqopt.streams import Streams, generator, standard_normal
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.transport.agreement import by_first, dealt, together
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 # Keys of a method whose automatic values are made of the data.
 AUTOMATIC = ("step_size", "penalty", "batch_size", "large_batch_size", "epoch_length")
-
-
-class Constants(NamedTuple):
-    """Of the data, as in ``Facts``; None where nothing asks for them."""
-
-    lipschitz: float | None = None
-    mean_squared: float | None = None
-    largest: float | None = None
-    variance: float | None = None
 
 
 class Experiment(NamedTuple):
@@ -95,10 +87,9 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
             "problem with classes (logistic, softmax)"
         )
     start = _start(config, problem, network)
-    wanted = _wants_constants(config)
-    constants = find_constants(config, problem, start, network, wanted) if wanted else Constants()
+    known = _constants(config, problem, start, network)
     if derived is None:
-        derived = by_first(transport, lambda: _derived(config, _facts(config, topology, constants, held, problem)))
+        derived = by_first(transport, lambda: _derived(config, facts_of(config, topology, known, held, problem)))
     algorithm = replace(
         config.algorithm, **{name: value for name, value in derived.items() if hasattr(config.algorithm, name)}
     )
@@ -120,12 +111,12 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
             problem,
             network,
             config.record.mapping_step,
-            constants.lipschitz if config.record.per_node else None,
+            known.lipschitz if config.record.per_node else None,
             held.solution if held.solution is not None and held.solution.shape == (problem.d,) else None,
         ),
         start=start,
         shares=held,
-        constants=constants,
+        constants=known,
         derived=derived,
     )
 
@@ -152,36 +143,32 @@ def _watches_consensus(config: Config) -> bool:
     return config.run.tolerance is not None and config.run.tolerance_on == "nodes" and not config.algorithm.common_point
 
 
-def find_constants(config: Config, problem: Problem, start: np.ndarray, network: Network, wanted: str) -> Constants:
-    """Collective. Raises AgreedError, with the key that wants them, where the loss knows no bound of its curvature."""
-    transport = network.transport
-
-    def own() -> np.ndarray:
-        if problem.loss.curvature is None:
-            raise UsageError(
-                f"{config.path}: {wanted}: problem {config.problem.name!r} knows no bound of its curvature, of which "
-                "it would be made: give a number (for run.tolerance_on 'mean', for record.per_node false)"
-            )
-        squares, largest = problem.sample_constants()
-        return np.array([problem.lipschitz().max(), squares.max(), largest.max()])
-
-    lipschitz, squares, largest = transport.maximum(together(transport, own)).tolist()
-    variance = float(network.uncounted_mean(problem.gradient_variance(start)[:, None])[0])
-    return Constants(*(significant(value, 10) for value in (lipschitz, squares**0.5, largest, variance)))
+def _constants(config: Config, problem: Problem, start: np.ndarray, network: Network) -> Constants:
+    """Raises AgreedError, with the key that wants them, where the loss knows no bound of its curvature."""
+    wanted = _wants_constants(config)
+    if not wanted:
+        return Constants()
+    if problem.loss.curvature is None:
+        raise AgreedError(
+            f"{config.path}: {wanted}: problem {config.problem.name!r} knows no bound of its curvature, of which it "
+            "would be made: give a number (for run.tolerance_on 'mean', for record.per_node false)"
+        )
+    return constants.find(problem, start, network, config.algorithm.observes)
 
 
-def _facts(config: Config, topology: Topology, constants: Constants, held: Shares, problem: Problem) -> Facts:
+def facts_of(config: Config, topology: Topology, known: Constants, held: Shares, problem: Problem) -> Facts:
     from mpiqopt.codec import Codec
 
     codec = Codec(config.compressor, problem.d, problem.dtype, config.run.seed, topology.nodes)
     return Facts(
-        **constants._asdict(),
+        **known._asdict(),
         samples=float(held.sizes.mean()),
         most_samples=int(held.sizes.max()),
         topology=topology,
         omega=codec.omega,
         damping=codec.damping,
         delta=codec.delta,
+        usual_delta=codec.usual_delta,
         tolerance=config.run.tolerance,
         regularized=config.regularizer.name != "zero",
         coded=config.algorithm.default_compressor is not None and config.compressor.name != "identity",

@@ -51,6 +51,8 @@ class Codec:
         # those of the worst block; None if a block has no such bound
         self.omega = None if None in omegas else max(omegas)
         self.delta = None if None in deltas else min(deltas)
+        usual = [compressor.usual_delta(stretch.width) for stretch in self.stretches]
+        self.usual_delta = self.delta if None in usual else min(usual)
         self.damping = min(compressor.damping(stretch.width) for stretch in self.stretches)
         self._everyone = np.arange(nodes)
         self._keys: dict[int, _Keys] = {}

@@ -157,7 +157,7 @@ DELTAS = {
     "qsgd": (49 / 53, 49 / 53),  # omega = 4/7^2 for blocks of 4
     "natural": (8 / 9, 8 / 9),
     "eden": (1 - 0.11748, 1 - 0.11748),  # the distortion of two bits
-    "flattened-one-bit": (1 / 9, 1 / 9),
+    "flattened-one-bit": (1 / 5.0827, 1 / 5.0827),  # omega = 3 + 8 exp(-2)
     "top-k": (4 / 11, 1),
     "scaled-sign": (1 / 4, 1),
     "zoom-in": (1 / 2, 1),  # has none: an absolute error

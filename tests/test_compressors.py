@@ -26,7 +26,7 @@ MESSAGES = Path(__file__).parent / "messages"
 FRACTIONS = [{"fraction": 0.01}, {"fraction": 0.3}, {"fraction": 1.0}]
 SETTINGS = {
     "eden": [{"bits": bits} for bits in (1, 2, 3, 4)],
-    "flattened-one-bit": [{}, {"clip": 1.5}, {"dither": 2.0}],
+    "flattened-one-bit": [{"clip": 3.0}, {"clip": 1.5}, {"dither": 2.0}],
     "low-rank": [{"rank": rank} for rank in (1, 2, 3)],
     "one-bit": [{}, {"dither": 2.0}],
     "qsgd": [{"levels": levels} for levels in (1, 7, 15, 31, 63, 127, 1000)],  # 2 to 8 and 11 bits
@@ -719,7 +719,7 @@ def test_errors_on_sparse_vectors(log_d):
     """
     d, n = 2**log_d, 100 if log_d < 12 else 20
     x = vector("one-sparse", d)
-    flat = relative_errors(x, sample(find("compressor", "flattened-one-bit")(), x, n))
+    flat = relative_errors(x, sample(find("compressor", "flattened-one-bit")(clip=3.0), x, n))
     assert abs(flat.mean() - 8) <= 5 * 2 * np.sqrt(8 / (d * n)) + 9 * (SCALE**2 - 1)
     bits = relative_errors(x, sample(find("compressor", "one-bit")(), x, n))
     assert np.allclose(bits, d - 1, rtol=2 * (SCALE**2 - 1))

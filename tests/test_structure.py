@@ -40,6 +40,7 @@ ORDER = (
     "coordination",
     "server",
     "network",
+    "constants",
     "algorithms",
     "metrics",
     "results",

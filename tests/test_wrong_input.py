@@ -35,7 +35,7 @@ def refused(capsys, folder: Path, *arguments: str) -> str:
         ({"algorithm": {"name": "gradient-traking"}}, "(did you mean 'gradient-tracking'?)"),
         ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized-prox-gradient, choco-gossip,"),
         ({"algorithm": {"name": 3}}, "algorithm.name = 3: want one of"),
-        ({"algorithm": {"name": "proxgt-sa"}}, "algorithm.batch_size: missing"),
+        ({"algorithm": {"name": "proxgt-sa"}}, "algorithm.batch_size = 'auto': is made of run.tolerance"),
         (
             {"algorithm": {"name": "dgd", "step_size": -1}},
             "algorithm.step_size = -1: want greater than 0 or 'auto'",

@@ -39,11 +39,10 @@ HOPELESS_STEP = 1e-3
 class Facts(NamedTuple):
     """What automatic values are made from.
 
-    lipschitz: L, the largest L_i over the nodes; mean_squared: Lambda, the largest sqrt(mean_j L_ij^2) over the nodes,
-    L_ij the constant of a sample; largest: the largest L_ij. All None if step sizes are given. samples, most_samples:
-    mean and largest number of samples of a node. variance: (1/n) sum_i of the variance of a sample's gradient at the
-    start, if it is asked for; tolerance: of the run. regularized: h is not 0.
-    Of the compressor on messages of this length: ``omega``, ``damping``, and ``delta`` when damped; coded: it is used.
+    lipschitz (L), mean_lipschitz, mean_squared (Lambda), largest, variance and observed: as in ``Constants``, None if
+    step sizes are given. samples, most_samples: mean and largest number of samples of a node. tolerance: of the run.
+    regularized: h is not 0. Of the compressor on messages of this length: ``omega``, ``damping``, ``delta`` when
+    damped, and ``usual_delta`` on usual vectors; coded: it is used.
     """
 
     lipschitz: float | None
@@ -52,10 +51,13 @@ class Facts(NamedTuple):
     omega: float | None = None
     damping: float = 1.0
     delta: float | None = 1.0
+    usual_delta: float | None = 1.0
+    mean_lipschitz: float | None = None
     mean_squared: float | None = None
     largest: float | None = None
     most_samples: int = 0
     variance: float | None = None
+    observed: float | None = None
     tolerance: float | None = None
     regularized: bool = True
     coded: bool = False
@@ -70,9 +72,11 @@ class Facts(NamedTuple):
         Steps of 1/L(b) converge in mean square (Gower et al. 2019, "SGD: general analysis and improved rates").
         averaged: what is left of the variance of a node's gradient when nodes are averaged, 1 down to 1/n.
         """
-        if self.exact(batch_size):
-            return self.lipschitz
-        return self.lipschitz + averaged * max(self.largest - self.lipschitz, 0.0) / batch_size
+        return self.lipschitz + self.noise(batch_size, averaged)
+
+    def noise(self, batch_size: int | str, averaged: float) -> float:
+        """What ``smoothness`` adds to L."""
+        return 0.0 if self.exact(batch_size) else averaged * max(self.largest - self.lipschitz, 0.0) / batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,7 @@ class Algorithm(ABC):
     exchanges: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
     common_point: ClassVar[bool] = False  # all nodes hold the same x
+    observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
@@ -216,6 +221,15 @@ class Algorithm(ABC):
             )
         if not compressor.approximates and self.default_compressor != compressor.name:
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
+
+
+def tracked(contraction: float, least: float) -> float:
+    """Return a L of gradient tracking, from lambda, the contraction of its gossip: 10 (1 - lambda), ``least`` to 1.
+
+    Modes of the mean shrink by 1 - a mu, those that tell nodes apart by 1 - (1 - lambda)^2/(a L) (for lambda close to 1):
+    both alike for a L = (1 - lambda) sqrt(L/mu), which is not known; 100 is assumed for L/mu (ours).
+    """
+    return min(1.0, max(least, 10 * (1 - contraction)))
 
 
 def kept_share(topology: Topology) -> float:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, descend
+from mpiqopt.algorithms.algorithm import Algorithm, Facts, descend
 from mpiqopt.registry import register
 
 
@@ -23,6 +23,10 @@ class CentralizedProxGradient(Algorithm):
 
     server = True
     common_point = True
+
+    def smoothness(self, facts: Facts) -> float:
+        """Of F."""
+        return facts.mean_lipschitz
 
     def init(self, x, problem, network, rng):
         return State(x)

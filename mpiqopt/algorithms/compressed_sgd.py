@@ -28,6 +28,13 @@ class CompressedSGD(StochasticAlgorithm):
 
     two_way: TwoWay = False
 
+    observes = True
+
+    def smoothness(self, facts: Facts) -> float:
+        """Of F as observed, not as bounded: compressed gradients leave a floor, to which small steps take too long."""
+        curvature = facts.mean_lipschitz if facts.observed is None else facts.observed
+        return curvature + facts.noise(self.batch_size, 1 / facts.topology.nodes)
+
     def automatic_step(self, facts: Facts) -> float:
         """1/(L (1 + omega/n)) for errors that are independent between nodes; the way back multiplies by 1 + omega."""
         omega = facts.omega or 0.0

@@ -33,13 +33,16 @@ class EFSGD(CompressedSGD):
     default_compressor = "scaled-sign"
 
     def automatic_step(self, facts: Facts) -> float:
-        """1/(2L), and with ``two_way`` at most delta/L for the compressor's delta (ours).
+        """min(1/2, 2 delta)/L, and with ``two_way`` min(1/5, delta)/L, delta that on usual vectors (ours).
 
-        Two ways were stable up to about 2 delta/L (random-k, one-bit, flattened-one-bit). Of scaled signs the worst
-        delta is 1/d: on most vectors much larger steps do.
+        On least squares one way was stable to 2 delta/L and more, two ways to delta/L (random-k, flattened-one-bit) or
+        1/(5L) (scaled-sign, top-k). At least 1/2 and min(1/2, the worst delta) of the largest L_i.
         """
-        largest = compressor_delta(facts) if self.two_way else 1.0
-        return min(0.5, largest) / self.smoothness(facts)
+        usual = 0.5 if facts.usual_delta is None else facts.usual_delta
+        most, least = (0.2, min(0.5, compressor_delta(facts))) if self.two_way else (0.5, 0.5)
+        usual *= 1 if self.two_way else 2
+        cautious = least / (facts.lipschitz + facts.noise(self.batch_size, 1 / facts.topology.nodes))
+        return max(min(most, usual) / self.smoothness(facts), cautious)
 
     def init(self, x, problem, network, rng):
         return State(x, np.zeros_like(x), network.parts(np.zeros_like(x[0])), 0)

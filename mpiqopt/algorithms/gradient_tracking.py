@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Facts
+from mpiqopt.algorithms.algorithm import SHARE, Facts, tracked
 from mpiqopt.algorithms.stochastic import Minibatch
 from mpiqopt.registry import register
+
+# a L, however slow the gossip
+LEAST = 1 / 3
 
 
 class State(NamedTuple):
@@ -35,6 +38,12 @@ class GradientTracking(Minibatch):
         from mpiqopt.algorithms import stability
 
         return stability.largest_step(stability.spectrum(facts.topology), stability.tracking)
+
+    def automatic_step(self, facts: Facts) -> float:
+        """``tracked``, at least 1/(3L), unless that is more than it bears."""
+        topology = facts.topology
+        most = tracked(topology.contraction, LEAST) if topology.knows("contraction") else LEAST
+        return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def init(self, x, problem, network, rng):
         gradient = self.gradient(x, 0, problem, rng)

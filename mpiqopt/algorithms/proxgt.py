@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import SHARE, BatchSize, Facts, PositiveInt
+from mpiqopt.algorithms.algorithm import SHARE, BatchSize, Facts, PositiveInt, tracked
 from mpiqopt.algorithms.coded import GossipStep, compressor_delta
 from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.errors import UsageError
@@ -83,8 +83,11 @@ class ProxGT(Scheduled):
         return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
 
     def automatic_step(self, facts: Facts) -> float:
-        """1/L, or nearly what P_K bears, and less for noisy estimators; 1/(4L) at most if messages are coded (ours)."""
-        return min(UNPROVED if facts.coded else self.most, SHARE * self.require_step(facts)) / self.smoothness(facts)
+        """``tracked``, or nearly what P_K bears; less for noisy estimators, at most 1/(4L) for coded messages (ours)."""
+        topology, most = facts.topology, UNPROVED
+        if not facts.coded and topology.knows("contraction"):
+            most = min(self.most, tracked(topology.reached(self.gossip_rounds, self.chebyshev), UNPROVED))
+        return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def left(self, facts: Facts) -> float:
         """What is left of the variance of a node's estimator when nodes are averaged: 1/n + 2 |P_K - J|^4 (ours)."""
@@ -186,13 +189,41 @@ def recursive_smoothness(facts: Facts, batch_size: int | str, epoch_length: int,
     return (facts.lipschitz + sqrt(facts.lipschitz * facts.lipschitz + noise)) / 2
 
 
+def noise_ratio(facts: Facts, key: str) -> float:
+    """sqrt(V)/eps. Raises UsageError without eps."""
+    if facts.tolerance is None:
+        raise UsageError(
+            f"algorithm.{key} = 'auto': is made of run.tolerance = eps^2 and the variance of gradients: give "
+            f"run.tolerance, or a number for {key}"
+        )
+    return sqrt(facts.variance / facts.tolerance)
+
+
+def samples_for(facts: Facts, key: str) -> int | str:
+    """V/(n eps^2) samples of each node: the mean of their gradients has a variance of eps^2. "all" if no fewer."""
+    ratio = noise_ratio(facts, key)
+    size = max(1, ceil(ratio * ratio / facts.topology.nodes))
+    return "all" if size >= facts.most_samples else size
+
+
 @register("algorithm", "proxgt-sa")
 @dataclass(frozen=True, kw_only=True)
 class ProxGTSA(ProxGT):
     """ProxGT with stochastic approximation: v_t is the mean gradient over a fresh minibatch."""
 
-    batch_size: BatchSize
+    batch_size: Annotated[
+        BatchSize | Literal["auto"],
+        Field(
+            description="samples per node and iteration, drawn uniformly with replacement; auto: V/(n eps^2), V the "
+            "variance of a sample's gradient at the start, eps^2 = run.tolerance"
+        ),
+    ] = "auto"
     most = 0.25  # what noise is left grows with the step
+
+    def resolve(self, facts: Facts):
+        """b = V/(n eps^2), of the order of the paper's Corollary for SA."""
+        sized = self if self.batch_size != "auto" else replace(self, batch_size=samples_for(facts, "batch_size"))
+        return super(ProxGTSA, sized).resolve(facts)
 
     def smoothness(self, facts: Facts) -> float:
         return facts.smoothness(self.batch_size, self.left(facts))
@@ -206,9 +237,28 @@ class ProxGTSA(ProxGT):
 class ProxGTSRO(ProxGT):
     """ProxGT with a recursive estimator for online data: every ``epoch_length`` iterations a fresh large minibatch."""
 
-    batch_size: BatchSize
-    large_batch_size: BatchSize
-    epoch_length: Annotated[PositiveInt, Field(description="iterations between restarts of the estimator")]
+    batch_size: Annotated[
+        BatchSize | Literal["auto"],
+        Field(description="as for proxgt-sa; auto: sqrt(V)/(n eps)"),
+    ] = "auto"
+    large_batch_size: Annotated[
+        BatchSize | Literal["auto"], Field(description="the same at restarts; auto: V/(n eps^2), eps^2 = run.tolerance")
+    ] = "auto"
+    epoch_length: Annotated[
+        PositiveInt | Literal["auto"],
+        Field(description="iterations between restarts of the estimator; auto: sqrt(V)/eps"),
+    ] = "auto"
+
+    def resolve(self, facts: Facts):
+        """B = V/(n eps^2), b = sqrt(V)/(n eps), q = sqrt(V)/eps, of the orders of the paper's Corollary for SR-O."""
+        sized = self
+        if self.large_batch_size == "auto":
+            sized = replace(sized, large_batch_size=samples_for(facts, "large_batch_size"))
+        if self.batch_size == "auto":
+            sized = replace(sized, batch_size=max(1, ceil(noise_ratio(facts, "batch_size") / facts.topology.nodes)))
+        if self.epoch_length == "auto":
+            sized = replace(sized, epoch_length=max(1, ceil(noise_ratio(facts, "epoch_length"))))
+        return super(ProxGTSRO, sized).resolve(facts)
 
     def smoothness(self, facts: Facts) -> float:
         left = self.left(facts)

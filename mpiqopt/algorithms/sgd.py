@@ -17,8 +17,8 @@ class SGD(StochasticAlgorithm):
     common_point = True
 
     def smoothness(self, facts: Facts) -> float:
-        """The server averages n batches."""
-        return facts.smoothness(self.batch_size, 1 / facts.topology.nodes)
+        """Of F; the server averages n batches."""
+        return facts.mean_lipschitz + facts.noise(self.batch_size, 1 / facts.topology.nodes)
 
     def init(self, x, problem, network, rng):
         return State(x, 0)

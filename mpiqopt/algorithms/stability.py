@@ -31,6 +31,10 @@ MATRIX_LIMIT = 384
 EIGENVALUES, POINTS = 65, 64
 # eigenvalues of A close to the circle around which more points are tried
 RESONANCES = 8
+# to the circle
+CLOSEST = 1e-6
+# of those, how far the points are from the nearest one, in units of its distance from the eigenvalue
+NEARBY = [sign * far for far in (0.05, 0.1, 0.2, 0.3, 0.42, 0.58, 0.8, 1.1, 1.5, 2.0, 3.0, 5.0) for sign in (-1, 1)]
 
 
 class Recursion(NamedTuple):
@@ -180,12 +184,11 @@ def _angles(A: np.ndarray) -> list[np.ndarray]:
     everywhere = [np.full(len(A), angle) for angle in np.linspace(np.pi, 0, POINTS, endpoint=False)]
     eigenvalues = np.linalg.eigvals(A)
     sizes = np.abs(eigenvalues)
-    order = np.argsort(np.where(sizes < 1 - 1e-7, -sizes, 1.0), axis=1)[:, :RESONANCES]
+    order = np.argsort(np.where(sizes < 1 - CLOSEST, -sizes, 1.0), axis=1)[:, :RESONANCES]
     near = np.take_along_axis(eigenvalues, order, axis=1)
-    gap = np.maximum(1 - np.abs(near), 1e-7)
-    return everywhere + [
-        np.angle(near[:, j]) + far * gap[:, j] for j in range(near.shape[1]) for far in (-3, -1, -0.3, 0.3, 1, 3)
-    ]
+    near[np.abs(near) > 1 - CLOSEST] = 0.0  # those of equal rows
+    gap = 1 - np.abs(near)
+    return everywhere + [np.angle(near[:, j]) + far * gap[:, j] for j in range(near.shape[1]) for far in NEARBY]
 
 
 def _lowest(A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, angle: np.ndarray) -> float:

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from mpiqopt import constants
 from mpiqopt.analysis import rounds
 from mpiqopt.analysis.graphs import diameter
 from mpiqopt.analysis.memory import memory_per_rank
-from mpiqopt.assembly import Experiment, assemble
+from mpiqopt.assembly import Experiment, assemble, facts_of
 from mpiqopt.codec import Codec
 from mpiqopt.config import Config
+from mpiqopt.constants import Constants
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
 from mpiqopt.server import Server
@@ -65,7 +67,7 @@ def _codec(experiment: Experiment) -> Codec | None:
 
 def _constants(experiment: Experiment) -> list[tuple[str, str]]:
     """Lambda or the diameter, and L, unless they would take longer than the set-up of the run, which needs them not."""
-    topology, lipschitz, facts = experiment.network.topology, experiment.constants.lipschitz, []
+    topology, facts = experiment.network.topology, []
     if not topology.doubly_stochastic:
         if topology.knows("diameter"):
             facts.append(("diameter of the digraph", diameter(topology)))
@@ -74,11 +76,37 @@ def _constants(experiment: Experiment) -> list[tuple[str, str]]:
         facts.append(("contraction lambda", f"{lam:.6g} (1 - lambda = {1 - lam:.3g})"))
     else:
         facts.append(("contraction lambda", "not needed, and slow to find: mpiqopt topology"))
-    if lipschitz is None and topology.nodes <= DENSE_LIMIT and experiment.problem.loss.curvature is not None:
-        lipschitz = experiment.problem.lipschitz().max()
-    if lipschitz is not None:
-        facts.append(("L, largest of the nodes", f"{lipschitz:.6g}"))
+    known = _data_constants(experiment)
+    if known.lipschitz is not None:
+        facts.append(("L, largest of the nodes", f"{known.lipschitz:.6g}"))
+        facts.append(("  of samples", f"root mean square {known.mean_squared:.6g}, largest {known.largest:.6g}"))
+    if known.observed is not None:
+        facts.append(("  of F, observed", f"{known.observed:.6g}"))
     return facts
+
+
+def _data_constants(experiment: Experiment) -> Constants:
+    """Those that the run needs; of small networks all."""
+    known, problem = experiment.constants, experiment.problem
+    if known.lipschitz is None and experiment.network.place.nodes <= DENSE_LIMIT and problem.loss.curvature is not None:
+        return constants.find(problem, experiment.start, experiment.network, observe=False)
+    return known
+
+
+def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
+    """The step, and a warning where a given one is beyond what is known to converge."""
+    algorithm, automatic = experiment.algorithm, experiment.config.algorithm.step_size == "auto"
+    said = [("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * automatic)]
+    known = _data_constants(experiment)
+    if automatic or known.lipschitz is None:
+        return said
+    facts = facts_of(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
+    bears = algorithm.bears(facts)
+    largest = None if bears is None else bears / algorithm.smoothness(facts)
+    if largest is not None and algorithm.step_size > largest:
+        often = "" if experiment.problem.loss.curvature == 1 else " (for classes far too cautious, as a rule)"
+        said.append(("warning", f"step_size is beyond {largest:.3g}, up to which it is known to converge{often}"))
+    return said
 
 
 def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
@@ -143,7 +171,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         ),
     ]
     facts += _constants(experiment)
-    facts.append(("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * (config.algorithm.step_size == "auto")))
+    facts += _step_size(experiment)
     if hasattr(algorithm, "gossip_rounds"):
         facts.append(("gossip_rounds K", _gossip_rounds(experiment)))
     if hasattr(algorithm, "gossip_step") and experiment.network.coded:

@@ -78,6 +78,10 @@ class Compressor(ABC):
         """The largest known delta with E|C(x) - x|^2 <= (1 - delta) |x|^2, or None if there is none."""
         return None
 
+    def usual_delta(self, d: int) -> float | None:
+        """``delta`` on vectors of normal numbers, where it is far from that of the worst vector; else None."""
+        return None
+
     def bias(self, d: int) -> float:
         """A bound of |E C(x) - x| / |x| for compressors that are unbiased but for clipping."""
         return 0.0

@@ -38,7 +38,7 @@ class FlattenedOneBit(Compressor):
     clip: Annotated[
         float,
         Field(gt=1, description="c of the adaptive dither; the relative bias is at most 2 exp(-c^2/4)"),
-    ] = 3.0
+    ] = 2.0
 
     @cached_property
     def _kernel(self) -> Signs:

@@ -8,6 +8,7 @@ from mpiqopt._compressors import decode_largest, encode_largest
 from mpiqopt.compressors.compressor import Compressor, room
 from mpiqopt.compressors.random_k import Fraction, kept
 from mpiqopt.registry import register
+from mpiqopt.rounding import significant
 
 
 @register("compressor", "top-k")
@@ -37,3 +38,14 @@ class TopK(Compressor):
     def delta(self, d):
         """k/d, but for the rounding of values to float32."""
         return kept(self.fraction, d) / d - 2.0**-48
+
+    def usual_delta(self, d):
+        """f + 2 z p(z) for the share f of values that are kept, those beyond z, p the normal density."""
+        share = kept(self.fraction, d) / d
+        if share == 1:
+            return 1.0
+        from statistics import NormalDist  # where it is used: many ranks start at once
+
+        normal = NormalDist()
+        beyond = normal.inv_cdf(1 - share / 2)
+        return significant(share + 2 * beyond * normal.pdf(beyond), 6)

@@ -12,7 +12,7 @@ the lower end above -1/3: gradient tracking then bears every step below 2/L, and
 from functools import lru_cache
 from typing import NamedTuple
 
-# the smallest eigenvalue that gradient tracking bears with every step of gradient descent
+# gradient tracking bears every step below 2/L with eigenvalues from here to 1
 LOWEST = -1 / 3
 # of T_K(t(1)): what is left of rows that differ is beyond their digits
 LARGE = 1e100
