@@ -24,7 +24,7 @@ from mpiqopt.transport.serial import SerialTransport
 
 EPS = 1e-4
 TEXT = f"""
-run = {{iterations = 20000, tolerance = {EPS}, seed = 1}}
+run = {{iterations = 20000, tolerance = {EPS}, tolerance_on = "mean", seed = 1}}
 # 773 samples are held out, which leaves 1024 = 2^10: b and q are whole numbers
 data = {{name = "digits", split = "iid", scale = "standard", test_fraction = 0.4302}}
 problem = {{name = "softmax", nonconvex = 1e-2}}

@@ -229,21 +229,18 @@ def test_published_contraction_of_the_ring_of_20(rounds, accelerated, norm):
 @pytest.mark.parametrize("accelerated", [False, True], ids=["plain", "chebyshev"])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_automatic_gossip_rounds_are_the_fewest(graph, accelerated):
-    """The smallest K with ||P_K - J|| <= 1/2, measured for K and for K - 1.
-
-    Up to rounding: the cube's plain norm is exactly 1/2 for K = 1, and K must not hang on the last bit of lambda.
-    """
+    """The smallest K with ||P_K - J|| <= 3/4, measured for K and for K - 1."""
     topology, _ = GRAPHS[graph]
     rounds = example(algorithm("proxgt-sa", chebyshev=accelerated), topology).algorithm.gossip_rounds
-    assert contraction(gossip_matrix(topology, rounds, accelerated)) <= 0.5 + 1e-12
+    assert contraction(gossip_matrix(topology, rounds, accelerated)) <= 0.75 + 1e-12
     if rounds > 1:
-        assert contraction(gossip_matrix(topology, rounds - 1, accelerated)) > 0.5 + 1e-12
+        assert contraction(gossip_matrix(topology, rounds - 1, accelerated)) > 0.75 + 1e-12
 
 
 def test_automatic_gossip_rounds_of_a_varying_topology():
-    """One-peer exponential graphs on 8 nodes average exactly after 3 rounds; two leave ||P - J|| > 1/2."""
+    """One-peer exponential graphs on 8 nodes average exactly after 3 rounds; two leave ||P - J|| = 0.65, one 0.92."""
     settings = algorithm("proxgt-sa", chebyshev=False)
-    assert example(settings, {"name": "one-peer-exponential", "nodes": 8}).algorithm.gossip_rounds == 3
+    assert example(settings, {"name": "one-peer-exponential", "nodes": 8}).algorithm.gossip_rounds == 2
 
 
 def test_one_node_gossips_once_and_keeps_its_row():

@@ -8,6 +8,7 @@ import pytest
 from dense import GRAPHS, LOSSES, METHODS, arrays, assembled, assert_follows, metropolis, one_peer, states
 
 from mpiqopt.algorithms.proxgt import ProxGT
+from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import members
 
@@ -67,6 +68,20 @@ def test_iterates_are_those_of_the_definition(algorithm, graph):
     if topology["nodes"] > 1:
         assert np.ptp(experiment.problem.sizes) > 5
     assert_follows(experiment, [metropolis(edges)], ITERATIONS)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if issubclass(cls, Minibatch)])
+def test_minibatches(name):
+    """Those of iteration t are drawn by t, not by how many gradients were taken before."""
+    topology, edges = GRAPHS["ring-8"]
+    assert_follows(example(topology, method(name, batch_size=5)), [metropolis(edges)], ITERATIONS)
+
+
+@pytest.mark.parametrize("schedule", ["inverse", "inverse-sqrt"])
+@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if issubclass(cls, Scheduled)])
+def test_steps_that_shrink(name, schedule):
+    topology, edges = GRAPHS["ring-8"]
+    assert_follows(example(topology, method(name, schedule=schedule, decay=0.1)), [metropolis(edges)], ITERATIONS)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

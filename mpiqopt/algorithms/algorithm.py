@@ -226,7 +226,7 @@ class Algorithm(ABC):
 def tracked(contraction: float, least: float) -> float:
     """Return a L of gradient tracking, from lambda, the contraction of its gossip: 10 (1 - lambda), ``least`` to 1.
 
-    Modes of the mean shrink by 1 - a mu, those that tell nodes apart by 1 - (1 - lambda)^2/(a L) (for lambda close to 1):
+    Modes of the mean shrink by 1 - a mu, those that tell nodes apart by 1 - (1 - lambda)^2/(a L), for lambda near 1:
     both alike for a L = (1 - lambda) sqrt(L/mu), which is not known; 100 is assumed for L/mu (ours).
     """
     return min(1.0, max(least, 10 * (1 - contraction)))

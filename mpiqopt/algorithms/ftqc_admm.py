@@ -30,7 +30,8 @@ class FTQCADMM(CoordinatedAlgorithm):
     Active nodes start at w = x_i with v = 2 y - z_i and take N_e steps w -= a (g_i(w) + (w - v)/rho); then x_i = w,
     z_i += 2 eta (x_i - y), where y is the point that the training began with. In every round
     u = FTQC(z_i, Delta), y = prox_{rho h}(u). Fixed point, for any N_e: x_i = y = x*, z_i = x* - rho grad f_i(x*).
-    Our definition, after Fed-LT (arXiv 2403.17572) and FTQC-ADMM (arXiv 2307.06620).
+    Our definition, after Fed-LT (arXiv 2403.17572), with the average of arXiv 2307.06620, which calls its own method, a
+    gradient method, FTQC-DGD: the name FTQC-ADMM is not from a paper.
     """
 
     penalty: Annotated[

@@ -56,7 +56,7 @@ class ProxGT(Scheduled):
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],
         Field(
-            description="K, rounds of each of the two gossips; auto: the smallest K with |P_K(W) - J| <= 1/2, "
+            description="K, rounds of each of the two gossips; auto: the smallest K with |P_K(W) - J| <= 3/4, "
             "or 1/4 if messages are coded"
         ),
     ] = "auto"
@@ -83,16 +83,35 @@ class ProxGT(Scheduled):
         return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
 
     def automatic_step(self, facts: Facts) -> float:
-        """``tracked``, or nearly what P_K bears; less for noisy estimators, at most 1/(4L) for coded messages (ours)."""
+        """``tracked``, or nearly what P_K bears; less for noisy estimators, at most 1/(4L) if coded (ours)."""
         topology, most = facts.topology, UNPROVED
         if not facts.coded and topology.knows("contraction"):
             most = min(self.most, tracked(topology.reached(self.gossip_rounds, self.chebyshev), UNPROVED))
         return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
-    def left(self, facts: Facts) -> float:
-        """What is left of the variance of a node's estimator when nodes are averaged: 1/n + 2 |P_K - J|^4 (ours)."""
-        reached = facts.topology.reached(self.gossip_rounds, self.chebyshev)
-        return significant(min(1.0, 1 / facts.topology.nodes + 2 * reached**4), 6)
+    def contraction(self, facts: Facts) -> float:
+        """|P_K - J|, to six digits."""
+        return significant(facts.topology.reached(self.gossip_rounds, self.chebyshev), 6)
+
+    def sampled_smoothness(self, facts: Facts, batch_size: int | str) -> float:
+        """L(b) of fresh batches: of their variance averaging leaves 1/n, and 2 |P_K - J|^4 at a node (ours)."""
+        p = self.contraction(facts)
+        return facts.smoothness(batch_size, min(1.0, 1 / facts.topology.nodes + 2 * p * p * p * p))
+
+    def recursive_smoothness(self, facts: Facts, batch_size: int | str, epoch_length: int) -> float:
+        """L for a recursive estimator, batches of b and epochs of q: (L + sqrt(L^2 + 4 Lambda^2 c/b))/2.
+
+        Over an epoch a descent lemma sums up to a L + a^2 Lambda^2 c/b <= 1, Lambda^2 the mean of the L_ij^2 (Fang et
+        al. 2018, "SPIDER"), c = q/n. What a node's own noise moves it away from the others adds to c, with p = |P_K - J|,
+        4 p^4 min(q, 1/(1 - p^2)) (ours).
+        """
+        if facts.exact(batch_size):
+            return facts.lipschitz
+        p, q = self.contraction(facts), epoch_length
+        square = p * p
+        alone = 4 * square * square * min(q, 1 / max(1 - square, 1e-12))
+        noise = 4 * (facts.mean_squared * facts.mean_squared) * (q / facts.topology.nodes + alone) / batch_size
+        return (facts.lipschitz + sqrt(facts.lipschitz * facts.lipschitz + noise)) / 2
 
     def resolve(self, facts: Facts):
         """The gossip first, then the step, which depends on it."""
@@ -177,18 +196,6 @@ def recursive_gradient(state: State, problem, rng, size: int | str) -> np.ndarra
     return state.v + (problem.grad(state.x, batch) - problem.grad(state.previous, batch))
 
 
-def recursive_smoothness(facts: Facts, batch_size: int | str, epoch_length: int, left: float) -> float:
-    """Return L for a recursive estimator of batches of b and epochs of q: (L + sqrt(L^2 + 4 l q Lambda^2 / b))/2.
-
-    A descent lemma sums up to a L + a^2 l q Lambda^2 / b <= 1 over an epoch, Lambda^2 the mean of the L_ij^2 (Fang
-    et al. 2018, "SPIDER"; the factor l that averaging leaves is ours).
-    """
-    if facts.exact(batch_size):
-        return facts.lipschitz
-    noise = 4 * left * epoch_length * (facts.mean_squared * facts.mean_squared) / batch_size
-    return (facts.lipschitz + sqrt(facts.lipschitz * facts.lipschitz + noise)) / 2
-
-
 def noise_ratio(facts: Facts, key: str) -> float:
     """sqrt(V)/eps. Raises UsageError without eps."""
     if facts.tolerance is None:
@@ -226,7 +233,7 @@ class ProxGTSA(ProxGT):
         return super(ProxGTSA, sized).resolve(facts)
 
     def smoothness(self, facts: Facts) -> float:
-        return facts.smoothness(self.batch_size, self.left(facts))
+        return self.sampled_smoothness(facts, self.batch_size)
 
     def estimate(self, state, problem, rng):
         return sampled_gradient(state, problem, rng, self.batch_size)
@@ -261,9 +268,8 @@ class ProxGTSRO(ProxGT):
         return super(ProxGTSRO, sized).resolve(facts)
 
     def smoothness(self, facts: Facts) -> float:
-        left = self.left(facts)
-        recursive = recursive_smoothness(facts, self.batch_size, self.epoch_length, left)
-        return max(recursive, facts.smoothness(self.large_batch_size, left))
+        recursive = self.recursive_smoothness(facts, self.batch_size, self.epoch_length)
+        return max(recursive, self.sampled_smoothness(facts, self.large_batch_size))
 
     def estimate(self, state, problem, rng):
         if state.t % self.epoch_length == 0:
@@ -295,7 +301,7 @@ class ProxGTSRE(ProxGT):
         return super(ProxGTSRE, resolved).resolve(facts)
 
     def smoothness(self, facts: Facts) -> float:
-        return recursive_smoothness(facts, self.batch_size, self.epoch_length, self.left(facts))
+        return self.recursive_smoothness(facts, self.batch_size, self.epoch_length)
 
     def estimate(self, state, problem, rng):
         if state.t % self.epoch_length == 0:

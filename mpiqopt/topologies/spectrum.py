@@ -17,7 +17,7 @@ DENSE_LIMIT = 800
 # Of eigenvalues: what is left out machines do not agree on, and steps follow from them.
 DECIMALS = 12
 # ||W^K - J|| below this is what ``gossip_rounds = "auto"`` asks for.
-GOSSIP_TARGET = 0.5
+GOSSIP_TARGET = 0.75
 # Up to so many nodes the diameter is exact.
 DIAMETER_LIMIT = 3000
 # Bytes of what one pass of the search from all nodes gathers, but for very dense graphs.
