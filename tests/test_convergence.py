@@ -157,7 +157,7 @@ def test_small_batches_with_variance_reduction_reach_the_optimum(loss, regulariz
 @pytest.mark.parametrize("regularizer", [NONE, L1], ids=lambda table: table["name"])
 @pytest.mark.parametrize("loss", DATA)
 def test_noise_floor_of_minibatches_is_inverse_to_their_size(loss, regularizer):
-    """ProxGT-SA stays at a mean squared distance a sigma^2/b: four times the batch, a quarter of it.
+    """ProxGT-SA with a given step stays at a mean squared distance a sigma^2/b: four times the batch, a quarter of it.
 
     To 25 %: 4000 iterations hold some 4000 a mu/2 > 250 independent points of at least 3 coordinates (under l1),
     so each average has a relative error near sqrt(2/750) = 5 %. Every node has more samples than a batch.
@@ -165,7 +165,8 @@ def test_noise_floor_of_minibatches_is_inverse_to_their_size(loss, regularizer):
 
     def floor(batch: int) -> float:
         data = {"samples": 1600, "split": "iid"}
-        experiment = example({"name": "proxgt-sa", "batch_size": batch}, loss, regularizer, data=data)
+        algorithm = {"name": "proxgt-sa", "batch_size": batch, "step_size": 0.1, "gossip_rounds": 4}
+        experiment = example(algorithm, loss, regularizer, data=data)
         optimum = Objective(experiment).minimiser()
         return np.mean([np.sum((state.x - optimum) ** 2) for state in islice(states(experiment), 500, 4500)])
 
