@@ -1,5 +1,6 @@
 """Constants of the data, of which automatic values are made: smoothness of nodes, samples and of F, and noise."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ class Constants(NamedTuple):
 
     lipschitz: L, the largest L_i; mean_lipschitz: (1/n) sum_i L_i, which bounds that of F; mean_squared: the largest
     sqrt(mean_j L_ij^2) of a node; largest: the largest L_ij. variance: (1/n) sum_i of the variance of a sample's
-    gradient at the start. observed: the largest curvature of F near its minimum.
+    gradient at the start. observed: the largest curvature of F near its minimum; slack: that over its bound, at most 1.
     """
 
     lipschitz: float | None = None
@@ -29,6 +30,7 @@ class Constants(NamedTuple):
     largest: float | None = None
     variance: float | None = None
     observed: float | None = None
+    slack: float | None = None
 
 
 def find(problem: Problem, start: np.ndarray, network: Network, observe: bool) -> Constants:
@@ -43,14 +45,20 @@ def find(problem: Problem, start: np.ndarray, network: Network, observe: bool) -
     constants = Constants(*(significant(value, 10) for value in found))
     if not observe:
         return constants
-    return constants._replace(observed=observed_curvature(problem, start, network, constants))
+    observed, bound = observe_curvature(problem, start, network, constants)
+    return constants._replace(
+        observed=significant(max(observed, LEAST_OBSERVED * lipschitz), 6),
+        slack=significant(min(max(observed / bound, LEAST_OBSERVED), 1.0), 6),
+    )
 
 
-def observed_curvature(problem: Problem, start: np.ndarray, network: Network, constants: Constants) -> float:
-    """Return the largest curvature of F after a few steps of proximal gradient descent, at least LEAST_OBSERVED L.
+def observe_curvature(
+    problem: Problem, start: np.ndarray, network: Network, constants: Constants
+) -> tuple[float, float]:
+    """Return the largest curvature of F after a few steps of proximal gradient descent, and its bound for all x.
 
     That of losses for classes is far below its bound once samples are told apart, and larger steps do no harm: their
-    gradients are bounded. Of least squares it is the bound (ours). To six digits.
+    gradients are bounded. Of least squares it is the bound (ours).
     """
 
     def gradient(x: np.ndarray) -> np.ndarray:
@@ -59,10 +67,20 @@ def observed_curvature(problem: Problem, start: np.ndarray, network: Network, co
     x, step = network.uncounted_mean(start.astype(np.float64)), 1 / constants.mean_lipschitz
     for _ in range(DESCENTS):
         x = problem.prox(x - step * gradient(x), step)
-    direction = standard_normal(np.random.Generator(np.random.Philox(0)), len(x))
-    length, curvature = 1e-4 * max(1.0, float(np.add.reduce(x * x)) ** 0.5), 0.0
+    length = 1e-4 * max(1.0, float(np.add.reduce(x * x)) ** 0.5)
+
+    def change(direction: np.ndarray) -> np.ndarray:
+        return (gradient(x + length * direction) - gradient(x - length * direction)) / (2 * length)
+
+    squares = largest_eigenvalue(lambda v: network.uncounted_mean(problem.squares(v)), problem.features)
+    return largest_eigenvalue(change, problem.d), problem.bound(squares)
+
+
+def largest_eigenvalue(product: Callable[[np.ndarray], np.ndarray], d: int) -> float:
+    """Of a symmetric operator on (d,), by the power iteration from a fixed start."""
+    direction, found = standard_normal(np.random.Generator(np.random.Philox(0)), d), 0.0
     for _ in range(POWERS):
         direction /= max(float(np.add.reduce(direction * direction)) ** 0.5, 1e-300)
-        change = (gradient(x + length * direction) - gradient(x - length * direction)) / (2 * length)
-        curvature, direction = float(np.add.reduce(direction * change)), change
-    return significant(max(curvature, LEAST_OBSERVED * constants.lipschitz), 6)
+        after = product(direction)
+        found, direction = float(np.add.reduce(direction * after)), after
+    return found

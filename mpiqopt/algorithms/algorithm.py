@@ -39,9 +39,9 @@ HOPELESS_STEP = 1e-3
 class Facts(NamedTuple):
     """What automatic values are made from.
 
-    lipschitz (L), mean_lipschitz, mean_squared (Lambda), largest, variance and observed: as in ``Constants``, None if
-    step sizes are given. samples, most_samples: mean and largest number of samples of a node. tolerance: of the run.
-    regularized: h is not 0. Of the compressor on messages of this length: ``omega``, ``damping``, ``delta`` when
+    lipschitz (L), mean_lipschitz, mean_squared (Lambda), largest, variance, observed and slack: as in ``Constants``,
+    None if step sizes are given. samples, most_samples: mean and largest number of samples of a node. tolerance: of the
+    run. regularized: h is not 0. Of the compressor on messages of this length: ``omega``, ``damping``, ``delta`` when
     damped, and ``usual_delta`` on usual vectors; coded: it is used.
     """
 
@@ -58,6 +58,7 @@ class Facts(NamedTuple):
     most_samples: int = 0
     variance: float | None = None
     observed: float | None = None
+    slack: float | None = None
     tolerance: float | None = None
     regularized: bool = True
     coded: bool = False

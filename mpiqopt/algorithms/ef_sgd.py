@@ -33,16 +33,19 @@ class EFSGD(CompressedSGD):
     default_compressor = "scaled-sign"
 
     def automatic_step(self, facts: Facts) -> float:
-        """min(1/2, 2 delta)/L, and with ``two_way`` min(1/5, delta)/L, delta that on usual vectors (ours).
+        """One way min(1/2, 2 delta)/L, L the largest L_i times its slack; two ways min(1/5, delta)/L(F), as observed.
 
-        On least squares one way was stable to 2 delta/L and more, two ways to delta/L (random-k, flattened-one-bit) or
-        1/(5L) (scaled-sign, top-k). At least 1/2 and min(1/2, the worst delta) of the largest L_i.
+        delta: that of the compressor on usual vectors. On least squares one way was stable to 2 delta/L and more, two
+        ways to delta/L (random-k, flattened-one-bit) or 1/(5L) (scaled-sign, top-k). Never less than 1/2 and min(1/2,
+        the worst delta) of the largest L_i (ours).
         """
-        usual = 0.5 if facts.usual_delta is None else facts.usual_delta
-        most, least = (0.2, min(0.5, compressor_delta(facts))) if self.two_way else (0.5, 0.5)
-        usual *= 1 if self.two_way else 2
-        cautious = least / (facts.lipschitz + facts.noise(self.batch_size, 1 / facts.topology.nodes))
-        return max(min(most, usual) / self.smoothness(facts), cautious)
+        delta = 0.5 if facts.usual_delta is None else facts.usual_delta
+        noise = facts.noise(self.batch_size, 1 / facts.topology.nodes)
+        if self.two_way:
+            bold, cautious = min(0.2, delta) / self.smoothness(facts), min(0.5, compressor_delta(facts))
+        else:
+            bold, cautious = min(0.5, 2 * delta) / (facts.slack * facts.lipschitz + noise), 0.5
+        return max(bold, cautious / (facts.lipschitz + noise))
 
     def init(self, x, problem, network, rng):
         return State(x, np.zeros_like(x), network.parts(np.zeros_like(x[0])), 0)

@@ -102,8 +102,8 @@ class ProxGT(Scheduled):
         """L for a recursive estimator, batches of b and epochs of q: (L + sqrt(L^2 + 4 Lambda^2 c/b))/2.
 
         Over an epoch a descent lemma sums up to a L + a^2 Lambda^2 c/b <= 1, Lambda^2 the mean of the L_ij^2 (Fang et
-        al. 2018, "SPIDER"), c = q/n. What a node's own noise moves it away from the others adds to c, with p = |P_K - J|,
-        4 p^4 min(q, 1/(1 - p^2)) (ours).
+        al. 2018, "SPIDER"), c = q/n. The noise that moves a node away from the others adds 4 p^4 min(q, 1/(1 - p^2)) to
+        c, with p = |P_K - J| (ours).
         """
         if facts.exact(batch_size):
             return facts.lipschitz

@@ -110,7 +110,18 @@ class Problem:
         """
         together = max(1, NUMBERS_TOGETHER // self.features)
         parts = [self._curvatures(i, min(i + together, self.hosted)) for i in range(0, self.hosted, together)]
-        return self.loss.curvature * np.concatenate(parts) + self._smooth()
+        return self.bound(np.concatenate(parts))
+
+    def bound(self, squares):
+        """The bound of the curvature that follows from the largest eigenvalue of A^T A/m."""
+        return self.loss.curvature * squares + self._smooth()
+
+    def squares(self, direction: np.ndarray) -> np.ndarray:
+        """A_i^T A_i v/m_i for v (features,), of every hosted node, (hosted, features) float64."""
+        rows = np.repeat(direction[None], self.hosted, axis=0)
+        out = np.empty_like(rows)
+        self._squares(0, self.hosted).evaluate(rows, out)
+        return out
 
     def sample_constants(self) -> tuple[np.ndarray, np.ndarray]:
         """Of every hosted node the mean of the L_ij^2 and the largest L_ij, (hosted,) float64, L_ij of sample j.
@@ -136,10 +147,13 @@ class Problem:
         return self.loss.identity_curvature + self.loss.l2 + 2 * self.loss.nonconvex
 
     def _curvatures(self, first: int, last: int) -> np.ndarray:
+        return curvatures(self._squares(first, last), last - first, self.features)
+
+    def _squares(self, first: int, last: int) -> LinearModel:
+        """Evaluates least squares with targets 0 on the samples of some nodes."""
         own = self._part(first, last)
         own = replace(own, features=own.features.astype(np.float64, copy=False))
-        squares = compiled("squared", own, np.zeros(own.features.shape[0]), outputs=1)
-        return curvatures(squares, last - first, self.features)
+        return compiled("squared", own, np.zeros(own.features.shape[0]), outputs=1)
 
     def _part(self, first: int, last: int) -> Shares:
         """The samples of the hosted nodes first .. last-1."""
