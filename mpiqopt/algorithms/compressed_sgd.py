@@ -31,8 +31,8 @@ class CompressedSGD(StochasticAlgorithm):
     observes = True
 
     def smoothness(self, facts: Facts) -> float:
-        """Of F; two ways, whose steps are small, as observed, not as bounded."""
-        curvature = facts.observed if self.two_way and facts.observed is not None else facts.mean_lipschitz
+        """L; two ways, whose steps are small, the curvature of F as observed."""
+        curvature = facts.observed if self.two_way and facts.observed is not None else facts.lipschitz
         return curvature + facts.noise(self.batch_size, 1 / facts.topology.nodes)
 
     def automatic_step(self, facts: Facts) -> float:
