@@ -182,31 +182,28 @@ def counts(outcome: Outcome) -> str:
 def steps(found: list[Outcome]) -> str:
     """Return a L, or the smallest and the largest where it depends on the data."""
     numbers = [outcome.step for outcome in found if outcome.step is not None]
-    ends = [number(value) for value in (min(numbers), max(numbers))] if numbers else ["-"]
-    return " to ".join(dict.fromkeys(ends))
+    ends = [number(value) for value in (min(numbers), max(numbers))] if numbers else []
+    return " to ".join(dict.fromkeys(ends)) or "-"
 
 
 def both(before: str | None, now: str) -> str:
-    return now if before in (None, now) else f"{before} → {now}"
+    return now if before in (None, "-", now) else f"{before} → {now}"
 
 
 def table(now: Outcomes, before: Outcomes, tasks: list[str], methods: list[str]) -> str:
-    """Return the Markdown table of all outcomes: a row for each method and network."""
-    lines = [
-        f"| method | network | a L | {' | '.join(tasks)} |",
-        "|" + " --- |" * (3 + len(tasks)),
-    ]
+    """Return the Markdown table of all outcomes: a row for each network and the methods that do alike on it."""
+    alike: dict[str, list[str]] = {}
     for name in methods:
         for network, topology in NETWORKS.items():
             own = [now[key(task, network, name)] for task in tasks]
-            old = [before[k] for task in tasks if (k := key(task, network, name)) in before]
-            cells = [both(steps(old) if old else None, steps(own))]
-            for task, outcome in zip(tasks, own, strict=True):
-                last = before.get(key(task, network, name))
-                cells.append(both(last and counts(last), counts(outcome)))
+            old = [before.get(key(task, network, name)) for task in tasks]
+            cells = [both(steps([outcome for outcome in old if outcome]), steps(own))]
+            cells += [both(last and counts(last), counts(outcome)) for last, outcome in zip(old, own, strict=True)]
             place = f"server, {topology['nodes']}" if members("algorithm")[name].server else network
-            lines.append(f"| `{name}` | {place} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            alike.setdefault(" | ".join([place, *cells]), []).append(f"`{name}`")
+    head = ["| method | network | a L |", *(f" {task} |" for task in tasks)]
+    rows = [f"| {', '.join(names)} | {cells} |" for cells, names in alike.items()]
+    return "\n".join(["".join(head), "|" + " --- |" * (3 + len(tasks)), *rows])
 
 
 def key(task: str, network: str, method: str) -> str:

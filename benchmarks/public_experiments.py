@@ -11,8 +11,8 @@ a9a.t.gz, if it is in the same folder.
 * ``choco``: the convex experiment of Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip
   algorithms with compressed communication", ICML 2019 (github.com/epfml/ChocoSGD): l2-regularised logistic regression,
   rows of norm 1, ring of 9, batches of 1, 10 passes, steps .1 m/(t + d), their gamma and the automatic one.
-* ``gamma``: the largest and the best gossip step of CHOCO-gossip on random vectors, and the largest one of CHOCO-SGD in
-  the setting of ``choco`` with fewer iterations, beside delta and what ``gossip_step = "auto"`` gives.
+* ``gamma``: the largest stable and the best gossip step of CHOCO-gossip on random vectors, and of CHOCO-SGD in the
+  setting of ``choco``, sorted, with fewer iterations; beside delta and what ``gossip_step = "auto"`` gives.
 """
 
 import sys
@@ -203,6 +203,10 @@ class Choco(NamedTuple):
             return np.inf
         return value if np.isfinite(value) else np.inf
 
+    def of_step(self, step: float, compressor: Table, topology: Table) -> float:
+        """Return the gap of a gossip step on sorted data after SGD_ITERATIONS."""
+        return self.gap(self.experiment({"gossip_step": step}, compressor, topology, "by-label", 0), SGD_ITERATIONS)
+
 
 def choco(a9a: Path, folder: Path) -> None:
     """Print the table of CHOCO-SGD's experiment."""
@@ -225,10 +229,12 @@ def choco(a9a: Path, folder: Path) -> None:
 # The gossip step
 
 GOSSIP_ITERATIONS, SGD_ITERATIONS = 2000, 3000
-FACTOR = 2**0.25  # from one gamma to the next
-SMALLEST_GAMMA = 1e-3
+FACTOR = 2**0.25  # to which gammas are found
+SMALLEST = 1e-3  # gamma that is tried
 # of its start: below, gossip is finished; above, it has blown up
 FINISHED, BLOWN_UP = 1e-24, 1e8
+# SGD whose gap is larger than this many times that of the automatic gamma counts as unstable
+WORSE = 1.5
 TOPOLOGIES: dict[str, Table] = {
     "ring 8": {"name": "ring", "nodes": 8},
     "ring 16": {"name": "ring", "nodes": 16},
@@ -237,7 +243,7 @@ TOPOLOGIES: dict[str, Table] = {
 COMPRESSORS: dict[str, Table] = {
     **{f"top-k, {share:.0%}": {"name": "top-k", "fraction": share} for share in (0.01, 0.05, 0.1, 0.25)},
     **{f"random-k, {share:.0%}": {"name": "random-k", "fraction": share} for share in (0.01, 0.05, 0.1, 0.25)},
-    **{f"qsgd, {levels} levels": {"name": "qsgd", "levels": levels, "block_size": 0} for levels in (1, 2, 4, 16)},
+    **{f"qsgd, s = {levels}": {"name": "qsgd", "levels": levels, "block_size": 0} for levels in (1, 2, 4, 16)},
     "scaled-sign": {"name": "scaled-sign"},
     "one-bit": {"name": "one-bit"},
 }
@@ -260,7 +266,7 @@ def gossip(folder: Path, topology: Table, compressor: Table, gamma: float | str)
 
 
 def rate(e: Experiment) -> float:
-    """Return by what factor the root of |X - mean|^2 + |X - X^|^2 changes in an iteration, a fit without the first third.
+    """Return the factor of the root of |X - mean|^2 + |X - X^|^2 in an iteration, fitted to the last two thirds.
 
     Infinite where vectors diverge beyond numbers.
     """
@@ -282,90 +288,55 @@ def rate(e: Experiment) -> float:
     return float(np.exp(np.polyfit(kept[:, 0], kept[:, 1], 1)[0] / 2))
 
 
-def largest(good: Callable[[float], bool], first: float) -> float:
-    """Return the largest gamma up to which ``good`` holds, 1 at most, to a factor of 2^(1/4): by doubling from ``first``."""
-    low, high = first, min(1.0, 2 * first)
-    while low > SMALLEST_GAMMA and not good(low):
-        low, high = low / 2, low
-    while low < 1 and good(high):
-        low, high = high, min(1.0, 2 * high)
-    for _ in range(2 if low < 1 else 0):
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if good(middle) else (low, middle)
-    return low
+class Tried:
+    """A function of gamma, smaller is better, that remembers what it gave."""
 
+    def __init__(self, function: Callable[[float], float]):
+        self.function, self.values = function, {}
 
-class GossipSteps:
-    """What CHOCO-gossip does with a compressor over a topology, gamma by gamma."""
+    def __call__(self, gamma: float) -> float:
+        if gamma not in self.values:
+            self.values[gamma] = self.function(gamma)
+        return self.values[gamma]
 
-    def __init__(self, folder: Path, topology: Table, compressor: Table):
-        self.of = lambda gamma: gossip(folder, topology, compressor, gamma)
-        e = self.of("auto")
-        self.automatic, self.delta = e.algorithm.gossip_step, e.network.codec(e.start).delta
-        self.own = float(1 - e.config.topology().cycle[0].dense().diagonal().min())
-        self.rates: dict[float, float] = {}
-
-    def rate(self, gamma: float) -> float:
-        if gamma not in self.rates:
-            self.rates[gamma] = rate(self.of(gamma))
-        return self.rates[gamma]
-
-    def stable(self, gamma: float) -> bool:
-        return self.rate(gamma) < 1
+    def largest(self, limit: float, first: float) -> float:
+        """Return the largest gamma, 1 at most, up to which values are below ``limit``: from ``first`` by doubling."""
+        low, high = first, min(1.0, 2 * first)
+        while low > SMALLEST and not self(low) < limit:
+            low, high = low / 2, low
+        while low < 1 and self(high) < limit:
+            low, high = high, min(1.0, 2 * high)
+        while high / low > 1.01 * FACTOR:
+            middle = float(np.sqrt(low * high))
+            low, high = (middle, high) if self(middle) < limit else (low, middle)
+        return low
 
     def best(self, largest: float) -> float:
-        """Return the gamma of the smallest rate, from the largest one downwards."""
+        """Return the gamma of the smallest value, from the largest one downwards."""
         gamma = largest
-        while gamma > SMALLEST_GAMMA and self.rate(gamma / FACTOR) < self.rate(gamma):
+        while gamma > SMALLEST and self(gamma / FACTOR) < self(gamma):
             gamma /= FACTOR
         return gamma
 
 
 def gamma(a9a: Path, folder: Path) -> None:
-    """Print what each compressor bears over each topology."""
+    """Print what gossip steps each compressor bears over each topology, and what they lead to."""
     setting = Choco(a9a, folder, smallest_loss(a9a))
-    header(
-        "network",
-        "compressor",
-        "delta",
-        "auto",
-        "gossip: best",
-        "gossip: largest",
-        "largest m / delta",
-        "rate, auto",
-        "rate, best",
-        "SGD: largest",
-        "F - F*, auto",
-        "F - F*, largest",
-    )
+    measures = "largest", "largest m/delta", "best", "auto -> best"
+    header("network", "compressor", "delta", "auto", *measures, "SGD: largest", "SGD: best", "SGD: auto -> best")
     for network, topology in TOPOLOGIES.items():
         for label, compressor in COMPRESSORS.items():
-            steps = GossipSteps(folder, topology, compressor)
-            most = largest(steps.stable, steps.automatic)
-            best = steps.best(most)
-            gaps: dict[float, float] = {}
-
-            def gap(step: float, topology=topology, compressor=compressor, gaps=gaps) -> float:
-                if step not in gaps:
-                    e = setting.experiment({"gossip_step": step}, compressor, topology, "by-label", 0)
-                    gaps[step] = setting.gap(e, SGD_ITERATIONS)
-                return gaps[step]
-
-            # larger steps are better as long as they are stable
-            sgd = largest(lambda step: gap(step) <= 1.5 * gap(steps.automatic), steps.automatic)  # noqa: B023
+            e = gossip(folder, topology, compressor, "auto")
+            auto, delta = e.algorithm.gossip_step, e.network.codec(e.start).delta
+            own = 1 - e.config.topology().cycle[0].dense().diagonal().min()
+            rates = Tried(lambda step: rate(gossip(folder, topology, compressor, step)))  # noqa: B023
+            gaps = Tried(lambda step: setting.of_step(step, compressor, topology))  # noqa: B023
+            most, sgd_most = rates.largest(1.0, auto), gaps.largest(WORSE * gaps(auto), auto)
+            best, sgd_best = rates.best(most), gaps.best(sgd_most)
             row(
-                network,
-                label,
-                f"{steps.delta:.3g}",
-                f"{steps.automatic:.3g}",
-                f"{best:.2g}",
-                f"{most:.2g}",
-                f"{most * steps.own / steps.delta:.2g}",
-                f"{steps.rate(steps.automatic):.4f}",
-                f"{steps.rate(best):.4f}",
-                f"{sgd:.2g}",
-                f"{gap(steps.automatic):.1e}",
-                f"{gap(sgd):.1e}",
+                *(network, label, f"{delta:.3g}", f"{auto:.3g}", f"{most:.2g}", f"{most * own / delta:.2g}"),
+                *(f"{best:.2g}", f"{rates(auto):.4f} -> {rates(best):.4f}"),
+                *(f"{sgd_most:.2g}", f"{sgd_best:.2g}", f"{gaps(auto):.1e} -> {gaps(sgd_best):.1e}"),
             )
     print("\nm = max_i (1 - w_ii): 2/3 on rings, 4/5 on the torus.\n")
 
