@@ -169,9 +169,11 @@ def number(value: float) -> str:
 
 
 def counts(outcome: Outcome) -> str:
-    """Return the iterations to both gaps, and the gap reached where the last was not."""
+    """Return the iterations to both gaps, and the gap at the end where the last was not reached, bold above the start."""
     if outcome.refused:
         return "no automatic step" if "step_size" in outcome.refused else "refused"
+    if not outcome.gap < DIVERGED:
+        return "diverges"
     words = ["-" if t is None else str(t) for t in outcome.reached]
     if outcome.reached[-1] is not None:
         return ", ".join(words)
