@@ -169,7 +169,7 @@ def number(value: float) -> str:
 
 
 def counts(outcome: Outcome) -> str:
-    """Return the iterations to both gaps, and the gap at the end where the last was not reached, bold above the start."""
+    """Return the iterations to both gaps; in brackets the gap at the end where the last is not reached, bold."""
     if outcome.refused:
         return "no automatic step" if "step_size" in outcome.refused else "refused"
     if not outcome.gap < DIVERGED:
