@@ -228,7 +228,7 @@ def choco(a9a: Path, folder: Path) -> None:
 
 # The gossip step
 
-GOSSIP_ITERATIONS, SGD_ITERATIONS = 2000, 3000
+GOSSIP_ITERATIONS, SGD_ITERATIONS = 2000, 6000
 FACTOR = 2**0.25  # to which gammas are found
 SMALLEST = 1e-3  # gamma that is tried
 # of its start: below, gossip is finished; above, it has blown up
