@@ -53,6 +53,8 @@ class Codec:
         self.delta = None if None in deltas else min(deltas)
         usual = [compressor.usual_delta(stretch.width) for stretch in self.stretches]
         self.usual_delta = self.delta if None in usual else min(usual)
+        gossip = [compressor.gossip_omega(stretch.width) for stretch in self.stretches]
+        self.gossip_omega = None if None in gossip else max(gossip)
         self.damping = min(compressor.damping(stretch.width) for stretch in self.stretches)
         self._everyone = np.arange(nodes)
         self._keys: dict[int, _Keys] = {}

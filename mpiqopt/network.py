@@ -85,19 +85,21 @@ class Network:
 
     def _mix(self, rows: np.ndarray, *affine) -> np.ndarray:
         """One round with the mixer's ``keep, move, rest, previous``."""
-        exchange = self._plans[self.phase]
-        ghosts = self._exchange(exchange, rows)
-        return exchange.mixer.mix(rows, ghosts, np.empty_like(rows), *affine)
+        phase = self.phase
+        ghosts = self._exchange(phase, rows)
+        return self._plans[phase].mixer.mix(rows, ghosts, np.empty_like(rows), *affine)
 
     @property
     def phase(self) -> int:
         """Which matrix of the cycle this round uses."""
+        if not self.topology.varies:
+            return 0
         iteration, within = divmod(self.rounds, self.exchanges * self.gossips)
         return (iteration * self.gossips + within % self.gossips) % len(self._plans)
 
-    def _exchange(self, exchange: Exchange, rows: np.ndarray) -> np.ndarray:
-        """The ghost rows of a round, which is counted."""
-        phase = self.phase
+    def _exchange(self, phase: int, rows: np.ndarray) -> np.ndarray:
+        """The ghost rows of a round with a matrix of the cycle; the round is counted."""
+        exchange = self._plans[phase]
         kind = phase, rows.shape[1], rows.itemsize
         channel = self._channels.get(kind)
         if channel is None:
@@ -133,9 +135,9 @@ class Network:
         A node decodes its own message as its neighbours do. Raises NotFinite with the node's number in ``row``.
         """
         codec, round = self.codec(rows), self.rounds
-        exchange = self._plans[self.phase]
+        phase = self.phase
         messages = codec.encode(rows, self._hosted, round)
-        ghosts = self._exchange(exchange, messages)
+        ghosts, exchange = self._exchange(phase, messages), self._plans[phase]
         own = codec.decode(messages, self._hosted, round, np.float64)
         others = codec.decode(ghosts, exchange.ghosts, round, np.float64)
         return own, exchange.mixer.mix(own, others, np.empty_like(own), 0.0, 1.0)

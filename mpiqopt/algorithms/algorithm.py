@@ -42,7 +42,7 @@ class Facts(NamedTuple):
     lipschitz (L), mean_lipschitz, mean_squared (Lambda), largest, variance, observed and slack: as in ``Constants``,
     None if step sizes are given. samples, most_samples: mean and largest number of samples of a node. tolerance: of the
     run. regularized: h is not 0. Of the compressor on messages of this length: ``omega``, ``damping``, ``delta`` when
-    damped, and ``usual_delta`` on usual vectors; coded: it is used.
+    damped, ``usual_delta`` on usual vectors, and ``gossip_omega``; coded: it is used.
     """
 
     lipschitz: float | None
@@ -52,6 +52,7 @@ class Facts(NamedTuple):
     damping: float = 1.0
     delta: float | None = 1.0
     usual_delta: float | None = 1.0
+    gossip_omega: float | None = None
     mean_lipschitz: float | None = None
     mean_squared: float | None = None
     largest: float | None = None

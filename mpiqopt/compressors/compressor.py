@@ -82,6 +82,13 @@ class Compressor(ABC):
         """``delta`` on vectors of normal numbers, where it is far from that of the worst vector; else None."""
         return None
 
+    def gossip_omega(self, d: int) -> float | None:
+        """1/delta - 1 that difference-coded gossip may count on, where errors even out more than delta says; else None.
+
+        Measured, not proved (benchmarks/README.md).
+        """
+        return None
+
     def bias(self, d: int) -> float:
         """A bound of |E C(x) - x| / |x| for compressors that are unbiased but for clipping."""
         return 0.0

@@ -22,6 +22,10 @@ class ScaledSign(KernelCompressor):
         """|x|_1 >= |x|, with equality for one non-zero value; but for the rounding of the scale."""
         return 1 / d - 2.0**-40
 
+    def gossip_omega(self, d):
+        """As if delta were 1/3: in gossip the worst vector, one of a single value, does not come twice."""
+        return min(2.0, 1 / self.delta(d) - 1)
+
     def usual_delta(self, d):
         """(E|x|)^2 / E x^2 = 2/pi."""
         return 0.63661977236758

@@ -39,6 +39,10 @@ class TopK(Compressor):
         """k/d, but for the rounding of values to float32."""
         return kept(self.fraction, d) / d - 2.0**-48
 
+    def gossip_omega(self, d):
+        """Half of the worst: what is left out grows until it is sent."""
+        return (1 / self.delta(d) - 1) / 2
+
     def usual_delta(self, d):
         """f + 2 z p(z) for the share f of values that are kept, those beyond z, p the normal density."""
         share = kept(self.fraction, d) / d

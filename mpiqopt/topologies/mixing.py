@@ -52,12 +52,13 @@ class Mixing(NamedTuple):
     def transpose(self) -> "Mixing":
         return from_entries(self.nodes, self.columns, self.rows(), self.weights)
 
+    def diagonal(self) -> np.ndarray:
+        kept = self.rows() == self.columns
+        return np.bincount(self.rows()[kept], self.weights[kept], minlength=self.nodes)
+
     def smallest_diagonal(self) -> float:
         """min_i w_ii; minus infinity if a weight is negative."""
-        if self.weights.min() < 0:
-            return -np.inf
-        kept = self.rows() == self.columns
-        return float(np.bincount(self.rows()[kept], self.weights[kept], minlength=self.nodes).min())
+        return -np.inf if self.weights.min() < 0 else float(self.diagonal().min())
 
     def degrees(self) -> np.ndarray:
         """Number of in-neighbours of every node."""
