@@ -267,9 +267,8 @@ def written(path, records: int):
     from mpiqopt.topologies.spectrum import Topology
 
     ring = Topology("ring", tuple(Ring(nodes=2).cycle()))
-    writer = Writer.create(
-        path, {"config": '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"', "status": "running"}, ring
-    )
+    config = '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"'
+    writer = Writer.create(path, {"config": config, "status": "running", "run_id": "1234"}, ring)
     for i in range(records):
         values = {name: i + 1 for name, quantity in QUANTITIES.items() if not quantity.optional}
         writer.append(values | {"iteration": i, "accuracy": None})
@@ -308,7 +307,7 @@ def test_files_in_the_older_format_are_gone_on_with(tmp_path):
         for name in ("iteration", "objective"):
             file.create_dataset(name, data=np.arange(30.0), maxshape=(None,), chunks=(1024,))
             file[name].dims[0].attach_scale(record)
-    writer = Writer.resume(path, {"status": "running"}, 9)
+    writer = Writer.resume(path, {"status": "running", "run_id": "1234"}, 9)
     for i in range(10, 100_000):
         writer.append({"iteration": i, "objective": float(i)})
     writer.finish("finished", "", np.zeros((2, 3)), "")

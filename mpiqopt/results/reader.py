@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mpiqopt.errors import UsageError
+from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
 
 
@@ -40,10 +40,9 @@ class Result:
 
 def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
     """A result file, with those of the ``columns`` that it has. Raises UsageError if it is missing or none."""
-    if not Path(path).is_file():
-        raise UsageError(f"{path}: no such file")
+    _require_file(path)
     try:
-        with h5py.File(path) as file:
+        with files.reading(Path(path)) as file:
             if "config" not in file.attrs or "iteration" not in file:
                 raise UsageError(f"{path}: not a result file of mpiqopt")
             return Result(
@@ -53,19 +52,23 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
                 nodes=int(file["topology"].attrs["nodes"]),
                 by_node={name: file[f"nodes/{name}"][()] for name in NODE_QUANTITIES if f"nodes/{name}" in file},
             )
-    except OSError as error:
-        raise UsageError(f"{path}: not a readable HDF5 file ({error})") from error
+    except files.UNREADABLE as error:
+        raise UsageError(f"{path}: not a readable result file ({error})") from error
 
 
 def final_mean(path: str | Path) -> np.ndarray:
     """Mean of /final/x over nodes, (d,). Raises UsageError if there is none."""
-    if not Path(path).is_file():
-        raise UsageError(f"{path}: no such file")
+    _require_file(path)
     try:
-        with h5py.File(path) as file:
+        with files.reading(Path(path)) as file:
             return file["final/x"][()].mean(axis=0)
-    except (OSError, KeyError) as error:
+    except files.UNREADABLE as error:
         raise UsageError(f"{path}: has no /final/x ({error})") from error
+
+
+def _require_file(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise UsageError(f"{path}: {'no plain file' if Path(path).exists() else 'no such file'}")
 
 
 def _plain(value: Any) -> Any:
