@@ -197,7 +197,8 @@ class Trajectory:
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
         transport = self.network.transport
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
-        self.writer = self._writer(levels, prints) if transport.rank == 0 else None
+        self.writer: Writer | None = None  # on rank 0 alone
+        by_first(transport, lambda: self._open(levels, prints))
 
     def _fingerprints(self) -> dict[str, str]:
         """Of what the run is made from, on rank 0. Raises AgreedError if that of a continuation is not the run's."""
@@ -206,7 +207,8 @@ class Trajectory:
         by_first(self.network.transport, lambda: fingerprints.require_same(before, prints, output))
         return prints | fingerprints.of_files(config) if prints else prints
 
-    def _writer(self, levels: np.ndarray, prints: dict[str, str]) -> "Writer":
+    def _open(self, levels: np.ndarray, prints: dict[str, str]) -> None:
+        """Make the writer. Raises UsageError if the file cannot be gone on with."""
         from mpiqopt.results.writer import Writer  # imports h5py, which the other ranks do without
 
         transport, config = self.network.transport, self.experiment.config
@@ -224,9 +226,10 @@ class Trajectory:
             "status": "running",
             "stop_reason": "",
         }
-        if self.plan.saved is not None:
-            return Writer.resume(self.output, attributes, self.iteration, self.progress.note)
-        return Writer.create(self.output, attributes, self.network.topology, self.progress.note)
+        if self.plan.saved is None:
+            self.writer = Writer.create(self.output, attributes, self.network.topology, self.progress.note)
+        else:
+            self.writer = Writer.resume(self.output, attributes, self.iteration, self.progress.note)
 
     def where_to_go_on(self) -> str:
         """What to say of a run that is ended from outside."""

@@ -124,7 +124,7 @@ class Watch:
         now = time.monotonic()
         if number == signal.SIGINT and self._asked + SAME_PRESS < now:
             self._give_up("Ctrl-C, twice")
-        self._asked = min(self._asked, now)
+        self._asked, self.number = min(self._asked, now), self.number or number
 
     def _limits(self) -> tuple[float, float]:
         """When the main thread is interrupted, and when the process is ended."""

@@ -262,13 +262,15 @@ def test_a_short_run_leaves_a_small_file(result):
 
 def written(path, records: int):
     """A result file with so many records, as a run writes it."""
+    from mpiqopt.results.reader import ATTRIBUTES
     from mpiqopt.results.writer import Writer
     from mpiqopt.topologies.lattices import Ring
     from mpiqopt.topologies.spectrum import Topology
 
     ring = Topology("ring", tuple(Ring(nodes=2).cycle()))
     config = '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"'
-    writer = Writer.create(path, {"config": config, "status": "running", "run_id": "1234"}, ring)
+    attributes = {name: kind() for name, kind in ATTRIBUTES.items()} | {"config": config, "status": "running"}
+    writer = Writer.create(path, attributes, ring)
     for i in range(records):
         values = {name: i + 1 for name, quantity in QUANTITIES.items() if not quantity.optional}
         writer.append(values | {"iteration": i, "accuracy": None})

@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a run in one file beside the result file, FILE.checkpoint."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from mpiqopt.transport.agreement import by_first
 # The state's numbers are attributes with this prefix; its arrays are datasets.
 NUMBER = "state."
 # What every checkpoint says beside the state.
-PROGRESS = ("run_id", "derived", "iteration", "last_record", "time", "rounds", "bytes", "mpi_bytes")
+PROGRESS = {
+    "run_id": str,
+    "derived": str,
+    "iteration": int,
+    "last_record": int,
+    "time": float,
+    "codec_time": float,
+    "watched_objective": float,
+    "watched_looked": float,
+    "rounds": int,
+    "bytes": int,
+    "mpi_bytes": int,
+}
 
 
 def path_of(result: Path) -> Path:
@@ -57,12 +70,10 @@ def read_progress(result: Path) -> dict[str, Any] | None:
         return None
     try:
         with files.reading(path) as file:
-            found = {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+            found = files.attributes(file, PROGRESS)
+        json.loads(found["derived"])
     except files.UNREADABLE as error:
         raise _broken(path, str(error)) from error
-    for name in PROGRESS:
-        if name not in found:
-            raise _broken(path, f"it lacks {name}")
     return found
 
 
@@ -79,7 +90,7 @@ def restore(
     wanted = {**values, **counters}
     saved = _Saved(path_of(result), transport.rank == 0)
     numbers = [name for name in flat(state) if name not in values]
-    by_first(transport, lambda: saved.require(wanted, [NUMBER + name for name in numbers], progress, place.nodes))
+    by_first(transport, lambda: saved.require(wanted, [NUMBER + name for name in numbers], place.nodes))
     for name, own in wanted.items():
         transport.scatter(saved.rows(name, own.dtype), place.counts, own)
     for name in ("rounds", "bytes", "mpi_bytes"):
@@ -93,13 +104,11 @@ class _Saved:
     def __init__(self, path: Path, here: bool):
         self.path, self.here = path, here
 
-    def require(self, wanted: dict[str, np.ndarray], numbers: list[str], progress: dict[str, Any], nodes: int) -> None:
+    def require(self, wanted: dict[str, np.ndarray], numbers: list[str], nodes: int) -> None:
         """Raise UsageError unless all of a state is there, in arrays of as many nodes as there are."""
-        for name in numbers:
-            if name not in progress:
-                raise _broken(self.path, f"it lacks {name}")
         try:
             with files.reading(self.path) as file:
+                files.attributes(file, dict.fromkeys(numbers, int))
                 shapes = {name: (file[name].shape, file[name].dtype) for name in wanted if name in file}
         except files.UNREADABLE as error:
             raise _broken(self.path, str(error)) from error

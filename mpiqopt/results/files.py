@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpiqopt.errors import UsageError
 
@@ -65,6 +65,17 @@ def reading(path: Path) -> Iterator["h5py.File"]:
         _require_seal(file.read(), checksum)
     with h5py.File(path, locking=False) as file:
         yield file
+
+
+def attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
+    """Return the attributes of a file as Python values. Raises ValueError unless those ``wanted`` have their types."""
+    found = {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+    for name, kind in wanted.items():
+        if name not in found:
+            raise ValueError(f"it lacks {name}")
+        if type(found[name]) is not kind:
+            raise ValueError(f"its {name} is {found[name]!r:.40}")
+    return found
 
 
 def _checksum(file: io.BufferedReader, size: int) -> int:

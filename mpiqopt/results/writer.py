@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
 from mpiqopt.topologies.spectrum import Topology
@@ -49,13 +50,16 @@ class Writer:
 
     @classmethod
     def resume(cls, path: Path, attributes: dict, iteration: int, warn: Warn = silent) -> "Writer":
-        """Return the writer of the file at ``path`` without the records after ``iteration``."""
-        file = files.into_memory(path)
-        file.attrs.update(attributes)
-        if "final" in file:
-            del file["final"]
-        writer = cls(path, file, warn)
-        writer.cut(iteration)
+        """Return the writer of the file at ``path`` without the records after ``iteration``. Raises UsageError."""
+        try:
+            file = files.into_memory(path)
+            file.attrs.update(attributes)
+            if "final" in file:
+                del file["final"]
+            writer = cls(path, file, warn)
+            writer.cut(iteration)
+        except files.UNREADABLE as error:
+            raise UsageError(f"{path}: cannot go on with it ({error}); say --overwrite to start afresh") from error
         return writer
 
     def cut(self, iteration: int) -> None:
