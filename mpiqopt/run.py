@@ -47,13 +47,17 @@ class Options(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"; cure: of a divergence."""
+    """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"; cure: of a divergence.
+
+    written: False if the file on disk is behind what was done.
+    """
 
     status: str
     reason: str
     iteration: int
     metrics: Metrics | None
     cure: str = ""
+    written: bool = True
 
 
 class AlreadyFinished(Exception):
@@ -413,7 +417,7 @@ class Trajectory:
             written = self.writer.finish(kept, reason, x, self.network.carriers)
         if not self.network.transport.broadcast(np.array([written]))[0]:
             reason = f"{reason}, but the file cannot be written; iteration {self.saved_at} is saved"
-            return Outcome("stopped", reason, self.iteration, self.metrics)
+            return Outcome("stopped", reason, self.iteration, self.metrics, written=False)
         if status == "finished":  # for a continuation with other limits
             self._checkpoint(control)
         elif status == "diverged" and self.writer is not None:

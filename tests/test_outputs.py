@@ -458,7 +458,7 @@ def test_a_full_disk_loses_nothing(config, tmp_path):
     )
     assert job.returncode == 75, job.stderr
     assert job.stderr.count("small.h5: cannot write (File too large); going on, and trying again") == 1
-    assert "the file cannot be written; iteration" in job.stderr
+    assert "stopped: time limit of 2 s, but the file cannot be written; iteration" in job.stderr
     whole = records(tmp_path / "small.h5")["iteration"]
     assert len(whole) > 0
     assert sorted(file.name for file in tmp_path.glob("small.h5*")) == ["small.h5", "small.h5.checkpoint"]

@@ -36,7 +36,8 @@ class Job(NamedTuple):
         except AlreadyFinished as news:
             complain(str(news))
             return 0
-        if transport.rank == 0 and (outcome.status == "diverged" or not self.options.quiet):
+        wrong = outcome.status == "diverged" or not outcome.written
+        if transport.rank == 0 and (wrong or not self.options.quiet):
             _report(outcome, self.options.output)
         return STATUS[outcome.status]
 
