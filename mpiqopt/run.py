@@ -1,6 +1,5 @@
 """One run: the loop of iterations, records, checkpoints and the end."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +75,7 @@ class Plan(NamedTuple):
 
     def derived(self) -> dict[str, float] | None:
         """Numbers that the run that is continued has computed, and this one does not."""
-        return None if self.saved is None else json.loads(self.saved["derived"])
+        return None if self.saved is None else self.saved["derived"]
 
 
 def run(config: Config, options: Options, transport) -> Outcome:
@@ -158,7 +157,7 @@ def _continuation(config: Config, output: Path, before: "Result") -> Plan:
         return Plan(finished=finished)
     if reason.startswith("diverged"):
         raise UsageError(f"{output}: the run {reason}; change the config and say --overwrite")
-    prints = json.loads(before.attributes.get("fingerprints", "{}"))
+    prints = before.fingerprints
     fingerprints.require_same(prints, fingerprints.of_files(config), output)
     saved = checkpoint.read_progress(output)
     if saved is None:
@@ -213,14 +212,16 @@ class Trajectory:
 
     def _open(self, levels: np.ndarray, prints: dict[str, str]) -> None:
         """Make the writer. Raises UsageError if the file cannot be gone on with."""
-        from mpiqopt.results.writer import Writer  # imports h5py, which the other ranks do without
+        from json import dumps  # like h5py, which the writer imports, for rank 0 alone
+
+        from mpiqopt.results.writer import Writer
 
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,
             "config_resolved": config.resolved_text(),
-            "derived": json.dumps(self.experiment.derived),
-            "fingerprints": json.dumps(prints),
+            "derived": dumps(self.experiment.derived),
+            "fingerprints": dumps(prints),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,
             "kernels": kernels.names(levels),
@@ -393,7 +394,7 @@ class Trajectory:
         progress = {
             "run_id": self.run_id,
             "mpiqopt_version": mpiqopt.__version__,
-            "derived": json.dumps(self.experiment.derived),
+            "derived": self.experiment.derived,
             "iteration": self.iteration,
             "last_record": self.last_record,
             "time": self.elapsed,

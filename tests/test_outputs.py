@@ -228,7 +228,7 @@ def test_of_runs_that_start_at_once_one_wins(config, tmp_path):
 
 def holder(path: Path, **changes) -> bytes:
     """What a lock file says of another run."""
-    content = json.dumps({**lock._myself()._asdict(), **changes}).encode()
+    content = json.dumps({**json.loads(lock._myself()), **changes}).encode()
     path.write_bytes(content)
     return content
 

@@ -1,6 +1,5 @@
 """Checkpoints: the whole state of a run in one file beside the result file, FILE.checkpoint."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,13 @@ def save(
         for value in values.values():
             transport.gather(value, place.counts)
         return None
+    import json  # on rank 0 alone
+
     numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
     waiting = iter(values.items())
     try:
         with files.writing(path_of(result), progress["run_id"]) as file:
-            file.attrs.update({**progress, **totals, **numbers})
+            file.attrs.update({**progress, "derived": json.dumps(progress["derived"]), **totals, **numbers})
             for name, value in waiting:
                 file[name] = transport.gather(value, place.counts)
     except files.UNREADABLE as error:
@@ -65,13 +66,15 @@ def save(
 def read_progress(result: Path) -> dict[str, Any] | None:
     """Return the attributes of the checkpoint of a result file; None if there is none. Raises UsageError if it is
     broken."""
+    import json  # on rank 0 alone
+
     path = path_of(result)
     if not path.exists():
         return None
     try:
         with files.reading(path) as file:
             found = files.attributes(file, PROGRESS)
-        json.loads(found["derived"])
+        found["derived"] = dict(json.loads(found["derived"]))
     except files.UNREADABLE as error:
         raise _broken(path, str(error)) from error
     return found
@@ -89,8 +92,8 @@ def restore(
     values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
     wanted = {**values, **counters}
     saved = _Saved(path_of(result), transport.rank == 0)
-    numbers = [name for name in flat(state) if name not in values]
-    by_first(transport, lambda: saved.require(wanted, [NUMBER + name for name in numbers], place.nodes))
+    numbers = {name: type(np.asarray(value).item()) for name, value in flat(state).items() if name not in values}
+    by_first(transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes))
     for name, own in wanted.items():
         transport.scatter(saved.rows(name, own.dtype), place.counts, own)
     for name in ("rounds", "bytes", "mpi_bytes"):
@@ -104,11 +107,11 @@ class _Saved:
     def __init__(self, path: Path, here: bool):
         self.path, self.here = path, here
 
-    def require(self, wanted: dict[str, np.ndarray], numbers: list[str], nodes: int) -> None:
+    def require(self, wanted: dict[str, np.ndarray], numbers: dict[str, type], nodes: int) -> None:
         """Raise UsageError unless all of a state is there, in arrays of as many nodes as there are."""
         try:
             with files.reading(self.path) as file:
-                files.attributes(file, dict.fromkeys(numbers, int))
+                files.attributes(file, numbers)
                 shapes = {name: (file[name].shape, file[name].dtype) for name in wanted if name in file}
         except files.UNREADABLE as error:
             raise _broken(self.path, str(error)) from error

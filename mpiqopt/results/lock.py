@@ -5,11 +5,8 @@ link, which is atomic there too. Its holder touches it every TOUCH_SECONDS; a lo
 of another machine, if nobody has touched it for STALE_SECONDS, as seen from here (clocks may differ).
 """
 
-import json
 import os
-import socket
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +48,7 @@ class Lock:
         """Take the lock of an output. Raises UsageError if a run is at work on it. note: says that it takes long."""
         output = followed(output)
         path = output.with_name(output.name + ".lock")
-        lock = cls(path, json.dumps(_myself()._asdict()).encode())
+        lock = cls(path, _myself())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             while not lock._create():
@@ -69,7 +66,7 @@ class Lock:
 
     def _create(self) -> bool:
         """Give the lock file its name, if there is none; True if it is ours now."""
-        own = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}.part")
+        own = self.path.with_name(f"{self.path.name}.{os.urandom(4).hex()}.part")
         try:
             own.write_bytes(self._content)
             try:
@@ -93,7 +90,7 @@ class Lock:
 
     def _break(self, stale: bytes) -> None:
         """Take a stale lock's file away: whoever renames it is alone in that. Another's new lock is put back."""
-        aside = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}.part")
+        aside = self.path.with_name(f"{self.path.name}.{os.urandom(4).hex()}.part")
         with suppress(FileNotFoundError):
             os.rename(self.path, aside)
             if _read(aside) != stale:
@@ -150,6 +147,8 @@ def _touched(path: Path) -> int | None:
 
 
 def _parsed(content: bytes) -> Holder | None:
+    import json
+
     try:
         return Holder(**json.loads(content))
     except (ValueError, TypeError):
@@ -160,9 +159,13 @@ def _holder(content: bytes) -> str:
     return str(_parsed(content) or "another run")
 
 
-def _myself() -> Holder:
+def _myself() -> bytes:
+    """What this process writes into a lock."""
+    import json  # on rank 0 alone
+
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return Holder(socket.gethostname(), os.getpid(), _machine(), _started(os.getpid()), since, uuid.uuid4().hex)
+    me = Holder(os.uname().nodename, os.getpid(), _machine(), _started(os.getpid()), since, os.urandom(16).hex())
+    return json.dumps(me._asdict()).encode()
 
 
 def _machine() -> str:
@@ -171,7 +174,7 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return socket.gethostname()
+        return os.uname().nodename
 
 
 def _started(pid: int) -> str:

@@ -1,5 +1,6 @@
 """Reads result files."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ ATTRIBUTES = {
 class Result:
     """A result file in memory: root attributes, the recorded columns, what each node did (if it says so), and n.
 
-    config: as parsed TOML.
+    config: as parsed TOML. fingerprints: of what the run was made from; none in files of early versions.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Result:
     columns: dict[str, np.ndarray]
     nodes: int
     by_node: dict[str, np.ndarray]
+    fingerprints: dict[str, str]
 
     def label(self) -> str:
         """What to call the run in a table or figure: algorithm and topology."""
@@ -66,6 +68,7 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
                 columns={name: _column(file[name], records) for name in columns if name in file},
                 nodes=nodes,
                 by_node={name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if _has(file, name)},
+                fingerprints=dict(json.loads(attributes.get("fingerprints", "{}"))),
             )
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: not a readable result file ({error})") from error
