@@ -216,6 +216,19 @@ def test_a_second_run_is_told_who_writes_the_file(mpiqopt, config, tmp_path):
     assert mpiqopt("run", path, "--resume", "--time-limit", "0.3").returncode == 75
 
 
+def test_show_tells_a_killed_run_from_one_at_work(mpiqopt, config, tmp_path):
+    path = config(**ENDLESS)
+    job = subprocess.Popen(command("run", path, "-q"), cwd=tmp_path, env=environment())
+    while not (tmp_path / "small.h5").exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    assert "running" in mpiqopt("show", "small.h5").stdout
+    job.kill()
+    job.wait()
+    assert "interrupted" in mpiqopt("show", "small.h5").stdout
+    assert mpiqopt("run", path, "--resume", "--time-limit", "0.3").returncode == 75
+
+
 def test_of_runs_that_start_at_once_one_wins(config, tmp_path):
     path = config(**ENDLESS)
     for i in range(3):

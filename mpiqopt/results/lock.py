@@ -47,7 +47,7 @@ class Lock:
     def take(cls, output: Path, note=lambda text: None) -> "Lock":
         """Take the lock of an output. Raises UsageError if a run is at work on it. note: says that it takes long."""
         output = followed(output)
-        path = output.with_name(output.name + ".lock")
+        path = _path(output)
         lock = cls(path, _myself())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,10 +115,28 @@ class Lock:
                 self.path.unlink()
 
 
-def _is_stale(path: Path, content: bytes, note) -> bool:
+def is_written(output: Path) -> bool:
+    """True if a run seems to be at work on a result file; of another machine's lock nobody can tell at once."""
+    content = _read(_path(followed(output)))
+    return content is not None and _is_gone(content) is not True
+
+
+def _path(output: Path) -> Path:
+    return output.with_name(output.name + ".lock")
+
+
+def _is_gone(content: bytes) -> bool | None:
+    """True if the holder's process is gone; None if it is another machine's."""
     holder = _parsed(content)
-    if holder is not None and holder.machine == _machine():
-        return _started(holder.pid) != holder.started
+    if holder is None or holder.machine != _machine():
+        return None
+    return _started(holder.pid) != holder.started
+
+
+def _is_stale(path: Path, content: bytes, note) -> bool:
+    gone = _is_gone(content)
+    if gone is not None:
+        return gone
     note(f"{path}: {_holder(content)} holds it; waiting {STALE_SECONDS:g} s to see whether it is alive")
     touched, until = _touched(path), time.monotonic() + STALE_SECONDS
     while time.monotonic() < until:

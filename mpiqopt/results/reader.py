@@ -11,6 +11,7 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
+from mpiqopt.results.lock import is_written
 
 # What every result file says of its run.
 ATTRIBUTES = {
@@ -60,6 +61,8 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
             if "config" not in file.attrs or "iteration" not in file:
                 raise UsageError(f"{path}: not a result file of mpiqopt")
             attributes = files.attributes(file, ATTRIBUTES)
+            if attributes["status"] == "running" and not is_written(Path(path)):
+                attributes["status"] = "interrupted"
             records, nodes = len(file["iteration"]), int(file["topology"].attrs["nodes"])
             return Result(
                 path=str(path),
