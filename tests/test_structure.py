@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 # A module imports only from modules above its own.
 ORDER = (
     "errors",
+    "terminal",
     "kernels",
     "field",
     "checking",
