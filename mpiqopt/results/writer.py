@@ -130,7 +130,11 @@ class Writer:
         before = len(self.file["record"])
         count = before + len(rows)
         self.file["record"].resize(count, axis=0)
-        for name in [name for name, value in rows[0].items() if value is not None]:
+        for name, value in rows[0].items():
+            if value is None:
+                if name in self.file:  # an earlier version recorded it
+                    del self.file[name]
+                continue
             dataset = self._dataset(name, count)
             dataset.resize(count, axis=0)
             dataset[before:] = [row[name] for row in rows]
