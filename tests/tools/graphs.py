@@ -104,7 +104,7 @@ def _matrix(rng: random.Random) -> str:
 
 
 def _graphml(rng: random.Random) -> str:
-    rows = [[*row, "0", "0"][:3] for row in links(rng)]
+    rows = [[*row, "0", "0", "0"][:3] for row in links(rng)]
     names = {name for row in rows for name in row[:2]}
     kind = rng.choice(("directed", "undirected", "sideways"))
     of = rng.choice(("double", "string", "int", "boolean", "long", "word"))
@@ -136,7 +136,7 @@ def _bomb() -> str:
 
 
 def _json(rng: random.Random) -> str:
-    rows = [[*row, "0", "0"][:3] for row in links(rng)]
+    rows = [[*row, "0", "0", "0"][:3] for row in links(rng)]
     names = sorted({name for row in rows for name in row[:2]})
     adjacency = [[{"id": b, "weight": _number(w)} for a, b, w in rows if a == name] for name in names]
     graph = {
