@@ -179,6 +179,8 @@ class Caller:
         status = self._wait(number, start, kill)
         seconds = time.monotonic() - start
         out, err = (path.read_text(encoding="utf-8", errors="backslashreplace") for path in streams)
+        for path in streams:
+            path.unlink()
         return Outcome(tuple(words), status, out, err, seconds, seen, look(folder))
 
     def _child(self, folder: Path, words: list[str], streams: Sequence[Path], alone: bool, before) -> None:

@@ -14,12 +14,13 @@ import re
 import shutil
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from pathlib import Path
 
 from tools import calls, results
 from tools.calls import Caller, shown
-from tools.cases import Bench, Case
+from tools.cases import Bench, Case, Failure
 
 # of every kind of failure, those that are printed
 PRINTED = 3
@@ -47,7 +48,7 @@ def work(of: Bench, root: Path, options: argparse.Namespace, first: int, step: i
     counts, failed, number = Counter(), [], first
     while counts["calls"] < options.calls / step:
         case = Case(of, root / str(number), options.seed, number)
-        case.run()
+        _run(case)
         counts.update({"calls": len(case.outcomes), case.kind: len(case.outcomes)})
         counts.update(f"status {outcome.status}" for outcome in case.outcomes)
         failed += [_said(case, number, *failure) for failure in case.failures]
@@ -55,6 +56,15 @@ def work(of: Bench, root: Path, options: argparse.Namespace, first: int, step: i
             shutil.rmtree(case.folder)
         number += step
     return counts, failed
+
+
+def _run(case: Case) -> None:
+    """A case that the fuzzer cannot make, by its own fault, is one of the failures."""
+    try:
+        case.run()
+    except Exception:
+        problem = calls.Problem("the fuzzer itself", traceback.format_exc()[-1000:])
+        case.failures.append(Failure(problem, ()))
 
 
 def _said(case: Case, number: int, problem: calls.Problem, words: tuple[str, ...]) -> dict:
@@ -107,8 +117,6 @@ def _in_fork(of: Bench, root: Path, options: argparse.Namespace, job: int) -> No
         (root / f"{job}.json").write_text(json.dumps(work(of, root, options, job, options.jobs)))
         status = 0
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -25,13 +25,12 @@ RESULT, CHECKPOINT, CONFIG = "r.h5", "r.h5.checkpoint", "c.toml"
 class Base(NamedTuple):
     """A folder with a run that was stopped half-way (c.toml, r.h5, r.h5.checkpoint) and the whole one, w.h5.
 
-    shown: what `show` says of it; drawn: the figure; whole: the records of the uninterrupted run; started: the records
-    of a run that starts where it was stopped.
+    shown: what `show` says of it; stopped: what is in it; whole: the records of the uninterrupted run; started: the
+    records of a run that starts where it was stopped.
     """
 
     folder: Path
     shown: str
-    drawn: bytes
     stopped: dict[str, Any]
     whole: dict[str, Any]
     started: dict[str, Any]
@@ -49,9 +48,16 @@ def make(folder: Path, name: str, call: Caller, read: Caller) -> Base:
     stopped = _stop(folder, call, read)
     _done(call(folder, ["run", "s.toml", "-q", "-o", "s.h5"]))
     shown = _done(call(folder, ["show", RESULT])).out
-    _done(call(folder, ["plot", RESULT, "-o", "f.png"]))
     whole, started = (reproducible(parsed(read(folder, [each]))) for each in ("w.h5", "s.h5"))
-    return Base(folder, shown, (folder / "f.png").read_bytes(), stopped, whole, started)
+    return Base(folder, shown, stopped, whole, started)
+
+
+def drawn(base: Base, call: Caller) -> bytes:
+    """The figure of the stopped run."""
+    figure = base.folder / "f.png"
+    if not figure.exists():
+        _done(call(base.folder, ["plot", RESULT, "-o", figure.name]))
+    return figure.read_bytes()
 
 
 def _done(outcome):
