@@ -91,7 +91,7 @@ def allowed(rng: random.Random, schema: dict[str, Any]) -> Any:
 
 def mutated(rng: random.Random, tables: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """No change, one or a few."""
-    for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+    for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 3))):
         name = rng.choice(list(tables) or ["run"])
         rng.choice((_value, _value, _value, _known, _known, _without, _unknown, _table))(rng, tables, name, schema)
     return tables

@@ -95,10 +95,12 @@ def truncated(rng: random.Random, content: bytes) -> bytes:
 
 
 def flipped(rng: random.Random, content: bytes) -> bytes:
-    """One to three bits are others."""
+    """One to three bits are others; mostly of bytes that are not zero, as those are that nobody reads."""
     changed = bytearray(content)
+    used = [i for i, byte in enumerate(content) if byte]
     for _ in range(rng.choice((1, 1, 1, 2, 3)) if content else 0):
-        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        where = rng.choice(used) if used and rng.random() < 0.7 else rng.randrange(len(changed))
+        changed[where] ^= 1 << rng.randrange(8)
     return bytes(changed)
 
 
