@@ -86,9 +86,8 @@ class Job:
         victims = [one(ranks)] if one and ranks else found
         for pid in victims:
             _send(pid, signal.SIGKILL)
-        if victims != found:
-            self.wait(30)
-        self.process.wait(TIMEOUT)
+        if not self.ends_within(30):
+            raise Loss(f"the job goes on without a rank: {self}")
         _gone(found)
 
     def __str__(self) -> str:

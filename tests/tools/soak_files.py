@@ -73,7 +73,7 @@ def kills(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Ra
     began = time.monotonic()
     expected = whole(prepared(root / "whole"))
     longest = time.monotonic() - began
-    folder, done, chain = root, 0, 0
+    done, chain = 0, 0
     while done < count:
         chain += 1
         folder = prepared(root / str(chain))
@@ -81,17 +81,25 @@ def kills(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Ra
         while done < count:
             job = Job(folder, [*RUN, *extra], ranks=ranks(rng))
             if job.ends_within(rng.uniform(0, longest)):
+                _require_ended(job)
                 break
             job.kill(rng.choice if rng.random() < 0.5 else None)
             done += 1
             records = require_start(folder / RESULT, expected)
             saved = (folder / f"{RESULT}.checkpoint").exists()
             yield f"killed with {records} records, {'a' if saved else 'no'} checkpoint, {job.ranks} ranks"
-            # records without a checkpoint are kept, and the user says that they may go
-            extra = ["--resume"] if saved or not records else ["--overwrite"]
+            # records without a checkpoint are kept until the user says that they may go
+            begin_again = 0 < records < len(expected["iteration"]) and not saved
+            extra = ["--overwrite"] if begin_again else ["--resume"]
         resume(folder, expected, ranks=ranks(rng))
         require_clean(folder)
         shutil.rmtree(folder)
+
+
+def _require_ended(job: Job) -> None:
+    """It has finished, or there was nothing to go on from."""
+    if job.wait() not in (0, 2):
+        raise Loss(f"{job}: status {job.wait()}: {job.said()}")
 
 
 def races(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Random], int]) -> Iterator[str]:
