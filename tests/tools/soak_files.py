@@ -253,7 +253,7 @@ def _interrupted(folder: Path, expected: Contents, rng: random.Random, ranks: in
     if not early:
         _readable(folder, variables)
     resume(folder, expected, ranks=ranks, variables=variables)
-    require_clean(folder, "f.png", "s.h5")
+    require_clean(folder, "f.png", "s.h5", "s.h5.checkpoint")
     return f"status {status}, {records} records, {ranks} ranks"
 
 
