@@ -1,6 +1,7 @@
 """The kinds of hostile calls. A case is drawn from (seed, number), and makes a call or a few in a folder of its own."""
 
 import json
+import os
 import random
 import signal
 import tomllib
@@ -208,6 +209,7 @@ def of_words(case: Case) -> None:
     results.copied(case.rng.choice(case.bench.bases), case.folder)
     (case.folder / "notes.txt").write_text("mine\n")
     (case.folder / "folder").mkdir()
+    os.mkfifo(case.folder / "fifo")
     given, outputs = words.draw(case.rng, case.bench.schema)
     case.call(*given, outputs=outputs)
 

@@ -46,19 +46,22 @@ def _keys(rng: random.Random, name: str) -> dict[str, Any]:
     return chosen | {key: value for key, value in own.get(name, {}).items() if rng.random() < 0.15}
 
 
-def replaced(rng: random.Random, path: Path) -> None:
-    """Not a file any more: gone, empty, a folder, a pipe, a device, a link that leads nowhere or to itself."""
+def replaced(rng: random.Random, path: Path, devices: bool = True) -> None:
+    """Not a file any more: gone, empty, a folder, a pipe, a link that leads nowhere or to itself.
+
+    devices: a link to a device, too; where nothing is written, because root may write a file in the device's place.
+    """
     path.unlink()
+    links = ("/dev/zero", "/dev/null") if devices else ()
     rng.choice(
         (
             lambda: None,
             path.touch,
             path.mkdir,
             lambda: os.mkfifo(path),
-            lambda: path.symlink_to("/dev/zero"),
-            lambda: path.symlink_to("/dev/null"),
             lambda: path.symlink_to("nowhere"),
             lambda: path.symlink_to(path.name),
+            *(lambda link=link: path.symlink_to(link) for link in links),
         )
     )()
 

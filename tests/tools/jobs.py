@@ -199,11 +199,10 @@ def require_clean(folder: Path, *extra: str) -> None:
 
 def require_one_line(job: Job, *words: str) -> None:
     """The job has said one line, which holds one of the words."""
-    lines = job.said().splitlines()
+    lines, status = job.said().splitlines(), job.process.returncode
     if len(lines) != 1 or len(lines[0]) > 200 or not any(word in lines[0] for word in words):
-        raise Loss(
-            f"{job}: status {job.process.returncode}: want one line with {' or '.join(map(repr, words))}, got {job.said()!r}"
-        )
+        wanted = " or ".join(map(repr, words))
+        raise Loss(f"{job}: status {status}: want one line with {wanted}, got {job.said()!r}")
 
 
 def resume(folder: Path, expected: Contents, result: str = RESULT, **of_job) -> bool:

@@ -97,7 +97,7 @@ def damage(rng: random.Random, path: Path, other: Path) -> str:
     elif kind == "other":
         shutil.copy(other, path)
     else:
-        datasets.replaced(rng, path)
+        datasets.replaced(rng, path, devices=False)
         kind = "replaced" if path.is_symlink() or path.exists() else "missing"
     return kind
 

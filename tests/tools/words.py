@@ -17,10 +17,12 @@ FILES = (
     "",
     ".",
     "..",
-    "/dev/null",
+    "fifo",
     "-",
     "--",
 )
+# to read: as root, a program that writes a file in their place takes them from the machine
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem")
 TYPED = (
     "1e4", ".1", "5.", "True", "FALSE", "yes", "1_000", "0x10", "1,5", "+3", "-0", "''", '"', "[1,2", "[[1,2],[2,3]]",
     "{a=1}",
@@ -111,7 +113,7 @@ def _sets(rng: random.Random, schema: dict[str, Any]) -> list[str]:
 
 
 def _config(rng: random.Random) -> str:
-    return "c.toml" if rng.random() < 0.8 else rng.choice(FILES)
+    return "c.toml" if rng.random() < 0.8 else rng.choice((*FILES, *DEVICES))
 
 
 def _run(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -139,7 +141,7 @@ def _check(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[
 
 
 def _plot(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[str]]:
-    files = [rng.choice(("r.h5", "r.h5", *FILES)) for _ in range(rng.choice((1, 1, 2, 3)))]
+    files = [rng.choice(("r.h5", "r.h5", *FILES, *DEVICES)) for _ in range(rng.choice((1, 1, 2, 3)))]
     return _drawing(rng, files)
 
 
@@ -165,11 +167,11 @@ def _bench(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[
 
 
 def _examples(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[str]]:
-    return [rng.choice(("new", "new/deep", "c.toml", "folder", "", ".", "/dev/null", *odd.NAMES[:6]))], ["*"]
+    return [rng.choice(("new", "new/deep", "c.toml", "folder", "", ".", *odd.NAMES[:6]))], ["*"]
 
 
 def _other(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[str]]:
-    pool = (*FILES, "data", "algorithm", "topology", "--markdown", "familly", *odd.NAMES[:20])
+    pool = (*FILES, *DEVICES, "data", "algorithm", "topology", "--markdown", "familly", *odd.NAMES[:20])
     return [rng.choice(pool) for _ in range(rng.choice((0, 1, 1, 2)))], []
 
 
