@@ -104,8 +104,15 @@ FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "com
 SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")
 # Values of run.start that are not the name of a result file.
 DRAWN_STARTS = ("zero", "normal")
+# Keys of [run] that say when it is over: longer runs of the same are its continuation, also of one that is finished.
+ENDS = ("iterations", "tolerance", "tolerance_on", "stop_accuracy", "stop_gap", "optimum", "stop_bytes")
 # What may differ between a run and its continuation.
-FREE_ON_RESUME = (("run", "time_limit"), ("checkpoint", "every_seconds"))
+FREE_ON_RESUME = (
+    ("run", "time_limit"),
+    ("checkpoint", "every_seconds"),
+    ("record", "every"),
+    *(("run", key) for key in ENDS),
+)
 
 
 class Config(NamedTuple):

@@ -1,16 +1,17 @@
-"""When a run stops early and when it saves its state: signals, time limits, the queue's end, agreed by all ranks."""
+"""When a run stops early and when it saves its state: time limits, the queue's end, and what all ranks agree on."""
 
 import os
-import signal
 import time
-from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+from mpiqopt.watch import GRACE, Watch
+
 # seconds between agreements, which cost one small all-reduce
 AGREE_SECONDS = 0.1
+# of an iteration that takes long, what a checkpoint after it may take
+SAVING_SHARE = 0.05
 # a deadline that does not come, and what sets it
 NEVER = (float("inf"), "")
 
@@ -61,39 +62,44 @@ class Decision(NamedTuple):
 
 
 class Control:
-    """Collects signals on every rank and rank 0's clock, and lets all ranks decide the same at the same iteration."""
+    """Lets all ranks stop and save at the same iteration: by their signals, and by rank 0's clock."""
 
-    def __init__(self, transport, until: tuple[float, str], every_seconds: float):
-        self.transport = transport
-        self.deadline, self.deadline_reason = until
+    def __init__(self, watch: Watch, every_seconds: float):
+        self.watch, self.transport = watch, watch.transport
         self.every_seconds = every_seconds
-        self._signal = 0
-        self._saved = time.monotonic()
+        self._saved, self._saving = time.monotonic(), 0.0
         self._last = (0, self._saved)
         self._interval = 1
-        # nohup ignores SIGHUP, and that must stay; what a job script ignores while a run starts is handled from here on
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        wanted = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
-        self._handlers = {number: signal.signal(number, self._receive) for number in wanted}
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._signal and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: at once
-        self._signal = number
+    def saved(self, began: float) -> None:
+        """Say that the state was saved, from ``began`` on, as time.monotonic counts."""
+        self._saved = time.monotonic()
+        self._saving = self._saved - began
+
+    @property
+    def slow(self) -> bool:
+        """True if an iteration may take long: ranks agree after each of them."""
+        return self._interval == 1
 
     def agree(self, iteration: int) -> Decision:
-        """Collective, at the iteration that the last decision named."""
+        """Decide, collective, at the iteration that the last decision named."""
         now = time.monotonic()
-        mine = np.array([self._signal, 0, 0, 0], np.int64)
+        mine = np.array([self.watch.number, 0, 0, 0], np.int64)
         if self.transport.rank == 0:
-            mine[1:] = now >= self.deadline, now - self._saved >= self.every_seconds, self._steps(iteration, now)
+            mine[1:] = now >= self.watch.deadline, self._due(iteration, now), self._steps(iteration, now)
         number, late, save, steps = self.transport.maximum(mine).tolist()
         self._last, self._interval = (iteration, now), steps
-        if save:
-            self._saved = now
-        late_reason = self.deadline_reason or "time limit" if late else ""
-        reason = f"signal {signal.Signals(number).name}" if number else late_reason
+        reason = self.watch.reason(number, bool(late))
+        if reason:
+            self.watch.answered()
         return Decision(reason, bool(save), iteration + steps)
+
+    def _due(self, iteration: int, now: float) -> bool:
+        """True if it is time for a checkpoint: also after an iteration during which nobody would be answered."""
+        done, since = self._last
+        one = (now - since) / max(iteration - done, 1)
+        long = one > GRACE / 2 and self._saving < SAVING_SHARE * one
+        return iteration > done and (long or now - self._saved >= self.every_seconds)
 
     def _steps(self, iteration: int, now: float) -> int:
         """Iterations that take about AGREE_SECONDS, growing at most twofold each time."""
@@ -102,7 +108,3 @@ class Control:
             return 1
         steps = AGREE_SECONDS * (iteration - done) / max(now - since, 1e-9)
         return max(1, min(int(steps), 2 * self._interval))
-
-    def close(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)

@@ -145,7 +145,7 @@ class Network:
     @property
     def codec_seconds(self) -> float | None:
         """Spent here in encoding and decoding since the start of the process; None if messages are not coded."""
-        return None if self.compressor is None else sum(codec.seconds for codec in self._codecs.values())
+        return sum(codec.seconds for codec in self._codecs.values()) if self.coded else None
 
     def codec(self, rows: np.ndarray) -> "Codec":
         """The codec of rows like these."""

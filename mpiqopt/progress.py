@@ -2,6 +2,9 @@
 
 import sys
 import time
+from typing import TextIO
+
+from mpiqopt.terminal import LiveLine
 
 # seconds between lines
 LIVE, PLAIN = 0.2, 10.0
@@ -10,13 +13,18 @@ LIVE, PLAIN = 0.2, 10.0
 class Progress:
     """Progress of a run on rank 0, to standard error."""
 
-    def __init__(self, iterations: int, quiet: bool = False, stream=None):
-        self.iterations, self.quiet = iterations, quiet
+    def __init__(self, iterations: int, quiet: bool = False, stream: TextIO | None = None):
+        self.iterations = iterations
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        self.quiet = quiet or self.stream is None
+        self._line = LiveLine(self.stream)
         self._shown = self._begun = time.monotonic()
         self._from: int | None = None
-        self._open = False
+
+    @property
+    def live(self) -> bool:
+        """True if the progress is a line that is written over."""
+        return self._line.live
 
     def update(self, iteration: int, metrics) -> None:
         """Show the state at ``iteration`` if the last line is old enough."""
@@ -27,31 +35,32 @@ class Progress:
             return
         self._shown = now
         rate = (iteration - self._from) / max(now - self._begun, 1e-9)
-        left = f"{_duration((self.iterations - iteration) / rate)} left" if rate > 0 else ""
-        line = (
-            f"iteration {iteration}/{self.iterations}  stationarity {metrics.stationarity:.3e}  "
-            f"consensus {metrics.consensus:.1e}  {rate:.4g} it/s  {left}"
-        )
-        self._write(line)
+        facts = self._facts(iteration, metrics, rate)
+        if self.live:
+            self._line.show(*facts)
+        else:
+            self._line.write("  ".join(forms[0] for forms in facts) + "\n")
+
+    def _facts(self, iteration: int, metrics, rate: float) -> list[tuple[str, ...]]:
+        """What there is to say, the most important first, each in forms of which later ones are shorter."""
+        done = f"{iteration}/{self.iterations}"
+        facts = [
+            (f"iteration {done}", done, f"{100 * iteration // max(self.iterations, 1)} %"),
+            (f"stationarity {metrics.stationarity:.3e}", f"stat. {metrics.stationarity:.1e}"),
+        ]
+        if rate > 0:
+            facts.append((f"{_duration((self.iterations - iteration) / rate)} left",))
+        return [*facts, (f"consensus {metrics.consensus:.1e}",), (f"{rate:.4g} it/s",)]
 
     def note(self, text: str) -> None:
         """Say something once."""
         if text and not self.quiet:
-            self.stream.write(f"mpiqopt: {text}\n")
-
-    def _write(self, line: str) -> None:
-        if self.live:
-            self.stream.write(f"\r\x1b[2K{line[:118]}")
-            self._open = True
-        else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+            self._line.clear()
+            self._line.write(f"mpiqopt: {text}\n")
 
     def close(self) -> None:
         """Clear the live line."""
-        if self._open:
-            self.stream.write("\r\x1b[2K")
-            self.stream.flush()
+        self._line.clear()
 
 
 def _duration(seconds: float) -> str:

@@ -2,29 +2,37 @@
 
 import os
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import mpiqopt
-from mpiqopt import kernels
+from mpiqopt import fingerprints, kernels
 from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import Config, first_difference, parse
+from mpiqopt.config import ENDS, Config, first_difference, parse
 from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.ending import Ending, Watched, cure
 from mpiqopt.errors import NotFinite, NumericalError, UsageError
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
-from mpiqopt.results.files import require_writable
+from mpiqopt.results.files import clear_parts, followed, require_writable
 from mpiqopt.results.layout import NODE_QUANTITIES
+from mpiqopt.results.lock import TOUCH_SECONDS, Lock
 from mpiqopt.transport.agreement import by_first
 from mpiqopt.transport.launch import crowding
+from mpiqopt.watch import Late, Watch
 
 if TYPE_CHECKING:
+    from mpiqopt.results.reader import Result
     from mpiqopt.results.writer import Writer
+
+
+NETWORK_COUNTERS = ("rounds", "bytes", "mpi_bytes")
+LONGER = "to go on raise run.iterations or lower run.tolerance"
 
 
 class Options(NamedTuple):
@@ -38,13 +46,17 @@ class Options(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"; cure: of a divergence."""
+    """How a run ended. status: "finished", "stopped" (a checkpoint is there) or "diverged"; cure: of a divergence.
+
+    written: False if the file on disk is behind what was done.
+    """
 
     status: str
     reason: str
     iteration: int
     metrics: Metrics | None
     cure: str = ""
+    written: bool = True
 
 
 class AlreadyFinished(Exception):
@@ -52,11 +64,18 @@ class AlreadyFinished(Exception):
 
 
 class Plan(NamedTuple):
-    """What rank 0 finds about the output. saved: the progress in the checkpoint to go on from, or None to start."""
+    """What rank 0 finds about the output. saved: the progress in the checkpoint to go on from, or None to start.
+
+    fingerprints: of the run that is continued. finished: what to say if the config wants nothing more than was done.
+    """
 
     saved: dict[str, Any] | None = None
-    note: str = ""
-    finished: bool = False
+    fingerprints: dict[str, str] = {}
+    finished: str = ""
+
+    def derived(self) -> dict[str, float] | None:
+        """Numbers that the run that is continued has computed, and this one does not."""
+        return None if self.saved is None else self.saved["derived"]
 
 
 def run(config: Config, options: Options, transport) -> Outcome:
@@ -66,26 +85,49 @@ def run(config: Config, options: Options, transport) -> Outcome:
     """
     limit = min((s for s in (options.time_limit, config.run.time_limit) if s is not None), default=None)
     # rank 0's clock decides; a thousand ranks must not all ask SLURM
-    until = deadline(limit) if transport.rank == 0 else NEVER
-    plan = by_first(transport, lambda: _plan(config, options))
-    if plan.finished:
-        raise AlreadyFinished(plan.note)
-    derived = None if plan.saved is None else _numbers(plan.saved["derived"])
+    first = transport.rank == 0
+    until = deadline(limit) if first else NEVER
+    options = options._replace(output=followed(options.output))
     with (
         np.errstate(all="ignore"),
-        # before the data are loaded: a signal that comes then is answered at the first agreement
-        closing(Control(transport, until, config.checkpoint.every_seconds)) as control,
-        closing(Progress(config.run.iterations, quiet=options.quiet or transport.rank > 0)) as progress,
+        # before the data are loaded: a signal that comes then is answered, too
+        closing(Watch(transport, until, TOUCH_SECONDS if first else NEVER[0])) as watch,
+        closing(Progress(config.run.iterations, quiet=options.quiet or not first)) as progress,
+        _reserved(options.output, transport, watch, progress.note),
     ):
-        experiment = assemble(config, transport, derived=derived)
-        progress.note(plan.note)
+        plan = by_first(transport, lambda: _plan(config, options))
+        if plan.finished and plan.saved is None:
+            raise AlreadyFinished(plan.finished)
+        try:
+            watch.interruptible = True
+            experiment = assemble(config, transport, derived=plan.derived())
+            watch.interruptible = False
+        except Late:
+            return Outcome("stopped", f"{watch.reason(watch.number, True)}, in the set-up", 0, None)
         progress.note(crowding())
         try:
-            outcome = Trajectory(experiment, options.output, plan.saved, progress).follow(control)
+            trajectory = Trajectory(experiment, options.output, plan, progress)
+            watch.end = trajectory.where_to_go_on
+            outcome = trajectory.follow(Control(watch, config.checkpoint.every_seconds))
             experiment.network.close()
             return outcome
         finally:
             experiment.close()
+
+
+@contextmanager
+def _reserved(output: Path, transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
+    """Holds the lock of an output on rank 0. Raises AgreedError if another run is at work on it."""
+    locks: list[Lock] = []
+    by_first(transport, lambda: locks.append(Lock.take(output, note)))
+    for lock in locks:
+        watch.beat = lock.touch
+        watch.release = lock.release
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
 
 
 def _plan(config: Config, options: Options) -> Plan:
@@ -96,50 +138,56 @@ def _plan(config: Config, options: Options) -> Plan:
     if output.exists() and not (options.overwrite or options.resume):
         raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
     require_writable(output)
+    clear_parts(output)
     if not output.exists():
         return Plan()
     before = read(output)  # nothing but a result file is replaced
-    if options.overwrite:
-        return Plan()
-    difference = first_difference(parse(before.attributes["config"], config.path), config)
+    return Plan() if options.overwrite else _continuation(config, output, before)
+
+
+def _continuation(config: Config, output: Path, before: "Result") -> Plan:
+    """Where a run goes on of which there is a result file."""
+    old, status = parse(before.attributes["config"], config.path), before.attributes["status"]
+    difference = first_difference(old, config)
     if difference:
         raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
-    if before.attributes["status"] == "finished":
-        return Plan(finished=True, note=f"{output}: finished already ({before.attributes['stop_reason']})")
-    if before.attributes["stop_reason"].startswith("diverged"):
-        raise UsageError(f"{output}: the run {before.attributes['stop_reason']}; change the config and say --overwrite")
+    reason, path = before.attributes["stop_reason"], checkpoint.path_of(output)
+    finished = f"{output}: finished already ({reason}); {LONGER}" if status == "finished" else ""
+    if finished and all(getattr(old.run, key) == getattr(config.run, key) for key in ENDS):
+        return Plan(finished=finished)
+    if reason.startswith("diverged"):
+        raise UsageError(f"{output}: the run {reason}; change the config and say --overwrite")
+    prints = before.fingerprints
+    fingerprints.require_same(prints, fingerprints.of_files(config), output)
     saved = checkpoint.read_progress(output)
     if saved is None:
-        return Plan(note=f"{output}: there is no checkpoint; starting over")
-    path = checkpoint.path_of(output)
+        count = len(before.columns["iteration"])
+        raise UsageError(f"{output}: holds {count} records, but {path.name} is gone: say --overwrite to start afresh")
     if saved["run_id"] != before.attributes["run_id"]:
-        raise UsageError(f"{path}: belongs to another run than {output}; delete it to start over")
+        raise UsageError(f"{path}: belongs to another run than {output}; say --overwrite to start afresh")
     if before.columns["iteration"][-1] < saved["last_record"]:
-        raise UsageError(f"{output}: lacks records before its checkpoint; delete {path} to start over")
-    return Plan(saved)
-
-
-def _text(derived: dict[str, float]) -> str:
-    import json  # where it is used: many ranks start at once
-
-    return json.dumps(derived)
-
-
-def _numbers(text: str) -> dict[str, float]:
-    import json
-
-    return json.loads(text)
+        raise UsageError(f"{output}: lacks records before its checkpoint; say --overwrite to start afresh")
+    if saved["iteration"] > config.run.iterations:
+        if finished:
+            return Plan(finished=finished)
+        raise UsageError(
+            f"{config.path}: run.iterations = {config.run.iterations}: {output} has done {saved['iteration']} already"
+        )
+    return Plan(saved, prints, finished)
 
 
 class Trajectory:
     """The state of a run between iterations, and what is done with it."""
 
-    def __init__(self, experiment: Experiment, output: Path, saved: dict[str, Any] | None, progress: Progress):
-        self.experiment, self.output, self.progress = experiment, output, progress
+    def __init__(self, experiment: Experiment, output: Path, plan: Plan, progress: Progress):
+        self.experiment, self.output, self.plan, self.progress = experiment, output, plan, progress
         self.network, self.problem = experiment.network, experiment.problem
         self.iteration, self.elapsed, self.coded_before = 0, 0.0, 0.0
-        self.last_record, self.next_record = -1, 0
+        self.last_record, self.next_record, self.saved_at = -1, 0, 0
         self.metrics: Metrics | None = None
+        self._retreat: tuple[dict, dict, dict] | None = None
+        prints = self._fingerprints()
+        saved = plan.saved
         self.ending = Ending(
             experiment, None if saved is None else Watched(*(saved[f"watched_{name}"] for name in Watched._fields))
         )
@@ -148,20 +196,32 @@ class Trajectory:
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
-            self.coded_before = saved.get("codec_time", 0.0)
+            self.coded_before, self.saved_at = saved.get("codec_time", 0.0), self.iteration
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
         transport = self.network.transport
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
-        self.writer = self._writer(levels, saved is not None) if transport.rank == 0 else None
+        self.writer: Writer | None = None  # on rank 0 alone
+        by_first(transport, lambda: self._open(levels, prints))
 
-    def _writer(self, levels: np.ndarray, resumed: bool) -> "Writer":
-        from mpiqopt.results.writer import Writer  # imports h5py, which the other ranks do without
+    def _fingerprints(self) -> dict[str, str]:
+        """Of what the run is made from, on rank 0. Raises AgreedError if that of a continuation is not the run's."""
+        prints = fingerprints.of_data(self.experiment.shares, self.network)
+        before, output, config = self.plan.fingerprints, self.output, self.experiment.config
+        by_first(self.network.transport, lambda: fingerprints.require_same(before, prints, output))
+        return prints | fingerprints.of_files(config) if prints else prints
+
+    def _open(self, levels: np.ndarray, prints: dict[str, str]) -> None:
+        """Make the writer. Raises UsageError if the file cannot be gone on with."""
+        from json import dumps  # like h5py, which the writer imports, for rank 0 alone
+
+        from mpiqopt.results.writer import Writer
 
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,
             "config_resolved": config.resolved_text(),
-            "derived": _text(self.experiment.derived),
+            "derived": dumps(self.experiment.derived),
+            "fingerprints": dumps(prints),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": transport.library,
             "kernels": kernels.names(levels),
@@ -171,10 +231,14 @@ class Trajectory:
             "status": "running",
             "stop_reason": "",
         }
-        if resumed:
-            return Writer.resume(self.output, attributes, self.iteration)
-        checkpoint.path_of(self.output).unlink(missing_ok=True)  # another run's
-        return Writer.create(self.output, attributes, self.network.topology)
+        if self.plan.saved is None:
+            self.writer = Writer.create(self.output, attributes, self.network.topology, self.progress.note)
+        else:
+            self.writer = Writer.resume(self.output, attributes, self.iteration, self.progress.note)
+
+    def where_to_go_on(self) -> str:
+        """What to say of a run that is ended from outside."""
+        return f"{self.output}: the last checkpoint is of iteration {self.saved_at} (go on with --resume)"
 
     def _counters(self) -> dict[str, np.ndarray]:
         """Arrays (hosted,) that are counted up in place."""
@@ -205,23 +269,64 @@ class Trajectory:
         return min(iteration - iteration % every + every, self.experiment.config.run.iterations)
 
     def follow(self, control: Control) -> Outcome:
-        """Iterate to the end, whatever it is."""
+        """Iterate to the end, whatever it is. Raises AlreadyFinished if nothing is left to do of a finished run."""
+        end = self._begin(control)
+        if end is not None:
+            return self._finish(control, *end)
         next_agreement = self.iteration
         while True:
             self._hold()
             if self.iteration == self.next_record:
                 end = self._record()
                 if end is not None:
-                    return self._finish(*end)
+                    return self._finish(control, *end)
             if self.iteration == next_agreement:
                 decision = control.agree(self.iteration)
                 if decision.stop or decision.save:
-                    self._save()
+                    self._save(control)
                 if decision.stop:
-                    return self._finish("stopped", decision.stop)
+                    return self._finish(control, "stopped", decision.stop)
                 next_agreement = decision.next
+                self._retreat = self._here()
             self._release()
-            self._advance(min(self.next_record, next_agreement))
+            try:
+                self._advance(min(self.next_record, next_agreement), control.watch)
+            except Late:
+                return self._stop_now(control)
+
+    def _begin(self, control: Control) -> tuple[str, str] | None:
+        """Save the start, without which a result file could not be gone on with; the status and reason of a run that is
+        over already."""
+        if self.plan.saved is None:
+            self._hold()
+            self._checkpoint(control)
+        if self.last_record != self.iteration:
+            return None
+        self.metrics = self.experiment.evaluate(self.state.x)
+        end = self.ending.of(self.state.x, self.metrics, self.iteration, self.network.counters()["bytes"])
+        if end is not None and self.plan.finished:
+            raise AlreadyFinished(self.plan.finished)
+        return end
+
+    def _stop_now(self, control: Control) -> Outcome:
+        """End a run in one process amid an iteration, which is thrown away, with what came since ranks last agreed."""
+        control.watch.answered()
+        own, network, counted = self._retreat
+        vars(self).update(own)
+        vars(self.network).update(network)
+        for name, values in self._counters().items():
+            values[:] = counted[name]
+        self.writer.cut(self.iteration)
+        self._save(control)
+        return self._finish(control, "stopped", control.watch.reason(control.watch.number, True))
+
+    def _here(self) -> tuple[dict, dict, dict] | None:
+        """Where the run is: states do not change, and the rest is counted. None if there is more to it."""
+        if self.problem.training is not None:
+            return None
+        own = {name: getattr(self, name) for name in ("state", "iteration", "elapsed", "last_record", "next_record")}
+        network = {name: getattr(self.network, name) for name in NETWORK_COUNTERS}
+        return own, network, {name: values.copy() for name, values in self._counters().items()}
 
     def _hold(self) -> None:
         """Nothing goes on in the background while ranks wait for each other."""
@@ -234,12 +339,13 @@ class Trajectory:
         if self.problem.training is not None:
             self.problem.training.resume()
 
-    def _advance(self, iteration: int) -> None:
-        """Iterate up to ``iteration``: nothing else is timed."""
+    def _advance(self, iteration: int, watch: Watch) -> None:
+        """Iterate up to ``iteration``: nothing else is timed. Raises Late if the run is to stop now."""
         step, arguments = self.experiment.algorithm.step, (self.problem, self.network, self.experiment.streams)
         state, count = self.state, iteration - self.iteration
         start = time.perf_counter()
         done = 0
+        watch.interruptible = self._retreat is not None
         try:
             for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
@@ -255,6 +361,8 @@ class Trajectory:
                 f"iteration {self.iteration + done}: {where} cannot encode its vector: a value is NaN, infinite or "
                 "beyond 2^1022; the method diverges (a smaller step_size?) or the data are not finite"
             ) from None
+        finally:
+            watch.interruptible = False
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
 
@@ -274,29 +382,47 @@ class Trajectory:
         seconds = self.network.codec_seconds
         return None if seconds is None else self.coded_before + seconds
 
-    def _save(self) -> None:
+    def _save(self, control: Control) -> None:
         """Checkpoint. The records come first, so that the result file is never behind it."""
         self._write_nodes()
-        if self.writer is not None:
-            self.writer.publish(durable=True)
+        written = self.writer is None or self.writer.publish(durable=True)
+        if self.network.transport.broadcast(np.array([written]))[0]:
+            self._checkpoint(control)
+
+    def _checkpoint(self, control: Control) -> None:
+        began = time.monotonic()
         progress = {
             "run_id": self.run_id,
-            "derived": _text(self.experiment.derived),
+            "mpiqopt_version": mpiqopt.__version__,
+            "derived": self.experiment.derived,
             "iteration": self.iteration,
             "last_record": self.last_record,
             "time": self.elapsed,
             "codec_time": self._coding() or 0.0,
             **{f"watched_{name}": value for name, value in self.ending.watched._asdict().items()},
         }
-        checkpoint.save(self.output, self.state, progress, self._counted(), self.network)
+        error = checkpoint.save(self.output, self.state, progress, self._counted(), self.network)
+        if error is None:
+            self.saved_at = self.iteration
+        else:
+            path = checkpoint.path_of(self.output)
+            self.progress.note(f"{path}: cannot write ({error.strerror or error}); that of {self.saved_at} stays")
+        control.saved(began)
 
-    def _finish(self, status: str, reason: str) -> Outcome:
+    def _finish(self, control: Control, status: str, reason: str) -> Outcome:
         x = self.network.transport.gather(self.state.x, self.network.place.counts)
         self._write_nodes()
+        written = True
         if self.writer is not None:
-            self.writer.finish("stopped" if status == "diverged" else status, reason, x, self.network.carriers)
-            if status != "stopped":
-                checkpoint.path_of(self.output).unlink(missing_ok=True)
+            kept = "stopped" if status == "diverged" else status
+            written = self.writer.finish(kept, reason, x, self.network.carriers)
+        if not self.network.transport.broadcast(np.array([written]))[0]:
+            reason = f"{reason}, but the file cannot be written; iteration {self.saved_at} is saved"
+            return Outcome("stopped", reason, self.iteration, self.metrics, written=False)
+        if status == "finished":  # for a continuation with other limits
+            self._checkpoint(control)
+        elif status == "diverged" and self.writer is not None:
+            checkpoint.path_of(self.output).unlink(missing_ok=True)
         return Outcome(
             status, reason, self.iteration, self.metrics, cure(self.experiment) if status == "diverged" else ""
         )

@@ -87,6 +87,12 @@ def test_seconds_of_coding_are_recorded_beside_bytes(config, tmp_path, monkeypat
     with h5py.File("a.h5") as file:
         assert 0 < file["codec_time"][-1] < file["time"][-1]
         assert file["codec_time"].attrs["units"] == "s"
-    assert main(["run", config(), "-q", "-o", "b.h5"]) == 0
+
+
+@pytest.mark.parametrize("algorithm", ["gradient-tracking", "lead", "proxgt-sr-e", "choco-sgd"])
+def test_no_seconds_of_coding_where_nothing_is_coded(algorithm, config, tmp_path, monkeypatch):
+    """Methods that could code send vectors as they are unless a compressor is named."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", config(algorithm={"name": algorithm}), "-q", "-o", "b.h5"]) == 0
     with h5py.File("b.h5") as file:
         assert "codec_time" not in file

@@ -262,14 +262,15 @@ def test_a_short_run_leaves_a_small_file(result):
 
 def written(path, records: int):
     """A result file with so many records, as a run writes it."""
+    from mpiqopt.results.reader import ATTRIBUTES
     from mpiqopt.results.writer import Writer
     from mpiqopt.topologies.lattices import Ring
     from mpiqopt.topologies.spectrum import Topology
 
     ring = Topology("ring", tuple(Ring(nodes=2).cycle()))
-    writer = Writer.create(
-        path, {"config": '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"', "status": "running"}, ring
-    )
+    config = '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"'
+    attributes = {name: kind() for name, kind in ATTRIBUTES.items()} | {"config": config, "status": "running"}
+    writer = Writer.create(path, attributes, ring)
     for i in range(records):
         values = {name: i + 1 for name, quantity in QUANTITIES.items() if not quantity.optional}
         writer.append(values | {"iteration": i, "accuracy": None})
@@ -308,7 +309,7 @@ def test_files_in_the_older_format_are_gone_on_with(tmp_path):
         for name in ("iteration", "objective"):
             file.create_dataset(name, data=np.arange(30.0), maxshape=(None,), chunks=(1024,))
             file[name].dims[0].attach_scale(record)
-    writer = Writer.resume(path, {"status": "running"}, 9)
+    writer = Writer.resume(path, {"status": "running", "run_id": "1234"}, 9)
     for i in range(10, 100_000):
         writer.append({"iteration": i, "objective": float(i)})
     writer.finish("finished", "", np.zeros((2, 3)), "")

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 # A module imports only from modules above its own.
 ORDER = (
     "errors",
+    "terminal",
     "kernels",
     "field",
     "checking",
@@ -45,9 +46,11 @@ ORDER = (
     "metrics",
     "results",
     "config",
+    "fingerprints",
     "schema",
     "assembly",
     "ending",
+    "watch",
     "control",
     "progress",
     "run",

@@ -210,9 +210,9 @@ def test_wrong_output(config, capsys, tmp_path, monkeypatch):
     (tmp_path / "small.h5").write_text("precious")
     assert "small.h5: the file exists; say --overwrite, --resume" in refused(capsys, tmp_path, "run", path)
     assert (tmp_path / "small.h5").read_text() == "precious"
-    assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--resume")
-    assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--overwrite")
-    assert "not a readable HDF5 file" in refused(capsys, tmp_path, "run", path, "--overwrite", "-o", path)
+    assert "not a readable result file" in refused(capsys, tmp_path, "run", path, "--resume")
+    assert "not a readable result file" in refused(capsys, tmp_path, "run", path, "--overwrite")
+    assert "not a readable result file" in refused(capsys, tmp_path, "run", path, "--overwrite", "-o", path)
     assert "is a folder" in refused(capsys, tmp_path, "run", path, "-o", tmp_path, "--overwrite")
     assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", tmp_path / "small.h5" / "b.h5")
     assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", "/proc/a.h5")
@@ -233,7 +233,7 @@ def test_wrong_command_lines(config, capsys, tmp_path, monkeypatch):
         (["run", path, "--plugin", "absent.py"], "absent.py: no such Python file"),
         (["list", "algorithms"], "unknown family 'algorithms' (did you mean 'algorithm'?)"),
         (["show", "absent.h5"], "absent.h5: no such file"),
-        (["show", path], "not a readable HDF5 file"),
+        (["show", path], "not a readable result file"),
         (["plot", "absent.h5", "-o", "x.png"], "absent.h5: no such file"),
         (["check", path, "--ranks", "9"], "--ranks 9: more than topology.nodes = 8"),
     ]:

@@ -1,21 +1,26 @@
 """What compressors cost and lose, measured: bytes, errors, and encoding and decoding against copying the array."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.analysis.plots import save
+from mpiqopt.analysis.figures import as_they_are, defaults, distinct, legend_above, save, target_of, use_fonts_for
+from mpiqopt.analysis.tables import Column, number, print_table
 from mpiqopt.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.config import member
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import members
+from mpiqopt.terminal import columns, printable
 
 # Keys that have no default, for a vector of normal variables.
 EXAMPLES: dict[str, dict[str, Any]] = {"uniform": {"step": 0.0625}}
 NODE = np.zeros(1, np.int64)
+# where errors of 0 are drawn
+EXACT = 1e-17
 
 
 class Row(NamedTuple):
@@ -97,39 +102,59 @@ def _bound(codec: Codec, x: np.ndarray) -> float | None:
     return None if resolution is None else resolution * x.shape[1] / float(np.sum(x**2, dtype=np.float64))
 
 
-def print_table(rows: list[Row], title: str) -> None:
-    """On the screen."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", show_edge=False)
-    for heading in ("compressor", "bits/coordinate", "error", "bound", "encode × copy", "decode × copy"):
-        table.add_column(heading, justify="left" if heading == "compressor" else "right", no_wrap=True)
-    for row in rows:
-        bound = "" if row.bound is None else f"{row.bound:.3g}"
-        table.add_row(row.label, f"{row.bits:.3f}", f"{row.error:.3g}", bound, f"{row.encode:.2f}", f"{row.decode:.2f}")
-    Console(width=max(Console().width, 100), highlight=False).print(table)
+def print_rows(rows: list[Row], title: str) -> None:
+    """Print the measurements as a table."""
+    print(title)
+    print_table(
+        [
+            Column("compressor", [printable(row.label) for row in rows], is_name=True),
+            Column("bits/coordinate", [number("{:.3f}", row.bits) for row in rows]),
+            Column("error", [f"{row.error:.3g}" for row in rows]),
+            Column("bound", ["" if row.bound is None else f"{row.bound:.3g}" for row in rows]),
+            Column("encode × copy", [number("{:.2f}", row.encode) for row in rows]),
+            Column("decode × copy", [number("{:.2f}", row.decode) for row in rows]),
+        ],
+        columns(sys.stdout),
+    )
 
 
 def draw(rows: list[Row], title: str, output: str) -> None:
-    """Error against size, and the two speeds, as a figure."""
+    """Draw error against size, and the two speeds, to a file."""
+    target_of(output)
+    with defaults():
+        save(_figure(rows, title), output)
+
+
+def _figure(rows: list[Row], title: str):
     from matplotlib.figure import Figure
 
+    names = [printable(row.label) for row in rows]
+    use_fonts_for(names)
     figure = Figure(figsize=(13, 0.22 * len(rows) + 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for number, row in enumerate(rows):
+    _draw_errors(left, rows)
+    _draw_speeds(right, rows, names)
+    legend_above(figure, left.lines, names, title)
+    return figure
+
+
+def _draw_errors(axes, rows: list[Row]) -> None:
+    for i, (row, (colour, _)) in enumerate(zip(rows, distinct(len(rows)), strict=True)):
         # an exact compressor cannot be drawn on a logarithmic axis
-        left.loglog(row.bits, max(row.error, 1e-17), "os^vD"[number % 5], label=row.label, color=f"C{number}")
-    left.set(xlabel="bits per coordinate", ylabel="error, |C(x) − x|² / |x|²")
-    left.grid(True, alpha=0.3)
-    left.legend(fontsize="small", ncols=2)
+        axes.loglog(row.bits, max(row.error, EXACT), "os^vDPX"[i % 7], color=colour)
+    exact = f" (0 drawn at {EXACT:g})" * any(row.error < EXACT for row in rows)
+    axes.set(xlabel="bits per coordinate", ylabel=f"error, |C(x) − x|² / |x|²{exact}")
+    axes.grid(True, alpha=0.3)
+
+
+def _draw_speeds(axes, rows: list[Row], names: list[str]) -> None:
     places = np.arange(len(rows))
-    right.barh(places - 0.2, [row.encode for row in rows], 0.4, label="encode")
-    right.barh(places + 0.2, [row.decode for row in rows], 0.4, label="decode")
-    right.axvline(1, color="black", linestyle="dotted")
-    right.set_yticks(places, [row.label for row in rows])
-    right.invert_yaxis()
-    right.set(xlabel="time, multiples of copying the array", xscale="log")
-    right.legend()
-    figure.suptitle(title)
-    save(figure, output)
+    axes.barh(places - 0.2, [row.encode for row in rows], 0.4, label="encode")
+    axes.barh(places + 0.2, [row.decode for row in rows], 0.4, label="decode")
+    axes.axvline(1, color="black", linestyle="dotted")
+    axes.set_yticks(places, names)
+    as_they_are(*axes.get_yticklabels())
+    axes.invert_yaxis()
+    axes.set(xlabel="time, multiples of copying the array", xscale="log")
+    # above the bars, where it covers none
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)

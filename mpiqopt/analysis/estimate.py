@@ -13,6 +13,7 @@ from mpiqopt.constants import Constants
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
 from mpiqopt.server import Server
+from mpiqopt.terminal import listed
 from mpiqopt.topologies.spectrum import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
 
@@ -22,8 +23,8 @@ ZOOMED = 1e6
 HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
-def describe(config: Config, ranks: int = 1) -> str:
-    """The resolved config as TOML, and below it the derived constants and costs, as text."""
+def describe(config: Config, ranks: int = 1, width: int | None = None) -> str:
+    """The resolved config as TOML, and below it the derived constants and costs, as comments of that width."""
     import tomli_w
 
     experiment = assemble(config, SerialTransport())
@@ -32,11 +33,8 @@ def describe(config: Config, ranks: int = 1) -> str:
         raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
-    lines = [tomli_w.dumps(tables).rstrip(), "", "# what follows from it"]
-    facts = _facts(experiment, ranks)
-    width = max(len(name) for name, _ in facts)
-    lines += [f"# {name:<{width}}  {value}" for name, value in facts]
-    return "\n".join(lines) + "\n"
+    facts = listed(_facts(experiment, ranks), width, "# ")
+    return f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"
 
 
 def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) -> tuple[float, float]:

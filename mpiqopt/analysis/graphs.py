@@ -2,11 +2,17 @@
 
 import numpy as np
 
-from mpiqopt.analysis.plots import save
+from mpiqopt.analysis.figures import as_they_are, defaults, save, target_of, use_fonts_for
+from mpiqopt.terminal import listed, printable
 from mpiqopt.topologies.spectrum import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
 
 # above this many arcs a drawing has lines without heads: each head takes milliseconds, and among so many none is seen
 ARROWS_LIMIT = 2000
+# lines are thinner where there are more
+THIN = 300
+# up to so many nodes are drawn with their numbers
+NAMED = 64
+NODE, LINE = "#9ecae1", "#777777"
 
 
 def union(topology: Topology):
@@ -19,15 +25,14 @@ def union(topology: Topology):
     return graph
 
 
-def describe(topology: Topology) -> str:
-    """n, links, degrees and diameter, one line each; lambda and gossip rounds if W is doubly stochastic."""
+def describe(topology: Topology, width: int | None = None) -> str:
+    """Return n, links, degrees and diameter, one line each, and lambda and gossip rounds if W is doubly stochastic."""
     facts = [("topology", topology.name), ("nodes", topology.nodes), *_links(topology), *_distances(topology)]
     if topology.varies:
         facts.insert(1, ("graphs in turn", len(topology.cycle)))
     if topology.doubly_stochastic:
         facts += _averaging(topology)
-    width = max(len(name) for name, _ in facts)
-    return "".join(f"{name:<{width}}  {value}\n" for name, value in facts)
+    return listed([(name, printable(str(value))) for name, value in facts], width)
 
 
 def _links(topology: Topology) -> list[tuple[str, object]]:
@@ -72,32 +77,53 @@ def _averaging(topology: Topology) -> list[tuple[str, object]]:
 
 def draw(topology: Topology, output: str) -> None:
     """Draw the graph to a file."""
-    import networkx
+    target_of(output)
+    with defaults():
+        save(_figure(topology), output)
+
+
+def _figure(topology: Topology):
     from matplotlib.figure import Figure
 
-    graph = union(topology)
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
-    networkx.draw_networkx(
-        graph,
-        _layout(topology, graph.to_undirected()),
-        ax=axes,
-        arrows=topology.directed and graph.number_of_edges() <= ARROWS_LIMIT,
-        with_labels=topology.nodes <= 64,
-        node_color="#9ecae1",
-        edge_color="#777777",
-        node_size=max(10, min(300, 9000 // topology.nodes)),
-        font_size=8,
-    )
+    graph = union(topology)
+    # not by networkx.draw: pyplot, which it imports, reads the user's styles and may fail at them
+    _draw(axes, _layout(topology, graph.to_undirected()), np.array(graph.edges).reshape(-1, 2), topology.directed)
     fact = f"λ = {topology.contraction:.4f}" if topology.doubly_stochastic else f"{graph.number_of_edges()} arcs"
-    axes.set_title(f"{topology.name}, n = {topology.nodes}, {fact}")
+    name = printable(topology.name)
+    use_fonts_for([name])
+    as_they_are(axes.set_title(f"{name}, n = {topology.nodes}, {fact}"))
+    return figure
+
+
+def _draw(axes, place: dict, arcs: np.ndarray, directed: bool) -> None:
+    """Nodes at their places (x, y), and arcs (i, j) between them as lines or, if directed, arrows."""
+    from matplotlib.collections import LineCollection
+
+    nodes = np.array([place[i] for i in range(len(place))])
+    area, width = max(10, min(300, 9000 // len(nodes))), max(0.2, min(1, THIN / max(len(arcs), 1)))
+    if directed and len(arcs) <= ARROWS_LIMIT:
+        away = np.sqrt(area) / 2  # from the middle of a node to its edge, in points
+        arrow = {"arrowstyle": "-|>", "color": LINE, "linewidth": width, "shrinkA": away, "shrinkB": away}
+        for i, j in arcs:
+            axes.annotate("", nodes[j], nodes[i], arrowprops=arrow)
+    else:
+        axes.add_collection(LineCollection(nodes[arcs], colors=LINE, linewidths=width))
+    axes.scatter(*nodes.T, area, NODE, zorder=2)
+    for i, (x, y) in enumerate(nodes if len(nodes) <= NAMED else []):
+        axes.text(x, y, str(i), fontsize=8, ha="center", va="center_baseline")
+    axes.margins(0.1)
+    axes.set_aspect("equal", "datalim")
     axes.set_axis_off()
-    save(figure, output)
 
 
 def _layout(topology: Topology, graph) -> dict:
     """Rings and the like, and what is too large for springs, on a circle; others by Kamada and Kawai's springs."""
     import networkx
+
+    if topology.name == "star":
+        return networkx.shell_layout(graph, [[0], range(1, topology.nodes)])
 
     on_circle = topology.name in ("ring", "directed-ring", "complete", "exponential", "one-peer-exponential")
     if on_circle or not 3 <= topology.nodes <= 500:

@@ -1,9 +1,14 @@
 """Figures of trajectories."""
 
+from pathlib import Path
+
 import numpy as np
 
+from mpiqopt.analysis.figures import NAME, defaults, distinct, legend_above, save, target_of, use_fonts_for
+from mpiqopt.analysis.labels import labels, settings
 from mpiqopt.errors import UsageError
 from mpiqopt.results.reader import Result
+from mpiqopt.terminal import printable, shortened
 
 ROWS = (("objective", "objective − best seen"), ("stationarity", "stationarity"), ("consensus", "consensus"))
 COLUMNS = (
@@ -16,39 +21,189 @@ COLUMNS = (
 DRAWN = [name for name, *_ in (*ROWS, *COLUMNS)]
 # a curve has two points in each of so many pieces: more than there are pixels
 PIECES = 2000
-LINE_STYLES = ("solid", "dashed", "dashdot", "dotted")
+# An objective that is so many times its start means nothing any more; it is drawn as far as this above the others, as
+# a part of their decades.
+BEYOND, BEYOND_AXES = 1e6, 0.15
+# of axes from 1, up and down: matplotlib's ticks go further, and must be numbers
+DECADES = 200
+# 0 as it is drawn on a logarithmic axis: below it
+BELOW = 5e-324
 
 
-def plot(results: list[Result], output: str) -> None:
-    """Objective (above the best seen), stationarity and consensus against iterations, samples, bytes and time."""
+def plot(results: list[Result], output: str) -> list[str]:
+    """Draw objective (above the best seen), stationarity and consensus against iterations, samples, bytes and time.
+
+    Returns what the figure does not show, in sentences.
+    """
+    target_of(output)
+    for result in results:
+        missing = [name for name in DRAWN if name not in result.columns]
+        if missing:
+            raise UsageError(f"{_several([result])}: has no /{missing[0]}")
+    with defaults():
+        curves = [gaps(results)] + [_curves(results, quantity) for quantity, _ in ROWS[1:]]
+        save(_figure(results, curves), output)
+    return [*_on_problems(results), *_on_divergence(results), *_on_nothing(results, curves)]
+
+
+def _figure(results: list[Result], curves: list[list[np.ndarray]]):
+    """The figure of the curves [row][run]."""
     from matplotlib.figure import Figure
+
+    title, names = labels(results)
+    use_fonts_for([title, *names])
+    figure = Figure(figsize=(14, 8.1), layout="constrained")
+    axes = figure.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
+    for number, (result, (colour, style)) in enumerate(zip(results, distinct(len(results)), strict=True)):
+        for row, runs in enumerate(curves):
+            for column, (cost, *_) in enumerate(COLUMNS):
+                # curves that coincide are seen through the gaps of the later one
+                _draw(axes[row, column], result.columns[cost], runs[number], color=colour, linestyle=style)
+    for row, (_, quantity) in enumerate(ROWS):
+        axes[row, 0].set_ylabel(quantity)
+        _scale(axes[row], curves[row], [diverged(result) for result in results])
+    for column, (cost, name, unit) in enumerate(COLUMNS):
+        axes[-1, column].set_xlabel(name)
+        _count(axes[-1, column], max(result.columns[cost].max(initial=0) for result in results), unit)
+    figure.align_ylabels(axes[:, 0])
+    legend_above(figure, axes[0, 0].lines, names, title)
+    return figure
+
+
+def _draw(axis, cost: np.ndarray, values: np.ndarray, **look) -> None:
+    """A curve; values without neighbours, which have no line, are dots."""
+    kept = visible(values)
+    seen = np.isfinite(values[kept])
+    beside = np.concatenate([[False], seen, [False]])
+    alone = np.flatnonzero(seen & ~beside[:-2] & ~beside[2:]).tolist()
+    dots = {"marker": "o", "markersize": 4, "markevery": alone} if alone else {}
+    axis.plot(cost[kept], values[kept], **look, **dots)
+    axis.grid(True, alpha=0.3)
+
+
+def _scale(axes, curves: list[np.ndarray], diverged: list[bool]) -> None:
+    """Logarithmic, as far as the runs go that did not diverge; or a word where there is nothing to draw."""
+    known = [values[values > BELOW] for values in curves]
+    sane = [values for values, bad in zip(known, diverged, strict=True) if len(values) and not bad]
+    if not any(map(len, known)):
+        for axis in axes:
+            axis.set_yticks([])
+            axis.text(0.5, 0.5, "nothing above 0", transform=axis.transAxes, ha="center", va="center", color="gray")
+        return
+    low, high = np.log10(_range(known))
+    if sane:
+        own = np.log10(_range(sane))
+        high = min(high, own[1] + BEYOND_AXES * max(own[1] - own[0], 1))
+    room = 0.05 * max(high - low, 1)
+    low, high = np.clip([low - room, high + room], [-DECADES, 1 - DECADES], [DECADES - 1, DECADES])
+    axes[0].set_yscale("log")
+    axes[0].set_ylim(10.0**low, 10.0**high)
+
+
+def _range(curves: list[np.ndarray]) -> tuple[float, float]:
+    values = np.concatenate(curves)
+    return float(values.min()), float(values.max())
+
+
+def _count(axis, most: float, unit: str) -> None:
+    """Few round numbers with the unit, from 0; to 1 where nothing was counted."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    best = min(_smallest(result.columns["objective"]) for result in results)
-    figure = Figure(figsize=(14, 8.5), layout="constrained")
-    axes = figure.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
-    for number, (result, label) in enumerate(zip(results, labels(results), strict=True)):
-        # curves that coincide are seen through the gaps of the later one
-        style = LINE_STYLES[number % len(LINE_STYLES)]
-        for row, (quantity, _) in enumerate(ROWS):
-            values = result.columns[quantity] - (best if quantity == "objective" else 0)
-            # zeros cannot be drawn on a logarithmic axis
-            values[~((values > 0) & np.isfinite(values))] = np.nan
-            kept = visible(values)
-            for column, (cost, _, _) in enumerate(COLUMNS):
-                axes[row, column].plot(result.columns[cost][kept], values[kept], linestyle=style, label=label)
-    for row, (_, title) in enumerate(ROWS):
-        axes[row, 0].set_ylabel(title)
-        if any(np.isfinite(line.get_ydata()).any() for axis in axes[row] for line in axis.lines):
-            axes[row, 0].set_yscale("log")
-    for column, (_, title, unit) in enumerate(COLUMNS):
-        axes[-1, column].set_xlabel(title)
-        axes[-1, column].xaxis.set_major_formatter(EngFormatter(unit))
-        axes[-1, column].xaxis.set_major_locator(MaxNLocator(5))
-    for axis in axes.flat:
-        axis.grid(True, alpha=0.3)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(results), 4))
-    save(figure, output)
+    axis.xaxis.set_major_formatter(EngFormatter(unit))
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=unit != "s"))
+    if most == 0:
+        axis.set_xlim(-0.05, 1)
+
+
+def gaps(results: list[Result]) -> list[np.ndarray]:
+    """Return each run's objective above the best that runs of the same problem have seen, (records,); NaN where none.
+
+    Of runs that diverged only what is above the best of the others counts.
+    """
+    problems = [_problem(result) for result in results]
+    best = {}
+    for problem in set(problems):
+        group = [result for result, own in zip(results, problems, strict=True) if own == problem]
+        trusted = [result for result in group if not diverged(result)] or group
+        best[problem] = min(_smallest(result.columns["objective"]) for result in trusted)
+    with np.errstate(all="ignore"):
+        values = [result.columns["objective"] - best[own] for result, own in zip(results, problems, strict=True)]
+    return _above_zero(values)
+
+
+def _curves(results: list[Result], quantity: str) -> list[np.ndarray]:
+    return _above_zero([result.columns[quantity] for result in results])
+
+
+def _above_zero(curves: list[np.ndarray]) -> list[np.ndarray]:
+    """What a logarithmic axis can show of curves: NaN for the rest.
+
+    A curve that arrives at 0 for good falls out of the axes; zeros between other values are drawn as the smallest of
+    these, so that curves have no holes.
+    """
+    curves = [np.where(np.isfinite(values), values, np.nan) for values in curves]
+    least = min(float(np.min(values, initial=np.inf, where=values > 0)) for values in curves)
+    drawn = []
+    for values in curves:
+        above, zero = values > 0, values == 0
+        before, later = np.maximum.accumulate(above), np.maximum.accumulate(above[::-1])[::-1]
+        values = np.where(above, values, np.nan)
+        values[zero & before & later] = least
+        values[zero & before & ~later] = BELOW
+        drawn.append(values)
+    return drawn
+
+
+def diverged(result: Result) -> bool:
+    """Return True if a run ended so, or its objective is of no use somewhere."""
+    objective = result.columns["objective"]
+    if str(result.attributes.get("stop_reason", "")).startswith("diverged"):
+        return True
+    scale = abs(float(objective[0])) if len(objective) and objective[0] else 1.0
+    return bool(len(objective)) and not np.abs(objective).max() <= BEYOND * scale
+
+
+def _problem(result: Result) -> tuple:
+    """What the objective depends on."""
+    known = settings(result)
+    tables = {key: value for key, value in known.items() if key[0] in ("problem", "regularizer", "data")}
+    drawn = (
+        tables.get(("data", "name")) == "synthetic"
+        or tables.get(("data", "split")) == "dirichlet"
+        or tables.get(("data", "test_fraction"), 0) > 0
+    )
+    seed = known.get(("run", "seed")) if drawn else None
+    names = {key: Path(value).name if key[1] == "path" else str(value) for key, value in tables.items()}
+    return (*sorted(names.items()), seed)
+
+
+def _on_problems(results: list[Result]) -> list[str]:
+    count = len({_problem(result) for result in results})
+    return [f"{count} different problems: objectives are drawn above the best seen of each"] if count > 1 else []
+
+
+def _on_divergence(results: list[Result]) -> list[str]:
+    bad = [result for result in results if diverged(result)]
+    if not bad or len(bad) == len(results):
+        return []
+    return [f"{_several(bad)} diverged: drawn as far as the axes of the others go"]
+
+
+def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[str]:
+    """Which runs have no curve, and of what."""
+    notes = []
+    for (_, quantity), runs in zip(ROWS, curves, strict=True):
+        blank = [result for result, values in zip(results, runs, strict=True) if not np.isfinite(values).any()]
+        if blank:
+            notes.append(
+                f"{quantity} of {_several(blank)}: no finite value above 0, which the logarithmic axis could show"
+            )
+    return notes
+
+
+def _several(results: list[Result]) -> str:
+    """One file by its name, or one and how many more."""
+    return printable(shortened(results[0].path, NAME)) + (f" and {len(results) - 1} more" if len(results) > 1 else "")
 
 
 def _smallest(values: np.ndarray) -> float:
@@ -74,22 +229,3 @@ def visible(values: np.ndarray) -> np.ndarray:
     highest = first + np.where(empty, -np.inf, pieces).argmax(axis=1)
     kept = np.unique(np.concatenate([[0], lowest, highest, [count - 1]]))
     return kept[kept < count]
-
-
-def labels(results: list[Result]) -> list[str]:
-    """Algorithm and topology of each run, with the file's name where that is not enough."""
-    names = [result.label() for result in results]
-    return [
-        f"{name} ({result.path})" if names.count(name) > 1 else name
-        for name, result in zip(names, results, strict=True)
-    ]
-
-
-def save(figure, output: str) -> None:
-    """Write a figure. Raises UsageError if the name has no known ending or cannot be written."""
-    try:
-        figure.savefig(output, dpi=130)
-    except ValueError as error:
-        raise UsageError(f"-o {output}: {error}") from error
-    except OSError as error:
-        raise UsageError(f"-o {output}: cannot write there: {error.strerror or error}") from error

@@ -1,8 +1,12 @@
 """A result file as a table on the screen."""
 
+import sys
+
 import numpy as np
 
+from mpiqopt.analysis.tables import Column, number, print_name, print_table
 from mpiqopt.results.reader import Result
+from mpiqopt.terminal import columns, printable, wrapped
 
 # column, heading, format
 COLUMNS = (
@@ -40,33 +44,31 @@ def chosen_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
 
 def print_summary(result: Result) -> None:
     """Print how the run ended, some of its records, and what some of its nodes did."""
-    from rich.console import Console
+    width = columns(sys.stdout)
+    print_name(printable(result.path), printable(result.label()), width)
+    print_table(_table(COLUMNS, result.columns, chosen_rows(len(result.columns["iteration"]))), width)
+    if result.by_node:
+        by_node = {"node": np.arange(result.nodes), **result.by_node}
+        print_table(_table((("node", "node", "{:d}"), *NODE_COLUMNS), by_node, chosen_rows(result.nodes)), width)
+    end = printable(_end(result))
+    print("\n".join(wrapped(end, width)) if width else end, flush=True)
 
+
+def _end(result: Result) -> str:
+    """How the run ended and where it was made, in one sentence."""
     about, records = result.attributes, len(result.columns["iteration"])
     reason = f" ({about['stop_reason']})" if about.get("stop_reason") else ""
-    console = Console(width=max(Console().width, 120), highlight=False)
-    columns = [column for column in COLUMNS if column[0] in result.columns]
-    console.print(_table(f"{result.path}: {result.label()}", columns, result.columns, chosen_rows(records)))
-    if result.by_node:
-        chosen = chosen_rows(result.nodes)
-        by_node = {"node": np.arange(result.nodes), **result.by_node}
-        console.print(_table("", (("node", "node", "{:d}"), *NODE_COLUMNS), by_node, chosen))
     carried = f"; frames by {about['transport']}" if "transport" in about else ""
-    console.print(
+    return (
         f"{about['status']}{reason}; {records} records; {about['ranks']} rank{'s' * (about['ranks'] != 1)}, "
-        f"MPI: {about['mpi_library']}{carried}; made {about['created']} by mpiqopt {about['mpiqopt_version']}",
-        soft_wrap=True,
+        f"MPI: {about['mpi_library']}{carried}; made {about['created']} by mpiqopt {about['mpiqopt_version']}"
     )
 
 
-def _table(title: str, columns, values: dict[str, np.ndarray], rows: np.ndarray):
-    """A rich table of some rows of the columns (name, heading, format)."""
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", show_edge=False)
-    for _, heading, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        cells = [(form, values[name][row] / (1e6 if name == "bytes" else 1)) for name, _, form in columns]
-        table.add_row(*(form.format(int(value) if "d}" in form else value) for form, value in cells))
-    return table
+def _table(quantities, values: dict[str, np.ndarray], rows: np.ndarray) -> list[Column]:
+    """Some rows of those quantities (name, heading, format) that there are."""
+    return [
+        Column(heading, [number(form, values[name][row] / (1e6 if name == "bytes" else 1)) for row in rows])
+        for name, heading, form in quantities
+        if name in values
+    ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from mpiqopt import registry
+from mpiqopt.cli.output import safe_streams
 from mpiqopt.errors import AgreedError, NumericalError, UsageError
 from mpiqopt.transport import launch
 
@@ -16,6 +17,12 @@ from mpiqopt.transport import launch
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1, 2 or 75)."""
     words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a subcommand here
+    with safe_streams():
+        return _answered(words)
+
+
+def _answered(words: list[str]) -> int:
+    """Do what the words say; known errors are one line and an exit status."""
     try:
         return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
     except UsageError as error:
@@ -26,9 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `mpiqopt show FILE | head`
-        sys.stderr.close()
-        return 1
 
 
 def _alone(words: list[str]) -> int:

@@ -1,8 +1,11 @@
 """mpiqopt check"""
 
+import sys
+
 import click
 
 from mpiqopt.cli.options import config_options, load_config
+from mpiqopt.terminal import columns
 
 
 @click.command("check")
@@ -15,4 +18,4 @@ def command(config_path, overrides, plugins, ranks) -> None:
     """
     from mpiqopt.analysis.estimate import describe
 
-    click.echo(describe(load_config(config_path, overrides, plugins), ranks), nl=False)
+    click.echo(describe(load_config(config_path, overrides, plugins), ranks, columns(sys.stdout)), nl=False)

@@ -1,18 +1,47 @@
 """The subcommands, and how their words are read."""
 
 import importlib
+import sys
 from collections.abc import Callable
 
 import click
 
 import mpiqopt
+from mpiqopt.cli import complain
+from mpiqopt.cli.output import refusal
 from mpiqopt.errors import UsageError
+from mpiqopt.terminal import columns
 
 COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema", "examples")
 
 
+# wider text is hard to read
+HELP_COLUMNS = 78
+
+
+class Formatter(click.HelpFormatter):
+    """Leaves room for what options mean beside their names, on narrow terminals too."""
+
+    def write_dl(self, rows, col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
+
+
+class Context(click.Context):
+    """Formats help as wide as the terminal is; click itself takes 50 columns at least."""
+
+    formatter_class = Formatter
+
+    def __init__(self, *arguments, **settings):
+        width = columns(sys.stdout)
+        if width is not None:
+            settings["terminal_width"] = min(width, HELP_COLUMNS)
+        super().__init__(*arguments, **settings)
+
+
 class LazyGroup(click.Group):
     """Imports a subcommand's module when it is asked for: `--help` and each command stay quick."""
+
+    context_class = Context
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -20,7 +49,9 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"mpiqopt.cli.{name.replace('-', '_')}").command
+        command = importlib.import_module(f"mpiqopt.cli.{name.replace('-', '_')}").command
+        command.context_class = Context
+        return command
 
     def resolve_command(self, context: click.Context, args: list[str]):
         from mpiqopt.registry import suggestion
@@ -51,3 +82,10 @@ def parse(words: list[str]) -> int | Callable:
         raise UsageError(error.format_message()) from error
     except click.Abort as abort:
         raise KeyboardInterrupt from abort
+    except SystemExit as end:  # click's, where the reader of a pipe has gone: `mpiqopt show FILE | head`
+        return int(end.code or 0)
+    except OSError:
+        if not refusal():
+            raise
+        complain(refusal())
+        return 1

@@ -4,6 +4,9 @@ import sys
 
 import click
 
+from mpiqopt.cli.output import said
+from mpiqopt.terminal import LiveLine, printable
+
 
 @click.command("compress-bench")
 @click.argument("compressors", nargs=-1, metavar="[NAME[,KEY=VALUE]...]...")
@@ -18,21 +21,22 @@ def command(compressors, size, dtype, repeat, plugins, output) -> None:
     All of them, or those named, such as: qsgd eden,bits=4 flattened-one-bit,block_size=1024
     """
     from mpiqopt import registry
-    from mpiqopt.analysis.compressors import draw, everything, measure, parse, print_table
+    from mpiqopt.analysis.compressors import draw, everything, measure, parse, print_rows
+    from mpiqopt.analysis.figures import target_of
 
     for plugin in plugins:
         registry.load_plugin(plugin)
+    if output is not None:
+        target_of(output)  # before minutes of measuring
     chosen = [parse(word) for word in compressors] or everything()
-    rows = []
-    with click.progressbar(
-        measure(chosen, size, dtype, repeat),
-        length=len(chosen),
-        label="measuring",
-        file=sys.stderr,
-    ) as running:
-        rows.extend(running)
+    line, rows = LiveLine(sys.stderr), []
+    for row in measure(chosen, size, dtype, repeat):
+        rows.append(row)
+        line.show((f"measured {len(rows)}/{len(chosen)}",), (printable(row.label),))
+    line.clear()
     title = f"{size} {dtype} values, one core"
-    print_table(rows, title)
-    if output:
+    if output is not None:
         draw(rows, title, output)
-        click.echo(f"drawn to {output}")
+    print_rows(rows, title)
+    if output is not None:
+        said(f"drawn to {output}")

@@ -1,11 +1,14 @@
 """mpiqopt doctor"""
 
 import platform
+import sys
 from collections.abc import Callable
 
 import click
 
 from mpiqopt import kernels
+from mpiqopt.cli.output import printed
+from mpiqopt.terminal import columns, listed
 
 
 @click.command("doctor")
@@ -22,9 +25,7 @@ def command() -> Callable[..., int]:
 def tell(transport) -> int:
     """Print the report; collective."""
     report = _report(transport)
-    if transport.rank == 0:
-        click.echo(report)
-    return 0
+    return 0 if transport.rank or printed(report) else 1
 
 
 def _report(transport) -> str:
@@ -36,7 +37,7 @@ def _report(transport) -> str:
         from mpiqopt.transport.diagnosis import one_sided_progress
 
         facts += _progress(one_sided_progress(transport.comm) or [])
-    return "\n".join(f"{name:<22}{value}" for name, value in facts)
+    return listed(facts, columns(sys.stdout)).rstrip()
 
 
 def _installation(transport) -> list[tuple[str, str]]:

@@ -18,9 +18,11 @@ def command(folder: Path) -> None:
 
     A file that is there stays as it is.
     """
+    done = []
     for source in sorted(path for path in EXAMPLES.glob("*/*") if path.is_file()):
         copy = folder / source.relative_to(EXAMPLES)
-        click.echo(f"{copy} {'written' if _copied(source, copy) else 'is there already: left as it is'}")
+        done.append(f"{copy} {'written' if _copied(source, copy) else 'is there already: left as it is'}")
+    click.echo("\n".join(done))  # at the end: whether it can be said or not, all are copied
 
 
 def _copied(source: Path, copy: Path) -> bool:

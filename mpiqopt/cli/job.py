@@ -36,22 +36,30 @@ class Job(NamedTuple):
         except AlreadyFinished as news:
             complain(str(news))
             return 0
-        if transport.rank == 0 and (outcome.status == "diverged" or not self.options.quiet):
-            _report(outcome, self.options.output)
+        wrong = outcome.status == "diverged" or not outcome.written
+        if transport.rank == 0 and (wrong or not self.options.quiet):
+            _say(outcome, self.options.output)
+        if transport.rank == 0 and not self.options.quiet:
+            _sum_up(outcome, self.options.output)
         return STATUS[outcome.status]
 
 
-def _report(outcome: Outcome, output: Path) -> None:
+def _say(outcome: Outcome, output: Path) -> None:
+    """Print how a run ended."""
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
     if outcome.cure:
         hint = f"; {outcome.cure}"
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
     complain(f"{status}{outcome.reason}{hint}; {output}")
+
+
+def _sum_up(outcome: Outcome, output: Path) -> None:
+    """Print where a run ended."""
     if outcome.metrics is not None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
         complain(line + (f", accuracy {m.accuracy:.4f}" if m.accuracy is not None else ""))
-    if outcome.reason.startswith("iterations"):
+    if outcome.status == "finished" and outcome.reason.startswith("iterations"):
         from mpiqopt.analysis.trend import trends
         from mpiqopt.results.reader import read
 

@@ -1,8 +1,11 @@
 """mpiqopt list"""
 
+import sys
+
 import click
 
 from mpiqopt import registry
+from mpiqopt.terminal import columns, listed, printable
 
 
 @click.command("list")
@@ -19,5 +22,10 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
         )
     for name in [family] if family else registry.FOLDERS:
         click.secho(name, bold=True)
-        for member, cls in registry.members(name).items():
-            click.echo(f"  {member:<26} {(cls.__doc__ or '').strip().splitlines()[0]}")
+        rows = [(member, _meaning(cls)) for member, cls in registry.members(name).items()]
+        click.echo(listed(rows, columns(sys.stdout), "  "), nl=False)
+
+
+def _meaning(cls: type) -> str:
+    """The first line of what a part says of itself."""
+    return printable((cls.__doc__ or "").strip().partition("\n")[0])

@@ -1,8 +1,12 @@
 """mpiqopt topology"""
 
+import sys
+
 import click
 
 from mpiqopt.cli.options import config_options, load_config
+from mpiqopt.cli.output import said
+from mpiqopt.terminal import columns
 
 
 @click.command("topology")
@@ -11,10 +15,14 @@ from mpiqopt.cli.options import config_options, load_config
 def command(config_path, overrides, plugins, output) -> None:
     """Print n, degrees, lambda and diameter of CONFIG's topology, and draw it."""
     from mpiqopt.analysis import graphs
+    from mpiqopt.analysis.figures import target_of
 
+    if output is not None:
+        target_of(output)
     config = load_config(config_path, overrides, plugins)
     topology = config.topology()
-    click.echo(graphs.describe(topology), nl=False)
-    if output:
+    if output is not None:
         graphs.draw(topology, output)
-        click.echo(f"drawn to {output}")
+    click.echo(graphs.describe(topology, columns(sys.stdout)), nl=False)
+    if output is not None:
+        said(f"drawn to {output}")

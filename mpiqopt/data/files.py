@@ -97,7 +97,8 @@ class Hdf5(FileSource):
     def open(self, seed: int) -> Table:
         import h5py
 
-        with h5py.File(self.path) as file:
+        # without locks, which many file systems do not have
+        with h5py.File(self.path, locking=False) as file:
             _require(self.path, (self.x_key, self.y_key), file)
             shape, targets = (
                 file[self.x_key].shape,
@@ -112,7 +113,7 @@ class Hdf5(FileSource):
             )
 
         def rows(which: Rows) -> np.ndarray:
-            with h5py.File(self.path) as file:
+            with h5py.File(self.path, locking=False) as file:
                 return file[self.x_key][which]
 
         return Table(self.path, targets, shape[1], rows)

@@ -8,74 +8,138 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.network import Network
 from mpiqopt.results import files
+from mpiqopt.transport.agreement import by_first
 
 # The state's numbers are attributes with this prefix; its arrays are datasets.
 NUMBER = "state."
+# What every checkpoint says beside the state.
+PROGRESS = {
+    "run_id": str,
+    "derived": str,
+    "iteration": int,
+    "last_record": int,
+    "time": float,
+    "codec_time": float,
+    "watched_objective": float,
+    "watched_looked": float,
+    "rounds": int,
+    "bytes": int,
+    "mpi_bytes": int,
+}
 
 
 def path_of(result: Path) -> Path:
     return result.with_name(result.name + ".checkpoint")
 
 
-def save(result: Path, state: Any, progress: dict[str, Any], counters: dict[str, np.ndarray], network: Network) -> None:
-    """Collective: rank 0 writes the rows of all nodes; the file replaces the last checkpoint in one step.
+def save(
+    result: Path, state: Any, progress: dict[str, Any], counters: dict[str, np.ndarray], network: Network
+) -> OSError | None:
+    """Write the rows of all nodes on rank 0, collective; the file replaces the last checkpoint in one step.
 
     state: the algorithm's NamedTuple; progress: what else there is to know, numbers and strings; counters: arrays
-    (hosted,), among them ``evaluations``. No rank but the first needs to see the file.
+    (hosted,), among them ``evaluations``. No rank but the first needs to see the file. Returns what went wrong on
+    rank 0, where the last checkpoint stays then.
     """
     place, transport = network.place, network.transport
-    part = files.part_of(path_of(result))
-    file = _open(part, "w") if transport.rank == 0 else None
-    totals = network.counters()
-    for name, value in {**_arrays(state), **counters}.items():
-        gathered = transport.gather(value, place.counts)
-        if file is not None:
-            file[name] = gathered
-    if file is not None:
-        numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
-        file.attrs.update({**progress, **totals, **numbers})
-        file.close()
-        files.replace_durably(part, path_of(result))
+    values, totals = {**_arrays(state), **counters}, network.counters()
+    if transport.rank:
+        for value in values.values():
+            transport.gather(value, place.counts)
+        return None
+    import json  # on rank 0 alone
+
+    numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
+    waiting = iter(values.items())
+    try:
+        with files.writing(path_of(result), progress["run_id"]) as file:
+            file.attrs.update({**progress, "derived": json.dumps(progress["derived"]), **totals, **numbers})
+            for name, value in waiting:
+                file[name] = transport.gather(value, place.counts)
+    except files.UNREADABLE as error:
+        for _, value in waiting:  # the other ranks wait for this
+            transport.gather(value, place.counts)
+        return error if isinstance(error, OSError) else OSError(str(error))
+    return None
 
 
 def read_progress(result: Path) -> dict[str, Any] | None:
-    """The attributes of the checkpoint of a result file; None if there is none. Raises UsageError if it is broken."""
+    """Return the attributes of the checkpoint of a result file; None if there is none. Raises UsageError if it is
+    broken."""
+    import json  # on rank 0 alone
+
     path = path_of(result)
     if not path.exists():
         return None
     try:
-        with _open(path) as file:
-            if "run_id" not in file.attrs or "evaluations" not in file:
-                raise OSError("it lacks run_id and evaluations")
-            return {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
-    except OSError as error:
-        raise UsageError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from error
+        with files.reading(path) as file:
+            found = files.attributes(file, PROGRESS)
+        found["derived"] = dict(json.loads(found["derived"]))
+    except files.UNREADABLE as error:
+        raise _broken(path, str(error)) from error
+    return found
 
 
 def restore(
     result: Path, progress: dict[str, Any], state: Any, counters: dict[str, np.ndarray], network: Network
 ) -> Any:
-    """Collective: the saved state, shaped as ``state``, on whatever ranks there are now.
+    """Return the saved state, shaped as ``state``, on whatever ranks there are now; collective.
 
-    progress: what ``read_progress`` found on rank 0. Sets ``counters`` and those of ``network``.
+    progress: what ``read_progress`` found on rank 0. Sets ``counters`` and those of ``network``. Raises AgreedError if
+    the file holds another state.
     """
     place, transport = network.place, network.transport
     values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
-    file = _open(path_of(result)) if transport.rank == 0 else None
-    for name, own in {**values, **counters}.items():
-        transport.scatter(None if file is None else file[name][()], place.counts, own)
-    if file is not None:
-        file.close()
+    wanted = {**values, **counters}
+    saved = _Saved(path_of(result), transport.rank == 0)
+    numbers = {name: type(np.asarray(value).item()) for name, value in flat(state).items() if name not in values}
+    by_first(transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes))
+    for name, own in wanted.items():
+        transport.scatter(saved.rows(name, own.dtype), place.counts, own)
     for name in ("rounds", "bytes", "mpi_bytes"):
         setattr(network, name, progress[name])
-    numbers = {name: progress[NUMBER + name] for name in flat(state) if name not in values}
-    return _shaped(state, {**values, **numbers})
+    return _shaped(state, {**values, **{name: progress[NUMBER + name] for name in numbers}})
 
 
-def _open(path: Path, mode: str = "r"):
-    import h5py  # on rank 0 alone
+class _Saved:
+    """The arrays of a checkpoint, of which only rank 0 sees anything."""
 
-    return h5py.File(path, mode)
+    def __init__(self, path: Path, here: bool):
+        self.path, self.here = path, here
+
+    def require(self, wanted: dict[str, np.ndarray], numbers: dict[str, type], nodes: int) -> None:
+        """Raise UsageError unless all of a state is there, in arrays of as many nodes as there are."""
+        try:
+            with files.reading(self.path) as file:
+                files.attributes(file, numbers)
+                shapes = {name: (file[name].shape, file[name].dtype) for name in wanted if name in file}
+        except files.UNREADABLE as error:
+            raise _broken(self.path, str(error)) from error
+        for name, own in wanted.items():
+            if name not in shapes:
+                raise _broken(self.path, f"it lacks {name}")
+            want = (nodes, *own.shape[1:]), own.dtype
+            if shapes[name] != want:
+                raise _broken(self.path, f"its {name} is {_words(*shapes[name])}, not {_words(*want)}")
+
+    def rows(self, name: str, dtype: np.dtype) -> np.ndarray | None:
+        import h5py  # on rank 0 alone
+
+        if not self.here:
+            return None
+        with h5py.File(self.path, locking=False) as file:  # whose seal was checked
+            return file[name][()]
+
+
+def _words(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    return f"{' x '.join(map(str, shape))} {dtype}"
+
+
+def _broken(path: Path, why: str) -> UsageError:
+    """Also what older versions have written is told so."""
+    return UsageError(
+        f"{path}: {why}: not a checkpoint that this version and config can go on from; say --overwrite to start afresh"
+    )
 
 
 def flat(state: Any, prefix: str = "") -> dict[str, Any]:

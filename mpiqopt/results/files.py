@@ -1,25 +1,41 @@
-"""HDF5 files that are never half written: a file is built in memory and takes its name's place in one step.
+"""HDF5 files that are never half written: a file is built beside its name, or in memory, and takes it in one step.
 
 Whoever opens the name gets a whole file, whether it is being written, was killed or is finished. A plain h5py file
-that is killed while it is being changed may not open again.
+that is killed while it is being changed may not open again. Behind the HDF5 content, which ends where its superblock
+says, stands a seal: the CRC-32 of all bytes before it, so that a flipped bit anywhere is an error and never another
+number. Nothing here asks for a lock of the file system: many NFS and Lustre mounts have none.
 """
 
+import io
 import itertools
 import os
-from contextlib import suppress
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpiqopt.errors import UsageError
 
 if TYPE_CHECKING:
     import h5py
 
+SEAL = b"\nmpiqopt crc32 %08x\n"
+SEALED = re.compile(rb"\nmpiqopt crc32 ([0-9a-f]{8})\n")
+SEAL_BYTES = len(SEAL % 0)
+# bytes that are read at a time to check a seal
+READ = 1 << 20
+# What h5py raises for a file that is none, is broken, or lacks what is looked for.
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
+# h5py.h5f.FILE_IMAGE_OPEN_RW, which not all versions name
+READ_WRITE = 1
+
 _numbers = itertools.count()
 
 
 def in_memory() -> "h5py.File":
-    """A new HDF5 file that exists in memory only."""
+    """Return a new HDF5 file that exists in memory only."""
     import h5py
 
     # HDF5 tells open files apart by name, those in memory too. In newer formats (libver) datasets would take two kB
@@ -28,43 +44,149 @@ def in_memory() -> "h5py.File":
 
 
 def into_memory(path: Path) -> "h5py.File":
-    """A copy of the file at ``path`` in memory; changes stay there until they are published."""
+    """Return a copy of the file at ``path`` in memory; changes stay there until they are published.
+
+    Raises OSError if its seal is broken. The file may be read-only, and open elsewhere.
+    """
     import h5py
 
-    return h5py.File(path, "r+", driver="core", backing_store=False)
+    content = path.read_bytes()
+    _require_seal(content[-SEAL_BYTES:], zlib.crc32(memoryview(content)[:-SEAL_BYTES]))
+    return h5py.File(h5py.h5f.open_file_image(content, flags=READ_WRITE))
 
 
-def part_of(path: Path) -> Path:
-    """The name under which a file is written before it takes its place."""
-    return path.with_name(path.name + ".part")
+@contextmanager
+def reading(path: Path) -> Iterator["h5py.File"]:
+    """Open a file to read. Raises OSError if its seal is broken; files without a seal are taken as they are."""
+    import h5py
+
+    with open(path, "rb") as file:
+        checksum = _checksum(file, os.fstat(file.fileno()).st_size - SEAL_BYTES)
+        _require_seal(file.read(), checksum)
+    with h5py.File(path, locking=False) as file:
+        yield file
 
 
-def publish(file: "h5py.File", path: Path, durable: bool = False) -> None:
+def attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
+    """Return the attributes of a file as Python values. Raises ValueError unless those ``wanted`` have their types."""
+    found = {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+    for name, kind in wanted.items():
+        if name not in found:
+            raise ValueError(f"it lacks {name}")
+        if type(found[name]) is not kind:
+            raise ValueError(f"its {name} is {found[name]!r:.40}")
+    return found
+
+
+def _checksum(file: io.BufferedReader, size: int) -> int:
+    """CRC-32 of the next ``size`` bytes."""
+    value = 0
+    while size > 0 and (piece := file.read(min(READ, size))):
+        value = zlib.crc32(piece, value)
+        size -= len(piece)
+    return value
+
+
+def _require_seal(seal: bytes, checksum: int) -> None:
+    found = SEALED.fullmatch(seal)
+    if found and int(found[1], 16) != checksum:
+        raise OSError(f"damaged: its checksum is {checksum:08x} where {found[1].decode()} was written")
+
+
+def followed(path: Path) -> Path:
+    """Return where a link leads; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def part_of(path: Path, run_id: str) -> Path:
+    """Return the name under which a run writes a file before it takes its place."""
+    return path.with_name(f"{path.name}.{run_id[:8]}.part")
+
+
+def clear_parts(path: Path) -> None:
+    """Delete what killed runs have left of the file at ``path`` and of its checkpoint."""
+    name = re.compile(re.escape(path.name) + r"(\.checkpoint)?(\.[0-9a-f]{8})?\.part")
+    with suppress(OSError):
+        for part in path.parent.iterdir():
+            if name.fullmatch(part.name):
+                part.unlink()
+
+
+def publish(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -> None:
     """Make the present content of a file in memory the content of ``path``. durable: also if the machine crashes."""
     file.flush()
-    part = part_of(path)
+    image = file.id.get_file_image()
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _taking_the_place_of(path, run_id, durable) as part:
+        part.write(image)
+        part.write(SEAL % zlib.crc32(image))
+
+
+@contextmanager
+def writing(path: Path, run_id: str) -> Iterator["h5py.File"]:
+    """Open a new HDF5 file that takes the place of ``path`` at the end, durably.
+
+    Raises OSError at the end if anything could not be written: HDF5 itself does not survive a full disk.
+    """
+    import h5py
+
+    with _taking_the_place_of(path, run_id, durable=True) as part:
+        try:
+            with h5py.File(part, "w") as file:
+                yield file
+        except UNREADABLE:
+            part.require_written()  # which says why
+            raise
+        part.require_written()
+        part.seek(0)
+        checksum = _checksum(part, os.fstat(part.fileno()).st_size)
+        part.write(SEAL % checksum)
+
+
+class _Part(io.FileIO):
+    """A file whose ``write`` never fails: what went wrong first is kept, and said by ``require_written``."""
+
+    error: OSError | None = None
+
+    def write(self, data) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = self.error or error
+        return size
+
+    def require_written(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def _taking_the_place_of(path: Path, run_id: str, durable: bool) -> Iterator[_Part]:
+    """A file for what becomes the content of ``path``, whose permissions stay, unless an exception comes."""
+    path = followed(path)
+    name = part_of(path, run_id)
     try:
-        part.write_bytes(file.id.get_file_image())
+        with _Part(name, "w+") as part:
+            yield part
+            part.require_written()
+            if durable:
+                os.fsync(part.fileno())
+        with suppress(OSError):  # there is none yet, or it is another user's
+            name.chmod(path.stat().st_mode & 0o7777)
+        os.replace(name, path)
         if durable:
-            replace_durably(part, path)
-        else:
-            os.replace(part, path)
-    except OSError:
+            _sync(path.parent)
+    except BaseException:
         with suppress(OSError):
-            part.unlink()
+            name.unlink()
         raise
 
 
-def replace_durably(part: Path, path: Path) -> None:
-    """Give a written file its name when its content, and then the name, are safe on the disk."""
-    _sync(part)
-    os.replace(part, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
@@ -73,11 +195,14 @@ def _sync(path: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise UsageError unless a file can be made at ``path`` (folders on the way too). Leaves nothing behind."""
+    path = followed(path)
     if path.is_dir():
         raise UsageError(f"-o {path}: is a folder; want the name of a file")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    probe = part_of(folder / path.name)
+    if path.exists() and not path.is_file():
+        raise UsageError(f"-o {path}: is no plain file")
     try:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        probe = part_of(folder / path.name, f"{os.getpid():08x}")
         probe.touch()
         probe.unlink()
     except OSError as error:

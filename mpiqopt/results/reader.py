@@ -1,33 +1,45 @@
 """Reads result files."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mpiqopt.errors import UsageError
+from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
+from mpiqopt.results.lock import is_written
+
+# What every result file says of its run.
+ATTRIBUTES = {
+    "config": str,
+    "status": str,
+    "stop_reason": str,
+    "run_id": str,
+    "created": str,
+    "mpiqopt_version": str,
+    "mpi_library": str,
+    "ranks": int,
+}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A result file in memory: root attributes, the recorded columns, what each node did (if it says so), and n."""
+    """A result file in memory: root attributes, the recorded columns, what each node did (if it says so), and n.
+
+    config: as parsed TOML. fingerprints: of what the run was made from; none in files of early versions.
+    """
 
     path: str
     attributes: dict[str, Any]
+    config: dict[str, Any]
     columns: dict[str, np.ndarray]
     nodes: int
     by_node: dict[str, np.ndarray]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The config as parsed TOML."""
-        import tomllib
-
-        return tomllib.loads(self.attributes["config"])
+    fingerprints: dict[str, str]
 
     def label(self) -> str:
         """What to call the run in a table or figure: algorithm and topology."""
@@ -39,34 +51,70 @@ class Result:
 
 
 def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
-    """A result file, with those of the ``columns`` that it has. Raises UsageError if it is missing or none."""
-    if not Path(path).is_file():
-        raise UsageError(f"{path}: no such file")
+    """Return a result file, with those of the ``columns`` that it has.
+
+    Raises UsageError if it is missing, damaged or none.
+    """
+    _require_file(path)
     try:
-        with h5py.File(path) as file:
+        with files.reading(Path(path)) as file:
             if "config" not in file.attrs or "iteration" not in file:
                 raise UsageError(f"{path}: not a result file of mpiqopt")
+            attributes = files.attributes(file, ATTRIBUTES)
+            if attributes["status"] == "running" and not is_written(Path(path)):
+                attributes["status"] = "interrupted"
+            records, nodes = len(file["iteration"]), int(file["topology"].attrs["nodes"])
             return Result(
                 path=str(path),
-                attributes={name: _plain(value) for name, value in file.attrs.items()},
-                columns={name: file[name][()] for name in columns if name in file},
-                nodes=int(file["topology"].attrs["nodes"]),
-                by_node={name: file[f"nodes/{name}"][()] for name in NODE_QUANTITIES if f"nodes/{name}" in file},
+                attributes=attributes,
+                config=_config(attributes["config"]),
+                columns={name: _column(file[name], records) for name in columns if name in file},
+                nodes=nodes,
+                by_node={name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if _has(file, name)},
+                fingerprints=dict(json.loads(attributes.get("fingerprints", "{}"))),
             )
-    except OSError as error:
-        raise UsageError(f"{path}: not a readable HDF5 file ({error})") from error
+    except files.UNREADABLE as error:
+        raise UsageError(f"{path}: not a readable result file ({error})") from error
+
+
+def _has(file, name: str) -> bool:
+    return f"nodes/{name}" in file
+
+
+def _column(dataset, size: int) -> np.ndarray:
+    """Numbers, as many as there are. Raises ValueError."""
+    if dataset.shape != (size,) or dataset.dtype.kind not in "iuf":
+        raise ValueError(f"{dataset.name}: {dataset.shape} of {dataset.dtype}, want {size} numbers")
+    return dataset[()]
+
+
+def _config(text: str) -> dict[str, Any]:
+    """A config, of which the parts that name the run are there. Raises ValueError."""
+    import tomllib
+
+    tables = tomllib.loads(text)
+    topology = tables.get("topology")
+    named = [tables.get("algorithm"), topology if not isinstance(topology, list) else {"name": ""}]
+    if not all(isinstance(table, dict) and isinstance(table.get("name"), str) for table in named):
+        raise ValueError("its config names no algorithm or no topology")
+    return tables
 
 
 def final_mean(path: str | Path) -> np.ndarray:
-    """Mean of /final/x over nodes, (d,). Raises UsageError if there is none."""
-    if not Path(path).is_file():
-        raise UsageError(f"{path}: no such file")
+    """Return the mean of /final/x over nodes, (d,). Raises UsageError if there is none."""
+    _require_file(path)
     try:
-        with h5py.File(path) as file:
+        with files.reading(Path(path)) as file:
             return file["final/x"][()].mean(axis=0)
-    except (OSError, KeyError) as error:
+    except files.UNREADABLE as error:
         raise UsageError(f"{path}: has no /final/x ({error})") from error
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _require_file(path: str | Path) -> None:
+    try:
+        if Path(path).is_file():
+            return
+        reason = "no plain file" if Path(path).exists() else "no such file"
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero
+        reason = str(getattr(error, "strerror", None) or error)
+    raise UsageError(f"{path}: {reason}")

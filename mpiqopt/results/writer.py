@@ -1,11 +1,13 @@
 """Writes the trajectory: records along an unlimited axis, published as a whole file every moment."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
 from mpiqopt.topologies.spectrum import Topology
@@ -17,39 +19,56 @@ PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.1
 # Records in a chunk at first. A dataset of more than MOST_CHUNKS gets chunks that are larger by GROWTH, up to LARGEST:
 # short runs leave small files, and long ones do not crumble.
 CHUNK, MOST_CHUNKS, GROWTH, LARGEST = 16, 64, 8, 8192
-# records that are kept as Python objects
+# records that are stored as Python objects
 BUFFERED = 8192
+
+
+Warn = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
 
 
 class Writer:
     """The result file of one run, on rank 0. Records are buffered between publications."""
 
-    def __init__(self, path: Path, file: h5py.File):
-        self.path, self.file = path, file
+    def __init__(self, path: Path, file: h5py.File, warn: Warn):
+        self.path, self.file, self._warn = path, file, warn
+        self.run_id = file.attrs["run_id"]
         self._rows: list[dict] = []
-        self._published, self._cost = 0.0, 0.0
+        self._published, self._cost, self._failing = 0.0, 0.0, False
 
     @classmethod
-    def create(cls, path: Path, attributes: dict, topology: Topology) -> "Writer":
-        """A new file (nothing is on disk before ``publish``)."""
+    def create(cls, path: Path, attributes: dict, topology: Topology, warn: Warn = silent) -> "Writer":
+        """Return the writer of a new file (nothing is on disk before ``publish``). warn: called with a line to say."""
         file = files.in_memory()
         file.attrs.update(attributes)
         _axis(file, "record", 0, unlimited=True)
         _write_topology(file.create_group("topology"), topology)
-        return cls(path, file)
+        return cls(path, file, warn)
 
     @classmethod
-    def resume(cls, path: Path, attributes: dict, iteration: int) -> "Writer":
-        """The file at ``path`` without the records after ``iteration``."""
-        file = files.into_memory(path)
-        file.attrs.update(attributes)
-        keep = int(np.searchsorted(file["iteration"][()], iteration, side="right"))
+    def resume(cls, path: Path, attributes: dict, iteration: int, warn: Warn = silent) -> "Writer":
+        """Return the writer of the file at ``path`` without the records after ``iteration``. Raises UsageError."""
+        try:
+            file = files.into_memory(path)
+            file.attrs.update(attributes)
+            if "final" in file:
+                del file["final"]
+            writer = cls(path, file, warn)
+            writer.cut(iteration)
+        except files.UNREADABLE as error:
+            raise UsageError(f"{path}: cannot go on with it ({error}); say --overwrite to start afresh") from error
+        return writer
+
+    def cut(self, iteration: int) -> None:
+        """Drop the records after ``iteration``."""
+        self._flush()
+        keep = int(np.searchsorted(self.file["iteration"][()], iteration, side="right"))
         for name in (*QUANTITIES, "record"):
-            if name in file:
-                file[name].resize(keep, axis=0)
-        if "final" in file:
-            del file["final"]
-        return cls(path, file)
+            if name in self.file:
+                self.file[name].resize(keep, axis=0)
 
     def append(self, record: dict) -> None:
         """Add a record; None values belong to quantities that this run does not have."""
@@ -60,13 +79,20 @@ class Writer:
         if now - self._published > max(PUBLISH_SECONDS, self._cost / PUBLISH_SHARE):
             self.publish()
 
-    def publish(self, durable: bool = False) -> None:
-        """Bring the file on disk up to date."""
+    def publish(self, durable: bool = False) -> bool:
+        """Bring the file on disk up to date; False if that is not possible now, and the last one stays."""
         start = time.perf_counter()
         self._flush()
-        files.publish(self.file, self.path, durable)
+        try:
+            files.publish(self.file, self.path, self.run_id, durable)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:  # a full disk is said once
+                self._warn(f"{self.path}: cannot write ({error.strerror or error}); going on, and trying again")
+            self._failing = True
         self._published = time.perf_counter()
         self._cost = self._published - start
+        return not self._failing
 
     def nodes(self, columns: dict[str, np.ndarray]) -> None:
         """What each node has done so far, arrays (nodes,)."""
@@ -76,22 +102,26 @@ class Writer:
         axis = _axis(group, "node", len(next(iter(columns.values()))))
         for name, values in columns.items():
             quantity = NODE_QUANTITIES[name]
-            group.create_dataset(name, data=values.astype(quantity.dtype))
+            _store(group, name, values.astype(quantity.dtype))
             group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
             group[name].dims[0].attach_scale(axis)
 
-    def finish(self, status: str, reason: str, x: np.ndarray, carriers: str) -> None:
-        """Final state: ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled."""
+    def finish(self, status: str, reason: str, x: np.ndarray, carriers: str) -> bool:
+        """Write ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled.
+
+        False if the file cannot be written.
+        """
         self.file.attrs.update({"status": status, "stop_reason": reason})
         if carriers:
             self.file.attrs["transport"] = carriers
         final = self.file.create_group("final")
-        final["x"] = x
+        _store(final, "x", x)
         final["x"].attrs["long_name"] = "last iterate of every node"
         for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
             final["x"].dims[axis].attach_scale(_axis(final, name, size))
-        self.publish(durable=True)
+        done = self.publish(durable=True)
         self.file.close()
+        return done
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
@@ -100,7 +130,11 @@ class Writer:
         before = len(self.file["record"])
         count = before + len(rows)
         self.file["record"].resize(count, axis=0)
-        for name in [name for name, value in rows[0].items() if value is not None]:
+        for name, value in rows[0].items():
+            if value is None:
+                if name in self.file:  # an earlier version recorded it
+                    del self.file[name]
+                continue
             dataset = self._dataset(name, count)
             dataset.resize(count, axis=0)
             dataset[before:] = [row[name] for row in rows]
@@ -121,7 +155,7 @@ class Writer:
     def _create(self, name: str, values: np.ndarray, chunk: int) -> h5py.Dataset:
         quantity = QUANTITIES[name]
         dataset = self.file.create_dataset(
-            name, values.shape, quantity.dtype, values, maxshape=(None,), chunks=(chunk,)
+            name, values.shape, quantity.dtype, values, maxshape=(None,), chunks=(chunk,), fletcher32=True
         )
         dataset.attrs.update({"units": quantity.units, "long_name": quantity.meaning})
         dataset.dims[0].attach_scale(self.file["record"])
@@ -133,6 +167,11 @@ def _chunk(chunk: int, count: int) -> int:
     while chunk < LARGEST and count > MOST_CHUNKS * chunk:
         chunk *= GROWTH
     return chunk
+
+
+def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    """Write an array with a checksum, which any reader of HDF5 checks."""
+    group.create_dataset(name, data=values, fletcher32=True)
 
 
 def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:
@@ -156,10 +195,10 @@ def _write_topology(group: h5py.Group, topology: Topology) -> None:
         weights.append(mixing.weights[kept])
         phases.append(np.full(kept.sum(), phase))
     group.attrs.update({"name": topology.name, "nodes": topology.nodes, "directed": int(not undirected)})
-    group["edges"] = np.concatenate(edges)
-    group["weights"] = np.concatenate(weights)
+    _store(group, "edges", np.concatenate(edges))
+    _store(group, "weights", np.concatenate(weights))
     if topology.varies:
-        group["phase"] = np.concatenate(phases)
+        _store(group, "phase", np.concatenate(phases))
     edge, end = _axis(group, "edge", len(group["edges"])), _axis(group, "end", 2)
     group["edges"].dims[1].attach_scale(end)
     for name in ("edges", "weights", "phase"):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from mpiqopt.transport.waiting import PatientComm, quietly, wait_all
 
 if TYPE_CHECKING:
     from mpiqopt.transport.post import Post, StepExchange
+
+
+# seconds after which a process ends by itself that MPI was to end
+ABORT_SECONDS = 3.0
 
 
 def library() -> str:
@@ -174,5 +179,9 @@ class MPITransport:
         self.comm.Free()
         MPI.Finalize()
 
-    def abort(self) -> None:
-        MPI.COMM_WORLD.Abort(1)
+    def abort(self, status: int = 1) -> None:
+        ending = threading.Timer(ABORT_SECONDS, os._exit, (status,))
+        ending.daemon = True
+        ending.start()  # another thread may be in MPI, and Abort wait for it
+        MPI.COMM_WORLD.Abort(status)
+        ending.join()  # Abort may come back before the process is ended

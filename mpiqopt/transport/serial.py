@@ -113,5 +113,6 @@ class SerialTransport:
     def close(self) -> None:
         """End in order."""
 
-    def abort(self) -> None:
-        """End the job on all ranks now."""
+    def abort(self, status: int = 1) -> None:
+        """End the job on all ranks now, with this exit status."""
+        os._exit(status)

@@ -1,0 +1,198 @@
+"""Figures as files: drawn alike whatever the user's settings of matplotlib are, and written whole or not at all."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+from mpiqopt.errors import UsageError
+from mpiqopt.terminal import printable, shortened
+
+# endings, and how files of that kind begin
+KINDS = {
+    ".png": rb"\x89PNG\r\n\x1a\n",
+    ".pdf": rb"%PDF-",
+    ".svg": rb"\s*<(svg\b|[?!].*<svg\b)",
+    ".eps": rb"%!PS",
+    ".ps": rb"%!PS",
+    ".jpg": rb"\xff\xd8\xff",
+    ".jpeg": rb"\xff\xd8\xff",
+    ".tif": rb"II\*\0|MM\0\*",
+    ".tiff": rb"II\*\0|MM\0\*",
+    ".webp": rb"RIFF....WEBP",
+}
+BEGINNING = 4096
+# characters of a name in a message
+NAME = 80
+DOTS_PER_INCH = 130
+# more entries than that make a legend in small print
+FEW = 12
+MOST_COLUMNS = 6
+# colours that are told apart, as matplotlib's C0 ... C9
+COLOURS = 10
+LINE_STYLES = ("solid", "dashed", "dashdot", "dotted")
+
+
+def target_of(output: str) -> Path:
+    """Return the file that ``-o OUTPUT`` means, links followed.
+
+    Raises UsageError if the ending is none of ``KINDS``, if something is there that is no figure of that kind, or if
+    nothing can be written there.
+    """
+    path, said = Path(output), _said(output)
+    kind = path.suffix.lower()
+    if kind not in KINDS or output.endswith(os.sep):
+        raise UsageError(f"{said}: want the name of a file that ends in {', '.join(KINDS)}")
+    try:
+        real = Path(os.path.realpath(path))
+        _require_free(real, kind)
+        if not real.parent.is_dir():
+            raise NotADirectoryError(None, "there is no such folder")
+        if not os.access(real.parent, os.W_OK | os.X_OK):
+            raise PermissionError(None, "the folder is write-protected")
+    except OSError as error:
+        raise UsageError(f"{said}: cannot write there: {error.strerror or error}") from error
+    return real
+
+
+def _said(output: str) -> str:
+    return f"-o {printable(shortened(output, NAME))}"
+
+
+def _require_free(path: Path, kind: str) -> None:
+    """Raise OSError unless there is nothing, an empty file or a figure of the kind at ``path``."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_file():
+        raise OSError(None, "is a folder" if path.is_dir() else "is no regular file")
+    with open(path, "rb") as file:
+        begins = file.read(BEGINNING)
+    if begins and not re.match(KINDS[kind], begins, re.DOTALL):
+        raise OSError(None, f"is a file that is no {kind[1:].upper()} figure, which stays")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(None, "is write-protected")
+
+
+def save(figure, output: str) -> None:
+    """Write a figure. Raises UsageError as ``target_of``."""
+    path, image = target_of(output), BytesIO()
+    figure.savefig(image, format=Path(output).suffix[1:].lower(), dpi=DOTS_PER_INCH)
+    try:
+        _replace(path, image.getvalue())
+    except OSError as error:
+        raise UsageError(f"{_said(output)}: cannot write there: {error.strerror or error}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Make ``content`` that of the file at ``path`` in one step."""
+    part = path.with_name(f".{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        if path.exists():
+            part.chmod(path.stat().st_mode & 0o777)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def defaults() -> Iterator[None]:
+    """Draw by matplotlib's own defaults and say nothing, whatever the user's settings, environment and folder are."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # of folders that are not writable, of fonts
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _import_matplotlib()
+            from matplotlib import rc_context, rcParamsDefault
+
+            # not by its [] or items, which would look for a window system
+            with rc_context({key: value for key, value in dict.items(rcParamsDefault) if key != "backend"}):
+                yield
+    finally:
+        logger.setLevel(level)
+
+
+def _import_matplotlib() -> None:
+    """Import it where the first settings that it finds are its own: those of others can keep it from starting."""
+    if "matplotlib" in sys.modules:
+        return
+    own = Path(find_spec("matplotlib").origin).parent / "mpl-data"
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    backend = os.environ.pop("MPLBACKEND", None)  # of a notebook, which hands it to its children
+    try:
+        if (own / "matplotlibrc").is_file():
+            os.chdir(own)
+        import matplotlib
+
+        matplotlib.use("agg")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def use_fonts_for(texts: list[str]) -> None:
+    """Take a font of this machine beside the usual one for characters that this has not, if there is one."""
+    import matplotlib
+    from matplotlib.font_manager import findfont, fontManager
+
+    usual = matplotlib.rcParams["font.sans-serif"][0]
+    others = {ord(c) for text in texts for c in text if not c.isascii()}
+    missing = others and others - _characters(findfont(usual))
+    if missing:
+        best = max(fontManager.ttflist, key=lambda font: (len(missing & _characters(font.fname)), font.style))
+        matplotlib.rcParams["font.family"] = [usual, best.name]
+
+
+def _characters(path: str) -> set[int]:
+    """Code points of a font, none of one that cannot be read."""
+    from matplotlib.ft2font import FT2Font
+
+    with suppress(OSError, RuntimeError):
+        return set(FT2Font(path).get_charmap())
+    return set()
+
+
+def distinct(count: int) -> list[tuple]:
+    """Return colours and line styles, which are all different for up to 20 curves, and nearly so beyond."""
+    import matplotlib
+
+    if count <= 2 * COLOURS:
+        colours = [f"C{number % COLOURS}" for number in range(count)]
+    else:
+        colours = [matplotlib.colormaps["turbo"](number / (count - 1)) for number in range(count)]
+    return [(colour, LINE_STYLES[number % len(LINE_STYLES)]) for number, colour in enumerate(colours)]
+
+
+def legend_above(figure, handles: list, names: list[str], title: str = "") -> None:
+    """Put a legend above all axes in as many columns as fit; the figure grows by what it takes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    size = "medium" if len(names) <= FEW else "small" if len(names) <= 4 * FEW else "x-small"
+    for rows in range(-(-len(names) // MOST_COLUMNS), len(names) + 1):
+        columns = -(-len(names) // rows)
+        legend = figure.legend(
+            handles, names, loc="outside upper center", ncols=columns, fontsize=size, title=title or None
+        )
+        as_they_are(*legend.get_texts(), legend.get_title())
+        box = legend.get_window_extent(renderer)
+        if box.width < 0.98 * figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def as_they_are(*texts) -> None:
+    """Let dollar signs in texts of a figure be what they are: names are no formulas."""
+    for text in texts:
+        text.set_parse_math(False)

@@ -1,0 +1,75 @@
+"""Tables on the screen: as wide as it is, with numbers that are whole."""
+
+from typing import NamedTuple
+
+from mpiqopt.terminal import shortened
+
+# what a column takes beside its text: blanks around it and a line
+FRAME = 3
+# of a name that is shortened: enough to know it by
+SHORTEST_NAME = 8
+
+
+class Column(NamedTuple):
+    """A column of a table. is_name: may be shortened, and stands to the left; others are numbers and stay whole."""
+
+    heading: str
+    cells: list[str]
+    is_name: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters that it takes."""
+        return max(map(len, (self.heading, *self.cells))) + FRAME
+
+
+def number(form: str, value: float) -> str:
+    """Format a number; with three digits that count where the format would round it by more than half a per cent."""
+    text = form.format(int(value) if "d}" in form else value)
+    return f"{value:.3g}" if abs(float(text) - value) > 0.005 * abs(value) else text
+
+
+def print_name(name: str, meaning: str, width: int | None) -> None:
+    """Print what a table is of: in one line, or a line each where they do not fit."""
+    line = f"{name}: {meaning}"
+    lines = [line] if width is None or len(line) <= width else [shortened(each, width) for each in (name, meaning)]
+    print("\n".join(lines))
+
+
+def print_table(columns: list[Column], width: int | None) -> None:
+    """Print a table, or several below each other that have the first column in common, none wider than ``width``."""
+    for number, band in enumerate(bands(columns, width)):
+        print("\n" * (number > 0), end="")
+        _print(band)
+
+
+def bands(columns: list[Column], width: int | None) -> list[list[Column]]:
+    """Split columns into tables that fit in ``width``, each with the first column."""
+    if width is None:
+        return [columns]
+    first, *rest = columns
+    if first.is_name:
+        room = width - FRAME - max(column.width for column in rest)
+        first = first._replace(cells=[shortened(cell, max(room, SHORTEST_NAME)) for cell in first.cells])
+    found, taken = [[first]], first.width
+    for column in rest:
+        if taken + column.width > width + 1 and len(found[-1]) > 1:  # no line at the right end
+            found.append([first])
+            taken = first.width
+        found[-1].append(column)
+        taken += column.width
+    return found
+
+
+def _print(columns: list[Column]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False)
+    for column in columns:
+        table.add_column(column.heading, justify="left" if column.is_name else "right", no_wrap=True)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*row)
+    # names are names, whatever brackets and colons are in them
+    console = Console(width=sum(column.width for column in columns), markup=False, emoji=False, highlight=False)
+    console.print(table)

@@ -1,0 +1,65 @@
+"""What a run is made from, so that its continuation is made from the same: files by content, data as loaded."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mpiqopt import registry
+from mpiqopt.config import Config
+from mpiqopt.data.shares import Shares
+from mpiqopt.errors import UsageError
+from mpiqopt.network import Network
+
+DATA = "data"
+
+
+def of_files(config: Config) -> dict[str, str]:
+    """Return the CRC-32 of plug-ins and of the files beside the config, but for data, by name."""
+    contents = {f"plug-in {Path(path).name}": source for path, source in registry.plugins.items()}
+    contents |= {Path(path).name: Path(path).read_bytes() for path in config.files()}
+    return {name: f"{zlib.crc32(content):08x}" for name, content in contents.items()}
+
+
+def of_data(shares: Shares, network: Network) -> dict[str, str]:
+    """Return a checksum of all samples, the same on any number of ranks; collective, nothing but on rank 0.
+
+    It is that of what was loaded: the same numbers in another format are the same data.
+    """
+    nodes = [_of_rows(shares, *span) for span in zip(shares.offsets[:-1], shares.offsets[1:], strict=True)]
+    transport = network.transport
+    each = transport.gather(np.array(nodes, np.int64), network.place.counts)
+    held_out = transport.total(np.array([_sum(shares.test_features), _sum(shares.test_targets)], np.int64))
+    return {} if each is None else {DATA: f"{zlib.crc32(np.concatenate([each, held_out])):08x}"}
+
+
+def _of_rows(shares: Shares, first: int, last: int) -> int:
+    """CRC-32 of the samples of a node."""
+    checksum = 0
+    for part in (shares.targets[first:last], *_arrays(shares.features[first:last])):
+        checksum = zlib.crc32(np.ascontiguousarray(part), checksum)
+    return checksum
+
+
+def _arrays(features) -> tuple[np.ndarray, ...]:
+    """The numbers of dense or sparse rows."""
+    if isinstance(features, np.ndarray):
+        return (features,)
+    return features.data, features.indices.astype(np.int64), features.indptr.astype(np.int64)
+
+
+def _sum(rows) -> int:
+    """The sum of all bits, as integers, in any order: held-out samples lie on ranks as there are ranks."""
+    dense = rows if isinstance(rows, np.ndarray) else rows.data
+    bits = np.ascontiguousarray(dense, np.float64).view(np.int64)
+    return int(np.add.reduce(bits, axis=None, dtype=np.int64))
+
+
+def require_same(before: dict[str, str], now: dict[str, str], output: Path) -> None:
+    """Raise UsageError for what is not as it was when the run began; what old result files do not tell passes."""
+    for name, was in before.items():
+        if now.get(name, was) == was:
+            continue
+        what = "the data are not those" if name == DATA else f"{name} is not the file"
+        cure = "bring it back, or say --overwrite"
+        raise UsageError(f"{output}: {what} that the run began with (CRC-32 {now[name]}, was {was}); {cure}")

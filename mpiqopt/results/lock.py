@@ -1,0 +1,217 @@
+"""One run at a time for a result file: FILE.lock says who writes it.
+
+Locks of the file system are not asked for: many NFS and Lustre mounts have none. A lock file gets its name by a hard
+link, which is atomic there too. Its holder touches it every TOUCH_SECONDS; a lock is stale if its process is gone, or,
+of another machine, if nobody has touched it for STALE_SECONDS, as seen from here (clocks may differ).
+"""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from mpiqopt.errors import UsageError
+from mpiqopt.results.files import followed
+
+TOUCH_SECONDS = 5.0
+STALE_SECONDS = 30.0
+# seconds between looks at a lock that may be stale
+LOOK_SECONDS = 0.5
+# of a system without hard links: a lock without content is being written
+TAKEN_SECONDS = 1.0
+
+
+class Holder(NamedTuple):
+    """Who holds a lock. machine: kernel and process namespace; started: of the process, in its machine's clock ticks;
+    nonce: makes each lock another one."""
+
+    host: str
+    pid: int
+    machine: str
+    started: str
+    since: str
+    nonce: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+class Lock:
+    """The right to write a result file; taken by ``take``, given back by ``release``."""
+
+    def __init__(self, path: Path, content: bytes):
+        self.path, self._content = path, content
+
+    @classmethod
+    def take(cls, output: Path, note=lambda text: None) -> "Lock":
+        """Take the lock of an output. Raises UsageError if a run is at work on it. note: says that it takes long."""
+        output = followed(output)
+        path = _path(output)
+        lock = cls(path, _myself())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            while not lock._create():
+                found = _read(path)
+                if found is None:
+                    continue
+                if not _is_stale(path, found, note):
+                    raise UsageError(
+                        f"-o {output}: {_holder(found)} is writing it; wait, or if that is not so delete {path.name}"
+                    )
+                lock._break(found)
+        except OSError as error:
+            raise UsageError(f"-o {output}: cannot write there: {error.strerror or error}") from error
+        return lock
+
+    def _create(self) -> bool:
+        """Give the lock file its name, if there is none; True if it is ours now."""
+        own = self.path.with_name(f"{self.path.name}.{os.urandom(4).hex()}.part")
+        try:
+            own.write_bytes(self._content)
+            try:
+                os.link(own, self.path)
+            except FileExistsError:
+                return False
+            except OSError:  # no hard links here
+                return self._create_empty()
+        finally:
+            with suppress(OSError):
+                own.unlink()
+        return True
+
+    def _create_empty(self) -> bool:
+        try:
+            with open(self.path, "xb") as file:
+                file.write(self._content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _break(self, stale: bytes) -> None:
+        """Take a stale lock's file away: whoever renames it is alone in that. Another's new lock is put back."""
+        aside = self.path.with_name(f"{self.path.name}.{os.urandom(4).hex()}.part")
+        with suppress(FileNotFoundError):
+            os.rename(self.path, aside)
+            if _read(aside) != stale:
+                with suppress(OSError):
+                    os.link(aside, self.path)
+            aside.unlink()
+
+    def touch(self) -> None:
+        """Show that the holder is alive."""
+        with suppress(OSError):
+            os.utime(self.path)
+
+    def is_ours(self) -> bool:
+        """False if another run has taken the lock, as it may if this one was suspended."""
+        found = _read(self.path)
+        return found is None or found == self._content
+
+    def release(self) -> None:
+        """Delete the lock file."""
+        if self.is_ours():
+            with suppress(OSError):
+                self.path.unlink()
+
+
+def is_written(output: Path) -> bool:
+    """True if a run seems to be at work on a result file; of another machine's lock nobody can tell at once."""
+    content = _read(_path(followed(output)))
+    return content is not None and _is_gone(content) is not True
+
+
+def _path(output: Path) -> Path:
+    return output.with_name(output.name + ".lock")
+
+
+def _is_gone(content: bytes) -> bool | None:
+    """True if the holder's process is gone; None if it is another machine's."""
+    holder = _parsed(content)
+    if holder is None or holder.machine != _machine():
+        return None
+    return _started(holder.pid) != holder.started
+
+
+def _is_stale(path: Path, content: bytes, note) -> bool:
+    gone = _is_gone(content)
+    if gone is not None:
+        return gone
+    note(f"{path}: {_holder(content)} holds it; waiting {STALE_SECONDS:g} s to see whether it is alive")
+    touched, until = _touched(path), time.monotonic() + STALE_SECONDS
+    while time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        if _read(path) != content or _touched(path) != touched:
+            return False
+    return True
+
+
+def _read(path: Path) -> bytes | None:
+    """The content of a lock file, of which a new one may be empty for a moment; None if there is none."""
+    until = time.monotonic() + TAKEN_SECONDS
+    try:
+        while not (content := path.read_bytes()) and time.monotonic() < until:
+            time.sleep(TAKEN_SECONDS / 100)
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def _touched(path: Path) -> int | None:
+    """When a lock was touched. Of an open file: NFS looks at the server's then."""
+    with suppress(OSError), open(path, "rb") as file:
+        return os.fstat(file.fileno()).st_mtime_ns
+    return None
+
+
+def _parsed(content: bytes) -> Holder | None:
+    import json
+
+    try:
+        return Holder(**json.loads(content))
+    except (ValueError, TypeError):
+        return None
+
+
+def _holder(content: bytes) -> str:
+    return str(_parsed(content) or "another run")
+
+
+def _myself() -> bytes:
+    """What this process writes into a lock."""
+    import json  # on rank 0 alone
+
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    me = Holder(os.uname().nodename, os.getpid(), _machine(), _started(os.getpid()), since, os.urandom(16).hex())
+    return json.dumps(me._asdict()).encode()
+
+
+def _machine() -> str:
+    """What tells process numbers apart: the running kernel and the namespace of processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return os.uname().nodename
+
+
+def _started(pid: int) -> str:
+    """When a process began, as its kernel counts; "" if there is none. Numbers of processes are used again."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _alive(pid)
+    return "" if status[0] == "Z" else status[19]
+
+
+def _alive(pid: int) -> str:
+    """Without /proc: "alive" or ""."""
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        pass
+    return "alive"

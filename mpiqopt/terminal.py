@@ -1,0 +1,128 @@
+"""How wide what is printed may be, texts in columns of that width, and a line on a terminal that is written over."""
+
+import os
+from itertools import product
+from typing import TextIO
+
+# of a terminal that does not say
+USUAL = 80
+# a column of text that is narrower than this goes below its name
+NARROW = 24
+# facts of a live line that are worth abbreviations
+ESSENTIAL = 3
+CLEAR = "\r\x1b[2K"
+
+
+def columns(stream: TextIO | None) -> int | None:
+    """Return how wide rows on a stream may be; None if nothing says so, as for files and pipes.
+
+    COLUMNS says so, and a terminal, which may be narrower. Off a terminal COLUMNS counts only without LINES: the two
+    together describe the terminal of a parent (GNU readline sets them), COLUMNS alone is what somebody wants.
+    """
+    asked = os.environ.get("COLUMNS", "")[:6]
+    limits = [int(asked)] if asked.isdecimal() and int(asked) else []
+    if is_terminal(stream):
+        return min([*limits, _of_terminal(stream) or (limits or [USUAL])[0]])
+    return None if "LINES" in os.environ else min(limits, default=None)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return True if a stream is there and is a terminal."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def _of_terminal(stream: TextIO) -> int:
+    """Columns of a terminal, 0 if it does not know."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 0
+
+
+def printable(text: str) -> str:
+    """Return a name with what would move the cursor, or is no character at all, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a name in at most ``width`` characters, an ellipsis in its middle: both ends tell names apart."""
+    if len(text) <= width:
+        return text
+    tail = max(width - 1, 0) // 2
+    return text[: max(width - 1 - tail, 0)] + "…" + text[len(text) - tail :]
+
+
+def listed(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
+    """Return names and what is said of each, a line for each or, where ``width`` is too small, more.
+
+    A text goes on below its first line; where little is left beside the names it stands below its name.
+    """
+    term = max(len(name) for name, _ in rows)
+    if width is None:
+        return "".join(f"{indent}{name:<{term}}  {text}\n" for name, text in rows)
+    return "".join(f"{line}\n" for name, text in rows for line in _entry(name, text, term, width, indent))
+
+
+def _entry(name: str, text: str, term: int, width: int, indent: str) -> list[str]:
+    first, rest = f"{indent}{name:<{term}}  ", indent + " " * (term + 2)
+    if width - len(first) >= NARROW:
+        return wrapped(text, width, first, rest) or [first.rstrip()]
+    return [indent + name, *wrapped(text, width, indent + "    ", indent + "    ")]
+
+
+def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Return the lines of a text, whose words stay whole."""
+    import textwrap  # where it is used: many ranks start at once
+
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+class LiveLine:
+    """A line on a terminal that is written over, never longer than the terminal is wide at that moment.
+
+    Nothing is shown elsewhere. A stream that takes nothing any more is no reason to stop what is reported on.
+    """
+
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream
+        # in a dumb terminal nothing can be written over
+        self.live = is_terminal(stream) and os.environ.get("TERM") != "dumb"
+        self._open = False
+
+    def show(self, *facts: tuple[str, ...]) -> None:
+        """Show the facts that fit, the first of them first, each in one of its forms: longer ones come first."""
+        if self.live:
+            self._open = True
+            # in the last column some terminals begin a new row
+            self.write(CLEAR + fitted(facts, (columns(self.stream) or USUAL) - 1))
+
+    def clear(self) -> None:
+        """Leave an empty line, where others may write."""
+        if self._open:
+            self._open = False
+            self.write(CLEAR)
+
+    def write(self, text: str) -> None:
+        """Write to the stream, if that is possible."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (OSError, ValueError):
+            self.live = False
+
+
+def fitted(facts: tuple[tuple[str, ...], ...], width: int) -> str:
+    """Return the first facts, as many as fit in ``width``; to show ESSENTIAL of them they may be short."""
+    for count in range(len(facts), 0, -1):
+        shapes = product(*facts[:count]) if count <= ESSENTIAL else [[forms[0] for forms in facts[:count]]]
+        lines = [line for line in map("  ".join, shapes) if len(line) <= width]
+        if lines:
+            return max(lines, key=len)
+    return ""
