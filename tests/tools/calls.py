@@ -102,6 +102,8 @@ def _may_change(name: str, outputs: Sequence[str]) -> bool:
 def _of_status(call: Outcome, interrupted: bool) -> list[Problem]:
     if call.status is None:
         return [Problem("hang", f"killed after {call.seconds:.0f} s")]
+    if call.status < 0 and interrupted and not call.changed():
+        return []  # before it has begun to listen
     if call.status < 0:
         return [Problem(f"ended by {signal.Signals(-call.status).name}", call.err[-300:])]
     if call.status not in STATUSES and not (interrupted and call.status == INTERRUPTED):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import tomllib
 from collections.abc import Callable, Iterable
@@ -31,17 +32,19 @@ class Bench(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A problem with the words of the call in which it was seen."""
+    """A problem with the words of the call in which it was seen, and a copy of the folder as it was before."""
 
     problem: Problem
     words: tuple[str, ...]
+    folder: Path
 
 
 class Case:
     """Makes the calls of one case and collects what is wrong with them."""
 
     def __init__(self, bench: Bench, folder: Path, seed: int, number: int):
-        self.bench, self.folder, self.seed = bench, folder, seed
+        self.bench, self.seed = bench, seed
+        self.folder = folder / "now"
         self.rng = random.Random(f"{seed} {number}")
         self.kind = self.rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
         self.failures: list[Failure] = []
@@ -53,14 +56,22 @@ class Case:
 
     def call(self, *given: str, outputs: Iterable[str] = (), kill: tuple[int, float] | None = None) -> Outcome:
         alone = self.rng.random() < ALONE
+        shutil.copytree(self.folder, self._before(len(self.outcomes)), symlinks=True, copy_function=_copy)
         outcome = self.bench.call(self.folder, given, alone=alone, kill=kill)
         self.outcomes.append(outcome)
         for problem in calls.problems(outcome, tuple(outputs), interrupted=kill is not None):
-            self.failures.append(Failure(problem, outcome.words))
+            self._fail(problem, outcome)
         return outcome
 
     def complain(self, kind: str, detail: str, outcome: Outcome) -> None:
-        self.failures.append(Failure(Problem(kind, detail), outcome.words))
+        self._fail(Problem(kind, detail), outcome)
+
+    def _fail(self, problem: Problem, outcome: Outcome) -> None:
+        self.failures.append(Failure(problem, outcome.words, self._before(self.outcomes.index(outcome))))
+
+    def _before(self, call: int) -> Path:
+        """What the folder was before a call, so that it can be made again."""
+        return self.folder.with_name(f"before{call}")
 
     def read(self, name: str) -> dict[str, Any] | None:
         """What is in a file, by h5py; None if it does not open."""
@@ -69,6 +80,13 @@ class Case:
 
     def write(self, tables: dict[str, Any]) -> None:
         (self.folder / CONFIG).write_text(tomli_w.dumps(tables))
+
+
+def _copy(source: str, target: str) -> None:
+    if Path(source).is_fifo():
+        os.mkfifo(target)
+    else:
+        shutil.copy2(source, target)
 
 
 def parsed(outcome: Outcome) -> dict[str, Any]:
@@ -110,6 +128,8 @@ def checked_and_run(case: Case) -> None:
 
 
 def _same_config(case: Case, checked: Outcome, ran: Outcome) -> None:
+    if ran.status == 75 and not ran.changed():
+        return None  # the time was up before the first iteration
     read = case.read(RESULT)
     if read is None or read["attributes"].get("status") not in ENDS:
         return case.complain("no result", f"status {ran.status} and no file that opens and says so", ran)
@@ -179,7 +199,7 @@ def of_resume(case: Case) -> None:
     """A run is resumed with a damaged checkpoint, or beside a damaged result file."""
     name = case.rng.choice((CHECKPOINT, CHECKPOINT, RESULT))
     base, what = _damaged(case, name)
-    resumed = case.call("run", CONFIG, "-q", "-o", RESULT, "--resume", "--time-limit", "5", outputs=[RESULT])
+    resumed = case.call("run", CONFIG, "-q", "-o", RESULT, "--resume", "--time-limit", "5", outputs=[RESULT, "nowhere"])
     if what == "bits":
         _same_numbers(case, resumed, RESULT, base.whole, "resumes to other numbers")
     elif what == "other" and resumed.done:

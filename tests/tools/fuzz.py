@@ -53,7 +53,7 @@ def work(of: Bench, root: Path, options: argparse.Namespace, first: int, step: i
         counts.update(f"status {outcome.status}" for outcome in case.outcomes)
         failed += [_said(case, number, *failure) for failure in case.failures]
         if not case.failures:
-            shutil.rmtree(case.folder)
+            shutil.rmtree(case.folder.parent)
         number += step
     return counts, failed
 
@@ -64,12 +64,12 @@ def _run(case: Case) -> None:
         case.run()
     except Exception:
         problem = calls.Problem("the fuzzer itself", traceback.format_exc()[-1000:])
-        case.failures.append(Failure(problem, ()))
+        case.failures.append(Failure(problem, (), case.folder))
 
 
-def _said(case: Case, number: int, problem: calls.Problem, words: tuple[str, ...]) -> dict:
+def _said(case: Case, number: int, problem: calls.Problem, words: tuple[str, ...], folder: Path) -> dict:
     again = f"make fuzz SEED={case.seed} CASE={number}"
-    where = shown(case.folder, words)
+    where = shown(folder, words)
     return {"case": case.kind, "kind": problem.kind, "detail": problem.detail, "again": again, "call": where}
 
 
@@ -155,7 +155,7 @@ def one(of: Bench, root: Path, options: argparse.Namespace) -> int:
     case.run()
     for outcome in case.outcomes:
         print(f"$ {shown(case.folder, outcome.words)}\n{outcome.out}{outcome.err}status {outcome.status}\n")
-    for problem, _ in case.failures:
+    for problem, *_ in case.failures:
         print(f"{problem.kind}: {problem.detail}")
     return int(bool(case.failures))
 

@@ -118,16 +118,15 @@ def _config(rng: random.Random) -> str:
 
 def _run(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[str]]:
     limit = rng.choice(("1", "1", "1", rng.choice(NUMBERS[1:])))
-    given, outputs = [_config(rng), *_sets(rng, schema)], []
+    given = [_config(rng), *_sets(rng, schema)]
     given += ["--time-limit", "1"] if limit == "1" else ["--time-limit", "1", "--time-limit", limit]
-    if rng.random() < 0.7:
-        output = rng.choice(("n.h5", rng.choice(OUTPUTS), rng.choice(FILES)))
-        given, outputs = [*given, "-o", output], [output.rstrip("/")] if output in OUTPUTS else []
-    else:
-        outputs = [f"{name}.h5" for name in ("c", "s", "r", "notes", "none", "folder")]
+    output = rng.choice(("n.h5", "n.h5", rng.choice(OUTPUTS), rng.choice(OUTPUTS), rng.choice(FILES), None))
     flags = rng.choice(([], [], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]))
-    if "r.h5" in given and flags:
-        outputs = ["r.h5"]
+    if output:
+        outputs = [output.rstrip("/")] if output in (*OUTPUTS, "-", "--") or (output == "r.h5" and flags) else []
+    else:
+        outputs = [f"{name}.h5" for name in ("c", "s", "notes", "none", "folder", *(["r"] if flags else []))]
+    given += [] if output is None else ["-o", output]
     return [*given, *flags, "-q"], [*outputs, *_parents(outputs)]
 
 
@@ -152,7 +151,7 @@ def _topology(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], li
 
 def _drawing(rng: random.Random, given: list[str]) -> tuple[list[str], list[str]]:
     figure = rng.choice((rng.choice(FIGURES), rng.choice(FIGURES), rng.choice(FILES)))
-    written = [figure, f"{figure}.png"] if figure in FIGURES else []
+    written = [figure, f"{figure}.png"] if figure in (*FIGURES, "-", "--") else []
     return [*given, "-o", figure], [*written, *_parents(written)]
 
 
