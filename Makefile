@@ -9,13 +9,19 @@ VENV ?= .venv$(if $(filter-out mpich,$(MPI)),-$(MPI))
 RANKS ?= 2
 # of make soak
 CALLS ?= 10000
+# of make fuzz and make soak-files
+SEED ?= 0
+KILLS ?= 200
+RACES ?= 200
+FULL ?= 50
+UNLOCKED ?= 50
 # make run uses no more threads than ranks
 export OMP_NUM_THREADS = 1
 
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-slow test-mpi test-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak lint format docs bench clean help
+.PHONY: run test test-slow test-mpi test-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak fuzz soak-files lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -63,6 +69,16 @@ test-hosts: $(VENV)/ready
 soak: $(VENV)/ready
 	$(BIN)/python tests/soak.py --all --calls $(CALLS)
 
+# Thousands of hostile calls, drawn from SEED, in a few minutes; CASE=... makes one of them again.
+fuzz: CALLS = 3000
+fuzz: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m tools.fuzz --seed $(SEED) --calls $(CALLS) $(if $(CASE),--case $(CASE))
+
+# Runs that are killed, raced, out of disk (as root, who can mount a small one) and without locks (half an hour).
+soak-files: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m tools.soak_files --seed $(SEED) --kills $(KILLS) --races $(RACES) \
+		--full $(FULL) --unlocked $(UNLOCKED)
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -98,5 +114,5 @@ clean:
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint, format, docs, bench, soak, matrix, dist, clean, test-slow, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
-	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..."
+	@echo "make lint, format, docs, bench, soak, fuzz, soak-files, matrix, dist, clean, test-slow, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
+	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..., SEED=..., CASE=..., KILLS=..., RACES=..., FULL=..., UNLOCKED=..."
