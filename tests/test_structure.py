@@ -51,6 +51,7 @@ ORDER = (
     "assembly",
     "ending",
     "watch",
+    "start",
     "control",
     "progress",
     "run",
