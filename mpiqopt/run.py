@@ -20,6 +20,7 @@ from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import require_writable
 from mpiqopt.results.layout import NODE_QUANTITIES
+from mpiqopt.state import form_of, require_same_form
 from mpiqopt.transport.agreement import by_first
 from mpiqopt.transport.launch import crowding
 
@@ -145,6 +146,7 @@ class Trajectory:
         )
         self.run_id = os.urandom(16).hex()
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
+        self.form = form_of(experiment.algorithm.name, self.state, experiment.start)
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
@@ -243,13 +245,12 @@ class Trajectory:
         try:
             for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
-        except NumericalError:
+        except (Exception, SystemExit) as error:  # a plug-in's sys.exit
             if self.writer is not None:
                 self.writer.publish()
-            raise
-        except NotFinite as error:
-            if self.writer is not None:
-                self.writer.publish()
+            if not isinstance(error, NotFinite):
+                error.add_note(f"iteration {self.iteration + done}")  # of a plug-in's step: the message names it
+                raise
             where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"
             raise NumericalError(
                 f"iteration {self.iteration + done}: {where} cannot encode its vector: a value is NaN, infinite or "
@@ -257,6 +258,7 @@ class Trajectory:
             ) from None
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
+        require_same_form(self.experiment.algorithm.name, self.form, state, iteration)
 
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""

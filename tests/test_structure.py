@@ -44,6 +44,7 @@ ORDER = (
     "algorithms",
     "metrics",
     "results",
+    "state",
     "config",
     "schema",
     "assembly",

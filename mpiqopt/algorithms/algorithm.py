@@ -128,6 +128,22 @@ class Algorithm(ABC):
         """Whether lost messages are noticed and sent again: not where every round waits for every message."""
         return False
 
+    def own_automatic(self) -> list[str]:
+        """Return the keys that are 'auto' and that a class outside of the package has added: its ``resolve`` is asked.
+
+        What the package's own classes leave at 'auto' they decide elsewhere.
+        """
+        theirs = [cls for cls in type(self).__mro__ if not cls.__module__.startswith("mpiqopt.")]
+        added = {key for cls in theirs for key in vars(cls).get("__annotations__", ())}
+        return [key for key in sorted(added) if getattr(self, key, None) == "auto"]
+
+    def require_resolved(self) -> None:
+        """Raise UsageError if a value is automatic still, after ``resolve``."""
+        for key in self.own_automatic():
+            raise UsageError(
+                f"algorithm.{key} = 'auto': {type(self).__name__}.resolve() makes no number of it: give algorithm.{key}"
+            )
+
     def resolve(self, facts: Facts) -> Self:
         """The method with every automatic value replaced by a number."""
         if self.step_size != "auto":

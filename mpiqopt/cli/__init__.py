@@ -29,6 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `mpiqopt show FILE | head`
         sys.stderr.close()
         return 1
+    except BaseException as error:  # a plug-in's sys.exit, too
+        message = registry.explained(error)
+        if not message:
+            raise
+        complain(message)
+        return 2
 
 
 def _alone(words: list[str]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mpiqopt.errors import AgreedError, NumericalError, UsageError
+from mpiqopt.registry import explained
 from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
 
@@ -134,6 +135,13 @@ def give_up(message: str) -> None:
         os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
 
 
+def _whole_story(error: BaseException) -> str:
+    """Return the line that says all that a user needs to know; "" if a developer will need the traceback."""
+    if isinstance(error, KeyboardInterrupt):
+        return ""
+    return str(error) if isinstance(error, (NumericalError, UsageError)) else explained(error)
+
+
 @contextmanager
 def session(always: bool = False) -> Iterator:
     """``start``, and an end in order; or, if an exception comes out on one of several ranks, of the whole job, now.
@@ -146,12 +154,13 @@ def session(always: bool = False) -> Iterator:
     except BaseException as error:
         if isinstance(transport, SerialTransport):
             raise
-        if isinstance(error, NumericalError) and transport.rank:
+        said = _whole_story(error)
+        if said and transport.rank:
             time.sleep(1.0)  # what all ranks find at once rank 0 says, and ends them
-        print(f"mpiqopt: rank {transport.rank}: {type(error).__name__}: {error}", file=sys.stderr)
-        if not isinstance(error, NumericalError):  # whose message says all
+        print(f"mpiqopt: rank {transport.rank}: {said or f'{type(error).__name__}: {error}'}", file=sys.stderr)
+        if not said:
             traceback.print_exc()
         sys.stderr.flush()
         time.sleep(0.2)  # launchers forward the message before they kill
-        transport.abort()
+        transport.abort(2 if said and not isinstance(error, NumericalError) else 1)
     transport.close()

@@ -174,5 +174,5 @@ class MPITransport:
         self.comm.Free()
         MPI.Finalize()
 
-    def abort(self) -> None:
-        MPI.COMM_WORLD.Abort(1)
+    def abort(self, status: int = 1) -> None:
+        MPI.COMM_WORLD.Abort(status)

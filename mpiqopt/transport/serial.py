@@ -113,5 +113,5 @@ class SerialTransport:
     def close(self) -> None:
         """End in order."""
 
-    def abort(self) -> None:
+    def abort(self, status: int = 1) -> None:
         """End the job on all ranks now."""
