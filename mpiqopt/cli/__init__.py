@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0, 1, 2 or 75)."""
     words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a subcommand here
     try:
+        launch.require_word()
         return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
     except UsageError as error:
         complain(str(error))
