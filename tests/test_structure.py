@@ -52,6 +52,7 @@ ORDER = (
     "control",
     "progress",
     "run",
+    "contracts",
     "analysis",
     "cli",
 )

@@ -98,6 +98,7 @@ class Algorithm(ABC):
     common_point: ClassVar[bool] = False  # all nodes hold the same x
     observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
+    exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[

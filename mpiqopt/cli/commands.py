@@ -8,7 +8,19 @@ import click
 import mpiqopt
 from mpiqopt.errors import UsageError
 
-COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema", "examples")
+COMMANDS = (
+    "run",
+    "check",
+    "list",
+    "topology",
+    "show",
+    "plot",
+    "compress-bench",
+    "test",
+    "doctor",
+    "config-schema",
+    "examples",
+)
 
 
 class LazyGroup(click.Group):
