@@ -252,24 +252,30 @@ def explained(error: BaseException) -> str:
     Where plug-ins are used but none was running, what one has returned may be wrong: ``mpiqopt test`` looks at that.
     Prints the traceback, too, where the user asked for it.
     """
-    message = _explanation(error)
+    message = place_in_plugin(error)
+    if not message and plugins:
+        where = f" (--plugin {', '.join(plugins)}: see mpiqopt test FILE, or {TRACEBACK}=1)"
+        notes = _notes(error)
+        message = notes + brief(error, LINE - len(notes + where)) + where
     if message and wants_traceback():
         traceback.print_exception(error)
     return message
 
 
-def _explanation(error: BaseException) -> str:
-    notes = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+def place_in_plugin(error: BaseException) -> str:
+    """Return file, function and line of the plug-in whose code raised an error, and the error; "" if none did."""
     frames = [
         (frame.f_code, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename in plugins
     ]
-    if frames:
-        code, line = frames[-1]
-        where = f"--plugin {code.co_filename}: {notes}{code.co_qualname}, line {line}: "
-        return where + brief(error, LINE - len(where))
-    if plugins:
-        where = f" (--plugin {', '.join(plugins)}: see mpiqopt test FILE, or {TRACEBACK}=1)"
-        return notes + brief(error, LINE - len(notes + where)) + where
-    return ""
+    if not frames:
+        return ""
+    code, line = frames[-1]
+    where = f"--plugin {code.co_filename}: {_notes(error)}{code.co_qualname}, line {line}: "
+    return where + brief(error, LINE - len(where))
+
+
+def _notes(error: BaseException) -> str:
+    """Return what was added to an error on its way, such as the iteration."""
+    return "".join(f"{note}: " for note in getattr(error, "__notes__", ()))

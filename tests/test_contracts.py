@@ -201,6 +201,12 @@ WRONG = [
         "decode() writes beside its row",
     ),
     (
+        "node returns value and gradient",
+        "problem",
+        NODE + "        return np.mean(r * r) / 2, x[:3]\n",
+        "node() returns a gradient of shape (3,), want (7,) (numbers)",
+    ),
+    (
         "gradient is that of the value",
         "problem",
         "    curvature = 1.0\n" + NODE + "        return np.mean(r * r), " + GRADIENT,
@@ -244,6 +250,7 @@ WRONG = [
         RIGHT["problem"][1].replace("row_products(features, x[None])[:, 0]", "np.dot(features, x)"),
         "Error",
     ),
+    ("value is a number", "regularizer", "    def __call__(self, x): return None\n", "h(x) is None, want a float"),
     (
         "prox keeps type and argument",
         "regularizer",

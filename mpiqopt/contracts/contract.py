@@ -4,6 +4,7 @@ A check is a function of a part whose name is the claim. It raises Broken where 
 nothing was to be checked, or nothing.
 """
 
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import LINE, UsageError, brief
-from mpiqopt.registry import explained
+from mpiqopt.registry import place_in_plugin, wants_traceback
 
 Check = Callable[[Any], str | None]
 
@@ -63,4 +64,6 @@ def _outcome(check: Check, part: Any) -> tuple[str, bool]:
     except (Broken, UsageError) as error:
         return str(error), True
     except (Exception, SystemExit) as error:  # whatever a plug-in's code raises
-        return explained(error) or brief(error, LINE), True
+        if wants_traceback():
+            traceback.print_exception(error)
+        return place_in_plugin(error) or brief(error, LINE), True

@@ -17,7 +17,10 @@ def _opened(source: Source) -> Table:
 
 def _dense(table: Table, which: Rows) -> np.ndarray:
     rows: Any = table.rows(which)
-    return rows if isinstance(rows, np.ndarray) else rows.toarray()
+    if isinstance(rows, np.ndarray):
+        return rows
+    require(hasattr(rows, "toarray"), f"rows() returns a {type(rows).__name__}, want a NumPy or SciPy CSR array")
+    return rows.toarray()
 
 
 def table_has_a_target_for_each_row(source: Source) -> None:

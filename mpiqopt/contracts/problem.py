@@ -69,6 +69,26 @@ def _require_near(found: np.ndarray, wanted: np.ndarray, most: float, what: str)
     require(error <= most, f"{what}: relative error {error:.2g}, want at most {most:.2g}")
 
 
+def node_returns_value_and_gradient(loss: Loss) -> str | None:
+    """Hold node(features, targets, x) to a number and a gradient of the shape of x."""
+    if loss.kernel:
+        return "not claimed: compiled"
+    for kind, f in _problems(loss):
+        held, x = shares(TARGETS[kind]), _points(f)[3]
+        rows = slice(held.offsets[3], held.offsets[4])
+        found = loss.node(held.features[rows], f.loss.targets(held.targets, held)[rows], x)
+        require(
+            isinstance(found, tuple) and len(found) == 2, f"node() returns a {type(found).__name__}, want two values"
+        )
+        value, gradient = found
+        require(np.ndim(value) == 0, f"node() returns a value of shape {np.shape(value)}, want a number ({kind})")
+        require(
+            isinstance(gradient, np.ndarray) and gradient.shape == x.shape,
+            f"node() returns a gradient of shape {np.shape(gradient)}, want {x.shape} ({kind})",
+        )
+    return None
+
+
 def gradient_is_that_of_the_value(loss: Loss) -> None:
     """Hold gradients to central differences of the values, along eight directions."""
     for kind, f in _problems(loss):
@@ -158,6 +178,7 @@ def sparse_rows_are_as_good(loss: Loss) -> None:
 
 
 CHECKS = (
+    node_returns_value_and_gradient,
     gradient_is_that_of_the_value,
     points_and_data_are_left_alone,
     common_point_is_equal_rows,

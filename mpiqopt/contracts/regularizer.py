@@ -14,6 +14,14 @@ def _rows(dtype: str) -> np.ndarray:
     return (2 * np.random.default_rng(7).standard_normal((5, 8))).astype(dtype)
 
 
+def value_is_a_number(h: Regularizer) -> None:
+    """Hold h(x) to a float, or infinity, for x of shape (d,)."""
+    for dtype in ROUNDING:
+        value = h(_rows(dtype)[0])
+        require(isinstance(value, (float, np.floating)), f"h(x) is {value!r:.60}, want a float ({dtype})")
+        require(not np.isnan(value), f"h(x) is NaN ({dtype})")
+
+
 def prox_keeps_type_and_argument(h: Regularizer) -> None:
     """Hold the prox to a result like its argument, which it leaves alone."""
     for dtype in ROUNDING:
@@ -58,4 +66,4 @@ def prox_minimises(h: Regularizer) -> None:
                     )
 
 
-CHECKS = (prox_keeps_type_and_argument, prox_treats_rows_one_by_one, prox_minimises)
+CHECKS = (value_is_a_number, prox_keeps_type_and_argument, prox_treats_rows_one_by_one, prox_minimises)
