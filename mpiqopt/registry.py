@@ -254,16 +254,15 @@ def explained(error: BaseException) -> str:
     """
     message = place_in_plugin(error)
     if not message and plugins:
-        where = f" (--plugin {', '.join(plugins)}: see mpiqopt test FILE, or {TRACEBACK}=1)"
-        notes = _notes(error)
-        message = notes + brief(error, LINE - len(notes + where)) + where
+        where = f" (--plugin {', '.join(plugins)}: {_notes(error)}see mpiqopt test FILE, or {TRACEBACK}=1)"
+        message = brief(error, LINE - len(where)) + where
     if message and wants_traceback():
         traceback.print_exception(error)
     return message
 
 
 def place_in_plugin(error: BaseException) -> str:
-    """Return file, function and line of the plug-in whose code raised an error, and the error; "" if none did."""
+    """Return an error with file, function and line of the plug-in whose code raised it; "" if none did."""
     frames = [
         (frame.f_code, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -272,8 +271,8 @@ def place_in_plugin(error: BaseException) -> str:
     if not frames:
         return ""
     code, line = frames[-1]
-    where = f"--plugin {code.co_filename}: {_notes(error)}{code.co_qualname}, line {line}: "
-    return where + brief(error, LINE - len(where))
+    where = f" (--plugin {code.co_filename}: {_notes(error)}{code.co_qualname}, line {line})"
+    return brief(error, LINE - len(where)) + where
 
 
 def _notes(error: BaseException) -> str:

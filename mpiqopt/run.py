@@ -21,7 +21,7 @@ from mpiqopt.results import checkpoint
 from mpiqopt.results.files import require_writable
 from mpiqopt.results.layout import NODE_QUANTITIES
 from mpiqopt.state import form_of, require_same_form
-from mpiqopt.transport.agreement import by_first
+from mpiqopt.transport.agreement import by_first, together
 from mpiqopt.transport.launch import crowding
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ class Trajectory:
         )
         self.run_id = os.urandom(16).hex()
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
-        self.form = form_of(experiment.algorithm.name, self.state, experiment.start)
+        name, transport = experiment.algorithm.name, self.network.transport
+        self.form = together(transport, lambda: form_of(name, self.state, experiment.start))
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
@@ -208,9 +209,12 @@ class Trajectory:
 
     def follow(self, control: Control) -> Outcome:
         """Iterate to the end, whatever it is."""
-        next_agreement = self.iteration
+        next_agreement = begin = self.iteration
+        early = True
         while True:
             self._hold()
+            self._require_form(agreed=early)  # most errors are in the first iteration: one line from all ranks together
+            early = self.iteration == begin
             if self.iteration == self.next_record:
                 end = self._record()
                 if end is not None:
@@ -258,7 +262,14 @@ class Trajectory:
             ) from None
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
-        require_same_form(self.experiment.algorithm.name, self.form, state, iteration)
+
+    def _require_form(self, agreed: bool) -> None:
+        """Raise UsageError if the state is of another form than at the start. agreed: collective, AgreedError."""
+        name, state, iteration = self.experiment.algorithm.name, self.state, self.iteration
+        if agreed:
+            together(self.network.transport, lambda: require_same_form(name, self.form, state, iteration))
+        else:
+            require_same_form(name, self.form, state, iteration)
 
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""

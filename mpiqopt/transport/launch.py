@@ -179,7 +179,9 @@ def _whole_story(error: BaseException) -> str:
     """Return the line that says all that a user needs to know; "" if a developer will need the traceback."""
     if isinstance(error, KeyboardInterrupt):
         return ""
-    return str(error) if isinstance(error, (NumericalError, UsageError)) else explained(error)
+    if isinstance(error, (NumericalError, UsageError)):
+        return f"{type(error).__name__}: {error}"
+    return explained(error)
 
 
 @contextmanager
@@ -202,5 +204,7 @@ def session(always: bool = False) -> Iterator:
             traceback.print_exc()
         sys.stderr.flush()
         time.sleep(0.2)  # launchers forward the message before they kill
-        transport.abort(2 if said and not isinstance(error, NumericalError) else 1)
+        # what rank 0 finds is wrong for all; what another one finds alone is a failure of this job
+        wrong = said and not transport.rank and not isinstance(error, NumericalError)
+        transport.abort(2 if wrong else 1)
     transport.close()
