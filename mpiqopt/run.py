@@ -22,7 +22,8 @@ from mpiqopt.results.files import followed
 from mpiqopt.results.layout import NODE_QUANTITIES
 from mpiqopt.results.lock import TOUCH_SECONDS
 from mpiqopt.start import AlreadyFinished, Options, Plan, make_plan, reserved
-from mpiqopt.transport.agreement import by_first
+from mpiqopt.state import form_of, require_same_form
+from mpiqopt.transport.agreement import by_first, together
 from mpiqopt.transport.launch import crowding
 from mpiqopt.watch import Late, Watch
 
@@ -101,12 +102,13 @@ class Trajectory:
         )
         self.run_id = os.urandom(16).hex()
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
+        name, transport = experiment.algorithm.name, self.network.transport
+        self.form = together(transport, lambda: form_of(name, self.state, experiment.start))
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
             self.coded_before, self.saved_at = saved.get("codec_time", 0.0), self.iteration
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
-        transport = self.network.transport
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
         self.writer: Writer | None = None  # on rank 0 alone
         by_first(transport, lambda: self._open(levels, prints))
@@ -181,9 +183,11 @@ class Trajectory:
         end = self._begin(control)
         if end is not None:
             return self._finish(control, *end)
-        next_agreement = self.iteration
+        next_agreement = begin = self.iteration
         while True:
             self._hold()
+            if self.iteration == next_agreement:  # most errors are in the first iteration: all ranks end in order there
+                self._require_form(agreed=self.iteration <= begin + 1)
             if self.iteration == self.next_record:
                 end = self._record()
                 if end is not None:
@@ -257,13 +261,12 @@ class Trajectory:
         try:
             for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
-        except NumericalError:
+        except (Exception, SystemExit) as error:  # a plug-in's sys.exit
             if self.writer is not None:
                 self.writer.publish()
-            raise
-        except NotFinite as error:
-            if self.writer is not None:
-                self.writer.publish()
+            if not isinstance(error, NotFinite):
+                error.add_note(f"iteration {self.iteration + done}")  # of a plug-in's step: the message names it
+                raise
             where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"
             raise NumericalError(
                 f"iteration {self.iteration + done}: {where} cannot encode its vector: a value is NaN, infinite or "
@@ -273,6 +276,14 @@ class Trajectory:
             watch.interruptible = False
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
+
+    def _require_form(self, agreed: bool) -> None:
+        """Raise UsageError if the state is of another form than at the start. agreed: collective, AgreedError."""
+        name, state, iteration = self.experiment.algorithm.name, self.state, self.iteration
+        if agreed:
+            together(self.network.transport, lambda: require_same_form(name, self.form, state, iteration))
+        else:
+            require_same_form(name, self.form, state, iteration)
 
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""

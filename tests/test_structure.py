@@ -45,6 +45,7 @@ ORDER = (
     "algorithms",
     "metrics",
     "results",
+    "state",
     "config",
     "fingerprints",
     "schema",
@@ -55,6 +56,7 @@ ORDER = (
     "control",
     "progress",
     "run",
+    "contracts",
     "analysis",
     "cli",
 )
