@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 SEAL = b"\nmpiqopt crc32 %08x\n"
 SEALED = re.compile(rb"\nmpiqopt crc32 ([0-9a-f]{8})\n")
 SEAL_BYTES = len(SEAL % 0)
+# Of HDF5 files: how they begin, and where, by version of the superblock, the address of their end stands.
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+END_BY_VERSION = {0: 40, 1: 44, 2: 28, 3: 28}
+SUPERBLOCK = 52
 # bytes that are read at a time to check a seal
 READ = 1 << 20
 # What h5py raises for a file that is none, is broken, or lacks what is looked for.
@@ -51,18 +55,25 @@ def into_memory(path: Path) -> "h5py.File":
     import h5py
 
     content = path.read_bytes()
-    _require_seal(content[-SEAL_BYTES:], zlib.crc32(memoryview(content)[:-SEAL_BYTES]))
+    if len(content) > _end(content):
+        _require_seal(content[-SEAL_BYTES:], zlib.crc32(memoryview(content)[:-SEAL_BYTES]))
     return h5py.File(h5py.h5f.open_file_image(content, flags=READ_WRITE))
 
 
 @contextmanager
 def reading(path: Path) -> Iterator["h5py.File"]:
-    """Open a file to read. Raises OSError if its seal is broken; files without a seal are taken as they are."""
+    """Open a file to read. Raises OSError if its seal is broken.
+
+    A file with nothing behind its content is taken as it is: of an early version, or changed by another program.
+    """
     import h5py
 
     with open(path, "rb") as file:
-        checksum = _checksum(file, os.fstat(file.fileno()).st_size - SEAL_BYTES)
-        _require_seal(file.read(), checksum)
+        size, end = os.fstat(file.fileno()).st_size, _end(file.read(SUPERBLOCK))
+        if size > end:
+            file.seek(0)
+            checksum = _checksum(file, size - SEAL_BYTES)
+            _require_seal(file.read(), checksum)
     with h5py.File(path, locking=False) as file:
         yield file
 
@@ -87,9 +98,17 @@ def _checksum(file: io.BufferedReader, size: int) -> int:
     return value
 
 
+def _end(content: bytes) -> int:
+    """Return where the content of an HDF5 file ends, by its superblock; 0 if that says nothing."""
+    at = END_BY_VERSION.get(content[8]) if content[:8] == SIGNATURE and len(content) >= SUPERBLOCK else None
+    return 0 if at is None else int.from_bytes(content[at : at + 8], "little")
+
+
 def _require_seal(seal: bytes, checksum: int) -> None:
     found = SEALED.fullmatch(seal)
-    if found and int(found[1], 16) != checksum:
+    if not found:
+        raise OSError("not an HDF5 file, or damaged: its checksum is not there")
+    if int(found[1], 16) != checksum:
         raise OSError(f"damaged: its checksum is {checksum:08x} where {found[1].decode()} was written")
 
 
