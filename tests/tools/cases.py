@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,11 +42,12 @@ class Failure(NamedTuple):
 class Case:
     """Makes the calls of one case and collects what is wrong with them."""
 
-    def __init__(self, bench: Bench, folder: Path, seed: int, number: int):
+    def __init__(self, bench: Bench, folder: Path, seed: int, number: int, kinds: Sequence[str] = ()):
         self.bench, self.seed = bench, seed
         self.folder = folder / "now"
         self.rng = random.Random(f"{seed} {number}")
-        self.kind = self.rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+        kinds = kinds or list(KINDS)
+        self.kind = self.rng.choices(kinds, [KINDS[kind][0] for kind in kinds])[0]
         self.failures: list[Failure] = []
         self.outcomes: list[Outcome] = []
 
