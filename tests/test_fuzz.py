@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hostile_calls_end_as_documented(seed):
     """A few hundred of them; `make fuzz` makes thousands."""
-    words = [sys.executable, "-m", "tools.fuzz", "--seed", str(seed), "--calls", "200", "--jobs", "1"]
+    words = [sys.executable, "-m", "tools.fuzz", "--seed", str(seed), "--calls", "150", "--jobs", "1"]
     variables = environment() | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
     run = subprocess.run(words, cwd=TESTS, env=variables, capture_output=True, text=True, timeout=280)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -93,7 +93,7 @@ def base(tmp_path) -> Base:
     return Base(folder, "a table", {"arrays": arrays}, arrays, arrays)
 
 
-def case(kind, tmp_path: Path, base: Base, call: Fake, read: Fake, monkeypatch, what: str = "bits") -> list[str]:
+def case(kind, tmp_path: Path, base: Base, call: Fake, read: Fake, monkeypatch, what: str = "flipped") -> list[str]:
     """The kinds of failures that a case ends with when one of its files is damaged."""
     monkeypatch.setattr(results, "damage", lambda *_: what)
     made = Case(Bench(call, read, {"properties": {}}, (base, base)), tmp_path / "case", 0, 0)
