@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from mpiqopt.config import parse
 from mpiqopt.results.reader import read
-from mpiqopt.run import Options, run
+from mpiqopt.run import run
+from mpiqopt.start import Options
 from mpiqopt.topologies.spectrum import Topology
 from mpiqopt.transport.serial import SerialTransport
 

@@ -18,7 +18,8 @@ from sklearn.datasets import load_digits
 from mpiqopt.config import parse
 from mpiqopt.errors import NumericalError
 from mpiqopt.results.reader import Result, read
-from mpiqopt.run import Options, run
+from mpiqopt.run import run
+from mpiqopt.start import Options
 from mpiqopt.transport.serial import SerialTransport
 
 TEXT = """

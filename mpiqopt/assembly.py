@@ -146,7 +146,7 @@ def _watches_consensus(config: Config) -> bool:
 def _constants(config: Config, problem: Problem, start: np.ndarray, network: Network) -> Constants:
     """Raises AgreedError, with the key that wants them, where the loss knows no bound of its curvature."""
     wanted = _wants_constants(config)
-    if not wanted:
+    if not wanted and not (config.algorithm.own_automatic() and problem.loss.curvature is not None):
         return Constants()
     if problem.loss.curvature is None:
         raise AgreedError(
@@ -184,6 +184,7 @@ def _derived(config: Config, facts: Facts) -> dict[str, float]:
     given = config.algorithm
     with naming(config.path):
         resolved = given.resolve(facts)
+        resolved.require_resolved()
     numbers = {name: value for name, value in vars(resolved).items() if getattr(given, name) != value}
     if getattr(resolved, "chebyshev", False):
         numbers["interval"] = facts.topology.interval

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# characters that a message of the command line may have
+LINE = 190
+
 
 class UsageError(Exception):
     """A wrong command line, config or input file.
@@ -35,3 +38,11 @@ class NotFinite(ArithmeticError):
 
 class NumericalError(Exception):
     """A run that cannot go on because of its numbers. The message is one line that says where."""
+
+
+def brief(error: BaseException, most: int = LINE) -> str:
+    """Return an error's type and message in one printable line of at most so many characters (20 at least)."""
+    words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    most = max(most, 20)
+    return text if len(text) <= most else text[: most - 3] + "..."

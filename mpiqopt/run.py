@@ -2,47 +2,36 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import mpiqopt
 from mpiqopt import fingerprints, kernels
 from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import ENDS, Config, first_difference, parse
+from mpiqopt.config import Config
 from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.ending import Ending, Watched, cure
-from mpiqopt.errors import NotFinite, NumericalError, UsageError
+from mpiqopt.errors import NotFinite, NumericalError
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
-from mpiqopt.results.files import clear_parts, followed, require_writable
+from mpiqopt.results.files import followed
 from mpiqopt.results.layout import NODE_QUANTITIES
-from mpiqopt.results.lock import TOUCH_SECONDS, Lock
-from mpiqopt.transport.agreement import by_first
+from mpiqopt.results.lock import TOUCH_SECONDS
+from mpiqopt.start import AlreadyFinished, Options, Plan, make_plan, reserved
+from mpiqopt.state import form_of, require_same_form
+from mpiqopt.transport.agreement import by_first, together
 from mpiqopt.transport.launch import crowding
 from mpiqopt.watch import Late, Watch
 
 if TYPE_CHECKING:
-    from mpiqopt.results.reader import Result
     from mpiqopt.results.writer import Writer
 
 
 NETWORK_COUNTERS = ("rounds", "bytes", "mpi_bytes")
-LONGER = "to go on raise run.iterations or lower run.tolerance"
-
-
-class Options(NamedTuple):
-    """How to run a config: what the command line says beside it."""
-
-    output: Path
-    resume: bool = False
-    overwrite: bool = False
-    time_limit: float | None = None
-    quiet: bool = False
 
 
 class Outcome(NamedTuple):
@@ -57,25 +46,6 @@ class Outcome(NamedTuple):
     metrics: Metrics | None
     cure: str = ""
     written: bool = True
-
-
-class AlreadyFinished(Exception):
-    """--resume of a run that needs nothing more."""
-
-
-class Plan(NamedTuple):
-    """What rank 0 finds about the output. saved: the progress in the checkpoint to go on from, or None to start.
-
-    fingerprints: of the run that is continued. finished: what to say if the config wants nothing more than was done.
-    """
-
-    saved: dict[str, Any] | None = None
-    fingerprints: dict[str, str] = {}
-    finished: str = ""
-
-    def derived(self) -> dict[str, float] | None:
-        """Numbers that the run that is continued has computed, and this one does not."""
-        return None if self.saved is None else self.saved["derived"]
 
 
 def run(config: Config, options: Options, transport) -> Outcome:
@@ -93,9 +63,9 @@ def run(config: Config, options: Options, transport) -> Outcome:
         # before the data are loaded: a signal that comes then is answered, too
         closing(Watch(transport, until, TOUCH_SECONDS if first else NEVER[0])) as watch,
         closing(Progress(config.run.iterations, quiet=options.quiet or not first)) as progress,
-        _reserved(options.output, transport, watch, progress.note),
+        reserved(options.output, transport, watch, progress.note),
     ):
-        plan = by_first(transport, lambda: _plan(config, options))
+        plan = by_first(transport, lambda: make_plan(config, options))
         if plan.finished and plan.saved is None:
             raise AlreadyFinished(plan.finished)
         try:
@@ -115,67 +85,6 @@ def run(config: Config, options: Options, transport) -> Outcome:
             experiment.close()
 
 
-@contextmanager
-def _reserved(output: Path, transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of an output on rank 0. Raises AgreedError if another run is at work on it."""
-    locks: list[Lock] = []
-    by_first(transport, lambda: locks.append(Lock.take(output, note)))
-    for lock in locks:
-        watch.beat = lock.touch
-        watch.release = lock.release
-    try:
-        yield
-    finally:
-        for lock in locks:
-            lock.release()
-
-
-def _plan(config: Config, options: Options) -> Plan:
-    """Check on rank 0 that the result can be written, and find out where to begin."""
-    from mpiqopt.results.reader import read
-
-    output = options.output
-    if output.exists() and not (options.overwrite or options.resume):
-        raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
-    require_writable(output)
-    clear_parts(output)
-    if not output.exists():
-        return Plan()
-    before = read(output)  # nothing but a result file is replaced
-    return Plan() if options.overwrite else _continuation(config, output, before)
-
-
-def _continuation(config: Config, output: Path, before: "Result") -> Plan:
-    """Where a run goes on of which there is a result file."""
-    old, status = parse(before.attributes["config"], config.path), before.attributes["status"]
-    difference = first_difference(old, config)
-    if difference:
-        raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
-    reason, path = before.attributes["stop_reason"], checkpoint.path_of(output)
-    finished = f"{output}: finished already ({reason}); {LONGER}" if status == "finished" else ""
-    if finished and all(getattr(old.run, key) == getattr(config.run, key) for key in ENDS):
-        return Plan(finished=finished)
-    if reason.startswith("diverged"):
-        raise UsageError(f"{output}: the run {reason}; change the config and say --overwrite")
-    prints = before.fingerprints
-    fingerprints.require_same(prints, fingerprints.of_files(config), output)
-    saved = checkpoint.read_progress(output)
-    if saved is None:
-        count = len(before.columns["iteration"])
-        raise UsageError(f"{output}: holds {count} records, but {path.name} is gone: say --overwrite to start afresh")
-    if saved["run_id"] != before.attributes["run_id"]:
-        raise UsageError(f"{path}: belongs to another run than {output}; say --overwrite to start afresh")
-    if before.columns["iteration"][-1] < saved["last_record"]:
-        raise UsageError(f"{output}: lacks records before its checkpoint; say --overwrite to start afresh")
-    if saved["iteration"] > config.run.iterations:
-        if finished:
-            return Plan(finished=finished)
-        raise UsageError(
-            f"{config.path}: run.iterations = {config.run.iterations}: {output} has done {saved['iteration']} already"
-        )
-    return Plan(saved, prints, finished)
-
-
 class Trajectory:
     """The state of a run between iterations, and what is done with it."""
 
@@ -193,12 +102,13 @@ class Trajectory:
         )
         self.run_id = os.urandom(16).hex()
         self.state = experiment.algorithm.init(experiment.start, self.problem, self.network, experiment.streams)
+        name, transport = experiment.algorithm.name, self.network.transport
+        self.form = together(transport, lambda: form_of(name, self.state, experiment.start))
         if saved is not None:
             self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
             self.coded_before, self.saved_at = saved.get("codec_time", 0.0), self.iteration
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
-        transport = self.network.transport
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
         self.writer: Writer | None = None  # on rank 0 alone
         by_first(transport, lambda: self._open(levels, prints))
@@ -273,9 +183,11 @@ class Trajectory:
         end = self._begin(control)
         if end is not None:
             return self._finish(control, *end)
-        next_agreement = self.iteration
+        next_agreement = begin = self.iteration
         while True:
             self._hold()
+            if self.iteration == next_agreement:  # most errors are in the first iteration: all ranks end in order there
+                self._require_form(agreed=self.iteration <= begin + 1)
             if self.iteration == self.next_record:
                 end = self._record()
                 if end is not None:
@@ -349,13 +261,12 @@ class Trajectory:
         try:
             for done in range(count):  # noqa: B007 - the message names it
                 state = step(state, *arguments)
-        except NumericalError:
+        except (Exception, SystemExit) as error:  # a plug-in's sys.exit
             if self.writer is not None:
                 self.writer.publish()
-            raise
-        except NotFinite as error:
-            if self.writer is not None:
-                self.writer.publish()
+            if not isinstance(error, NotFinite):
+                error.add_note(f"iteration {self.iteration + done}")  # of a plug-in's step: the message names it
+                raise
             where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"
             raise NumericalError(
                 f"iteration {self.iteration + done}: {where} cannot encode its vector: a value is NaN, infinite or "
@@ -365,6 +276,14 @@ class Trajectory:
             watch.interruptible = False
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
+
+    def _require_form(self, agreed: bool) -> None:
+        """Raise UsageError if the state is of another form than at the start. agreed: collective, AgreedError."""
+        name, state, iteration = self.experiment.algorithm.name, self.state, self.iteration
+        if agreed:
+            together(self.network.transport, lambda: require_same_form(name, self.form, state, iteration))
+        else:
+            require_same_form(name, self.form, state, iteration)
 
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""

@@ -38,14 +38,15 @@ class Watch:
     """Collects the signals of a process, from ``__init__`` to ``close``.
 
     number: of the signal that came, 0 before. until: time.monotonic of a deadline and its name. beat: called every
-    ``beat_seconds``. end: says where the run can go on if the process is ended; release: called then.
+    ``beat_seconds``; returns why the run must end, or "". end: says where the run can go on if the process is ended;
+    release: called then.
     """
 
     def __init__(self, transport, until: tuple[float, str], beat_seconds: float = float("inf")):
         self.transport = transport
         self.deadline, self.deadline_reason = until
         self.number = 0
-        self.beat: Callable[[], None] = lambda: None
+        self.beat: Callable[[], str] = lambda: ""
         self.end: Callable[[], str] = lambda: "nothing was written"
         self.release: Callable[[], None] = lambda: None
         self._beat_seconds, self._beaten = beat_seconds, time.monotonic()
@@ -98,7 +99,9 @@ class Watch:
             now = time.monotonic()
             if now - self._beaten >= self._beat_seconds:
                 self._beaten = now
-                self.beat()
+                lost = self.beat()
+                if lost:
+                    self._give_up(lost)
             for byte in self._received(self._due() - now):
                 self._heard(byte)
             if not (self._answered or self._closed):
@@ -136,7 +139,7 @@ class Watch:
     def _hurry(self, now: float) -> None:
         interrupt, end = self._limits()
         if now >= end:
-            self._give_up(self.reason(self.number, True))
+            self._give_up(f"{self.reason(self.number, True)}, in the middle of something long")
         if now >= interrupt and not self._interrupted:
             self._interrupted = True
             signal.pthread_kill(threading.main_thread().ident, INTERRUPT)
@@ -145,7 +148,7 @@ class Watch:
         """End the job: nobody answers."""
         self.release()
         with suppress(OSError, ValueError):
-            sys.stderr.write(f"mpiqopt: stopped: {reason}, in the middle of something long; {self.end()}\n")
+            sys.stderr.write(f"mpiqopt: stopped: {reason}; {self.end()}\n")
             sys.stderr.flush()
         time.sleep(0.2 * (self.transport.size > 1))  # launchers forward the message before they kill
         self.transport.abort(STOPPED)

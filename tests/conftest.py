@@ -24,7 +24,7 @@ MPI_ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 # A test that is itself run under a launcher (or in a SLURM job) must not look like a rank of it.
-LAUNCHER_PREFIXES = ("PMI", "HYDI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL")
+LAUNCHER_PREFIXES = ("MPIQOPT_RANKS", "PMI", "HYDI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL")
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from mpiqopt.config import load
-from mpiqopt.run import Options, run
+from mpiqopt.run import run
+from mpiqopt.start import Options
 from mpiqopt.transport import launch
 
 with launch.session() as transport:

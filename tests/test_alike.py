@@ -170,12 +170,79 @@ def test_ranks_that_share_a_file_system_open_nothing(hosts):
     assert {Path(path).name for _, path in opened} == {"small.toml", "mine.py", "graph.edges"}
 
 
-def test_commands_speak_once_under_a_launcher(mpiqopt, config):
-    """What is not for many ranks is done by the first."""
-    path = config()
-    result = mpiqopt("check", path, ranks=2)
-    assert (result.returncode, result.stdout.count("[topology]")) == (0, 1)
-    assert_refused(mpiqopt("run", path, "--no-such-option", ranks=2), "--no-such-option")
+# words of commands that are for one process, and the file that they write
+ALONE = {
+    "show": (["show", "small.h5"], ""),
+    "check": (["check", "small.toml"], ""),
+    "list": (["list"], ""),
+    "plot": (["plot", "small.h5", "-o", "a.svg"], "a.svg"),
+    "topology": (["topology", "small.toml", "-o", "a.svg"], "a.svg"),
+    "config-schema": (["config-schema"], ""),
+    "examples": (["examples", "here"], "here/configs/digits.toml"),
+    "compress-bench": (["compress-bench", "sign", "--size", "50", "-o", "a.svg"], "a.svg"),
+    "version": (["--version"], ""),
+    "help": (["--help"], ""),
+    "help of run": (["run", "--help"], ""),
+    "help of doctor": (["doctor", "-h"], ""),
+}
+
+
+@pytest.mark.parametrize("command", ALONE)
+def test_commands_speak_once_under_a_launcher(command, mpiqopt, config, tmp_path):
+    """As many lines as from one process, the same but for times, and each file written once."""
+    config()
+    words, written = ALONE[command]
+    if "small.h5" in words:
+        assert mpiqopt("run", "small.toml", "-q").returncode == 0
+    result = mpiqopt(*words, ranks=3)
+    files = sorted(tmp_path.rglob("*"))
+    assert result.returncode == 0, result.stderr
+    assert not written or (tmp_path / written).is_file()
+    if command == "examples":
+        assert "is there already" not in result.stdout
+        return
+    alone = mpiqopt(*words)
+    assert sorted(tmp_path.rglob("*")) == files
+    if command == "compress-bench":
+        assert len(result.stdout.splitlines()) == len(alone.stdout.splitlines())
+        assert result.stderr.count("measuring") == alone.stderr.count("measuring")
+    else:
+        assert (result.stdout, result.stderr) == (alone.stdout, alone.stderr)
+
+
+WRONG = [
+    ["rnu", "small.toml"],
+    ["run"],
+    ["run", "small.toml", "--no-such-option"],
+    ["run", "small.toml", "--set", "run.iteration=3"],
+    ["run", "small.toml", "--time-limit", "soon"],
+    ["run", "absent.toml"],
+    ["run", "small.toml", "--plugin", "absent.py"],
+    ["show", "absent.h5"],
+    ["check", "small.toml", "--ranks", "none"],
+    ["list", "algorithms"],
+    ["plot", "small.h5"],
+    ["topology", "absent.toml"],
+    ["compress-bench", "signs"],
+    ["config-schema", "--markdwn"],
+    ["examples"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_wrong_usage_is_one_line_under_a_launcher(words, mpiqopt, config):
+    config()
+    result, alone = mpiqopt(*words, ranks=3), mpiqopt(*words)
+    assert_refused(result)
+    assert alone.returncode == 2
+    assert alone.stderr.strip() in result.stderr
+    assert result.stdout == ""
+
+
+def test_no_command_at_all_under_a_launcher(mpiqopt):
+    result = mpiqopt(ranks=3)
+    assert result.returncode == 2
+    assert result.stdout.count("Usage: mpiqopt") == 1
 
 
 WITHOUT_MPI = """

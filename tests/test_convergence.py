@@ -22,7 +22,7 @@ FULL = {
 BIASED = ["dgd", "prox-dgd", "choco-sgd", "push-sum"]
 # Coded gradients do not vanish at the optimum unless the nodes' own do; averaging has another aim.
 NOISY = ["ef-sgd", "fo-sgd", "qsgd-sgd", "sign-sgd"]
-EXACT = [name for name in ALGORITHMS if name not in (*BIASED, *NOISY, "choco-gossip")]
+EXACT = [name for name, cls in ALGORITHMS.items() if cls.exact]
 REGRESSION = {"name": "synthetic", "samples": 203, "features": 6}
 CLASSES = {**REGRESSION, "task": "classification", "split": "dirichlet", "alpha": 1.0}
 DATA = {"least-squares": REGRESSION, "logistic": CLASSES}
@@ -31,6 +31,11 @@ STAR = {"name": "star", "nodes": 5}
 TORUS = {"name": "torus", "nodes": 16}
 L1 = {"name": "l1", "weight": 0.05}
 NONE = {"name": "zero"}
+
+
+def test_every_method_says_what_it_reaches():
+    assert {*EXACT, *BIASED, *NOISY, "choco-gossip"} == set(ALGORITHMS)
+    assert len(EXACT) == len(ALGORITHMS) - len(BIASED) - len(NOISY) - 1
 
 
 def example(algorithm: dict, loss: str, regularizer=NONE, topology=RING, data=(), **run):

@@ -100,6 +100,88 @@ def test_a_launcher_that_is_not_known_is_noticed_by_its_number_of_ranks(monkeypa
         _require_launched_size(1, "MPICH")
 
 
+# what `srun --ntasks=8 --pty bash` leaves in a shell, by the kind of process manager that it asked for
+SHELL_OF_A_STEP = {"SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8", "SLURM_NTASKS": "8"}
+LEFT_OVER = {
+    "none": {},
+    "pmi2": {"PMI_FD": "99", "PMI_RANK": "0", "PMI_SIZE": "8", "PMI_JOBID": "77.0"},
+    "pmix": {"PMIX_RANK": "0", "PMIX_NAMESPACE": "slurm.pmix.77.0"},
+}
+COMMANDS = {
+    "run": ["small.toml", "-q", "-o", "a.h5"],
+    "check": ["small.toml"],
+    "topology": ["small.toml"],
+    "list": ["data"],
+    "doctor": [],
+    "config-schema": [],
+    "compress-bench": ["sign", "--size", "9"],
+}
+
+
+@pytest.mark.parametrize("left", LEFT_OVER)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_shell_of_a_step_runs_as_one_process_when_told(command, left, mpiqopt, config):
+    config()
+    variables = {**SHELL_OF_A_STEP, **LEFT_OVER[left], "SLURM_PROCID": "0", "MPIQOPT_RANKS": "1"}
+    result = mpiqopt(command, *COMMANDS[command], **variables)
+    assert result.returncode == 0, result.stderr
+    assert "measuring" in result.stderr if command == "compress-bench" else result.stderr == ""
+    assert result.stdout or command == "run"
+
+
+@pytest.mark.parametrize("left", ["none", "pmi2"])
+@pytest.mark.parametrize("command", ["run", "list"])
+def test_the_refusal_of_a_shell_of_a_step_names_the_way(command, left, mpiqopt, config, tmp_path):
+    config()
+    result = mpiqopt(command, *COMMANDS[command], **SHELL_OF_A_STEP, **LEFT_OVER[left], SLURM_PROCID="0")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "MPIQOPT_RANKS=1" in result.stderr
+    assert len(result.stderr) <= 201
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_the_tasks_of_a_step_that_do_not_find_each_other_write_nothing(mpiqopt, config, tmp_path):
+    """As under srun without a process manager: every task is a process of its own, and one of them says so."""
+    config()
+    results = [mpiqopt("run", "small.toml", "-o", "a.h5", **SHELL_OF_A_STEP, SLURM_PROCID=str(k)) for k in range(3)]
+    assert [result.returncode for result in results] == [2, 2, 2]
+    assert "".join(result.stderr for result in results).count("mpiqopt: ") == 1
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "8", "SLURM_JOB_ID": "77", "SLURM_PROCID": "0"},
+        {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"},
+        {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"},
+        {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "many"},
+    ],
+)
+def test_a_batch_script_is_no_step(variables, mpiqopt, config):
+    config()
+    assert mpiqopt("run", "small.toml", "-q", **variables).returncode == 0
+
+
+@pytest.mark.parametrize("word", ["0", "2", "yes"])
+def test_the_word_is_one_or_nothing(word, mpiqopt):
+    result = mpiqopt("list", MPIQOPT_RANKS=word)
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"mpiqopt: MPIQOPT_RANKS = {word!r}: want 1, for a process that is a run by itself, or no such variable\n"
+    )
+
+
+@pytest.mark.mpi
+def test_ranks_of_a_launcher_can_be_runs_by_themselves(mpiqopt, config):
+    """As for a sweep: each writes what it is told to, and says what it says."""
+    config()
+    result = mpiqopt("list", "data", ranks=2, MPIQOPT_RANKS="1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("breast-cancer") == 2
+
+
 PATIENT = """
 import os, time
 os.cpu_count = lambda: 1

@@ -286,6 +286,30 @@ def test_a_lock_that_another_run_has_taken_is_not_deleted(tmp_path):
     assert mine.path.read_bytes() == other
 
 
+def test_a_run_that_has_lost_its_lock_ends(config, tmp_path):
+    """It was suspended, and another one was started meanwhile."""
+    path = config(**ENDLESS)
+    job = subprocess.Popen(
+        command("run", path, "-q"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "small.h5").exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    holder(tmp_path / "small.h5.lock", pid=1)
+    _, said = job.communicate(timeout=TIMEOUT)
+    assert job.returncode == 75
+    assert "stopped: small.h5.lock was taken by another run" in said
+    assert (tmp_path / "small.h5.lock").exists()
+
+
+def test_folders_are_made_for_a_result_only(mpiqopt, config, tmp_path):
+    path = config(data={"name": "csv", "path": "none.csv"})
+    assert mpiqopt("run", path, "-o", "new/folder/a.h5").returncode == 2
+    assert not (tmp_path / "new").exists()
+    assert mpiqopt("run", config(), "-o", "new/folder/a.h5").returncode == 0
+    assert sorted(file.name for file in (tmp_path / "new/folder").iterdir()) == ["a.h5", "a.h5.checkpoint"]
+
+
 def test_without_hard_links_a_lock_is_taken_too(tmp_path, monkeypatch):
     def no_links(*names):
         raise OSError(95, "Operation not supported")

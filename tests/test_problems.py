@@ -78,14 +78,6 @@ def test_values_and_gradients(loss, d, sparse):
 
 
 @pytest.mark.parametrize("loss", members("problem"))
-def test_a_common_point_is_the_same_as_equal_rows(loss):
-    f = problem(loss)
-    x = np.random.default_rng(3).standard_normal((1, f.d))
-    for common, own in zip(f.value_and_grad(x), f.value_and_grad(np.repeat(x, 4, axis=0)), strict=True):
-        assert np.array_equal(common, own)
-
-
-@pytest.mark.parametrize("loss", members("problem"))
 @pytest.mark.parametrize("sparse", [False, True])
 def test_batches_are_means_over_the_named_samples(loss, sparse):
     """Every node alone: the gradient over a batch is the full gradient of a node that has those samples."""
@@ -182,46 +174,6 @@ def test_accuracy_counts_right_classes():
     f = Problem(find("problem", "softmax")(), shares, find("regularizer", "zero")())
     x = np.array([[1.0, 0], [0, 1], [0, 0]]).ravel()
     assert f.test_correct(x) == (3, 4)
-
-
-REGULARIZERS = [
-    ("zero", {}),
-    ("l1", {"weight": 0.4}),
-    ("elastic-net", {"weight": 0.7, "l1_ratio": 0.3}),
-    ("box", {"lower": -0.5, "upper": 0.8}),
-    ("nonnegative", {}),
-    ("group-l1", {"weight": 0.6, "group_size": 3}),
-]
-
-
-def test_every_regularizer_is_tested():
-    assert {name for name, _ in REGULARIZERS} == members("regularizer").keys()
-
-
-@pytest.mark.parametrize(("name", "keys"), REGULARIZERS)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_prox_minimises(name, keys, dtype):
-    """h(z) + |z - x|^2/(2 step) is strongly convex: no perturbed point is better by more than rounding, and points at
-    distance r are worse by r^2/(2 step) (checked to rounding). Rows are treated one by one."""
-    h = find("regularizer", name)(**keys)
-    rng = np.random.default_rng(7)
-    x = (2 * rng.standard_normal((5, 8))).astype(dtype)
-    before = x.copy()
-    step = 0.35
-    z = h.prox(x, step)
-    assert z.dtype == dtype
-    assert np.array_equal(x, before)
-    for row, point in zip(x, z, strict=True):
-        assert np.array_equal(h.prox(row, step), point)
-        row, point = row.astype(float), point.astype(float)
-        value = h(point) + np.sum((point - row) ** 2) / (2 * step)
-        assert np.isfinite(value)
-        for scale in (1e-3, 0.1, 2.0):
-            for _ in range(20):
-                other = point + scale * rng.standard_normal(8) * (rng.random(8) < 0.5)
-                gap = np.sum((other - point) ** 2) / (2 * step)
-                tolerance = 1e-12 if dtype == np.float64 else 1e-6
-                assert h(other) + np.sum((other - row) ** 2) / (2 * step) >= value + gap - tolerance * (1 + value + gap)
 
 
 def test_l1_prox_gives_exact_zeros():

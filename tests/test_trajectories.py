@@ -5,7 +5,7 @@ from itertools import islice, product
 import networkx
 import numpy as np
 import pytest
-from dense import GRAPHS, LOSSES, METHODS, arrays, assembled, assert_follows, metropolis, one_peer, states
+from dense import GRAPHS, LOSSES, METHODS, assembled, assert_follows, metropolis, one_peer, states
 
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
@@ -148,24 +148,6 @@ def test_methods_without_prox_refuse_a_regularizer(name):
     """Silently solving another problem is the worst that could happen."""
     with pytest.raises(UsageError, match="no proximal step"):
         example(GRAPHS["ring-8"][0], method(name), regularizer={"name": "l1"})
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_step_is_a_function_of_the_state(name):
-    """A checkpoint holds the state and the rounds so far, and no more: a step again from there gives the same bits."""
-    experiment = example(GRAPHS["grid-9"][0], method(name))
-    state = list(islice(states(experiment), 8))[-1]
-    copy, rounds = [np.copy(field) for field in arrays(state)], experiment.network.rounds
-    step, arguments = experiment.algorithm.step, (experiment.problem, experiment.network, experiment.streams)
-    results = []
-    for _ in range(2):
-        experiment.network.rounds = rounds
-        results.append(step(state, *arguments))
-        step(results[-1], *arguments)  # a later iteration in between must not matter
-    for before, field in zip(copy, arrays(state), strict=True):
-        np.testing.assert_array_equal(field, before)
-    for first, second in zip(*map(arrays, results), strict=True):
-        np.testing.assert_array_equal(second, first)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -98,6 +98,7 @@ class Algorithm(ABC):
     common_point: ClassVar[bool] = False  # all nodes hold the same x
     observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
+    exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
@@ -127,6 +128,22 @@ class Algorithm(ABC):
     def bears_loss(self) -> bool:
         """Whether lost messages are noticed and sent again: not where every round waits for every message."""
         return False
+
+    def own_automatic(self) -> list[str]:
+        """Return the keys that are 'auto' and that a class outside of the package has added: its ``resolve`` is asked.
+
+        What the package's own classes leave at 'auto' they decide elsewhere.
+        """
+        theirs = [cls for cls in type(self).__mro__ if not cls.__module__.startswith("mpiqopt.")]
+        added = {key for cls in theirs for key in vars(cls).get("__annotations__", ())}
+        return [key for key in sorted(added) if getattr(self, key, None) == "auto"]
+
+    def require_resolved(self) -> None:
+        """Raise UsageError if a value is automatic still, after ``resolve``."""
+        for key in self.own_automatic():
+            raise UsageError(
+                f"algorithm.{key} = 'auto': {type(self).__name__}.resolve() makes no number of it: give algorithm.{key}"
+            )
 
     def resolve(self, facts: Facts) -> Self:
         """The method with every automatic value replaced by a number."""

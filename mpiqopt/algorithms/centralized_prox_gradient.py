@@ -23,6 +23,7 @@ class CentralizedProxGradient(Algorithm):
 
     server = True
     common_point = True
+    exact = True
 
     def smoothness(self, facts: Facts) -> float:
         """Of F."""

@@ -28,6 +28,7 @@ class D2(Minibatch):
     """
 
     proximal = False
+    exact = True
     fixed_symmetric = True
 
     def init(self, x, problem, network, rng):

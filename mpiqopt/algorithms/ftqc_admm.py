@@ -34,6 +34,8 @@ class FTQCADMM(CoordinatedAlgorithm):
     gradient method, FTQC-DGD: the name FTQC-ADMM is not from a paper.
     """
 
+    exact = True
+
     penalty: Annotated[
         Positive | Literal["auto"], Field(description="rho of the augmented Lagrangian; auto: 3 local_steps / L")
     ] = "auto"

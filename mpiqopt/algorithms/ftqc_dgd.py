@@ -27,6 +27,7 @@ class FTQCDGD(CoordinatedAlgorithm):
     """
 
     proximal = False
+    exact = True
 
     def init(self, x, problem, network, rng):
         return State(x, 0, self.grid())

@@ -32,6 +32,7 @@ class GradientTracking(Minibatch):
     """
 
     proximal = False
+    exact = True
     exchanges = 2
 
     def bears(self, facts: Facts) -> float | None:

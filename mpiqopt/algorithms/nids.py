@@ -28,6 +28,7 @@ class NIDS(Minibatch):
     one with X_{-1} = Z_0 = X_0 - a G_0 and G_{-1} = 0: what is mixed is then X_0.
     """
 
+    exact = True
     fixed_symmetric = True
 
     def init(self, x, problem, network, rng):

@@ -28,6 +28,7 @@ class PGExtra(Minibatch):
     S_0 = 0, X_{k+1} = prox_{a h}(W X_k - a G_k - S_k), S_{k+1} = S_k + (I - W)/2 X_k.
     """
 
+    exact = True
     fixed_symmetric = True
 
     def bears(self, facts: Facts) -> float:

@@ -32,6 +32,8 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     Yan, Yuan, "Decentralized composite optimization with compression", 2021, Algorithm 1.
     """
 
+    exact = True
+
     memory_rate: Annotated[
         Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
         Field(description="alpha, how fast H follows Z; auto: 1/(1 + omega)"),

@@ -52,6 +52,7 @@ class ProxGT(Scheduled):
     """
 
     default_compressor = "identity"
+    exact = True
 
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],

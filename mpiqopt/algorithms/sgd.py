@@ -15,6 +15,7 @@ class SGD(StochasticAlgorithm):
 
     server = True
     common_point = True
+    exact = True
 
     def smoothness(self, facts: Facts) -> float:
         """Of F; the server averages n batches."""

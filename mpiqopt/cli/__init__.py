@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _answered(words: list[str]) -> int:
     """Do what the words say; known errors are one line and an exit status."""
     try:
+        launch.require_word()
         return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
     except UsageError as error:
         complain(str(error))
@@ -33,6 +34,12 @@ def _answered(words: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BaseException as error:  # a plug-in's sys.exit, too
+        message = registry.explained(error)
+        if not message:
+            raise
+        complain(message)
+        return 2
 
 
 def _alone(words: list[str]) -> int:

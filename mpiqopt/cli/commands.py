@@ -12,7 +12,19 @@ from mpiqopt.cli.output import refusal
 from mpiqopt.errors import UsageError
 from mpiqopt.terminal import columns
 
-COMMANDS = ("run", "check", "list", "topology", "show", "plot", "compress-bench", "doctor", "config-schema", "examples")
+COMMANDS = (
+    "run",
+    "check",
+    "list",
+    "topology",
+    "show",
+    "plot",
+    "compress-bench",
+    "test",
+    "doctor",
+    "config-schema",
+    "examples",
+)
 
 
 # wider text is hard to read

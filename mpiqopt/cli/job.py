@@ -8,7 +8,8 @@ from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.cli import complain
 from mpiqopt.config import Config
 from mpiqopt.inputs import Input, examine, require_same
-from mpiqopt.run import AlreadyFinished, Options, Outcome, run
+from mpiqopt.run import Outcome, run
+from mpiqopt.start import AlreadyFinished, Options
 from mpiqopt.transport.agreement import together
 
 STATUS = {"finished": 0, "stopped": 75, "diverged": 1}

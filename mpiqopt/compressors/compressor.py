@@ -34,6 +34,8 @@ class Compressor(ABC):
     """
 
     approximates: ClassVar[bool] = True  # C(x) is near x, or so in the mean
+    rotates: ClassVar[bool] = False  # what is rounded is a rotation of x
+    usual: ClassVar[bool] = False  # bounds hold for long vectors of normal numbers, not for every x
 
     block_size: Annotated[
         int,
@@ -94,7 +96,11 @@ class Compressor(ABC):
         return 0.0
 
     def resolution(self, d: int) -> float | None:
-        """A bound of E|C(x) - x|^2 / d that does not depend on x, within the compressor's range."""
+        """A bound of E|C(x) - x|^2 / d that does not depend on x, within ``reach``."""
+        return None
+
+    def reach(self) -> float | None:
+        """Return the largest |x_k| (if it ``rotates``, |x|) that does not saturate, or None if the range follows x."""
         return None
 
     def damping(self, d: int) -> float:

@@ -35,6 +35,9 @@ DISTORTION = {1: 0.36338022763, 2: 0.11748184783, 3: 0.03454776079, 4: 0.0095010
 class RotatedLevels(Compressor):
     """The common part of EDEN and DRIVE; ``bits`` is a field of the one and fixed in the other."""
 
+    rotates = True
+    usual = True
+
     bits: ClassVar[int]
 
     @cached_property

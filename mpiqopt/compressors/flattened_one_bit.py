@@ -27,6 +27,8 @@ class FlattenedOneBit(Compressor):
     ours from its abstract; its constants were not seen).
     """
 
+    rotates = True
+
     block_size: Annotated[
         int,
         Field(ge=0, description="values that are flattened together; a power of two wastes no bits; 0: all of them"),
@@ -70,3 +72,6 @@ class FlattenedOneBit(Compressor):
 
     def resolution(self, d):
         return None if self.dither == "adaptive" else self.dither**2 * power_of_two(d) / d
+
+    def reach(self):
+        return None if self.dither == "adaptive" else self.dither

@@ -43,3 +43,6 @@ class OneBit(KernelCompressor):
 
     def resolution(self, d):
         return None if self.dither == "adaptive" else self.dither**2
+
+    def reach(self):
+        return None if self.dither == "adaptive" else self.dither

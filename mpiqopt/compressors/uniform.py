@@ -49,8 +49,7 @@ class Uniform(KernelCompressor):
     def random(self) -> bool:
         return self.rounding == "stochastic"
 
-    def range(self) -> float:
-        """The largest |x| that does not saturate."""
+    def reach(self) -> float:
         half = 1 << (self.bits - 1)
         return self.step * (half - 0.5 if self.kind == "mid-riser" else half - 1)
 

@@ -42,6 +42,7 @@ class Lock:
 
     def __init__(self, path: Path, content: bytes):
         self.path, self._content = path, content
+        self._made = [folder for folder in path.parents if not folder.exists()]
 
     @classmethod
     def take(cls, output: Path, note=lambda text: None) -> "Lock":
@@ -98,10 +99,13 @@ class Lock:
                     os.link(aside, self.path)
             aside.unlink()
 
-    def touch(self) -> None:
-        """Show that the holder is alive."""
+    def keep(self) -> str:
+        """Show that the holder is alive; returns why the run must end if the lock is lost."""
+        if not self.is_ours():
+            return f"{self.path} was taken by another run"
         with suppress(OSError):
             os.utime(self.path)
+        return ""
 
     def is_ours(self) -> bool:
         """False if another run has taken the lock, as it may if this one was suspended."""
@@ -109,10 +113,12 @@ class Lock:
         return found is None or found == self._content
 
     def release(self) -> None:
-        """Delete the lock file."""
-        if self.is_ours():
-            with suppress(OSError):
+        """Delete the lock file, and folders that were made for it if nothing else came."""
+        with suppress(OSError):
+            if self.is_ours():
                 self.path.unlink()
+            for folder in self._made:
+                folder.rmdir()
 
 
 def is_written(output: Path) -> bool:

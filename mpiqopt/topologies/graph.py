@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 
@@ -22,6 +23,30 @@ class AnyGraph(ABC):
     @abstractmethod
     def cycle(self) -> list[Mixing]:
         """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
+
+    def require_links(self, links: np.ndarray, method: str) -> np.ndarray:
+        """Return pairs of nodes as an array. Raises UsageError unless they are pairs of numbers of nodes that exist.
+
+        method: what has returned them, for the message.
+        """
+        where = f"topology.name = {getattr(self, 'name', type(self).__name__)!r}: {method}()"
+        try:
+            pairs = np.asarray(links)
+        except ValueError:
+            raise UsageError(f"{where} returns rows of different lengths, want pairs of nodes") from None
+        if pairs.size == 0:
+            return np.empty((0, 2), np.int64)
+        if pairs.dtype.kind == "f" and np.array_equal(pairs, np.rint(pairs)):
+            pairs = pairs.astype(np.int64)
+        if pairs.dtype.kind not in "iu" or pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise UsageError(f"{where} returns {pairs.dtype} {pairs.shape}, want integers (links, 2): pairs of nodes")
+        low, high = int(pairs.min()), int(pairs.max())
+        if low < 0 or high >= self.nodes:
+            missing = low if low < 0 else high
+            raise UsageError(
+                f"{where} links node {missing}, want 0 to {self.nodes - 1} (topology.nodes = {self.nodes})"
+            )
+        return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +67,7 @@ class Graph(AnyGraph):
         """Edges as int64 (E, 2), in any order and direction; repetitions and loops are dropped."""
 
     def cycle(self) -> list[Mixing]:
-        return [from_edges(self.nodes, self.edges(), self.weights)]
+        return [from_edges(self.nodes, self.require_links(self.edges(), "edges"), self.weights)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,4 +79,4 @@ class Digraph(AnyGraph):
         """Arcs as int64 rows (from, to), in any order; repetitions and loops are dropped."""
 
     def cycle(self) -> list[Mixing]:
-        return [column_stochastic(self.nodes, self.arcs())]
+        return [column_stochastic(self.nodes, self.require_links(self.arcs(), "arcs"))]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mpiqopt.errors import AgreedError, UsageError
+from mpiqopt.registry import explained
 
 T = TypeVar("T")
 
@@ -36,6 +37,11 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, str(error)
     except MemoryError as error:
         return None, f"not enough memory: {error}"
+    except Exception as error:
+        message = explained(error)
+        if not message:
+            raise
+        return None, message
 
 
 def _agreed(result: T, message: str | None) -> T:

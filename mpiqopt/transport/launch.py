@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mpiqopt.errors import AgreedError, NumericalError, UsageError
+from mpiqopt.registry import explained
 from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
 
 # set by the process managers of MPICH and its kin, PMIx (Open MPI, srun --mpi=pmix), Open MPI, Cray
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MPI_LOCALRANKID")
 _SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+_LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_COMM_WORLD_", "HYDI_", "PALS_", "MPI_LOCAL", "SLURM_STEP_")
+# Where this is 1 a process is a run by itself, as in a shell of an srun step.
+WORD = "MPIQOPT_RANKS"
 # More ranks than processors: those that wait must let the others work. Open MPI sees to that itself. MPICH does not: a
 # run waits by transport.waiting there, and what the library does inside (start, windows, the end) is told what it can
 # be told, above all not to use its collectives through shared memory.
@@ -24,32 +28,70 @@ _WHEN_CROWDED = {
 }
 
 
+def alone_by_word() -> bool:
+    """Return True if the user says that this process is a run by itself, whatever a launcher has left around it."""
+    return os.environ.get(WORD) == "1"
+
+
+def require_word() -> None:
+    """Raise UsageError if the user says something else."""
+    word = os.environ.get(WORD, "")
+    if word not in ("", "1"):
+        raise UsageError(f"{WORD} = {word!r}: want 1, for a process that is a run by itself, or no such variable")
+
+
 def under_launcher() -> bool:
-    """Whether an MPI launcher started this process (an srun step with several tasks counts)."""
-    return any(name in os.environ for name in _LAUNCHER_VARIABLES) or _tasks_of_step() > 1
+    """Return True if an MPI launcher started this process (an srun step with several tasks counts)."""
+    return not alone_by_word() and (any(name in os.environ for name in _LAUNCHER_VARIABLES) or _tasks_of_step() > 1)
 
 
 def launched_rank() -> int:
     """The rank by the launcher's word, known before MPI is initialised; 0 without a launcher."""
     names = (*_LAUNCHER_VARIABLES, "SLURM_PROCID") if under_launcher() else ()
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+    return next((rank for rank in map(_number, names) if rank is not None), 0)
 
 
 def launched_size() -> int | None:
     """Number of processes by the launcher's word: 1 without a launcher, None if one does not say."""
     if not under_launcher():
         return 1
-    return next((int(os.environ[name]) for name in _SIZE_VARIABLES if _counts(name)), None)
+    return next((_number(name) for name in _SIZE_VARIABLES if _counts(name)), None)
+
+
+def _number(name: str) -> int | None:
+    """Return what a variable says; None if that is no number."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() else None
 
 
 def _counts(name: str) -> bool:
     """True if a variable says how many processes there are; that of a SLURM step is left over in other ones."""
-    return name in os.environ and (name != "SLURM_STEP_NUM_TASKS" or "SLURM_STEP_ID" in os.environ)
+    return _number(name) is not None and (name != "SLURM_STEP_NUM_TASKS" or "SLURM_STEP_ID" in os.environ)
 
 
 def _tasks_of_step() -> int:
     # SLURM_STEP_* is set by srun only, SLURM_NTASKS in the batch script as well
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
+    return _number("SLURM_STEP_NUM_TASKS") or 1 if "SLURM_STEP_ID" in os.environ else 1
+
+
+def _forget_launcher() -> None:
+    """Take the launcher's variables away from MPI, for a process that is a run by itself."""
+    for name in [name for name in os.environ if name.startswith(_LAUNCHER_PREFIXES)]:
+        del os.environ[name]
+
+
+def _require_process_manager() -> None:
+    """Raise AgreedError if the launcher's end of the line is gone: MPICH would fail with a page of its own."""
+    file = _number("PMI_FD")
+    if file is None:
+        return
+    try:
+        os.fstat(file)
+    except OSError:
+        raise AgreedError(
+            f"the launcher that set PMI_FD = {file} is not there, as in a shell that a launcher started: "
+            f"{WORD}=1 runs as one process"
+        ) from None
 
 
 def start(always: bool = False):
@@ -61,6 +103,9 @@ def start(always: bool = False):
         return SerialTransport()
     import mpi4py
 
+    if alone_by_word():
+        _forget_launcher()
+    _require_process_manager()
     # errors must not end in a hanging MPI_Finalize: the command line finalises or aborts by itself
     mpi4py.rc(initialize=False, finalize=False)
     if _crowded():
@@ -89,7 +134,7 @@ def start(always: bool = False):
 def _local_ranks() -> int:
     """Ranks on this host, by the launcher's word."""
     names = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
-    return next((int(os.environ[name]) for name in names if name in os.environ), 1)
+    return next((number for number in map(_number, names) if number is not None), 1)
 
 
 def _crowded() -> bool:
@@ -107,16 +152,12 @@ def crowding() -> str:
 
 def _require_launched_size(size: int, name_of_library: str) -> None:
     """The commonest accident: a launcher of another MPI starts n jobs of one rank that write the same file."""
-    for name in _SIZE_VARIABLES:  # the innermost launcher comes first
-        if not _counts(name):
-            continue
-        if int(os.environ[name]) != size == 1:
-            raise AgreedError(
-                f"the launcher started {os.environ[name]} processes ({name}), but mpi4py's library "
-                f"({name_of_library}) sees 1: use the mpiexec of that library, or srun --mpi=pmi2 / --mpi=pmix (see "
-                "mpiqopt doctor)"
-            )
-        return
+    name = next(filter(_counts, _SIZE_VARIABLES), None)  # the innermost launcher comes first
+    if name is not None and _number(name) != size == 1:
+        raise AgreedError(
+            f"the launcher started {_number(name)} processes ({name}), but {name_of_library} sees 1: use its mpiexec "
+            f"or srun --mpi=pmi2 or pmix (mpiqopt doctor), or {WORD}=1 for one process"
+        )
 
 
 def give_up(message: str) -> None:
@@ -134,6 +175,15 @@ def give_up(message: str) -> None:
         os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
 
 
+def _whole_story(error: BaseException) -> str:
+    """Return the line that says all that a user needs to know; "" if a developer will need the traceback."""
+    if isinstance(error, KeyboardInterrupt):
+        return ""
+    if isinstance(error, (NumericalError, UsageError)):
+        return f"{type(error).__name__}: {error}"
+    return explained(error)
+
+
 @contextmanager
 def session(always: bool = False) -> Iterator:
     """``start``, and an end in order; or, if an exception comes out on one of several ranks, of the whole job, now.
@@ -146,12 +196,15 @@ def session(always: bool = False) -> Iterator:
     except BaseException as error:
         if isinstance(transport, SerialTransport):
             raise
-        if isinstance(error, NumericalError) and transport.rank:
+        said = _whole_story(error)
+        if said and transport.rank:
             time.sleep(1.0)  # what all ranks find at once rank 0 says, and ends them
-        print(f"mpiqopt: rank {transport.rank}: {type(error).__name__}: {error}", file=sys.stderr)
-        if not isinstance(error, NumericalError):  # whose message says all
+        print(f"mpiqopt: rank {transport.rank}: {said or f'{type(error).__name__}: {error}'}", file=sys.stderr)
+        if not said:
             traceback.print_exc()
         sys.stderr.flush()
         time.sleep(0.2)  # launchers forward the message before they kill
-        transport.abort()
+        # what rank 0 finds is wrong for all; what another one finds alone is a failure of this job
+        wrong = said and not transport.rank and not isinstance(error, NumericalError)
+        transport.abort(2 if wrong else 1)
     transport.close()

@@ -30,7 +30,7 @@ def write(path: Path, objective: Sequence[float], reason: str = "iterations: don
     text = tomli_w.dumps(tables)
     about = {"status": "running", "stop_reason": "", "ranks": 1, "mpi_library": "none", "created": "today"}
     ring = Topology("ring", tuple(Ring(nodes=4).cycle()))
-    texts = {"config": text, "config_resolved": text, "mpiqopt_version": "0"}
+    texts = {"config": text, "config_resolved": text, "mpiqopt_version": "0", "run_id": "0123"}
     writer = Writer.create(Path(path), about | texts, ring)
     for i, value in enumerate(objective):
         record = {name: i for name, quantity in QUANTITIES.items() if not quantity.optional}

@@ -1,0 +1,171 @@
+"""What a method promises: a state that steps leave alone, that keeps its form and that a checkpoint can hold.
+
+On small problems of 8 nodes in a ring, with full batches where the method is to reach the optimum.
+"""
+
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import Algorithm
+from mpiqopt.assembly import Experiment, assemble
+from mpiqopt.config import parse
+from mpiqopt.contracts.contract import require, require_equal
+from mpiqopt.results import checkpoint
+from mpiqopt.state import form_of, require_same_form
+from mpiqopt.transport.serial import SerialTransport
+
+NODES = 8
+# samples of an epoch and of a minibatch that make a method one of full gradients
+FULL = {"batch_size": "all", "large_batch_size": "all", "epoch_length": 3}
+IN_BACKGROUND = "not claimed: its nodes train in the background"
+
+
+def experiment(method: Algorithm, loss: str = "least-squares", l2: float = 0.3, h: bool = False, **run) -> Experiment:
+    """Return the objects of a run of a method on a small problem; h: with the l1 norm if the method takes it."""
+    import tomli_w
+
+    given = {field.name: getattr(method, field.name) for field in fields(method)}
+    tables = {
+        "run": run,
+        "data": {"name": "synthetic", "samples": 107, "features": 5},
+        "problem": {"name": loss, "l2": l2},
+        "topology": {"name": "ring", "nodes": NODES},
+        "algorithm": {"name": method.name, **{key: value for key, value in given.items() if value is not None}},
+        "regularizer": {"name": "l1", "weight": 0.02} if h and method.proximal else {"name": "zero"},
+    }
+    return assemble(parse(tomli_w.dumps(tables), "test"), SerialTransport())
+
+
+def after(made: Experiment, iterations: int, state: Any = None) -> Any:
+    """Return the state after so many iterations, from the start or from another state."""
+    arguments = made.problem, made.network, made.streams
+    state = made.algorithm.init(made.start, *arguments) if state is None else state
+    for _ in range(iterations):
+        state = made.algorithm.step(state, *arguments)
+    return state
+
+
+def copies(state: Any) -> dict[str, np.ndarray]:
+    """Return the arrays and numbers of a state, by name, copied."""
+    return {name: np.copy(value) for name, value in checkpoint.flat(state).items()}
+
+
+def require_same(found: Any, wanted: dict[str, np.ndarray], when: str) -> None:
+    """Raise Broken, with the first field that differs, unless a state has the bits of another's ``copies``."""
+    for name, value in copies(found).items():
+        require_equal(value, wanted[name], f"{name} of the state {when}")
+
+
+def state_is_a_named_tuple_of_rows(method: Algorithm) -> None:
+    """Hold init() to a NamedTuple with x first and arrays with a row for each node."""
+    made = experiment(method, start="normal")
+    form_of(method.name, after(made, 0), made.start)
+
+
+def types_and_shapes_stay(method: Algorithm) -> None:
+    """Hold six steps, in double and single precision, to the forms of the start."""
+    for dtype in ("float64", "float32"):
+        made = experiment(method, h=True, dtype=dtype, start="normal")
+        state = after(made, 0)
+        before = form_of(method.name, state, made.start)
+        for iteration in range(1, 7):
+            state = after(made, 1, state)
+            require_same_form(f"{method.name} (run.dtype = {dtype})", before, state, iteration)
+
+
+def step_leaves_its_state_alone(method: Algorithm) -> str | None:
+    """Hold steps to making new arrays."""
+    made = experiment(method, h=True, start="normal")
+    state = after(made, 4)
+    before = copies(state)
+    after(made, 2, state)
+    require_same(state, before, "that step() got is changed by it")
+    return None
+
+
+def same_state_gives_same_bits(method: Algorithm) -> str | None:
+    """Hold step() to being a function of the state and the number of rounds so far."""
+    if method.in_background:
+        return IN_BACKGROUND
+    made = experiment(method, h=True, start="normal")
+    state = after(made, 4)
+    rounds = made.network.rounds
+    next_one = after(made, 1, state)
+    first = copies(next_one)
+    after(made, 1, next_one)  # a later iteration in between must not matter
+    made.network.rounds = rounds
+    require_same(after(made, 1, state), first, "is another when step() is called again")
+    return None
+
+
+def checkpoint_goes_on(method: Algorithm) -> str | None:
+    """Hold a state that was written and read again to the iterates of one that was not."""
+    if method.in_background:
+        return IN_BACKGROUND
+    whole = copies(after(experiment(method, h=True, start="normal"), 7))
+    one, other = (experiment(method, h=True, start="normal") for _ in range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.h5"
+        counters = {"evaluations": one.problem.evaluations}
+        progress = {name: kind() for name, kind in checkpoint.PROGRESS.items()} | {"derived": {}}
+        checkpoint.save(path, after(one, 4), progress, counters, one.network)
+        saved, counters = checkpoint.read_progress(path), {"evaluations": other.problem.evaluations}
+        state = checkpoint.restore(path, saved, after(other, 0), counters, other.network)
+    require_same(after(other, 3, state), whole, "after a checkpoint is another")
+    return None
+
+
+def rounds_are_as_predicted(method: Algorithm) -> str | None:
+    """Hold ``exchanges`` and ``gossips()`` to the rounds that are counted."""
+    if method.packs:
+        return "not claimed: its traffic depends on the values"
+    made = experiment(method)
+    start = after(made, 0)
+    before = made.network.counters()["rounds"]
+    after(made, 5, start)
+    counted, predicted = made.network.counters()["rounds"] - before, 5 * made.algorithm.rounds()
+    require(counted == predicted, f"5 iterations take {counted} rounds, want {predicted}: exchanges times gossips()")
+    return None
+
+
+def objective_falls(method: Algorithm) -> None:
+    """Hold the step, automatic unless one is given, to halving the gap of the mean of the data in 300 iterations."""
+    made = experiment(method, "mean", l2=0.0, start="normal")
+    begin = made.evaluate(made.start).objective
+    features = np.add.reduceat(made.shares.features, made.shares.offsets[:-1]) / made.problem.sizes[:, None]
+    best = made.evaluate(np.repeat(features.mean(axis=0)[None], NODES, axis=0)).objective
+    end = made.evaluate(after(made, 300).x).objective
+    require(
+        end - best <= (begin - best) / 2,
+        f"F is {begin:.3g} at the start and {end:.3g} after 300 iterations, {best:.3g} at the optimum",
+    )
+
+
+def every_node_reaches_the_optimum(method: Algorithm) -> str | None:
+    """Hold a method that is ``exact`` to a gradient mapping and a consensus of rounding size."""
+    if not method.exact:
+        return "not claimed: exact = False"
+    full = {key: value for key, value in FULL.items() if hasattr(method, key)}
+    made = experiment(replace(method, **full), h=True)
+    found = made.evaluate(after(made, 1500).x)
+    require(
+        found.stationarity <= 1e-14 and found.consensus <= 1e-14,
+        f"stationarity {found.stationarity:.2g} and consensus {found.consensus:.2g} after 1500 iterations, want 1e-14",
+    )
+    return None
+
+
+CHECKS = (
+    state_is_a_named_tuple_of_rows,
+    types_and_shapes_stay,
+    step_leaves_its_state_alone,
+    same_state_gives_same_bits,
+    checkpoint_goes_on,
+    rounds_are_as_predicted,
+    objective_falls,
+    every_node_reaches_the_optimum,
+)

@@ -1,0 +1,279 @@
+"""What a compressor promises: messages of a fixed size that follow from vector and keys, and the bounds of its error.
+
+Statistical checks have fixed seeds and bounds of 5 standard errors, which is 1 in 3,000,000 for each comparison.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mpiqopt.compressors.compressor import Compressor, Draw
+from mpiqopt.contracts.contract import Broken, require, require_equal
+from mpiqopt.errors import NotFinite
+
+# A scale may be sent rounded up to 20 bits of mantissa: by this at most.
+SCALE = 1 + 2.0**-20
+TYPES = (np.float64, np.float32)
+
+KINDS = {
+    "normal": lambda d, rng: rng.standard_normal(d),
+    "one-sparse": lambda d, rng: -3.7 * (np.arange(d) == d // 3),
+    "constant": lambda d, rng: np.full(d, 0.3),
+    "heavy-tailed": lambda d, rng: rng.standard_t(2, d),
+    "mixed": lambda d, rng: rng.standard_normal(d) * 10 ** rng.uniform(-8, 8, d),
+}
+
+
+def vector(kind: str, d: int, seed: int = 0) -> np.ndarray:
+    """Return one of the kinds of vectors (d,)."""
+    return KINDS[kind](d, np.random.default_rng([seed, d]))
+
+
+def keys(n: int, seed: int = 0, round: int = 3) -> Draw:
+    """Return keys of n messages, all different."""
+    own, shared = np.random.default_rng([1, seed]).integers(0, 2**64, (2, n), dtype=np.uint64)
+    return Draw(round, own, shared)
+
+
+def encoded(c: Compressor, x: np.ndarray, draw: Draw, fill: int = 0) -> np.ndarray:
+    """Return the messages of rows, written over bytes ``fill``."""
+    messages = np.full((len(x), c.nbytes(x.shape[1], x.dtype)), fill, np.uint8)
+    c.encode(x, messages, draw)
+    return messages
+
+
+def decoded(c: Compressor, messages: np.ndarray, like: np.ndarray, draw: Draw) -> np.ndarray:
+    """Return what messages mean, as rows of the type and shape of ``like``."""
+    x = np.full_like(like, 7)
+    c.decode(messages, x, draw)
+    return x
+
+
+def through(c: Compressor, x: np.ndarray, draw: Draw) -> np.ndarray:
+    """Return what receivers see of rows."""
+    return decoded(c, encoded(c, x, draw), x, draw)
+
+
+def sample(c: Compressor, x: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """Return n independent C(x) of one vector, as float64."""
+    return through(c, np.tile(x, (n, 1)), keys(n, seed)).astype(np.float64)
+
+
+def relative_errors(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return |y - x|^2 / |x|^2 of the rows of y, for x of any magnitude."""
+    unit = np.abs(x).max()
+    return np.sum((y / unit - x / unit) ** 2, axis=1) / np.sum((x / unit) ** 2)
+
+
+def inside(c: Compressor, x: np.ndarray) -> np.ndarray:
+    """Return x scaled to the range of a compressor that has a fixed one; after a rotation no value is beyond |x|."""
+    reach = c.reach()
+    return x if reach is None else x * (reach / (np.linalg.norm(x) if c.rotates else np.abs(x).max()))
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Return that of the mean over the first axis."""
+    return values.std(axis=0) / np.sqrt(len(values))
+
+
+def _cases(c: Compressor, d: int = 128, n: int = 300) -> Iterator[tuple[str, np.ndarray, int]]:
+    """Yield kind, vector and number of draws; long normal vectors alone where bounds hold for these only."""
+    if c.usual:
+        yield "normal", vector("normal", 4096), 100
+        return
+    for kind in KINDS:
+        yield kind, vector(kind, d), n
+
+
+def size_is_that_of_the_messages(c: Compressor) -> None:
+    """Hold nbytes() to whole numbers that do not fall as d grows."""
+    for dtype in TYPES:
+        before = 0
+        for d in (1, 2, 3, 8, 9, 64, 1000, 1025):
+            size = c.nbytes(d, np.dtype(dtype))
+            require(
+                isinstance(size, (int, np.integer)) and size >= before,
+                f"nbytes({d}) is {size!r}, want a whole number of at least {before} bytes ({np.dtype(dtype)})",
+            )
+            before = size
+
+
+def every_byte_is_written(c: Compressor) -> None:
+    """Hold encode() to messages that do not depend on what was in the buffer, also of zeros."""
+    for dtype in TYPES:
+        for d in (1, 3, 37, 1025):
+            for x in (vector("normal", d), np.zeros(d)):
+                x = x[None].astype(dtype)
+                one, other = encoded(c, x, keys(1), 0x55), encoded(c, x, keys(1), 0xAA)
+                require_equal(one, other, f"bytes over 0x55 and 0xAA (d = {d}, {x.dtype})")
+
+
+def same_keys_give_same_bytes(c: Compressor) -> None:
+    """Hold encode() to being a function of vector and keys."""
+    for dtype in TYPES:
+        x = vector("normal", 1000)[None].astype(dtype)
+        require_equal(encoded(c, x, keys(1)), encoded(c, x, keys(1)), f"bytes of a second message ({x.dtype})")
+
+
+def input_is_left_alone(c: Compressor) -> None:
+    """Hold encode() and decode() to changing neither vectors, which may be read-only, nor messages."""
+    for dtype in TYPES:
+        for d in (1, 37, 1030):
+            x = vector("normal", d)[None].astype(dtype)
+            before = x.copy()
+            x.flags.writeable = False
+            messages = encoded(c, x, keys(1))
+            sent = messages.copy()
+            decoded(c, messages, x, keys(1))
+            require_equal(x, before, f"x after encode() (d = {d}, {x.dtype})")
+            require_equal(messages, sent, f"messages after decode() (d = {d}, {x.dtype})")
+
+
+def rows_are_independent(c: Compressor) -> None:
+    """Hold three rows at once to the messages and vectors of each, in the order of their keys."""
+    for dtype in TYPES:
+        for d in (1, 37, 1030):
+            x = np.array([vector(kind, d) for kind in ("normal", "one-sparse", "mixed")]).astype(dtype)
+            draw = keys(3)
+            messages = encoded(c, x, draw)
+            y = decoded(c, messages, x, draw)
+            for i in range(3):
+                one, where = Draw(draw.round, draw.own[i : i + 1], draw.shared[i : i + 1]), f"(d = {d}, {x.dtype})"
+                require_equal(encoded(c, x[i : i + 1], one)[0], messages[i], f"message of row {i} alone {where}")
+                require_equal(decoded(c, messages[i : i + 1], x[i : i + 1], one)[0], y[i], f"row {i} alone {where}")
+
+
+def mean_error_is_within_its_bound(c: Compressor) -> None:
+    """Hold E|C(x) - x|^2 to omega, 1 - delta or resolution, to 5 standard errors.
+
+    Rounding the scale up makes E|C(x)|^2 at most SCALE^2 times as large, so that omega + 1 may be exceeded by that.
+    """
+    for kind, x, n in _cases(c):
+        x = inside(c, x)
+        d, errors = len(x), relative_errors(x, sample(c, x, n))
+        least = errors.mean() - 5 * standard_error(errors)
+        bounds = {
+            "omega": None if c.omega(d) is None else (c.omega(d) + 1) * SCALE**2 - 1,
+            "1 - delta": None if c.delta(d) is None else 1 - c.delta(d) + 1e-15,
+            "resolution d/|x|^2": None
+            if c.resolution(d) is None
+            else c.resolution(d) * (1 + 1e-12) * d / float(np.sum(x**2)),
+        }
+        for name, most in bounds.items():
+            require(
+                most is None or least <= most,
+                f"E|C(x) - x|^2/|x|^2 is {errors.mean():.4g}, want at most {name} = {most or 0:.4g} ({kind}, d = {d})",
+            )
+
+
+def damped_it_contracts(c: Compressor) -> str | None:
+    """Hold E|damping C(x) - x|^2 to (1 - damped_delta) |x|^2, which difference coding and error feedback rely on.
+
+    SCALE^2 as in the mean error, here on |damping C(x)|^2 <= 1.
+    """
+    if c.damped_delta(128) is None:
+        return "not claimed: neither omega nor delta"
+    for kind, x, n in _cases(c):
+        d, errors = len(x), relative_errors(x, c.damping(len(x)) * sample(c, x, n))
+        delta = c.damped_delta(d)
+        require(0 < delta <= 1, f"damped_delta({d}) is {delta:.4g}, want more than 0 and at most 1")
+        require(
+            errors.mean() - 5 * standard_error(errors) <= 1 - delta + SCALE**2 - 1,
+            f"E|damping C(x) - x|^2/|x|^2 is {errors.mean():.4g}, want at most {1 - delta:.4g} ({kind}, d = {d})",
+        )
+    return None
+
+
+def mean_is_x(c: Compressor) -> str | None:
+    """Hold a C with an omega to E C(x) = x."""
+    if c.omega(64) is None:
+        return "not claimed: omega = None"
+    require_unbiased(c)
+    return None
+
+
+def require_unbiased(c: Compressor) -> None:
+    """Raise Broken unless the mean error is zero to 5 standard errors.
+
+    Along x, the ones, the largest coordinate and random directions. A scale that is rounded up may add 2^-20 |x|.
+    bias(d): what clipping may do.
+    """
+    for kind, x, n in _cases(c, 64, 2000):
+        x = inside(c, x)
+        d, errors = len(x), sample(c, x, n, seed=1) - x
+        directions = np.vstack([x, np.ones(d), np.eye(d)[np.abs(x).argmax()], vector("normal", 5 * d).reshape(5, d)])
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        along = errors @ directions.T
+        beyond = np.abs(along.mean(axis=0)) - 5 * standard_error(along) - (c.bias(d) + SCALE - 1) * np.linalg.norm(x)
+        worst = int(np.argmax(beyond))
+        if beyond[worst] > 0:
+            off = along.mean(axis=0)[worst] / np.linalg.norm(x)
+            raise Broken(f"E C(x) - x is {off:.3g} |x| in one direction, want 0 up to noise ({kind}, d = {d})")
+
+
+def mean_of_messages_is_that_of_vectors(c: Compressor) -> None:
+    """Hold decode_mean() to 1e-12 (float32: 1e-5) of the largest |C(x)| in it.
+
+    d = 64 and 7: with a rotation there is working memory of the size of x, and of another size.
+    """
+    for dtype in TYPES:
+        for n, rows, d in ((1, 1, 7), (2, 3, 64), (3, 1, 64), (17, 3, 7)):
+            x = vector("heavy-tailed", n * rows * d).reshape(n * rows, d).astype(dtype)
+            shared = keys(rows, seed=2).shared
+            draw = Draw(3, keys(n * rows).own, np.tile(shared, n))
+            messages = encoded(c, x, draw)
+            each = decoded(c, messages, x, draw).reshape(n, rows, d).astype(np.float64)
+            mean = np.full((rows, d), 7, dtype)
+            c.decode_mean(messages.reshape(n, rows, -1), mean, Draw(3, draw.own, shared))
+            error = np.abs(mean - each.mean(axis=0)).max() / np.abs(each).max()
+            most = 1e-12 if dtype == np.float64 else 1e-5
+            require(error <= most, f"decode_mean of {n} nodes is off by {error:.2g}, want at most {most:.0e} (d = {d})")
+
+
+def not_finite_is_refused(c: Compressor) -> None:
+    """Hold encode() to NotFinite for the first row that has NaN or infinity, wherever it is."""
+    for dtype in TYPES:
+        for bad in (np.nan, np.inf, -np.inf):
+            for d in (1, 3, 1100):
+                for row, j in ((0, 0), (1, d // 2), (1, d - 1)):
+                    x = np.tile(vector("normal", d), (3, 1)).astype(dtype)
+                    x[row, j] = x[2, j] = bad
+                    found = _refused_row(c, x)
+                    require(found == row, f"NotFinite of row {found}, want {row} for {bad} at {j} of {d} ({x.dtype})")
+
+
+def _refused_row(c: Compressor, x: np.ndarray) -> int | None:
+    """Return the row that encode() finds not finite, or None."""
+    try:
+        encoded(c, x, keys(len(x)))
+    except NotFinite as error:
+        return error.row
+    return None
+
+
+def broken_messages_do_no_harm(c: Compressor) -> None:
+    """Hold decode() of 50 messages of random bytes, and one of ones, to writing nothing outside of x."""
+    for dtype in TYPES:
+        for d in (1, 37, 1000):
+            scratch = np.zeros((3, d), dtype)
+            width = c.nbytes(d, scratch.dtype)
+            messages = np.random.default_rng(2).integers(0, 256, (50, 1, width), np.uint8)
+            for message in (*messages, np.full((1, width), 255, np.uint8)):
+                with np.errstate(all="ignore"):
+                    c.decode(message, scratch[1:2], keys(1))
+                require(not scratch[[0, 2]].any(), f"decode() writes beside its row (d = {d}, {scratch.dtype})")
+
+
+CHECKS = (
+    size_is_that_of_the_messages,
+    every_byte_is_written,
+    same_keys_give_same_bytes,
+    input_is_left_alone,
+    rows_are_independent,
+    mean_error_is_within_its_bound,
+    damped_it_contracts,
+    mean_is_x,
+    mean_of_messages_is_that_of_vectors,
+    not_finite_is_refused,
+    broken_messages_do_no_harm,
+)

@@ -1,0 +1,69 @@
+"""What a check is, and how those of a family are done on a part.
+
+A check is a function of a part whose name is the claim. It raises Broken where the claim does not hold, and returns why
+nothing was to be checked, or nothing.
+"""
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpiqopt.errors import LINE, UsageError, brief
+from mpiqopt.registry import place_in_plugin, wants_traceback
+
+Check = Callable[[Any], str | None]
+
+
+class Broken(Exception):
+    """A claim that a part does not keep. The message says what was found, with numbers."""
+
+
+class Verdict(NamedTuple):
+    """What became of a check. said: "ok", why nothing was checked, or what was found."""
+
+    claim: str
+    said: str
+    broken: bool
+
+
+def require(holds: Any, message: str) -> None:
+    """Raise Broken, with the message, unless a condition holds."""
+    if not holds:
+        raise Broken(message)
+
+
+def require_equal(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
+    """Raise Broken unless two arrays have the same shape and bits, but for the type."""
+    require(found.shape == wanted.shape, f"{what}: shape {found.shape}, want {wanted.shape}")
+    if not np.array_equal(found, wanted, equal_nan=found.dtype.kind == "f"):
+        places = np.argwhere(found != wanted)
+        where = tuple(places[0].tolist())
+        raise Broken(f"{what}: {len(places)} values differ, the first at {where}: {found[where]!r}, {wanted[where]!r}")
+
+
+def checks(family: str) -> tuple[Check, ...]:
+    """Return the checks of a family, in the order of what a newcomer gets wrong first."""
+    return import_module(f"mpiqopt.contracts.{family}").CHECKS
+
+
+def verdicts(family: str, part: Any) -> Iterator[Verdict]:
+    """Do the checks of a family on a part, one after the other."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for check in checks(family):
+            yield Verdict(check.__name__.replace("_", " "), *_outcome(check, part))
+
+
+def _outcome(check: Check, part: Any) -> tuple[str, bool]:
+    try:
+        return check(part) or "ok", False
+    except (Broken, UsageError) as error:
+        return str(error), True
+    except (Exception, SystemExit) as error:  # whatever a plug-in's code raises
+        if wants_traceback():
+            traceback.print_exception(error)
+        return place_in_plugin(error) or brief(error, LINE), True

@@ -1,0 +1,87 @@
+"""What a topology promises: matrices that average, the same for the same seed, for every number of nodes it takes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mpiqopt.contracts.contract import require, require_equal
+from mpiqopt.errors import UsageError
+from mpiqopt.topologies.graph import AnyGraph, Digraph
+from mpiqopt.topologies.mixing import Mixing
+from mpiqopt.topologies.spectrum import Topology
+
+SIZES = (1, 2, 3, 8, 16, 17)
+
+
+def _graphs(graph: AnyGraph) -> Iterator[tuple[int, list[Mixing]]]:
+    """Yield the matrices for each number of nodes that the topology takes, its own first, which it has to take."""
+    own = graph.cycle()
+    yield graph.nodes or own[0].nodes, own  # a file has its own number
+    for nodes in SIZES:
+        try:
+            cycle = replace(graph, nodes=nodes).cycle()
+        except UsageError:
+            continue
+        yield nodes, cycle
+
+
+def matrices_are_sorted_rows_of_numbers(graph: AnyGraph) -> None:
+    """Hold W to compressed rows: columns ascend, each place at most once, nodes exist, weights are finite."""
+    for nodes, cycle in _graphs(graph):
+        require(isinstance(cycle, list) and cycle, f"cycle() returns {cycle!r:.60}, want a list of matrices")
+        for mixing in cycle:
+            where = f"for {nodes} nodes"
+            require(isinstance(mixing, Mixing), f"cycle() returns a list of {type(mixing).__name__}, want Mixing")
+            require(mixing.nodes == nodes, f"W has {mixing.nodes} rows {where}")
+            require(np.isfinite(mixing.weights).all(), f"weights of W are not finite {where}")
+            inside = (mixing.columns >= 0) & (mixing.columns < nodes)
+            require(inside.all(), f"W has column {mixing.columns[~inside][:1]} {where}")
+            ascend = np.diff(mixing.columns)[np.diff(mixing.rows()) == 0] > 0
+            require(ascend.all(), f"columns do not ascend in {np.sum(~ascend)} places of W {where}: use from_entries")
+
+
+def weights_sum_to_one(graph: AnyGraph) -> None:
+    """Hold columns of W to the sum 1, and rows, too, where the graph is not directed."""
+    for nodes, cycle in _graphs(graph):
+        for mixing in cycle:
+            sums = {"column": mixing.column_sums()}
+            if not isinstance(graph, Digraph):
+                sums["row"] = mixing.row_sums()
+            for kind, values in sums.items():
+                worst = int(np.argmax(np.abs(values - 1)))
+                require(
+                    abs(values[worst] - 1) < 1e-12,
+                    f"{kind} {worst} of W sums to {values[worst]:.12g}, want 1, for {nodes} nodes",
+                )
+
+
+def repeated_mixing_averages(graph: AnyGraph) -> None:
+    """Hold the network to paths from every node to every other, and W to ||W - J|| < 1 if it is not directed.
+
+    With its own number of nodes: for others a random graph may want other keys.
+    """
+    made = Topology(graph.name, tuple(graph.cycle()))
+    if isinstance(graph, Digraph):
+        made.require_strong()
+    else:
+        made.require_contraction()
+
+
+def same_seed_same_graph(graph: AnyGraph) -> None:
+    """Hold two calls, and those of an equal object, to the same matrices: every rank would make its own."""
+    for nodes, cycle in _graphs(graph):
+        again = replace(graph, nodes=nodes).cycle()
+        require(len(again) == len(cycle), f"{len(cycle)} matrices, then {len(again)}, for {nodes} nodes")
+        for mixing, other in zip(cycle, again, strict=True):
+            for name in Mixing._fields:
+                what = f"{name} of W, made again for {nodes} nodes"
+                require_equal(getattr(other, name), getattr(mixing, name), what)
+
+
+CHECKS = (
+    matrices_are_sorted_rows_of_numbers,
+    weights_sum_to_one,
+    repeated_mixing_averages,
+    same_seed_same_graph,
+)

@@ -1,0 +1,116 @@
+"""Where a run begins: the right to write its output, and what of an earlier run it goes on from."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mpiqopt import fingerprints
+from mpiqopt.config import ENDS, Config, first_difference, parse
+from mpiqopt.errors import UsageError
+from mpiqopt.results import checkpoint
+from mpiqopt.results.files import clear_parts, require_writable
+from mpiqopt.results.lock import Lock
+from mpiqopt.transport.agreement import by_first
+from mpiqopt.watch import Watch
+
+if TYPE_CHECKING:
+    from mpiqopt.results.reader import Result
+
+LONGER = "to go on raise run.iterations or lower run.tolerance"
+
+
+class Options(NamedTuple):
+    """How to run a config: what the command line says beside it."""
+
+    output: Path
+    resume: bool = False
+    overwrite: bool = False
+    time_limit: float | None = None
+    quiet: bool = False
+
+
+class AlreadyFinished(Exception):
+    """--resume of a run that needs nothing more."""
+
+
+class Plan(NamedTuple):
+    """What rank 0 finds about the output. saved: the progress in the checkpoint to go on from, or None to start.
+
+    fingerprints: of the run that is continued. finished: what to say if the config wants nothing more than was done.
+    """
+
+    saved: dict[str, Any] | None = None
+    fingerprints: dict[str, str] = {}
+    finished: str = ""
+
+    def derived(self) -> dict[str, float] | None:
+        """Numbers that the run that is continued has computed, and this one does not."""
+        return None if self.saved is None else self.saved["derived"]
+
+
+@contextmanager
+def reserved(output: Path, transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of an output on rank 0. Raises AgreedError if another run is at work on it."""
+    locks: list[Lock] = []
+    by_first(transport, lambda: locks.append(Lock.take(output, note)))
+    for lock in locks:
+        watch.beat, watch.release = lock.keep, lock.release
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+def make_plan(config: Config, options: Options) -> Plan:
+    """Check on rank 0 that the result can be written, and find out where to begin."""
+    from mpiqopt.results.reader import read
+
+    output = options.output
+    if output.exists() and not (options.overwrite or options.resume):
+        raise UsageError(f"-o {output}: the file exists; say --overwrite, --resume or another name")
+    require_writable(output)
+    clear_parts(output)
+    if not output.exists():
+        return Plan()
+    before = read(output)  # nothing but a result file is replaced
+    return Plan() if options.overwrite else _continuation(config, output, before)
+
+
+def _continuation(config: Config, output: Path, before: "Result") -> Plan:
+    """Find out where a run goes on of which there is a result file. Raises UsageError if it cannot."""
+    old, about = parse(before.attributes["config"], config.path), before.attributes
+    difference = first_difference(old, config)
+    if difference:
+        raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
+    finished = ""
+    if about["status"] == "finished":
+        finished = f"{output}: finished already ({about['stop_reason']}); {LONGER}"
+        if all(getattr(old.run, key) == getattr(config.run, key) for key in ENDS):
+            return Plan(finished=finished)
+    if about["stop_reason"].startswith("diverged"):
+        raise UsageError(f"{output}: the run {about['stop_reason']}; change the config and say --overwrite")
+    fingerprints.require_same(before.fingerprints, fingerprints.of_files(config), output)
+    saved = _saved(output, before)
+    if saved["iteration"] <= config.run.iterations:
+        return Plan(saved, before.fingerprints, finished)
+    if finished:
+        return Plan(finished=finished)
+    raise UsageError(
+        f"{config.path}: run.iterations = {config.run.iterations}: {output} has done {saved['iteration']} already"
+    )
+
+
+def _saved(output: Path, before: "Result") -> dict[str, Any]:
+    """Return what the checkpoint of a result file says. Raises UsageError if it does not belong to it."""
+    saved, path, records = checkpoint.read_progress(output), checkpoint.path_of(output), before.columns["iteration"]
+    if saved is None:
+        problem = f"{output}: holds {len(records)} records, but {path.name} is gone"
+    elif saved["run_id"] != before.attributes["run_id"]:
+        problem = f"{path}: belongs to another run than {output}"
+    elif len(records) == 0 or records[-1] < saved["last_record"]:
+        problem = f"{output}: lacks records before its checkpoint"
+    else:
+        return saved
+    raise UsageError(f"{problem}; say --overwrite to start afresh")

@@ -1,0 +1,71 @@
+"""What the state of a method may be, and that it stays of that form: checkpoints and kernels rely on it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.results.checkpoint import flat
+
+
+class Form(NamedTuple):
+    """Type, shape and layout of an array of a state."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    contiguous: bool
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {'x'.join(map(str, self.shape))}{'' if self.contiguous else ' not C-contiguous'}"
+
+
+def form_of(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
+    """Return the forms of the arrays of the state that ``init`` of a method has made, by name of the field.
+
+    Raises UsageError unless it is a NamedTuple of arrays (hosted, ...), numbers and such NamedTuples, first of all x.
+    """
+    where = f"algorithm {name!r}: init() returns"
+    if not hasattr(state, "_asdict"):
+        raise UsageError(f"{where} a {type(state).__name__}, want a NamedTuple whose first field is x")
+    if state._fields[:1] != ("x",):
+        raise UsageError(f"{where} a NamedTuple of {', '.join(state._fields)}: want x as its first field")
+    wanted = Form(start.dtype, start.shape, True)
+    forms = _forms(state)
+    if forms.get("x") != wanted:
+        raise UsageError(f"{where} x as {_described(forms, 'x', state)}, want {wanted}")
+    for field, value in flat(state).items():
+        rows = np.shape(value)[:1] == start.shape[:1] if isinstance(value, np.ndarray) else np.isscalar(value)
+        if not rows or getattr(value, "dtype", start.dtype).hasobject:
+            raise UsageError(
+                f"{where} {field} as {_described(forms, field, state)}, want an array with a row for each of the "
+                f"{len(start)} nodes here, a number or a NamedTuple"
+            )
+    return forms
+
+
+def require_same_form(name: str, before: dict[str, Form], state: Any, iteration: int) -> None:
+    """Raise UsageError, with the first field that differs, unless a state is of the form that it had at the start."""
+    now = _forms(state)
+    if now == before:
+        return
+    field = next(field for field in {**before, **now} if before.get(field) != now.get(field))
+    raise UsageError(
+        f"algorithm {name!r}: {field} of the state is {_described(now, field, state)} after iteration {iteration}, "
+        f"was {before.get(field, 'no array')} at the start: step() must keep types and shapes (.astype)"
+    )
+
+
+def _forms(state: Any) -> dict[str, Form]:
+    fields = flat(state).items() if hasattr(state, "_asdict") else ()
+    return {
+        field: Form(value.dtype, value.shape, value.flags.c_contiguous)
+        for field, value in fields
+        if isinstance(value, np.ndarray)
+    }
+
+
+def _described(forms: dict[str, Form], field: str, state: Any) -> str:
+    if field in forms:
+        return str(forms[field])
+    value = flat(state).get(field) if hasattr(state, "_asdict") else None
+    return f"a {type(value).__name__}"
