@@ -4,7 +4,7 @@ import os
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -187,7 +187,7 @@ class Trajectory:
         while True:
             self._hold()
             if self.iteration == next_agreement:  # most errors are in the first iteration: all ranks end in order there
-                self._require_form(agreed=self.iteration <= begin + 1)
+                self._require_form(self.state, agreed=self.iteration <= begin + 1)
             if self.iteration == self.next_record:
                 end = self._record()
                 if end is not None:
@@ -265,6 +265,7 @@ class Trajectory:
             if self.writer is not None:
                 self.writer.publish()
             if not isinstance(error, NotFinite):
+                self._require_form(state, agreed=False)  # the likelier cause
                 error.add_note(f"iteration {self.iteration + done}")  # of a plug-in's step: the message names it
                 raise
             where = f"node {error.row}" if error.row < self.network.place.nodes else "the server"
@@ -277,9 +278,9 @@ class Trajectory:
         self.elapsed += time.perf_counter() - start
         self.state, self.iteration = state, iteration
 
-    def _require_form(self, agreed: bool) -> None:
-        """Raise UsageError if the state is of another form than at the start. agreed: collective, AgreedError."""
-        name, state, iteration = self.experiment.algorithm.name, self.state, self.iteration
+    def _require_form(self, state: Any, agreed: bool) -> None:
+        """Raise UsageError if a state is of another form than at the start. agreed: collective, AgreedError."""
+        name, iteration = self.experiment.algorithm.name, self.iteration
         if agreed:
             together(self.network.transport, lambda: require_same_form(name, self.form, state, iteration))
         else:
@@ -287,7 +288,11 @@ class Trajectory:
 
     def _record(self) -> tuple[str, str] | None:
         """Measure and record; the status and reason if the run is over."""
-        metrics = self.metrics = self.experiment.evaluate(self.state.x)
+        try:
+            metrics = self.metrics = self.experiment.evaluate(self.state.x)
+        except (TypeError, ValueError):
+            self._require_form(self.state, agreed=False)
+            raise
         counters = self.network.counters()
         if self.writer is not None:
             times = {"time": self.elapsed, "codec_time": self._coding()}

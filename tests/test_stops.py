@@ -125,7 +125,7 @@ def test_a_time_limit_is_kept_amid_a_long_iteration(slow, mpiqopt, tmp_path):
 def test_ranks_end_with_the_checkpoint_of_the_iteration_before(limit, slow, tmp_path):
     """One cannot be thrown away on several ranks, so long iterations, of more than a second, are saved one by one."""
     slow = (*slow.split(), "--set", "algorithm.seconds=1.2")
-    job = start(tmp_path, *slow, *(("--time-limit", "7") if limit else ()), ranks=2)
+    job = start(tmp_path, *slow, *(("--time-limit", "10") if limit else ()), ranks=2)
     said = answer(job, *(() if limit else (signal.SIGUSR1,)))
     assert said.count("in the middle of something long; small.h5: the last checkpoint is of iteration 5") == 1
     assert saved(tmp_path)["iteration"] == 5
