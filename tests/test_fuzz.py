@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hostile_calls_end_as_documented(seed):
     """A few hundred of them; `make fuzz` makes thousands."""
-    words = [sys.executable, "-m", "tools.fuzz", "--seed", str(seed), "--calls", "200", "--jobs", "1"]
+    words = [sys.executable, "-m", "tools.fuzz", "--seed", str(seed), "--calls", "150", "--jobs", "1"]
     variables = environment() | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
     run = subprocess.run(words, cwd=TESTS, env=variables, capture_output=True, text=True, timeout=280)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -93,11 +93,11 @@ def base(tmp_path) -> Base:
     return Base(folder, "a table", {"arrays": arrays}, arrays, arrays)
 
 
-def case(kind, tmp_path: Path, base: Base, call: Fake, read: Fake, monkeypatch, what: str = "bits") -> list[str]:
+def case(kind, tmp_path: Path, base: Base, call: Fake, read: Fake, monkeypatch, what: str = "flipped") -> list[str]:
     """The kinds of failures that a case ends with when one of its files is damaged."""
     monkeypatch.setattr(results, "damage", lambda *_: what)
     made = Case(Bench(call, read, {"properties": {}}, (base, base)), tmp_path / "case", 0, 0)
-    made.folder.mkdir()
+    made.folder.mkdir(parents=True)
     kind(made)
     return [failure.problem.kind for failure in made.failures]
 
@@ -134,8 +134,9 @@ def resolved(tmp_path: Path, checked: str, taken: str, given: str, status: int =
     found = {"attributes": {"status": "finished", "config_resolved": taken}, "arrays": {}}
     call = Fake(check=outcome([], status, checked, "mpiqopt: no\n" if status else ""), run=outcome([]))
     bench = Bench(call, Fake(any=outcome([], out=json.dumps(found))), {}, ())
-    made = Case(bench, tmp_path, 0, 0)
-    (tmp_path / "c.toml").write_text(given)
+    made = Case(bench, tmp_path / str(len(list(tmp_path.iterdir()))), 0, 0)
+    made.folder.mkdir(parents=True)
+    (made.folder / "c.toml").write_text(given)
     checked_and_run(made)
     return [failure.problem.kind for failure in made.failures]
 
@@ -155,12 +156,10 @@ def test_a_seed_and_a_number_are_a_case(tmp_path):
     schema = json.loads(subprocess.check_output([sys.executable, "-m", "mpiqopt", "config-schema"], timeout=60))
     written = []
     for number in (0, 0, 1, 2, 3):
-        folder = tmp_path / str(len(written))
-        folder.mkdir()
-        made = Case(Bench(Fake(), read_as(), schema, ()), folder, 7, number)
-        made.bench.call.answers["run"] = outcome([], 2)
+        made = Case(Bench(Fake(run=outcome([], 2)), read_as(), schema, ()), tmp_path / str(len(written)), 7, number)
+        made.folder.mkdir(parents=True)
         of_config(made)
-        written.append((folder / "c.toml").read_bytes())
+        written.append((made.folder / "c.toml").read_bytes())
     assert written[0] == written[1]
     assert len(set(written)) > 2
 

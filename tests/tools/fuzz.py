@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tools import calls, results
 from tools.calls import Caller, shown
-from tools.cases import Bench, Case, Failure
+from tools.cases import KINDS, Bench, Case, Failure
 
 # of every kind of failure, those that are printed
 PRINTED = 3
@@ -47,11 +47,11 @@ def work(of: Bench, root: Path, options: argparse.Namespace, first: int, step: i
     """Every ``step``-th case from ``first`` on, until the share of calls is made; counts, and what failed."""
     counts, failed, number = Counter(), [], first
     while counts["calls"] < options.calls / step:
-        case = Case(of, root / str(number), options.seed, number)
+        case = Case(of, root / str(number), options.seed, number, options.kinds)
         _run(case)
         counts.update({"calls": len(case.outcomes), case.kind: len(case.outcomes)})
         counts.update(f"status {outcome.status}" for outcome in case.outcomes)
-        failed += [_said(case, number, *failure) for failure in case.failures]
+        failed += [_said(case, number, options, *failure) for failure in case.failures]
         if not case.failures:
             shutil.rmtree(case.folder.parent)
         number += step
@@ -67,8 +67,10 @@ def _run(case: Case) -> None:
         case.failures.append(Failure(problem, (), case.folder))
 
 
-def _said(case: Case, number: int, problem: calls.Problem, words: tuple[str, ...], folder: Path) -> dict:
-    again = f"make fuzz SEED={case.seed} CASE={number}"
+def _said(case: Case, number: int, options: argparse.Namespace, *failure) -> dict:
+    problem, words, folder = failure
+    kinds = f" KINDS='{' '.join(options.kinds)}'" if options.kinds else ""
+    again = f"make fuzz SEED={case.seed} CASE={number}{kinds}"
     where = shown(folder, words)
     return {"case": case.kind, "kind": problem.kind, "detail": problem.detail, "again": again, "call": where}
 
@@ -128,6 +130,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--calls", type=int, default=300, help="at least so many")
     parser.add_argument("--case", type=int, help="only this one, of which the folder is kept")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=(), help="only these")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes that make calls")
     parser.add_argument("--command", nargs="+", help="what to call in place of mpiqopt")
     parser.add_argument("--json", metavar="FILE", help="write all failures there")
@@ -151,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def one(of: Bench, root: Path, options: argparse.Namespace) -> int:
     """A case again, with all that its calls say."""
-    case = Case(of, root / str(options.case), options.seed, options.case)
+    case = Case(of, root / str(options.case), options.seed, options.case, options.kinds)
     case.run()
     for outcome in case.outcomes:
         print(f"$ {shown(case.folder, outcome.words)}\n{outcome.out}{outcome.err}status {outcome.status}\n")

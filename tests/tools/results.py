@@ -19,6 +19,8 @@ RUNS = {
         "regularizer": {"name": "l1", "weight": 0.01},
     },
 }
+# what an error has to be made of, or the right numbers
+BITS = ("flipped", "truncated", "blanked")
 RESULT, CHECKPOINT, CONFIG = "r.h5", "r.h5.checkpoint", "c.toml"
 
 
@@ -86,12 +88,10 @@ def copied(base: Base, folder: Path) -> None:
 
 
 def damage(rng: random.Random, path: Path, other: Path) -> str:
-    """Change or replace a file; what happened: bits (what is not read as an error has to be right), or else."""
-    kind = rng.choices(("bits", "forged", "other", "replaced"), (6, 3, 1, 1))[0]
-    if kind == "bits":
-        content = path.read_bytes()
-        change = rng.choice((odd.flipped, odd.flipped, odd.flipped, odd.truncated, odd.blanked))
-        path.write_bytes(change(rng, content))
+    """Change or replace a file; how: one of BITS, forged, other (a file of another run), replaced or missing."""
+    kind = rng.choices((*BITS, "forged", "other", "replaced"), (4, 1, 1, 3, 1, 1))[0]
+    if kind in BITS:
+        path.write_bytes(getattr(odd, kind)(rng, path.read_bytes()))
     elif kind == "forged":
         forged(rng, path)
     elif kind == "other":

@@ -70,9 +70,7 @@ class Skip(Exception):
 
 def kills(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Random], int]) -> Iterator[str]:
     """kill -9 at random moments, of all processes or of one rank, and --resume until the run has finished."""
-    began = time.monotonic()
-    expected = whole(prepared(root / "whole"))
-    longest = time.monotonic() - began
+    expected, longest = _timed(root)
     done, chain = 0, 0
     while done < count:
         chain += 1
@@ -94,6 +92,12 @@ def kills(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Ra
         resume(folder, expected, ranks=ranks(rng))
         require_clean(folder)
         shutil.rmtree(folder)
+
+
+def _timed(root: Path) -> tuple[Contents, float]:
+    """The uninterrupted run, and how many seconds it takes."""
+    folder, began = prepared(root / "whole"), time.monotonic()
+    return whole(folder), time.monotonic() - began
 
 
 def _require_ended(job: Job) -> None:
@@ -149,11 +153,11 @@ def _race(folder: Path, way: str, wholes: list[Contents], rng: random.Random, ra
 
 def full(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Random], int]) -> Iterator[str]:
     """A disk that is full from some moment on, for a while or for good."""
-    expected = whole(prepared(root / "whole"))
+    expected, longest = _timed(root)
     for number in range(count):
         folder = prepared(root / str(number))
         with _small_disk(folder / "disk") as disk:
-            yield _filled(folder, disk, expected, rng, ranks(rng))
+            yield _filled(folder, disk, expected, longest, rng, ranks(rng))
         shutil.rmtree(folder)
 
 
@@ -180,10 +184,10 @@ def _fill(disk: Path, left: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(1, about.f_bavail * about.f_frsize - left))
 
 
-def _filled(folder: Path, disk: Path, expected: Contents, rng: random.Random, ranks: int) -> str:
+def _filled(folder: Path, disk: Path, expected: Contents, longest: float, rng: random.Random, ranks: int) -> str:
     result, filler = disk / RESULT, disk / "filler"
     after, left, frees = (
-        rng.choice((0.0, rng.uniform(0, 2.5))),
+        rng.choice((0.0, rng.uniform(0, longest))),
         rng.choice((0, rng.randrange(1 << 17))),
         rng.random() < 0.5,
     )
@@ -193,7 +197,7 @@ def _filled(folder: Path, disk: Path, expected: Contents, rng: random.Random, ra
     if not job.ends_within(after) and after:
         _fill(disk, left)
     before = require_start(result, expected)
-    if frees and not job.ends_within(rng.uniform(0, 1.5)):
+    if frees and not job.ends_within(rng.uniform(0, longest / 2)):
         filler.unlink(missing_ok=True)
     status = job.wait()
     records = require_start(result, expected)
@@ -222,13 +226,14 @@ def _only(disk: Path) -> None:
 
 def unlocked(count: int, rng: random.Random, root: Path, ranks: Callable[[random.Random], int]) -> Iterator[str]:
     """Runs on a file system without locks: they stop, are shown and drawn, start others, and go on."""
-    expected = whole(prepared(root / "whole"))
+    expected, longest = _timed(root)
     library = _preloaded(root)
     for number in range(count):
         folder = prepared(root / str(number))
         error = ERRORS[number % len(ERRORS)]
         variables = {"LD_PRELOAD": str(library), "FLOCK_ERRNO": str(error)}
-        yield f"flock fails with {error}: {_interrupted(folder, expected, rng, ranks(rng), variables)}"
+        seconds = rng.uniform(0.2, 0.9) * longest
+        yield f"flock fails with {error}: {_interrupted(folder, expected, seconds, ranks(rng), variables)}"
         shutil.rmtree(folder)
 
 
@@ -241,16 +246,17 @@ def _preloaded(root: Path) -> Path:
     return library
 
 
-def _interrupted(folder: Path, expected: Contents, rng: random.Random, ranks: int, variables: dict[str, str]) -> str:
+def _interrupted(folder: Path, expected: Contents, seconds: float, ranks: int, variables: dict[str, str]) -> str:
     job = Job(folder, RUN, ranks=ranks, variables=variables)
-    if not job.ends_within(rng.uniform(0.5, 2.5)):
+    if not job.ends_within(seconds):
         job.process.send_signal(signal.SIGUSR1)  # which launchers pass on
     status = job.wait()
-    early = status not in (0, 1, 2, 75) and not (folder / RESULT).exists()  # before it has begun to listen
-    if status not in (0, 75) and not early:
-        raise Loss(f"{folder}: status {status}: {job.said()}")
     records = require_start(folder / RESULT, expected)
-    if not early:
+    # before it listens, or when all is done, the signal ends it as any program
+    deaf = status not in (1, 2) and records in (0, len(expected["iteration"]))
+    if status not in (0, 75) and not deaf:
+        raise Loss(f"{folder}: status {status}: {job.said()}")
+    if records:
         _readable(folder, variables)
     resume(folder, expected, ranks=ranks, variables=variables)
     require_clean(folder, "f.png", "s.h5", "s.h5.checkpoint")

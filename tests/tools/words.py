@@ -123,7 +123,9 @@ def _run(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[st
     output = rng.choice(("n.h5", "n.h5", rng.choice(OUTPUTS), rng.choice(OUTPUTS), rng.choice(FILES), None))
     flags = rng.choice(([], [], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]))
     if output:
-        outputs = [output.rstrip("/")] if output in (*OUTPUTS, "-", "--") or (output == "r.h5" and flags) else []
+        outputs = (
+            [output.rstrip("/")] if output in (*OUTPUTS, "-", "--", "none.toml") or (output == "r.h5" and flags) else []
+        )
     else:
         outputs = [f"{name}.h5" for name in ("c", "s", "notes", "none", "folder", *(["r"] if flags else []))]
     given += [] if output is None else ["-o", output]
