@@ -35,7 +35,7 @@ def command(config_path, overrides, plugins, output, overwrite, resume, time_lim
     if overwrite and resume:
         raise click.UsageError("--overwrite and --resume exclude each other")
     options = Options(
-        output=Path(output or Path(config_path).with_suffix(".h5").name),
+        output=Path(output or f"{Path(config_path).stem}.h5"),
         resume=resume,
         overwrite=overwrite,
         time_limit=time_limit,

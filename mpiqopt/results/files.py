@@ -114,7 +114,7 @@ def _require_seal(seal: bytes, checksum: int) -> None:
 
 def followed(path: Path) -> Path:
     """Return where a link leads; any other path as it is."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def part_of(path: Path, run_id: str) -> Path:
@@ -214,7 +214,6 @@ def _sync(folder: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise UsageError unless a file can be made at ``path`` (folders on the way too). Leaves nothing behind."""
-    path = followed(path)
     if path.is_dir():
         raise UsageError(f"-o {path}: is a folder; want the name of a file")
     if path.exists() and not path.is_file():

@@ -66,6 +66,8 @@ class Writer:
         """Drop the records after ``iteration``."""
         self._flush()
         keep = int(np.searchsorted(self.file["iteration"][()], iteration, side="right"))
+        if "record" not in self.file:
+            raise KeyError("it lacks record")
         for name in (*QUANTITIES, "record"):
             if name in self.file:
                 self.file[name].resize(keep, axis=0)
