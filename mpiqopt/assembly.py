@@ -7,13 +7,15 @@ import numpy as np
 
 from mpiqopt import constants
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
+from mpiqopt.allocator import require_memory
 from mpiqopt.config import Config
 from mpiqopt.constants import Constants
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
 from mpiqopt.data.source import Source
 from mpiqopt.emulation import Machines
-from mpiqopt.errors import AgreedError, UsageError, naming
+from mpiqopt.errors import AgreedError, UsageError, naming, quoted
+from mpiqopt.inputs import require_file
 from mpiqopt.metrics import Evaluator
 from mpiqopt.network import Network
 from mpiqopt.placement import Placement
@@ -61,12 +63,7 @@ class Experiment(NamedTuple):
 
 def assemble(config: Config, transport, *, derived: dict[str, float] | None = None) -> Experiment:
     """Collective. Raises AgreedError. derived: as of the run that is continued; by default they are computed."""
-    topology, small = by_first(transport, lambda: (config.topology(), _prepared(config.data)))
-    if transport.size > topology.nodes:
-        raise AgreedError(
-            f"{config.path}: {transport.size} ranks for topology.nodes = {topology.nodes} nodes; start at most one "
-            "rank for each node"
-        )
+    topology, small = by_first(transport, lambda: _begun(config, transport.size))
     place = Placement(topology.nodes, transport.size, transport.rank)
     coded = config.algorithm.default_compressor is not None
     network = Network(
@@ -80,6 +77,7 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     )
     held = dealt(transport, lambda: _cut(config, place)) if small else together(transport, lambda: _load(config, place))
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
+    _require_features(config, held, transport)
     problem = together(transport, lambda: _problem(config, held))
     if config.run.stop_accuracy is not None and not problem.has_accuracy:
         raise AgreedError(
@@ -121,6 +119,17 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     )
 
 
+def _require_features(config: Config, held: Shares, transport) -> None:
+    """Raise AgreedError if all features of all nodes are 0, as constant ones are when scaled, and the loss needs some.
+
+    A mean of zeros is one.
+    """
+    (largest,) = transport.maximum(np.array([shares.magnitude(held.features)])).tolist()
+    if largest == 0 and config.problem.curvature:
+        why = "each is constant, and data.scale = 'standard'" if config.data.scale == "standard" else "all of them"
+        raise AgreedError(f"{config.path}: data: features are 0 in every sample ({why}): nothing can be fitted to them")
+
+
 def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> "Training":
     from mpiqopt.training import BackgroundTraining, Training
 
@@ -153,7 +162,13 @@ def _constants(config: Config, problem: Problem, start: np.ndarray, network: Net
             f"{config.path}: {wanted}: problem {config.problem.name!r} knows no bound of its curvature, of which it "
             "would be made: give a number (for run.tolerance_on 'mean', for record.per_node false)"
         )
-    return constants.find(problem, start, network, config.algorithm.observes)
+    known = constants.find(problem, start, network, config.algorithm.observes)
+    if not known.give_steps:
+        raise AgreedError(
+            f"{config.path}: {wanted}: L = {known.lipschitz:g}, the smoothness of the loss, gives no step: features or "
+            "weights of the problem are too small or too large; use data.scale, or give numbers"
+        )
+    return known
 
 
 def facts_of(config: Config, topology: Topology, known: Constants, held: Shares, problem: Problem) -> Facts:
@@ -191,6 +206,27 @@ def _derived(config: Config, facts: Facts) -> dict[str, float]:
     return numbers
 
 
+def _begun(config: Config, ranks: int) -> tuple[Topology, bool]:
+    """What rank 0 does first: what can be told from the config alone, then the topology; as ``_prepared``."""
+    if config.nodes is not None:
+        _require_counts(config, config.nodes, ranks)
+    topology = config.topology()
+    _require_counts(config, topology.nodes, ranks)
+    require_memory(config.data.nbytes() / ranks, f"data: features of {config.data.count()} samples on {ranks} ranks")
+    with naming(config.path):
+        return topology, _prepared(config.data)
+
+
+def _require_counts(config: Config, nodes: int, ranks: int) -> None:
+    """Raise UsageError if there are more ranks than nodes, or more nodes than samples, as far as these are known."""
+    with naming(config.path):
+        if ranks > nodes:
+            raise UsageError(f"{ranks} ranks for topology.nodes = {nodes} nodes; start at most one rank for each node")
+        samples = config.data.count()
+        if samples is not None:
+            shares.require_enough(samples, nodes)
+
+
 def _prepared(source: Source) -> bool:
     """Do what comes before a table is opened; True if rank 0 opens it for all."""
     source.prepare()
@@ -211,7 +247,11 @@ def _cut(config: Config, place: Placement) -> list[Shares]:
 
 def _problem(config: Config, held: Shares) -> Problem:
     with naming(config.path):
-        return Problem(config.problem, held, config.regularizer, config.run.dtype)
+        problem = Problem(config.problem, held, config.regularizer, config.run.dtype)
+    # an iterate, its gradient and two more, before the first is made
+    size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
+    require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")
+    return problem
 
 
 def _start(config: Config, problem: Problem, network: Network) -> np.ndarray:
@@ -231,14 +271,18 @@ def _earlier(config: Config, d: int, nodes: int) -> np.ndarray:
     """The mean iterate (d,) at the end of an earlier run, or what a .npy file holds: (d,) or (nodes, d)."""
     from mpiqopt.results.reader import final_mean
 
-    where = f"{config.path}: run.start = {config.run.start!r}"
+    where = f"{config.path}: run.start = {quoted(config.run.start)}"
     try:
+        require_file(config.start_file)
         point = _numbers(config.start_file) if config.start_file.endswith(".npy") else final_mean(config.start_file)
-    except (UsageError, OSError, ValueError) as error:
+        finite = np.isfinite(point).all()
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the reading libraries say of a file that is no array
         raise UsageError(f"{where}: want zero, normal, a result file or a .npy file: {error}") from error
     if point.shape not in ((d,), (nodes, d)):
         raise UsageError(f"{where}: is {' x '.join(map(str, point.shape))}, want {d} numbers or {nodes} x {d}")
-    if not np.isfinite(point).all():
+    if not finite:
         raise UsageError(f"{where}: holds numbers that are not finite")
     if point.ndim == 2 and config.algorithm.common_point:
         raise UsageError(f"{where}: a start for each node, but nodes of {config.algorithm.name!r} share one point")

@@ -1,5 +1,6 @@
 """What a table of the config may hold, by pydantic: of the types, bounds and defaults of a dataclass's fields."""
 
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from functools import cache
 from types import UnionType
@@ -8,17 +9,30 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import Wrong, WrongKeys, quoted
 from mpiqopt.field import Field
 
 
 def checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """Every field of a dataclass, from a table without foreign keys. Raises UsageError that names key and value."""
+    """Return every field of a dataclass, from a table without foreign keys. Raises WrongKeys, all of them."""
+    table = {key: _whole(value) if key in _integers(cls) else value for key, value in table.items()}
+    large = [_too_large(where, key, table[key]) for key in table if _integers(cls).get(key) and _is_large(table[key])]
     try:
         values = model(cls).model_validate(table)
     except ValidationError as error:
-        raise UsageError(_in_one_line(error, where)) from None
+        raise WrongKeys([*large, *_wrong(error, where)]) from None
+    if large:
+        raise WrongKeys(large)
     return {field.name: getattr(values, field.name) for field in fields(cls)}
+
+
+def _is_large(value: Any) -> bool:
+    """True for integers that arrays and files cannot have."""
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def _too_large(where: str, key: str, value: int) -> Wrong:
+    return Wrong(f"{where}.{key}", f"{where}.{key} = {quoted(value)}: want less than 2^63 in magnitude")
 
 
 @cache
@@ -40,7 +54,11 @@ def model(cls: type) -> type[BaseModel]:
 def _checkable(hint: Any) -> Any:
     """A type whose ``Field`` marks are pydantic's."""
     if isinstance(hint, Field):
-        return pydantic.Field(**{name: value for name, value in hint._asdict().items() if value is not None})
+        said = {name: value for name, value in hint._asdict().items() if name != "needs" and value is not None}
+        conditions = [condition for need in hint.needs if (condition := need.condition())]
+        if conditions:
+            said["description"] = "; ".join([hint.description, *conditions])
+        return pydantic.Field(**said)
     if get_origin(hint) is Annotated:
         return Annotated[tuple(_checkable(part) for part in (hint.__origin__, *hint.__metadata__))]
     if get_origin(hint) in (Union, UnionType):
@@ -48,12 +66,42 @@ def _checkable(hint: Any) -> Any:
     return list[_checkable(get_args(hint)[0])] if get_origin(hint) is list else hint
 
 
-def _in_one_line(error: ValidationError, where: str) -> str:
-    """The first wrong key; the alternatives of a union are joined by "or"."""
-    problems = error.errors(include_url=False)
-    key = problems[0]["loc"][0]
+@cache
+def _integers(cls: type) -> dict[str, bool]:
+    """The fields that are integers, or integers or words, and True unless they have an upper bound of their own."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = {field.name: {*_leaves(hints[field.name])} for field in fields(cls)}
+    whole = {name: leaves for name, leaves in found.items() if int in leaves and float not in leaves}
+    return {name: not any(map(_bounds, leaves)) for name, leaves in whole.items()}
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """The types, words and marks in a type hint."""
+    yield from (leaf for part in get_args(hint) for leaf in _leaves(part))
+    if not get_args(hint):
+        yield hint
+
+
+def _bounds(mark: Any) -> bool:
+    return isinstance(mark, Field) and (mark.lt or mark.le) is not None
+
+
+def _whole(value: Any) -> Any:
+    """The integer that a float such as 1e4 is."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _wrong(error: ValidationError, where: str) -> list[Wrong]:
+    """The wrong keys; the alternatives of a union are joined by "or"."""
+    by_key: dict[str, list] = {}
+    for problem in error.errors(include_url=False, include_context=False):
+        by_key.setdefault(problem["loc"][0], []).append(problem)
+    return [Wrong(f"{where}.{key}", f"{where}.{key}{_reason(problems)}") for key, problems in by_key.items()]
+
+
+def _reason(problems: list) -> str:
     if problems[0]["type"] == "missing":
-        return f"{where}.{key}: missing; it has no default"
-    same = [problem for problem in problems if problem["loc"][0] == key]
-    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in same)
-    return f"{where}.{key} = {problems[0]['input']!r}: want {' or '.join(wanted)}"
+        return ": missing; it has no default"
+    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)
+    said = " or ".join(wanted).replace("a valid boolean", "a valid boolean (true or false)")
+    return f" = {quoted(problems[0]['input'])}: want {said}"

@@ -1,5 +1,8 @@
 """The one place where a config is checked: TOML text -> frozen dataclasses, or one line that says what is wrong."""
 
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -9,8 +12,21 @@ from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
 from mpiqopt.emulation import Emulate
-from mpiqopt.errors import UsageError, naming
-from mpiqopt.field import Field
+from mpiqopt.errors import (
+    LINE,
+    LONG_PATH,
+    QUOTED,
+    UsageError,
+    Wrong,
+    WrongKeys,
+    clipped,
+    fits,
+    listing,
+    naming,
+    quoted,
+)
+from mpiqopt.field import Field, only, unless
+from mpiqopt.inputs import require_file
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
@@ -38,7 +54,11 @@ class Run:
         Literal["nodes", "mean"],
         Field(
             description="nodes: stationarity + L^2 consensus, L the largest smoothness constant of a node (the paper's "
-            "criterion, up to a factor); mean: stationarity of the mean iterate alone"
+            "criterion, up to a factor); mean: stationarity of the mean iterate alone",
+            needs=(
+                unless("tolerance", None),
+                only("algorithm.common_point", False, "nodes share one point"),
+            ),
         ),
     ] = "nodes"
     stop_accuracy: Annotated[
@@ -59,7 +79,8 @@ class Run:
         Literal["auto", "window", "two-sided"],
         Field(
             description="of coordination by mailboxes: one-sided MPI windows or two-sided messages; auto: windows "
-            "within a host if a short measurement finds that they do not wait for ranks that compute, else messages"
+            "within a host if a short measurement finds that they do not wait for ranks that compute, else messages",
+            needs=(only("algorithm.bears_loss", True, "no mailboxes are used"),),
         ),
     ] = "auto"
     start: Annotated[
@@ -113,14 +134,25 @@ FREE_ON_RESUME = (
     ("record", "every"),
     *(("run", key) for key in ENDS),
 )
+# how a result file begins
+HDF5_BEGINS = b"\x89HDF\r\n\x1a\n"
+# bytes of a config at most
+LONGEST = 1 << 24
+# What people type on the command line, of which TOML knows other forms or none.
+WORDS = {"True": "true", "False": "false"}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Config(NamedTuple):
-    """A checked config. ``text``: as run, overrides included; ``tables``: the parsed TOML."""
+    """A checked config. ``text``: as run, overrides included; ``tables``: the parsed TOML.
+
+    path: of the file that it was read from, for messages; folder: what the paths in it are relative to.
+    """
 
     path: str
     text: str
     tables: dict[str, Any]
+    folder: str
     run: Run
     record: Record
     checkpoint: Checkpoint
@@ -135,7 +167,7 @@ class Config(NamedTuple):
     def graphs(self) -> "tuple[AnyGraph, ...]":
         """The graphs, made of ``tables``: ranks that are handed a topology do without."""
         listed = self.tables.get("topology", {})
-        return tuple(member("topology", t, self.path) for t in (listed if isinstance(listed, list) else [listed]))
+        return tuple(_member("topology", table, self.folder) for table in _listed({}, listed))
 
     def files(self) -> list[str]:
         """The files beside the config that it names and that rank 0 reads for all: graphs, and the start."""
@@ -145,7 +177,15 @@ class Config(NamedTuple):
     @property
     def start_file(self) -> str:
         """The result or .npy file that ``run.start`` names."""
-        return str(Path(self.path).parent / self.run.start)
+        return str(Path(self.folder) / self.run.start)
+
+    @property
+    def nodes(self) -> int | None:
+        """Number of nodes; None if only a graph's file knows. Raises UsageError if graphs of a list differ in it."""
+        counts = [graph.nodes for graph in self.graphs if graph.nodes is not None]
+        if len(set(counts)) > 1:
+            raise UsageError(f"{self.path}: topology: the graphs of a list differ in nodes: {counts}")
+        return counts[0] if counts else None
 
     def topology(self) -> Topology:
         """The mixing matrices. Raises UsageError if they do not average or the algorithm cannot use them.
@@ -153,6 +193,8 @@ class Config(NamedTuple):
         A method for directed graphs asks less of them: paths from every node to every other.
         """
         with naming(self.path):
+            for graph in self.graphs:
+                graph.require_memory()
             cycle = tuple(mixing for graph in self.graphs for mixing in graph.cycle())
             if len({mixing.nodes for mixing in cycle}) > 1:
                 raise UsageError(f"topology: the graphs of a list differ in nodes: {[m.nodes for m in cycle]}")
@@ -181,54 +223,153 @@ class Config(NamedTuple):
 
     def resolved_text(self) -> str:
         """``resolved`` as TOML."""
-        import tomli_w
-
-        return tomli_w.dumps(self.resolved())
+        return _toml(self.resolved())
 
 
 def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
-    """Read and check a config file. overrides: ``TABLE.KEY=VALUE``. Raises UsageError."""
+    """Read and check a config file, or the config in a result file. overrides: ``TABLE.KEY=VALUE``. Raises UsageError.
+
+    Paths in the config of a result file are relative to the folder of the config that was run, if it is still there,
+    else to that of the result file.
+    """
+    content = _content(path)
+    if content.startswith(HDF5_BEGINS):
+        text, folder = _stored(path)
+        return parse(text, path, overrides, folder)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return parse(content.decode("utf-8-sig").replace("\r\n", "\n"), path, overrides)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def _content(path: str) -> bytes:
+    """What is in a file, or how a result file begins."""
+    try:
+        require_file(path)
+        with open(path, "rb") as file:
+            begin = file.read(len(HDF5_BEGINS))
+            content = begin if begin == HDF5_BEGINS else begin + file.read(LONGEST)
     except OSError as error:
         cure = " (`mpiqopt examples .` copies the examples here)" if path.startswith("configs/") else ""
         raise UsageError(f"{path}: {error.strerror or error}{cure}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
-    return parse(text, path, overrides)
+    if len(content) > LONGEST:
+        raise UsageError(f"{path}: more than {LONGEST >> 20} MB are no config")
+    return content
 
 
-def parse(text: str, path: str, overrides: tuple[str, ...] = ()) -> Config:
-    """Check a config given as text; ``path`` is for messages and the base of relative paths."""
+def _stored(path: str) -> tuple[str, str]:
+    """The config in a result file, as run, and the folder that its paths are relative to."""
+    from mpiqopt.results.reader import read
+
+    attributes = read(path, ()).attributes
+    folder = attributes.get("config_folder", "")
+    return attributes["config"], folder if folder and Path(folder).is_dir() else str(Path(path).parent)
+
+
+def parse(text: str, path: str, overrides: tuple[str, ...] = (), folder: str | None = None) -> Config:
+    """Check a config given as text. Raises UsageError, with all wrong keys.
+
+    path: for messages; folder: what relative paths are relative to, by default the folder of ``path``.
+    """
+    try:
+        tables = _tables(text)
+        # names first: they decide which keys are left, and other overrides are for the part that is named last
+        for override in sorted(overrides, key=lambda word: not word.partition("=")[0].strip().endswith(".name")):
+            _override(tables, override)
+        config = _checked(tables, text, path, str(Path(path).parent) if folder is None else folder)
+        return config._replace(text=_toml(tables)) if overrides else config
+    except _NotTOML as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except WrongKeys as error:
+        raise UsageError(_all_wrong(path, error.wrong)) from None
+    except RecursionError:
+        raise UsageError(f"{path}: not a config: values in values, too deep to be read") from None
+
+
+class _NotTOML(ValueError):
+    """Why a text cannot be read as TOML."""
+
+
+def _tables(text: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        tables = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
-    # names first: they decide which keys are left, and other overrides are for the part that is named last
-    for override in sorted(overrides, key=lambda word: not word.partition("=")[0].strip().endswith(".name")):
-        _override(tables, override)
-    if overrides:
-        import tomli_w
+        raise _NotTOML(error) from None
+    except ValueError:
+        raise _NotTOML(f"a number of more than {sys.get_int_max_str_digits()} digits") from None
 
-        text = tomli_w.dumps(tables)
+
+def _toml(tables: dict[str, Any]) -> str:
+    import tomli_w
+
+    return tomli_w.dumps(tables)
+
+
+class _Parts(dict[str, Any]):
+    """The parts that tables describe, as far as these are right. wrong: the keys that are not."""
+
+    def __init__(self, wrong: Iterable[Wrong]):
+        super().__init__()
+        self.wrong = [*wrong]
+
+    def add(self, name: str, make: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            self[name] = make(*arguments)
+        except WrongKeys as error:
+            self.wrong += error.wrong
+
+
+def _checked(tables: dict[str, Any], text: str, path: str, folder: str) -> Config:
+    """The config of tables. Raises WrongKeys with all that are wrong."""
+    parts = _Parts(_wrong_tables(tables))
+    unusable = {each.key for each in parts.wrong}
+    for name, cls in PLAIN_TABLES.items():
+        if name not in unusable:
+            parts.add(name, _build, cls, tables.get(name, {}), name)
+    default = {"regularizer": {"name": "zero"}}
+    for family in [family for family in FAMILY_TABLES if family not in unusable]:
+        if family == "compressor":
+            # it comes last: the method says which one is meant by default
+            default[family] = {"name": getattr(parts.get("algorithm"), "default_compressor", None) or "identity"}
+        for table in _listed(default.get(family, {}), tables.get(family, {})):
+            parts.add(family, _member, family, table, folder)
+    if parts.wrong:
+        raise WrongKeys(parts.wrong)
+    del parts["topology"]
+    return Config(path=path, text=text, tables=tables, folder=folder, **parts)
+
+
+def _listed(default: dict[str, Any], given: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return given if isinstance(given, list) else [default | given]
+
+
+def _wrong_tables(tables: dict[str, Any]) -> Iterator[Wrong]:
+    """Those that are unknown or no tables."""
+    known = [*PLAIN_TABLES, *FAMILY_TABLES]
     for name, value in tables.items():
-        known = [*PLAIN_TABLES, *FAMILY_TABLES]
+        key = clipped(name, QUOTED)
         if name not in known:
-            raise UsageError(f"{path}: {name}: unknown table{suggestion(name, known)}; tables: {', '.join(known)}")
-        if not isinstance(value, dict) and not (name == "topology" and isinstance(value, list)):
-            raise UsageError(f"{path}: {name} = {value!r}: want a table [{name}]")
-    plain = {name: _build(cls, tables.get(name, {}), name, path) for name, cls in PLAIN_TABLES.items()}
-    parts = {
-        family: member(family, tables.get(family, {"name": "zero"} if family == "regularizer" else {}), path)
-        for family in SINGLE_TABLES[:-1]
-    }
-    default = {"name": parts["algorithm"].default_compressor or "identity"}
-    parts["compressor"] = member("compressor", default | tables.get("compressor", {}), path)
-    config = Config(path=path, text=text, tables=tables, **plain, **parts)
-    config.graphs  # noqa: B018 - raises for what is wrong with them
-    return config
+            yield Wrong(key, f"{key}: unknown table{suggestion(name, known)}; tables: {', '.join(known)}")
+        elif not isinstance(value, dict) and not (name == "topology" and _are_tables(value)):
+            yield Wrong(key, f"{key} = {quoted(value)}: want a table [{name}]")
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(each, dict) for each in value)
+
+
+def _all_wrong(path: str, wrong: tuple[Wrong, ...]) -> str:
+    """What is wrong with keys, if it fits in a line, else which they are and what is wrong with the first."""
+    messages = {each.key: each.message for each in reversed(wrong)}
+    keys = [*reversed(messages)]
+    whole = f"{path}: {'; '.join(messages[key] for key in keys)}"
+    if len(keys) == 1 or fits(whole):
+        return whole
+    line = listing(f"{clipped(path, LONG_PATH)}: {len(keys)} wrong keys: ", keys)
+    rest = LINE - len(line) - 2
+    return line if rest < QUOTED else f"{line}; {clipped(messages[keys[0]], rest)}"
 
 
 def first_difference(old: Config, new: Config) -> str | None:
@@ -252,25 +393,40 @@ def _items(part: Any) -> dict[str, Any]:
 
 
 def _override(tables: dict[str, Any], override: str) -> None:
-    import tomllib
-
     key, equals, value = override.partition("=")
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and table and name):
         raise UsageError(f"--set {override}: want TABLE.KEY=VALUE")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
     target = tables.setdefault(table, {})
     if not isinstance(target, dict):
         raise UsageError(f"--set {override}: the config's {table} is not a single table")
-    before = target.get("name")
+    before, parsed = target.get("name"), typed(value.strip(), f"--set {override}")
     target[name] = parsed
     if name == "name" and table in FAMILY_TABLES:
         # keys that only the part that was named before has mean nothing to this one
         foreign = _keys(table, before) - _keys(table, parsed)
         tables[table] = {key: value for key, value in target.items() if key == "name" or key not in foreign}
+
+
+def typed(value: str, where: str) -> Any:
+    """Return what a word on the command line means: TOML, a number or boolean as other languages have it, a string.
+
+    where: what to call it in messages. Raises UsageError.
+    """
+    try:
+        value.encode()
+        read = _tables(f"value = {WORDS.get(value, value)}")
+        return read["value"] if len(read) == 1 else value  # a line break began another key
+    except _NotTOML:
+        return _number(value) if NUMBER.fullmatch(value) and len(value) <= QUOTED else value
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: not UTF-8") from None
+    except RecursionError:
+        raise UsageError(f"{where}: values in values, too deep to be read") from None
+
+
+def _number(word: str) -> int | float:
+    return int(word) if word.lstrip("+-").isdecimal() else float(word)
 
 
 def _keys(family: str, name: Any) -> set[str]:
@@ -280,35 +436,59 @@ def _keys(family: str, name: Any) -> set[str]:
 
 
 def member(family: str, table: dict[str, Any], path: str) -> Any:
-    """The part that a family's table describes."""
-    if "name" not in table:
-        raise UsageError(f"{path}: {family}.name: missing; allowed: {', '.join(registry.members(family))}")
-    if not isinstance(table["name"], str):
-        known = ", ".join(registry.members(family))
-        raise UsageError(f"{path}: {family}.name = {table['name']!r}: want one of {known}")
+    """Return the part that a family's table of the config at ``path`` describes. Raises UsageError."""
+    with naming(path):
+        return _member(family, table, str(Path(path).parent))
+
+
+def _member(family: str, table: dict[str, Any], folder: str) -> Any:
+    """The part that a family's table describes; its path becomes one from here. Raises WrongKeys."""
+    name = table.get("name")
+    if not isinstance(name, str):
+        said = ": missing; allowed: " if name is None else f" = {quoted(name)}: want one of "
+        raise _wrong_key(f"{family}.name", said + ", ".join(registry.members(family)))
     try:
-        cls = registry.find(family, table["name"])
+        cls = registry.find(family, name)
     except UsageError as error:
-        raise UsageError(f"{path}: {family}.name = {table['name']!r}: {error}") from error
-    part = _build(cls, {key: value for key, value in table.items() if key != "name"}, family, path)
+        known = registry.members(family)
+        said = error if name in known else f"unknown{suggestion(name, known)}; known: {', '.join(known)}"
+        raise _wrong_key(f"{family}.name", f" = {quoted(name)}: {said}") from error
+    part = _build(cls, {key: value for key, value in table.items() if key != "name"}, family)
     if getattr(part, "path", None) is not None:
-        part = replace(part, path=str(Path(path).parent / part.path))
+        part = replace(part, path=str(Path(folder) / part.path))
     return part
 
 
-def _build(cls: type, table: dict[str, Any], where: str, path: str) -> Any:
-    """An instance of a dataclass from a table. Raises UsageError that names file, key, value and what is allowed."""
-    known = [field.name for field in fields(cls)]
-    for key in table:
-        if key not in known:
-            name = f" {cls.name!r}" if hasattr(cls, "name") else ""
-            raise UsageError(
-                f"{path}: {where}.{key}: unknown key{suggestion(key, known)}; keys of {where}{name}: "
-                f"{', '.join(known) or 'it has none'}"
-            )
+def _wrong_key(key: str, said: str) -> WrongKeys:
+    return WrongKeys([Wrong(key, key + said)])
+
+
+def _build(cls: type, table: dict[str, Any], where: str) -> Any:
+    """An instance of a dataclass from a table. Raises WrongKeys with key, value and what is allowed."""
     from mpiqopt.checking import checked
 
+    known = [field.name for field in fields(cls)]
+    foreign = [_foreign(cls, key, known, where) for key in table if key not in known]
     try:
-        return cls(**checked(cls, table, where))
-    except (UsageError, TypeError) as error:  # TypeError: a plugin's class that lacks an abstract method
-        raise UsageError(f"{path}: {where}: {error}" if isinstance(error, TypeError) else f"{path}: {error}") from error
+        part = cls(**checked(cls, {key: value for key, value in table.items() if key in known}, where))
+    except WrongKeys as error:
+        raise WrongKeys([*foreign, *error.wrong]) from None
+    except UsageError as error:  # of several keys together
+        raise WrongKeys([*foreign, Wrong(_key_of(str(error)), str(error))]) from error
+    except TypeError as error:  # a plugin's class that lacks an abstract method
+        raise WrongKeys([*foreign, Wrong(where, f"{where}: {error}")]) from error
+    if foreign:
+        raise WrongKeys(foreign)
+    return part
+
+
+def _foreign(cls: type, key: str, known: list[str], where: str) -> Wrong:
+    full = f"{where}.{clipped(key, QUOTED)}"
+    name = f" {cls.name!r}" if hasattr(cls, "name") else ""
+    keys = ", ".join(known) or "it has none"
+    return Wrong(full, f"{full}: unknown key{suggestion(key, known)}; keys of {where}{name}: {keys}")
+
+
+def _key_of(message: str) -> str:
+    """The TABLE.KEY that a message begins with."""
+    return message.partition(" ")[0].rstrip(":")

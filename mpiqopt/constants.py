@@ -12,6 +12,8 @@ from mpiqopt.streams import standard_normal
 
 # of gradient descent, before the curvature of F is looked at; and of the power iteration that finds it
 DESCENTS, POWERS = 20, 30
+# L and what is made of it are far from the ends of the range of numbers
+EXTREME = 1e280
 # of L: a smaller curvature is not believed
 LEAST_OBSERVED = 1 / 16
 
@@ -32,6 +34,11 @@ class Constants(NamedTuple):
     observed: float | None = None
     slack: float | None = None
 
+    @property
+    def give_steps(self) -> bool:
+        """True if 1/L and the like are numbers: some feature is not 0, and none too large."""
+        return self.lipschitz is not None and self.mean_lipschitz > 1 / EXTREME and self.largest < EXTREME
+
 
 def find(problem: Problem, start: np.ndarray, network: Network, observe: bool) -> Constants:
     """Return the constants, ``observed`` only if it is asked for. Collective; for losses that bound their curvature."""
@@ -43,7 +50,7 @@ def find(problem: Problem, start: np.ndarray, network: Network, observe: bool) -
     means = network.uncounted_mean(np.stack([own, problem.gradient_variance(start)], axis=1)).tolist()
     found = lipschitz, means[0], squared**0.5, largest, means[1]
     constants = Constants(*(significant(value, 10) for value in found))
-    if not observe:
+    if not (observe and constants.give_steps):
         return constants
     observed, bound = observe_curvature(problem, start, network, constants)
     return constants._replace(

@@ -8,13 +8,15 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only, unless
 from mpiqopt.placement import Placement
 from mpiqopt.streams import generator
 
 Distribution = Literal["fixed", "exponential", "pareto"]
 # of the heavy-tailed distribution: finite mean, infinite variance
 PARETO_SHAPE = 1.5
+# seconds that anything takes at most: computers cannot sleep for longer
+LONGEST = 1e9
 Factor = Annotated[float, Field(ge=1)]
 
 
@@ -37,12 +39,17 @@ class Emulate:
         float, Field(ge=0, description="s of a gradient at slowdown 1; 0: what it takes on this machine")
     ] = 0.0
     delay: Annotated[float, Field(ge=0, description="s that a message is on its way, at the mean")] = 0.0
-    delay_distribution: Annotated[Distribution, Field(description="of the delay of each message")] = "fixed"
+    delay_distribution: Annotated[
+        Distribution, Field(description="of the delay of each message", needs=(unless("delay", 0),))
+    ] = "fixed"
     loss: Annotated[float, Field(ge=0, lt=1, description="probability that a message is lost (mailboxes only)")] = 0.0
     bandwidth: Annotated[float | None, Field(gt=0, description="bytes per second of a link; none: unlimited")] = None
     links: Annotated[
         list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None,
-        Field(description="links [from, to] that delay, loss and bandwidth are for; none: all"),
+        Field(
+            description="links [from, to] that delay, loss and bandwidth are for; none: all",
+            needs=(only("of_links", True, "no delay, loss or bandwidth"),),
+        ),
     ] = None
 
     @property
@@ -102,7 +109,7 @@ class Machines:
         if emulate.slowdown_distribution != "fixed":
             stream = generator(self._seed, "machine", self._first + node, round)
             factor = factor * drawn(emulate.slowdown_distribution, stream, 1)[0]
-        return max(taken, factor * plain)
+        return max(taken, min(factor * plain, LONGEST))
 
     def hold(self, round: int, began: float) -> None:
         """Return when gradients at all hosted nodes, taken one after the other here, would be there."""
@@ -134,7 +141,8 @@ class Rounds:
             return
         stream = generator(self._seed, "link", self._held)
         delay = emulate.delay * drawn(emulate.delay_distribution, stream, len(links))[mine].max()
-        time.sleep(max(0.0, began + delay + bytes / (emulate.bandwidth or np.inf) - time.perf_counter()))
+        on_the_way = min(delay + bytes / (emulate.bandwidth or np.inf), LONGEST)
+        time.sleep(max(0.0, began + on_the_way - time.perf_counter()))
 
 
 class EmulatedSteps:

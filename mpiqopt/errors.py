@@ -1,10 +1,23 @@
-"""Errors that a user can mend, and those of numbers."""
+"""Errors that a user can mend, and those of numbers; and how they become one line."""
 
-from collections.abc import Iterator
+import errno
+import os
+import reprlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-# characters that a message of the command line may have
-LINE = 190
+from mpiqopt.terminal import printable
+
+# characters of a line on standard error, and what it begins with
+WIDTH, PREFIX = 200, "mpiqopt: "
+LINE = WIDTH - len(PREFIX)
+# characters of a file's name that a line has space for, whatever else it says
+LONG_PATH = 100
+# and what is left of it where the rest is whole then
+SHORT_PATH = 70
+# characters of a value that a message quotes
+QUOTED = 60
 
 
 class UsageError(Exception):
@@ -28,6 +41,21 @@ class AgreedError(UsageError):
     """A UsageError that all ranks raise together, so that each can end in order."""
 
 
+class Wrong(NamedTuple):
+    """A wrong key of a config, as TABLE.KEY, and the sentence about it, which begins with the key."""
+
+    key: str
+    message: str
+
+
+class WrongKeys(UsageError):
+    """Wrong keys of one config, all that were found."""
+
+    def __init__(self, wrong: Iterable[Wrong]):
+        self.wrong = tuple(wrong)
+        super().__init__("; ".join(each.message for each in self.wrong))
+
+
 class NotFinite(ArithmeticError):
     """A vector that cannot be compressed: a value is NaN, infinite or beyond 2^1022. row: which of those given."""
 
@@ -40,9 +68,90 @@ class NumericalError(Exception):
     """A run that cannot go on because of its numbers. The message is one line that says where."""
 
 
+def out_of_memory(error: BaseException) -> str:
+    """Return the line on an error that says that memory is lacking, with the size where it is known, or ""."""
+    if isinstance(error, (OSError, ImportError)):  # a library could not be loaded
+        lacking = getattr(error, "errno", None) == errno.ENOMEM or "failed to map segment" in str(error)
+        return f"not enough memory: {error}" if lacking else ""
+    if not isinstance(error, MemoryError):
+        return ""
+    if str(error):  # NumPy names the size, Python nothing
+        return f"not enough memory: {error}"
+    import resource
+
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+    return f"not enough memory: this process wants more than the {taken:.1f} GB that it has taken"
+
+
+def one_line(message: str) -> str:
+    """Return what to print of a message: PREFIX and one line of at most WIDTH characters that any terminal may get."""
+    return PREFIX + _fitted(printable(" ".join(message.split())), LINE)
+
+
+def _fitted(line: str, width: int) -> str:
+    """The line, shortened: its first part, up to a colon, is a file, the rest says which key or file and what is wrong.
+
+    Files in the folder of the first go by their names, as in a config; what is too long still loses its middle, so that
+    the key and what is allowed can be read.
+    """
+    if len(line) <= width:
+        return line
+    first, colon, rest = line.partition(": ")
+    folder = os.path.dirname(first)
+    rest = rest.replace(f"{folder}/", "") if folder else rest
+    left = width - len(colon) - len(rest)
+    first = clipped(first, left if left >= SHORT_PATH else LONG_PATH)
+    return first + colon + clipped(rest, width - len(first) - len(colon))
+
+
+def clipped(text: str, most: int) -> str:
+    """Return the text without its middle if it has more characters than ``most``."""
+    if len(text) <= most:
+        return text
+    tail = (most - 3) // 4
+    return f"{text[: most - 3 - tail]}...{text[-tail:]}"
+
+
+def fits(message: str) -> bool:
+    """Return True if ``one_line`` does not have to cut the message."""
+    return len(message) <= LINE
+
+
+def listing(head: str, items: Iterable[str], more: str = ", ...") -> str:
+    """Return the head and as many of the items as fit in a line, at least one."""
+    first, *rest = items
+    line = head + first
+    for item in rest:
+        if not fits(f"{line}, {item}{more}"):
+            return line + more
+        line += f", {item}"
+    return line
+
+
+class _Quoting(reprlib.Repr):
+    """``repr`` of values as people may type them: of any length, depth and number of digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, QUOTED, QUOTED, QUOTED
+
+    def repr_int(self, value: int, level: int) -> str:
+        try:
+            return super().repr_int(value, level)
+        except ValueError:  # Python writes no more digits
+            return f"a number of about {round(value.bit_length() * 0.30103)} digits"
+
+
+_quoting = _Quoting()
+
+
+def quoted(value: Any) -> str:
+    """Return the ``repr`` of a value that a user gave, without the middle of a long one."""
+    return _quoting.repr(value)
+
+
 def brief(error: BaseException, most: int = LINE) -> str:
     """Return an error's type and message in one printable line of at most so many characters (20 at least)."""
     words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
-    most = max(most, 20)
+    text, most = printable(words), max(most, 20)
     return text if len(text) <= most else text[: most - 3] + "..."

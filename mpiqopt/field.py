@@ -1,12 +1,53 @@
 """What is said of a config key beside its type: ranks import parts without the library that checks configs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+
+class Need(NamedTuple):
+    """A condition without which a key changes nothing: another one is ``value`` (or, with ``wanted`` False, is not).
+
+    key: a key or attribute of the same part, or TABLE.KEY of another one. because: why nothing changes, by default the
+    value that the other key has.
+    """
+
+    key: str
+    value: Any
+    wanted: bool
+    because: str = ""
+
+    def holds(self, value: Any) -> bool:
+        """Return True if the other key's value lets this one matter."""
+        return (value == self.value) == self.wanted
+
+    def condition(self) -> str:
+        """Say when the key matters; "" if ``because`` says it."""
+        if self.because:
+            return ""
+        value = f'"{self.value}"' if isinstance(self.value, str) else str(self.value).lower()
+        if self.value is None:
+            return f"only with {self.key}"
+        return f"{'only' if self.wanted else 'not'} with {self.key} = {value}"
+
+    def why(self, value: Any) -> str:
+        """Say why nothing changes, given the other key's value."""
+        return self.because or f"{self.key} is {'not given' if value is None else repr(value)}"
+
+
+def only(key: str, value: Any, because: str = "") -> Need:
+    """A key matters only if another one is ``value``."""
+    return Need(key, value, True, because)
+
+
+def unless(key: str, value: Any, because: str = "") -> Need:
+    """A key matters unless another one is ``value``."""
+    return Need(key, value, False, because)
 
 
 class Field(NamedTuple):
     """Bounds and meaning of a config key, in Annotated; ``config`` makes a pydantic field of it.
 
-    ge, gt, le, lt: bounds of a number; min_length, max_length: of a string or list.
+    ge, gt, le, lt: bounds of a number; min_length, max_length: of a string or list. needs: all without which the key
+    changes nothing; a key that is given in vain is named by ``run`` and ``check``.
     """
 
     ge: float | None = None
@@ -16,3 +57,4 @@ class Field(NamedTuple):
     min_length: int | None = None
     max_length: int | None = None
     description: str | None = None
+    needs: tuple[Need, ...] = ()

@@ -1,7 +1,9 @@
 """The files that rank 0 reads for all ranks. The others open none of them, but must not hold different ones there."""
 
+import stat
 import zlib
 from collections.abc import Iterable
+from os.path import isfile  # Path.is_file raises errors for names that are too long and folders that are closed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +22,26 @@ class Input(NamedTuple):
     checksum: int | None
 
 
+def require_file(path: str | Path, where: str | None = None) -> None:
+    """Raise UsageError unless ``path`` is a file. A fifo or a device, which may be read for ever, is none.
+
+    where: what to call it, by default its path. A file that is missing is left to who opens it.
+    """
+    try:
+        kind = stat.S_IFMT(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return
+    if kind != stat.S_IFREG:
+        found = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
+        raise UsageError(f"{where or path}: is {found}, not a file")
+
+
 def examine(paths: Iterable[str], data: Iterable[str] = ()) -> tuple[Input, ...]:
     """What there is at ``paths`` and ``data``; files that are missing are left out."""
-    whole = [(path, zlib.crc32(Path(path).read_bytes())) for path in paths if Path(path).is_file()]
+    whole = [(path, zlib.crc32(Path(path).read_bytes())) for path in paths if isfile(path)]
     return tuple(
         Input(path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns, checksum)
-        for path, checksum in [*whole, *((path, None) for path in data if Path(path).is_file())]
+        for path, checksum in [*whole, *((path, None) for path in data if isfile(path))]
     )
 
 

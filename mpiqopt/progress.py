@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TextIO
 
+from mpiqopt.errors import one_line
 from mpiqopt.terminal import LiveLine
 
 # seconds between lines
@@ -56,7 +57,7 @@ class Progress:
         """Say something once."""
         if text and not self.quiet:
             self._line.clear()
-            self._line.write(f"mpiqopt: {text}\n")
+            self._line.write(f"{one_line(text)}\n")
 
     def close(self) -> None:
         """Clear the live line."""

@@ -15,6 +15,7 @@ from mpiqopt.config import Config
 from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.ending import Ending, Watched, cure
 from mpiqopt.errors import NotFinite, NumericalError
+from mpiqopt.idle import warning
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
@@ -74,6 +75,7 @@ def run(config: Config, options: Options, transport) -> Outcome:
             watch.interruptible = False
         except Late:
             return Outcome("stopped", f"{watch.reason(watch.number, True)}, in the set-up", 0, None)
+        progress.note(warning(config) if first else "")
         progress.note(crowding())
         try:
             trajectory = Trajectory(experiment, options.output, plan, progress)
@@ -129,6 +131,7 @@ class Trajectory:
         transport, config = self.network.transport, self.experiment.config
         attributes = {
             "config": config.text,
+            "config_folder": os.path.abspath(config.folder),
             "config_resolved": config.resolved_text(),
             "derived": dumps(self.experiment.derived),
             "fingerprints": dumps(prints),

@@ -41,8 +41,12 @@ def markdown() -> str:
         "",
         "<!-- made by `mpiqopt config-schema --markdown`; do not edit -->",
         "",
-        "A config is a TOML file; paths in it are relative to it. Unknown tables and keys are errors.",
+        "A config is a TOML file; paths in it are relative to it. Unknown tables and keys are errors; keys that",
+        "were given and change nothing are named once. Integers may be written as 1e4, and are less than 2^63.",
         "`mpiqopt check CONFIG` prints a config with every default, `mpiqopt config-schema` a JSON schema for editors.",
+        "",
+        "A result file is a config, too: that of its run. Paths are then relative to the folder of the config that was",
+        "run (attribute `config_folder` of the file) or, if that is gone, to the folder of the result file.",
         "",
     ]
     for name, cls in PLAIN_TABLES.items():

@@ -80,7 +80,7 @@ def make_plan(config: Config, options: Options) -> Plan:
 
 def _continuation(config: Config, output: Path, before: "Result") -> Plan:
     """Find out where a run goes on of which there is a result file. Raises UsageError if it cannot."""
-    old, about = parse(before.attributes["config"], config.path), before.attributes
+    old, about = parse(before.attributes["config"], config.path, folder=config.folder), before.attributes
     difference = first_difference(old, config)
     if difference:
         raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")

@@ -1,5 +1,7 @@
 """Sources, splits, loading of the hosted rows alone, scaling."""
 
+import hashlib
+
 import h5py
 import numpy as np
 import pytest
@@ -261,3 +263,10 @@ def test_csv_dialects(mark, tmp_path):
     assert table.rows(slice(0, 2)).tolist() == [[1.5, 2], [3, 4]]
     assert table.targets.tolist() == [0, 1]
     assert source("csv", path=str(tmp_path / "d.csv")).open(0).samples == 3
+
+
+def test_wide_synthetic_data_are_drawn_in_pieces_with_the_same_bits():
+    """A block of 1024 samples has 5 million numbers here; the checksum is that of blocks drawn at once."""
+    table = source("synthetic", samples=1100, features=5001, task="classification", classes=3).open(3)
+    bits = table.targets.tobytes() + table.rows(slice(1000, 1060)).tobytes() + table.solution.tobytes()
+    assert hashlib.sha256(bits).hexdigest()[:16] == "1eef6e9f5f697d1b"

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 
 # A module imports only from modules above its own.
 ORDER = (
-    "errors",
     "terminal",
+    "errors",
     "kernels",
     "field",
     "checking",
@@ -47,6 +47,7 @@ ORDER = (
     "results",
     "state",
     "config",
+    "idle",
     "fingerprints",
     "schema",
     "assembly",

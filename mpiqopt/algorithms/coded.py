@@ -9,10 +9,8 @@ from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.field import Field
 from mpiqopt.network import Memory
 
-GossipStep = Annotated[
-    Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
-    Field(description="gamma: (1 - gamma) I + gamma W is used for W where messages are coded; auto: by the compressor"),
-]
+GAMMA = "gamma: (1 - gamma) I + gamma W is used for W where messages are coded; auto: by the compressor"
+Gamma = Annotated[float, Field(gt=0, le=1)] | Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +20,7 @@ class CodedGossip(Algorithm):
     default_compressor = "identity"
     fixed_symmetric = True
 
-    gossip_step: GossipStep = "auto"
+    gossip_step: Annotated[Gamma, Field(description=GAMMA)] = "auto"
 
     def resolve(self, facts: Facts):
         resolved = super().resolve(facts)

@@ -9,7 +9,7 @@ from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
 from mpiqopt.coordination.wiring import require_shares
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only, unless
 from mpiqopt.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.rounding import power
@@ -50,7 +50,9 @@ class CoordinatedAlgorithm(Algorithm):
             "least half and at most twice what it was (2^(-j/n) and 2^(j/n) times), never above Delta_0"
         ),
     ] = "auto"
-    min_quantization_step: Annotated[float, Field(gt=0, description="Delta does not fall below this")] = 1e-13
+    min_quantization_step: Annotated[
+        float, Field(gt=0, description="Delta does not fall below this", needs=(unless("zoom", 1),))
+    ] = 1e-13
     local_steps: Annotated[PositiveInt, Field(description="N_e: gradient steps of a training")] = 1
     batch_size: Annotated[
         Annotated[int, Field(ge=0)] | Literal["all"],
@@ -71,14 +73,17 @@ class CoordinatedAlgorithm(Algorithm):
         Literal["auto", "lock-step", "mailboxes"],
         Field(
             description="lock-step: all nodes take steps together; mailboxes: each when something comes; auto: by "
-            "execution"
+            "execution",
+            needs=(only("execution", "synchronous"), unless("coordinator", "allreduce")),
         ),
     ] = "auto"
     activation: Annotated[
         Literal["all", "bernoulli"],
         Field(description="which nodes train in a round: all, or each with activation_probability (synchronous only)"),
     ] = "all"
-    activation_probability: Annotated[float, Field(gt=0, le=1, description="for activation = bernoulli")] = 0.5
+    activation_probability: Annotated[
+        float, Field(gt=0, le=1, description="of a node, in each round", needs=(only("activation", "bernoulli"),))
+    ] = 0.5
 
     def __post_init__(self):
         if self.min_quantization_step > self.quantization_step:

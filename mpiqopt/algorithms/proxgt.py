@@ -12,10 +12,10 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import SHARE, BatchSize, Facts, PositiveInt, tracked
-from mpiqopt.algorithms.coded import GossipStep, compressor_delta
+from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta
 from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only, unless
 from mpiqopt.network import Memory, Network
 from mpiqopt.registry import register
 from mpiqopt.rounding import significant
@@ -25,6 +25,9 @@ from mpiqopt.topologies.spectrum import GOSSIP_TARGET
 UNPROVED = 0.25
 # |P_K(W) - J| that automatic K is to reach with coded messages, whose damping slows gossip
 CODED_TARGET = 0.25
+# of sqrt(V)/eps, so that batches and epochs are numbers whatever the tolerance
+MOST_RATIO = 1e15
+RECURS = only("recurs", True, "every iteration restarts the estimator")
 # compressors that gossip over an asymmetric W bears: on directed rings of 8 to 32 nodes 0.35 did, 0.25 did not
 TURNING_DELTA = 0.375
 
@@ -68,7 +71,9 @@ class ProxGT(Scheduled):
             "coded too coarsely for it"
         ),
     ] = "auto"
-    gossip_step: GossipStep = "auto"
+    gossip_step: Annotated[
+        Gamma, Field(description=GAMMA, needs=(unless("compressor.name", "identity", "messages are not coded"),))
+    ] = "auto"
     exchanges = 2
     most: ClassVar[float] = 1.0  # a L, where more is borne
 
@@ -159,6 +164,11 @@ class ProxGT(Scheduled):
                 f"{'varies in time' if topology.varies else 'is not symmetric'}; set chebyshev = false"
             )
 
+    @property
+    def recurs(self) -> bool:
+        """True if batches between restarts are used, for estimates or for the step."""
+        return self.epoch_length != 1 or self.step_size == "auto"
+
     def gossips(self) -> int:
         return self.gossip_rounds
 
@@ -204,7 +214,7 @@ def noise_ratio(facts: Facts, key: str) -> float:
             f"algorithm.{key} = 'auto': is made of run.tolerance = eps^2 and the variance of gradients: give "
             f"run.tolerance, or a number for {key}"
         )
-    return sqrt(facts.variance / facts.tolerance)
+    return min(sqrt(facts.variance / facts.tolerance), MOST_RATIO)
 
 
 def samples_for(facts: Facts, key: str) -> int | str:
@@ -247,7 +257,7 @@ class ProxGTSRO(ProxGT):
 
     batch_size: Annotated[
         BatchSize | Literal["auto"],
-        Field(description="as for proxgt-sa; auto: sqrt(V)/(n eps)"),
+        Field(description="as for proxgt-sa; auto: sqrt(V)/(n eps)", needs=(RECURS,)),
     ] = "auto"
     large_batch_size: Annotated[
         BatchSize | Literal["auto"], Field(description="the same at restarts; auto: V/(n eps^2), eps^2 = run.tolerance")
@@ -285,7 +295,7 @@ class ProxGTSRE(ProxGT):
 
     batch_size: Annotated[
         BatchSize | Literal["auto"],
-        Field(description="as for proxgt-sa; auto: max(sqrt(m/n), 1) for m samples a node"),
+        Field(description="as for proxgt-sa; auto: max(sqrt(m/n), 1) for m samples a node", needs=(RECURS,)),
     ] = "auto"
     epoch_length: Annotated[
         PositiveInt | Literal["auto"],

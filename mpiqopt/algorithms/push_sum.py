@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT, Facts
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 from mpiqopt.registry import register
 from mpiqopt.rounding import significant
 from mpiqopt.topologies.spectrum import Topology
@@ -46,7 +46,10 @@ class PushSum(StochasticAlgorithm):
         Literal["synchronous", "asynchronous"],
         Field(description="synchronous: rounds common to all nodes; asynchronous: every node at its own pace"),
     ] = "synchronous"
-    interval: Annotated[float, Field(gt=0, description="s of an iteration in asynchronous execution")] = 0.02
+    interval: Annotated[
+        float,
+        Field(gt=0, description="s of an iteration", needs=(only("execution", "asynchronous"),)),
+    ] = 0.02
 
     @property
     def in_background(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, BatchSize, Facts
-from mpiqopt.field import Field
+from mpiqopt.field import Field, unless
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import Streams
 
@@ -34,7 +34,10 @@ class Scheduled(Algorithm):
         Literal["constant", "inverse", "inverse-sqrt"],
         Field(description="step size of iteration t: a, a/(1 + decay t) or a/sqrt(1 + decay t), a = step_size"),
     ] = "constant"
-    decay: Annotated[float, Field(gt=0, description="decay of the schedule, per iteration")] = 0.01
+    decay: Annotated[
+        float,
+        Field(gt=0, description="decay of the schedule, per iteration", needs=(unless("schedule", "constant"),)),
+    ] = 0.01
 
     def step_at(self, t: int) -> float:
         """The step size of iteration t = 0, 1, ..."""

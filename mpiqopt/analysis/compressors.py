@@ -11,7 +11,7 @@ from mpiqopt.analysis.figures import as_they_are, defaults, distinct, legend_abo
 from mpiqopt.analysis.tables import Column, number, print_table
 from mpiqopt.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.config import member
+from mpiqopt.config import member, typed
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import members
 from mpiqopt.terminal import columns, printable
@@ -40,18 +40,13 @@ class Row(NamedTuple):
 
 def parse(word: str) -> tuple[str, Compressor]:
     """A compressor from NAME or NAME,KEY=VALUE,... Raises UsageError."""
-    import tomllib
-
     name, *settings = word.split(",")
     table: dict[str, Any] = {"name": name, **EXAMPLES.get(name, {})}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"{word}: {setting!r}: want KEY=VALUE")
-        try:
-            table[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            table[key] = value
+        table[key] = typed(value, word)
     return word, member("compressor", table, word)
 
 

@@ -19,18 +19,28 @@ from mpiqopt.transport.serial import SerialTransport
 
 # how many Delta values are apart in late rounds, as a rule, when Delta follows the change
 ZOOMED = 1e6
+# more steps of the grid than integers of coordination have: the run would say so
+MOST_APART = 2.0**62
 # a round of coordination takes so many seconds and so many times as long as a tree
 HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
 def describe(config: Config, ranks: int = 1, width: int | None = None) -> str:
     """The resolved config as TOML, and below it the derived constants and costs, as comments of that width."""
+    _require_ranks(ranks, config.nodes)
+    with np.errstate(all="ignore"):
+        return _described(config, assemble(config, SerialTransport()), ranks, width)
+
+
+def _require_ranks(ranks: int, nodes: int | None) -> None:
+    if nodes is not None and ranks > nodes:
+        raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
+
+
+def _described(config: Config, experiment: Experiment, ranks: int, width: int | None) -> str:
     import tomli_w
 
-    experiment = assemble(config, SerialTransport())
-    nodes = experiment.network.place.nodes
-    if ranks > nodes:
-        raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
+    _require_ranks(ranks, experiment.network.place.nodes)
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
     facts = listed(_facts(experiment, ranks), width, "# ")
@@ -96,7 +106,7 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     algorithm, automatic = experiment.algorithm, experiment.config.algorithm.step_size == "auto"
     said = [("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * automatic)]
     known = _data_constants(experiment)
-    if automatic or known.lipschitz is None:
+    if automatic or not known.give_steps:
         return said
     facts = facts_of(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
     bears = algorithm.bears(facts)
@@ -140,7 +150,7 @@ def _spread(experiment: Experiment) -> float:
     algorithm = experiment.algorithm
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
     moved = algorithm.step_size * algorithm.local_steps * max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
-    return max(1.0, float(moved) / algorithm.quantization_step)
+    return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
 
 
 def _round(cost: rounds.Round) -> str:

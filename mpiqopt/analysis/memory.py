@@ -1,8 +1,11 @@
 """Bytes that a rank of a run will need."""
 
+from typing import Any
+
 import numpy as np
 
 from mpiqopt.assembly import Experiment
+from mpiqopt.data.source import Source
 from mpiqopt.placement import Placement
 from mpiqopt.results.checkpoint import flat
 from mpiqopt.topologies.spectrum import DENSE_LIMIT
@@ -18,6 +21,8 @@ STEP = {8: 40, 4: 32}
 CODED, COORDINATED, PROTOCOL = 40, 40, {"ftqc": 16, "integer-push-sum": 16}
 # for each node that trains by itself: Python's objects
 TRAINED = 2700
+# for each sample of all ranks while data are loaded, more if some are held out; for each of a rank
+ALL_TARGETS, TESTED, OWN_TARGETS = 25, 24, 16
 
 
 def memory_per_rank(experiment: Experiment, ranks: int) -> float:
@@ -37,11 +42,29 @@ def _libraries(experiment: Experiment, ranks: int) -> float:
 
 def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
     """Bytes of the data on the rank with most samples, and of them while they are loaded in float64."""
-    features, sizes = experiment.shares.features, experiment.shares.sizes
-    values, index = (features.size, 0) if isinstance(features, np.ndarray) else (features.nnz, 4)
-    values *= np.add.reduceat(sizes, place.bounds[:-1]).max() / sizes.sum()
-    item = features.dtype.itemsize
-    return values * (item + index), values * (9 + index + item * (item != 8))  # a byte: is it finite?
+    shares, source = experiment.shares, experiment.config.data
+    own = np.add.reduceat(shares.sizes, place.bounds[:-1]).max() / shares.sizes.sum()
+    values = own * _values(shares.features) + _values(shares.test_features) / place.ranks
+    index = 0 if isinstance(shares.features, np.ndarray) else 4
+    item, samples = shares.features.dtype.itemsize, shares.sizes.sum() + len(shares.test_targets)
+    targets = samples * (ALL_TARGETS + TESTED * shares.has_test + OWN_TARGETS * own)
+    copies = _copies(source, shares.sizes.max() / shares.sizes.sum() / own)
+    if item != 8:
+        changed = source.scale == "unit-rows" or source.intercept
+        copies = max(copies, 1 + changed + (item + index) / (8 + index))
+    return values * (item + index) + samples * OWN_TARGETS * own, values * copies * (8 + index) + targets
+
+
+def _values(features: Any) -> int:
+    return features.size if isinstance(features, np.ndarray) else features.nnz
+
+
+def _copies(source: Source, share: float) -> float:
+    """Most copies of the features in float64 that are there at once. share: of the largest node in those of a rank."""
+    ordered = 1 + (source.split != "contiguous")  # as read, and in the order of the nodes
+    if source.scale == "standard":
+        return max(ordered, 1 + share, 1 + source.intercept)
+    return max(ordered, 1 + (source.scale == "unit-rows") + source.intercept)
 
 
 def _per_node(experiment: Experiment) -> float:

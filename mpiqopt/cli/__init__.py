@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from mpiqopt import registry
 from mpiqopt.cli.output import safe_streams
-from mpiqopt.errors import AgreedError, NumericalError, UsageError
+from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, out_of_memory
 from mpiqopt.transport import launch
 
 
@@ -35,7 +35,7 @@ def _answered(words: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BaseException as error:  # a plug-in's sys.exit, too
-        message = registry.explained(error)
+        message = out_of_memory(error) or registry.explained(error)
         if not message:
             raise
         complain(message)
@@ -103,6 +103,6 @@ def _packed(words: list[str]) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
 
 
 def complain(message: str) -> None:
-    """One line on standard error, from one rank."""
+    """Print one line on standard error, from one rank."""
     if launch.launched_rank() == 0:
-        print(f"mpiqopt: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(one_line(message), file=sys.stderr, flush=True)

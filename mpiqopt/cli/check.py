@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from mpiqopt.cli import complain
 from mpiqopt.cli.options import config_options, load_config
 from mpiqopt.terminal import columns
 
@@ -17,5 +18,10 @@ def command(config_path, overrides, plugins, ranks) -> None:
     Runs nothing and needs no MPI; the data are loaded.
     """
     from mpiqopt.analysis.estimate import describe
+    from mpiqopt.idle import warning
 
-    click.echo(describe(load_config(config_path, overrides, plugins), ranks, columns(sys.stdout)), nl=False)
+    config = load_config(config_path, overrides, plugins)
+    click.echo(describe(config, ranks, columns(sys.stdout)), nl=False)
+    idle = warning(config)
+    if idle:
+        complain(idle)

@@ -7,6 +7,7 @@ from mpiqopt import registry
 from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.cli import complain
 from mpiqopt.config import Config
+from mpiqopt.errors import fits
 from mpiqopt.inputs import Input, examine, require_same
 from mpiqopt.run import Outcome, run
 from mpiqopt.start import AlreadyFinished, Options
@@ -48,10 +49,11 @@ class Job(NamedTuple):
 def _say(outcome: Outcome, output: Path) -> None:
     """Print how a run ended."""
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
-    if outcome.cure:
-        hint = f"; {outcome.cure}"
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
-    complain(f"{status}{outcome.reason}{hint}; {output}")
+    whole = f"{status}{outcome.reason}{hint}{'; ' * bool(outcome.cure)}{outcome.cure}; {output}"
+    for line in [whole] if fits(whole) else [f"{status}{outcome.reason}{hint}; {output}", outcome.cure]:
+        if line:
+            complain(line)
 
 
 def _sum_up(outcome: Outcome, output: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 
 
 class Draw(NamedTuple):
@@ -34,12 +34,17 @@ class Compressor(ABC):
     """
 
     approximates: ClassVar[bool] = True  # C(x) is near x, or so in the mean
+    in_blocks: ClassVar[bool] = True  # messages of blocks differ from a message of all values
     rotates: ClassVar[bool] = False  # what is rounded is a rotation of x
     usual: ClassVar[bool] = False  # bounds hold for long vectors of normal numbers, not for every x
 
     block_size: Annotated[
         int,
-        Field(ge=0, description="values that are compressed together, each block a message of its own; 0: all of them"),
+        Field(
+            ge=0,
+            description="values that are compressed together, each block a message of its own; 0: all of them",
+            needs=(only("in_blocks", True, "values are sent as they are"),),
+        ),
     ] = 0
 
     @abstractmethod

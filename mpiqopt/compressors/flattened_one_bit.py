@@ -9,7 +9,7 @@ import numpy as np
 from mpiqopt._compressors import Signs
 from mpiqopt.compressors.compressor import Compressor, power_of_two, room
 from mpiqopt.compressors.one_bit import Dither
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 from mpiqopt.registry import register
 from mpiqopt.rounding import exponential
 
@@ -39,7 +39,11 @@ class FlattenedOneBit(Compressor):
     ] = "adaptive"
     clip: Annotated[
         float,
-        Field(gt=1, description="c of the adaptive dither; the relative bias is at most 2 exp(-c^2/4)"),
+        Field(
+            gt=1,
+            description="c of the dither; the relative bias is at most 2 exp(-c^2/4)",
+            needs=(only("dither", "adaptive"),),
+        ),
     ] = 2.0
 
     @cached_property

@@ -14,6 +14,8 @@ from mpiqopt.registry import register
 class Identity(Compressor):
     """The values as they are, float64 or float32."""
 
+    in_blocks = False
+
     def nbytes(self, d, dtype):
         return d * dtype.itemsize
 

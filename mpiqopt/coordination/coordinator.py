@@ -91,9 +91,9 @@ class Coordinator:
         excess = np.maximum(largest / ABSOLUTE_ROOM, farthest / self._room)
         for i in np.flatnonzero(~(excess <= 1))[:1]:
             size, most = float(np.abs(rows[i]).max()), 1.01 * excess.max()  # rounded up
-            usable = f"a step of {most * step:.3g} can be used now; if" if np.isfinite(most) else "if"
+            usable = f"a step of {most * step:.3g} can be used now, unless the method diverges"
+            growing = "if values grow from round to round the method diverges: lower algorithm.step_size"
             raise NumericalError(
-                f"{self.name}: round {call + 1}: node {self._first + i} has values of up to {size:.6g}, which do not "
-                f"fit into integers at quantization_step {step:.6g}; {usable} values grow from round to round the "
-                "method diverges: lower algorithm.step_size"
+                f"{self.name}: round {call + 1}: node {self._first + i} has values of up to {size:.6g}, too large "
+                f"for integers at quantization_step {step:.6g}; {usable if np.isfinite(most) else growing}"
             )

@@ -8,6 +8,7 @@ import gzip
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,11 @@ from mpiqopt.registry import register
 @dataclass(frozen=True, kw_only=True)
 class Bundled(Source):
     """A data set that comes with scikit-learn."""
+
+    samples: ClassVar[int]
+
+    def count(self) -> int:
+        return self.samples
 
     def is_small(self) -> bool:
         return True
@@ -50,6 +56,8 @@ def _load(where: str, file: str, delimiter: str | None = ",", header: bool = Tru
 class Digits(Bundled):
     """1797 images of handwritten digits, 64 pixels of 0..16, 10 classes (UCI)."""
 
+    samples = 1797
+
     def open(self, seed: int) -> Table:
         return _load("digits", "digits.csv.gz", header=False)
 
@@ -58,6 +66,8 @@ class Digits(Bundled):
 @dataclass(frozen=True, kw_only=True)
 class BreastCancer(Bundled):
     """569 tumours, 30 features of very different scale, 2 classes (Wisconsin, UCI)."""
+
+    samples = 569
 
     def open(self, seed: int) -> Table:
         return _load("breast-cancer", "breast_cancer.csv")
@@ -68,6 +78,8 @@ class BreastCancer(Bundled):
 class Iris(Bundled):
     """150 flowers, 4 features, 3 classes (Fisher 1936)."""
 
+    samples = 150
+
     def open(self, seed: int) -> Table:
         return _load("iris", "iris.csv")
 
@@ -77,6 +89,8 @@ class Iris(Bundled):
 class Wine(Bundled):
     """178 wines, 13 features, 3 classes (UCI)."""
 
+    samples = 178
+
     def open(self, seed: int) -> Table:
         return _load("wine", "wine_data.csv")
 
@@ -85,6 +99,8 @@ class Wine(Bundled):
 @dataclass(frozen=True, kw_only=True)
 class Diabetes(Bundled):
     """442 patients, 10 raw features (not scaled), a number to predict (Efron et al. 2004)."""
+
+    samples = 442
 
     def open(self, seed: int) -> Table:
         try:

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from os.path import isfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 
-from mpiqopt.data.source import SMALL, Rows, Source, Table, in_memory, label_codes, require_numbers
+from mpiqopt.data.source import SMALL, Rows, Source, Table, in_memory, label_codes, quiet, require_numbers
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
+from mpiqopt.inputs import require_file
 from mpiqopt.registry import register
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,22 +23,23 @@ class FileSource(Source):
     path: Annotated[str, Field(description="the data file, relative to the config file")]
 
     def is_small(self) -> bool:
-        return Path(self.path).is_file() and Path(self.path).stat().st_size <= SMALL
+        return isfile(self.path) and Path(self.path).stat().st_size <= SMALL
 
 
-def _one_line(open_table: Callable[[FileSource, int], Table]) -> Callable[[FileSource, int], Table]:
+def _one_line(read: Callable[..., T]) -> Callable[..., T]:
     """Turn whatever a reading library says into one line that names the file."""
 
-    @wraps(open_table)
-    def checked(self: FileSource, seed: int) -> Table:
-        path = Path(self.path)
-        if not path.is_file():
+    @wraps(read)
+    def checked(self: FileSource, *arguments: int) -> T:
+        require_file(self.path, f"data.path = {self.path}")
+        if not isfile(self.path):
             raise UsageError(f"data.path = {self.path}: no such file")
-        if path.stat().st_size == 0:
+        if Path(self.path).stat().st_size == 0:
             raise UsageError(f"data.path = {self.path}: the file is empty")
         try:
-            return open_table(self, seed)
-        except UsageError:
+            with quiet():
+                return read(self, *arguments)
+        except (UsageError, MemoryError):
             raise
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -67,6 +72,12 @@ class Npz(FileSource):
     """Arrays ``X`` (samples, d) and ``y``; or, sparse, ``y`` beside what scipy.sparse.save_npz writes for CSR."""
 
     @_one_line
+    def count(self) -> int:
+        with np.load(self.path, allow_pickle=False) as file:
+            _require(self.path, ("y",), file)
+            return len(file["y"])
+
+    @_one_line
     def open(self, seed: int) -> Table:
         with np.load(self.path, allow_pickle=False) as file:
             _require(self.path, ("y",), file)
@@ -92,6 +103,14 @@ class Hdf5(FileSource):
 
     x_key: Annotated[str, Field(description="dataset of the features")] = "X"
     y_key: Annotated[str, Field(description="dataset of the targets")] = "y"
+
+    @_one_line
+    def count(self) -> int:
+        import h5py
+
+        with h5py.File(self.path, locking=False) as file:
+            _require(self.path, (self.x_key,), file)
+            return len(file[self.x_key])
 
     @_one_line
     def open(self, seed: int) -> Table:
@@ -138,7 +157,17 @@ class Csv(FileSource):
     ] = None
 
     @_one_line
+    def count(self) -> int | None:
+        return len(self._lines().below) if self.is_small() else None
+
+    @_one_line
     def open(self, seed: int) -> Table:
+        lines = self._lines()
+        columns = np.loadtxt(lines.below, delimiter=lines.delimiter, quotechar='"', ndmin=2)
+        target = self._column(lines.names, lines.header)
+        return in_memory(self.path, np.delete(columns, target, axis=1), columns[:, target])
+
+    def _lines(self) -> "_Lines":
         with open(self.path, encoding="utf-8-sig") as file:
             lines = [line for line in file if line.strip() and not line.startswith("#")]
         delimiter = self.delimiter or next((mark for mark in ",;\t" if mark in lines[0]), None)
@@ -146,9 +175,7 @@ class Csv(FileSource):
         header = not _are_numbers(names) if self.header is None else self.header
         if len(lines) == header:
             raise UsageError(f"data.path = {self.path}: no data below the header")
-        columns = np.loadtxt(lines[header:], delimiter=delimiter, quotechar='"', ndmin=2)
-        target = self._column(names, header)
-        return in_memory(self.path, np.delete(columns, target, axis=1), columns[:, target])
+        return _Lines(names, header, delimiter, lines[header:])
 
     def _column(self, names: list[str], header: bool) -> int:
         if isinstance(self.target, int) and -len(names) <= self.target < len(names):
@@ -157,6 +184,15 @@ class Csv(FileSource):
             return names.index(self.target)
         known = ", ".join(names) if header else f"0 .. {len(names) - 1} (the file has no header)"
         raise UsageError(f"data.target = {self.target!r}: {self.path} has no such column; columns: {known}")
+
+
+class _Lines(NamedTuple):
+    """Of a CSV file: words of the first line, whether it is a header, what is between columns, and lines of numbers."""
+
+    names: list[str]
+    header: bool
+    delimiter: str | None
+    below: list[str]
 
 
 def _are_numbers(words: list[str]) -> bool:

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-from mpiqopt.data.source import Source, Table, in_memory, label_codes
-from mpiqopt.errors import UsageError
+from mpiqopt.data.source import Source, Table, in_memory, label_codes, quiet
+from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
+
+# of a server that does not answer, which is asked twice
+SECONDS = 8
 
 
 @contextmanager
@@ -35,9 +38,9 @@ class OpenML(Source):
     def open(self, seed: int) -> Table:
         from sklearn.datasets import fetch_openml
 
-        where = f"openml:{self.dataset} (version {self.version})"
+        where = f"openml:{clipped(self.dataset, QUOTED)} (version {self.version})"
         try:
-            with _timeout(30):
+            with quiet(), _timeout(SECONDS):
                 features, labels = fetch_openml(
                     self.dataset,
                     version=self.version,
@@ -46,10 +49,12 @@ class OpenML(Source):
                     parser="liac-arff",
                     n_retries=1,
                 )
+        except MemoryError:
+            raise
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = str(error) or type(error).__name__
             raise UsageError(
-                f"data.dataset = {self.dataset!r}: cannot get {where} and it is not in the cache: {reason}"
+                f"data.dataset = {quoted(self.dataset)}: cannot get {where} and it is not in the cache: {reason}"
             ) from error
         if labels is None or features.dtype == object:
             raise UsageError(f"data.dataset = {self.dataset!r}: {where} is not numeric with one target")

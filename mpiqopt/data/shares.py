@@ -12,6 +12,9 @@ from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement
 from mpiqopt.streams import generator
 
+# of features: squares of larger ones overflow, and with them norms, means and the smoothness of the loss
+LARGEST = 1e150
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -39,8 +42,7 @@ def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[n
     Node i holds order[bounds[i]:bounds[i+1]].
     """
     samples = len(targets)
-    if samples < nodes:
-        raise UsageError(f"data: {samples} samples for topology.nodes = {nodes} nodes; want at least one for each")
+    require_enough(samples, nodes)
     bounds = np.arange(nodes + 1) * samples // nodes
     if source.split == "contiguous":
         return None, bounds
@@ -51,6 +53,12 @@ def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[n
         return np.argsort(targets, kind="stable"), bounds
     owner = _dirichlet_owners(targets, nodes, source.alpha, stream)
     return np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=nodes))])
+
+
+def require_enough(samples: int, nodes: int) -> None:
+    """Raise UsageError unless there is a sample for every node."""
+    if samples < nodes:
+        raise UsageError(f"data: {samples} samples for topology.nodes = {nodes} nodes; want at least one for each")
 
 
 def _dirichlet_owners(targets: np.ndarray, nodes: int, alpha: float, stream: "np.random.Generator") -> np.ndarray:
@@ -126,10 +134,11 @@ def _read(table: Table, which: slice | np.ndarray):
         raise UsageError(f"{table.where}: not readable: {' '.join(str(error).split())}") from error
     if order is not None and not np.array_equal(order, np.arange(len(order))):
         rows = rows[np.argsort(order, kind="stable")]
-    values = rows if isinstance(rows, np.ndarray) else rows.data
-    if not np.all(np.isfinite(values)):
+    largest = magnitude(rows)
+    if not largest <= LARGEST:
         first = np.arange(table.samples)[which][_first_bad_row(rows)]
-        raise UsageError(f"{table.where}: sample {first} has a feature that is NaN or infinite")
+        found = f"of {largest:g}, want at most {LARGEST:g}" if np.isfinite(largest) else "that is NaN or infinite"
+        raise UsageError(f"{table.where}: sample {first} has a feature {found}")
     if not isinstance(rows, np.ndarray):
         return rows.astype(np.float64)
     # a view would keep the rows of all nodes in memory
@@ -137,10 +146,17 @@ def _read(table: Table, which: slice | np.ndarray):
     return np.array(rows, np.float64, order="C") if view else np.ascontiguousarray(rows, np.float64)
 
 
+def magnitude(rows) -> float:
+    """The largest magnitude of the numbers in rows, dense or sparse; NaN if one is. Makes no copy."""
+    values = rows if isinstance(rows, np.ndarray) else rows.data
+    return max(abs(float(values.min())), abs(float(values.max()))) if values.size else 0.0
+
+
 def _first_bad_row(rows) -> int:
     if isinstance(rows, np.ndarray):
-        return int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-    return int(np.searchsorted(rows.indptr, np.flatnonzero(~np.isfinite(rows.data))[0], side="right") - 1)
+        return next(i for i, row in enumerate(rows) if not magnitude(row) <= LARGEST)
+    bad = np.flatnonzero(~(np.abs(rows.data.astype(np.float64)) <= LARGEST))
+    return int(np.searchsorted(rows.indptr, bad[0], side="right") - 1)
 
 
 def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarray], dtype) -> Shares:
@@ -168,12 +184,17 @@ def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[
     centre = mean(_node_sums(shares, lambda rows: rows)) / per_node
     dense = isinstance(shares.features, np.ndarray)
     if dense:
-        variance = mean(_node_sums(shares, lambda rows: np.square(rows - centre))) / per_node
+        variance = mean(_node_sums(shares, lambda rows: _squared_differences(rows, centre))) / per_node
     else:
         variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre * centre
     deviation = np.sqrt(np.maximum(variance, 0))
     deviation[deviation <= 1e-12 * np.maximum(np.abs(centre), 1)] = 1.0
     return (centre if dense else np.zeros_like(centre)), deviation
+
+
+def _squared_differences(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    differences = rows - centre
+    return np.square(differences, out=differences)
 
 
 def _node_sums(shares: Shares, of: Callable) -> np.ndarray:

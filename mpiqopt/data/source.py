@@ -1,14 +1,16 @@
 """What a data source is: its fields are the keys of ``[data]``, and it opens as a table of samples."""
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 
 Rows = slice | np.ndarray
 # bytes of a source up to which rank 0 reads all of it
@@ -60,6 +62,14 @@ def label_codes(labels: np.ndarray) -> np.ndarray:
         return np.unique(labels, return_inverse=True)[1].astype(np.float64)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress the warnings of reading libraries: what matters of them is said in one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
     """A place that samples come from, and how they are spread over the nodes."""
@@ -72,7 +82,14 @@ class Source(ABC):
             "proportions drawn from Dirichlet(alpha)"
         ),
     ] = "contiguous"
-    alpha: Annotated[float, Field(gt=0, description="concentration of the dirichlet split; small is uneven")] = 0.5
+    alpha: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="concentration of the dirichlet split; small is uneven",
+            needs=(only("split", "dirichlet"),),
+        ),
+    ] = 0.5
     scale: Annotated[
         Literal["none", "standard", "unit-rows"],
         Field(
@@ -89,6 +106,17 @@ class Source(ABC):
     @abstractmethod
     def open(self, seed: int) -> Table:
         """The table. seed: run.seed, for data that are drawn. Raises UsageError where there is nothing usable."""
+
+    def count(self) -> int | None:
+        """Return how many samples there are, if that is quick to find, where opening the table takes longer.
+
+        Raises UsageError like ``open``. Asked on rank 0.
+        """
+        return None
+
+    def nbytes(self) -> int:
+        """Return the bytes that all features take in memory, if that is known before; else 0."""
+        return 0
 
     def prepare(self) -> None:  # noqa: B027 (most sources have nothing to prepare)
         """What one process does before all open the table, such as a download."""

@@ -1,19 +1,23 @@
 """Gaussian samples with a planted solution."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 
+from mpiqopt.allocator import require_memory
 from mpiqopt.data.source import SMALL, Rows, Source, Table
 from mpiqopt.distinct import distinct
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 from mpiqopt.products import row_products
 from mpiqopt.registry import register
 from mpiqopt.streams import generator, standard_normal
 
 # Samples drawn from one stream. A rank draws all blocks once, for the targets, and keeps the rows of its own.
 BLOCK = 1024
+# numbers that are drawn at once: a block may be too wide for the memory
+PIECE = 1 << 20
 
 
 @register("data", "synthetic")
@@ -28,30 +32,47 @@ class Synthetic(Source):
     samples: Annotated[int, Field(ge=1, description="number of samples, over all nodes")] = 1000
     features: Annotated[int, Field(ge=1, description="number of features d")] = 20
     task: Annotated[Literal["regression", "classification"], Field(description="what the targets are")] = "regression"
-    classes: Annotated[int, Field(ge=2, description="number of classes (classification)")] = 2
-    noise: Annotated[float, Field(ge=0, description="standard deviation of the noise (regression)")] = 0.1
+    classes: Annotated[int, Field(ge=2, description="number of classes", needs=(only("task", "classification"),))] = 2
+    noise: Annotated[
+        float,
+        Field(ge=0, description="standard deviation of the noise", needs=(only("task", "regression"),)),
+    ] = 0.1
     density: Annotated[float, Field(gt=0, le=1, description="part of the entries of x* that are not zero")] = 1.0
 
     def open(self, seed: int) -> Table:
         outputs = self.classes if self.task == "classification" and self.classes > 2 else 1
+        require_memory(8 * self.samples, f"data.samples = {self.samples}: their targets")
+        require_memory(16 * outputs * self.features, f"data.features = {self.features}: the parameter that is planted")
         planted = generator(seed, "synthetic")
         truth = standard_normal(planted, (outputs, self.features)) / np.sqrt(self.features)
         truth *= planted.random(truth.shape) < self.density
         targets = np.empty(self.samples)
         for start in range(0, self.samples, BLOCK):
-            rows, normal, uniform = self._block(seed, start // BLOCK)
+            stream = self._stream(seed, start // BLOCK)
+            scores = np.concatenate([row_products(rows, truth) for _, rows in self._pieces(stream)])
+            normal, uniform = standard_normal(stream, BLOCK), stream.random(BLOCK)
             stop = min(start + BLOCK, self.samples)
-            targets[start:stop] = self._targets(row_products(rows, truth), normal, uniform)[: stop - start]
+            targets[start:stop] = self._targets(scores, normal, uniform)[: stop - start]
         return Table("synthetic", targets, self.features, lambda which: self._rows(seed, which), truth.ravel())
 
-    def is_small(self) -> bool:
-        return 8 * self.samples * self.features <= SMALL
+    def count(self) -> int:
+        return self.samples
 
-    def _block(self, seed: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Features, normal and uniform numbers of one block of samples."""
-        stream = generator(seed, "synthetic", 1, block)
-        rows, normal = standard_normal(stream, (BLOCK, self.features)), standard_normal(stream, BLOCK)
-        return rows, normal, stream.random(BLOCK)
+    def nbytes(self) -> int:
+        return 8 * self.samples * self.features
+
+    def is_small(self) -> bool:
+        return self.nbytes() <= SMALL
+
+    def _stream(self, seed: int, block: int) -> np.random.Generator:
+        """Of one block of samples: its features, row by row, a normal number for each, and a uniform one."""
+        return generator(seed, "synthetic", 1, block)
+
+    def _pieces(self, stream: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+        """The features of a block, a few rows at a time, and the place of the first of these in the block."""
+        together = max(1, PIECE // self.features)
+        for start in range(0, BLOCK, together):
+            yield start, standard_normal(stream, (min(together, BLOCK - start), self.features))
 
     def _targets(self, scores: np.ndarray, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         if self.task == "regression":
@@ -66,6 +87,11 @@ class Synthetic(Source):
         index = np.arange(self.samples)[which]
         out = np.empty((len(index), self.features))
         for block in distinct(index // BLOCK):
-            low, high = np.searchsorted(index, (block * BLOCK, (block + 1) * BLOCK))
-            out[low:high] = self._block(seed, block)[0][index[low:high] - block * BLOCK]
+            last = np.searchsorted(index, (block + 1) * BLOCK)
+            for start, rows in self._pieces(self._stream(seed, block)):
+                first = block * BLOCK + start
+                low, high = np.searchsorted(index, (first, first + len(rows)))
+                out[low:high] = rows[index[low:high] - first]
+                if high == last:
+                    break  # the other rows are not wanted here
         return out

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mpiqopt._losses import LinearModel
-from mpiqopt.data.shares import Shares
+from mpiqopt.data.shares import Shares, magnitude
+from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
 from mpiqopt.products import row_squares
@@ -22,6 +23,20 @@ VARIANCE_SAMPLES = 64
 
 class _Evaluator(Protocol):
     def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None: ...
+
+
+def _require_squares(shares: Shares, targets: np.ndarray, dtype: np.dtype) -> None:
+    """Raise UsageError unless the squares of targets, and the norms of samples, are numbers of that type."""
+    most = float(np.sqrt(np.finfo(dtype).max))
+    for what, found, largest in (
+        ("target", magnitude(targets), most),
+        ("feature", magnitude(shares.features), most / shares.features.shape[1] ** 0.5),
+    ):
+        if not found <= largest:
+            raise UsageError(
+                f"{shares.where}: a {what} is {found:g} in magnitude, as scaled: its square is beyond {dtype}; want at "
+                f"most {largest:.2g}"
+            )
 
 
 class Problem:
@@ -40,6 +55,7 @@ class Problem:
         self.hosted = len(self.sizes)
         self.evaluations = np.zeros(self.hosted, np.int64)
         self._targets = loss.targets(shares.targets, shares).astype(self.dtype)
+        _require_squares(shares, self._targets, self.dtype)
         self._shares = shares
         self.has_test = shares.has_test
         self._test = shares.test_features, loss.targets(shares.test_targets, shares)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from mpiqopt.field import Field
+from mpiqopt.field import Field, unless
 from mpiqopt.registry import register
 from mpiqopt.regularizers.regularizer import Regularizer, soft_threshold
 
@@ -16,7 +16,9 @@ class ElasticNet(Regularizer):
     """h(x) = weight (l1_ratio |x|_1 + (1 - l1_ratio)/2 |x|^2), as in scikit-learn."""
 
     weight: Annotated[float, Field(ge=0, description="weight of the whole")] = 0.01
-    l1_ratio: Annotated[float, Field(ge=0, le=1, description="share of the l1 norm")] = 0.5
+    l1_ratio: Annotated[float, Field(ge=0, le=1, description="share of the l1 norm", needs=(unless("weight", 0),))] = (
+        0.5
+    )
 
     def __call__(self, x: np.ndarray) -> float:
         squares = 0.5 * (1 - self.l1_ratio) * float(np.add.reduce(x * x))

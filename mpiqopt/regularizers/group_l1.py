@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from mpiqopt.field import Field
+from mpiqopt.field import Field, unless
 from mpiqopt.registry import register
 from mpiqopt.regularizers.regularizer import Regularizer
 
@@ -16,7 +16,7 @@ class GroupL1(Regularizer):
     """h(x) = weight sum_g |x_g|_2 over consecutive groups of ``group_size`` coordinates (the last may be shorter)."""
 
     weight: Annotated[float, Field(ge=0, description="weight of the norm")] = 0.01
-    group_size: Annotated[int, Field(ge=1, description="coordinates in a group")] = 2
+    group_size: Annotated[int, Field(ge=1, description="coordinates in a group", needs=(unless("weight", 0),))] = 2
 
     def __call__(self, x: np.ndarray) -> float:
         return self.weight * float(self._norms(x).sum())

@@ -24,6 +24,8 @@ def directed_cycle(order: np.ndarray) -> np.ndarray:
 class DirectedRing(Digraph):
     """Directed circle: i -> i+1 mod n. Every node keeps a half and sends a half."""
 
+    drawn = False
+
     def arcs(self) -> np.ndarray:
         return directed_cycle(np.arange(self.nodes))
 

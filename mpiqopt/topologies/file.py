@@ -3,12 +3,14 @@
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from math import isfinite
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.errors import UsageError, quoted
+from mpiqopt.field import Field, only
+from mpiqopt.inputs import require_file
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
@@ -28,10 +30,15 @@ class File(Graph):
     i = j, and only methods for directed graphs can use it, unless rows of W happen to sum to 1 too.
     """
 
+    drawn = False
+
     path: Annotated[str, Field(description="the graph's file, relative to the config file")]
     nodes: Annotated[int | None, Field(ge=1, description="if given, the file must have so many nodes")] = None
     weights: Annotated[
-        Weights | Literal["file"], Field(description="as for other graphs, or file: edge attribute weight is w_ij")
+        Weights | Literal["file"],
+        Field(
+            description="as for other graphs, or file: edge attribute weight is w_ij", needs=(only("directed", False),)
+        ),
     ] = "metropolis"
     directed: Annotated[bool, Field(description="read arcs (from, to); their weights are 1/(1 + outdegree)")] = False
 
@@ -60,6 +67,7 @@ class File(Graph):
 
     def _read(self) -> tuple[int, np.ndarray, np.ndarray]:
         """Number of nodes, edges or arcs (E, 2) and weights (E,), NaN where the file has none."""
+        require_file(self.path, f"topology.path = {self.path}")
         try:
             graph = _load(self.path, self.directed)
         except OSError as error:
@@ -114,7 +122,7 @@ def _listed(lines: list[list[str]], directed: bool) -> _Links:
     """Lines of a node alone, the two ends of a link, or these and its weight."""
     links = [words for words in lines if len(words) > 1]
     ends = [word for words in links for word in words[:2]]
-    weights = np.array([float(words[2]) if len(words) > 2 else np.nan for words in links])
+    weights = np.array([_weight(*words[:3]) for words in links])
     # in the order of the file, which decides between names of the same number
     return _Links(dict.fromkeys(word for words in lines for word in words[:2]), ends, weights, directed)
 
@@ -131,13 +139,26 @@ def _parsed(path: str, directed: bool):
 def _by_networkx(graph, directed: bool) -> _Links:
     if directed and not graph.is_directed():
         graph = graph.to_directed()
-    links = list(graph.edges(data="weight", default=np.nan))
+    links = list(graph.edges(data="weight"))
     ends = [end for link in links for end in link[:2]]
-    return _Links(graph, ends, np.array([float(link[2]) for link in links]), graph.is_directed())
+    return _Links(graph, ends, np.array([_weight(*link) for link in links]), graph.is_directed())
+
+
+def _weight(a: Any, b: Any, given: Any = None) -> float:
+    """That of a link as a number, NaN where none is given. Raises ValueError."""
+    if given is None:
+        return np.nan
+    try:
+        weight = float(given)
+    except (TypeError, ValueError, OverflowError):
+        weight = np.nan
+    if not isfinite(weight):
+        raise ValueError(f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number")
+    return weight
 
 
 def _in_order(names: Collection) -> list:
     try:
         return sorted(names, key=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return sorted(names, key=str)

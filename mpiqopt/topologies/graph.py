@@ -2,14 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from mpiqopt.allocator import require_memory
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 
+# bytes of a link while W is made, at least: two entries
+LINK = 100
 Weights = Literal["metropolis", "lazy-metropolis", "uniform", "fdla"]
 
 
@@ -17,12 +20,30 @@ Weights = Literal["metropolis", "lazy-metropolis", "uniform", "fdla"]
 class AnyGraph(ABC):
     """A network on nodes 0 .. nodes-1."""
 
+    drawn: ClassVar[bool] = True  # from the seed
+
     nodes: Annotated[int, Field(ge=1, description="number of network nodes")] = 8
-    seed: Annotated[int, Field(ge=0, description="seed of a random graph")] = 0
+    seed: Annotated[
+        int,
+        Field(
+            ge=0,
+            lt=2**128,
+            description="seed of a random graph",
+            needs=(only("drawn", True, "this graph is not random"),),
+        ),
+    ] = 0
 
     @abstractmethod
     def cycle(self) -> list[Mixing]:
         """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
+
+    def size(self) -> float:
+        """Return about how many links there will be, where that can be told."""
+        return self.nodes or 0
+
+    def require_memory(self) -> None:
+        """Raise MemoryError before the graph is made if it is too large for this machine."""
+        require_memory(LINK * self.size(), f"the graph {self.name!r} of topology.nodes = {self.nodes}: its links")
 
     def require_links(self, links: np.ndarray, method: str) -> np.ndarray:
         """Return pairs of nodes as an array. Raises UsageError unless they are pairs of numbers of nodes that exist.
@@ -53,12 +74,15 @@ class AnyGraph(ABC):
 class Graph(AnyGraph):
     """An undirected graph, with symmetric weights whose rows sum to 1."""
 
+    weighted: ClassVar[bool] = True  # as ``weights`` says
+
     weights: Annotated[
         Weights,
         Field(
             description="mixing weights: metropolis w_ij = 1/(1 + max(deg_i, deg_j)), lazy-metropolis (I + W)/2 of "
             "them, uniform w_ij = 1/(1 + largest degree), fdla those of the smallest |W - J|, some of which may be "
-            "negative (Xiao and Boyd 2004; at most 64 nodes)"
+            "negative (Xiao and Boyd 2004; at most 64 nodes)",
+            needs=(only("weighted", True, "its weights are fixed"),),
         ),
     ] = "metropolis"
 

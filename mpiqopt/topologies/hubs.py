@@ -15,6 +15,8 @@ from mpiqopt.topologies.mixing import Mixing, from_entries
 class Star(Graph):
     """Node 0 is linked to every other node."""
 
+    drawn = False
+
     def edges(self) -> np.ndarray:
         leaf = np.arange(1, self.nodes)
         return np.stack([np.zeros_like(leaf), leaf], axis=1)
@@ -24,6 +26,8 @@ class Star(Graph):
 @dataclass(frozen=True, kw_only=True)
 class Complete(Graph):
     """Every pair of nodes is linked (at most 5000 nodes: W has n^2 entries)."""
+
+    drawn = False
 
     def edges(self) -> np.ndarray:
         if self.nodes > 5000:
@@ -38,6 +42,8 @@ class Complete(Graph):
 @dataclass(frozen=True, kw_only=True)
 class Hypercube(Graph):
     """i -- j when their binary forms differ in one bit; nodes is a power of two."""
+
+    drawn = False
 
     def edges(self) -> np.ndarray:
         if self.nodes & (self.nodes - 1):
@@ -57,6 +63,8 @@ def hops(nodes: int) -> list[int]:
 class Exponential(Graph):
     """i -- i + 2^k mod n for all 2^k < n (undirected)."""
 
+    drawn = False
+
     def edges(self) -> np.ndarray:
         node = np.arange(self.nodes)
         links = [np.stack([node, (node + hop) % self.nodes], axis=1) for hop in hops(self.nodes)]
@@ -71,6 +79,9 @@ class OnePeerExponential(Graph):
     Directed and doubly stochastic, w = 1/2 and 1/2; ``weights`` is not used. For n a power of two, log2 n
     rounds average exactly. Source: Assran, Loizou, Ballas, Rabbat, ICML 2019; Ying et al., NeurIPS 2021.
     """
+
+    drawn = False
+    weighted = False
 
     def edges(self) -> np.ndarray:
         return Exponential(nodes=self.nodes).edges()

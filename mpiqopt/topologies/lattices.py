@@ -16,6 +16,8 @@ from mpiqopt.topologies.graph import Graph
 class Path(Graph):
     """Nodes on a line: i -- i+1."""
 
+    drawn = False
+
     def edges(self) -> np.ndarray:
         node = np.arange(self.nodes - 1)
         return np.stack([node, node + 1], axis=1)
@@ -26,6 +28,8 @@ class Path(Graph):
 class Ring(Graph):
     """Nodes on a circle: i -- i+1 mod n."""
 
+    drawn = False
+
     def edges(self) -> np.ndarray:
         node = np.arange(self.nodes)
         return np.stack([node, (node + 1) % self.nodes], axis=1)
@@ -33,6 +37,8 @@ class Ring(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class Lattice(Graph):
+    drawn = False
+
     rows: Annotated[
         int | None,
         Field(ge=1, description="rows of the lattice; by default the divisor of nodes nearest its root"),

@@ -28,8 +28,14 @@ class ErdosRenyi(Graph):
         Field(gt=0, le=1, description="of a link; by default 2 log(n+2)/n, which is connected as a rule"),
     ] = None
 
+    def size(self) -> float:
+        return self._chance() * self.nodes * (self.nodes - 1) / 2
+
+    def _chance(self) -> float:
+        return self.probability or min(1.0, 2 * log(self.nodes + 2) / self.nodes)
+
     def edges(self) -> np.ndarray:
-        probability = self.probability or min(1.0, 2 * log(self.nodes + 2) / self.nodes)
+        probability = self._chance()
         if probability >= 1:
             return np.stack(np.triu_indices(self.nodes, 1), axis=1)
         return _pairs(_successes(Random(self.seed), probability, self.nodes * (self.nodes - 1) // 2))
@@ -60,6 +66,9 @@ class RandomRegular(Graph):
     """Drawn uniformly (asymptotically) from the graphs in which every node has the same degree."""
 
     degree: Annotated[int, Field(ge=1, description="links of every node; degree * nodes is even")] = 4
+
+    def size(self) -> float:
+        return self.degree * self.nodes / 2
 
     def edges(self) -> np.ndarray:
         if self.degree >= self.nodes or self.degree * self.nodes % 2:
@@ -121,10 +130,16 @@ class Geometric(Graph):
         ),
     ] = None
 
+    def size(self) -> float:
+        reach = min(self._reach(), 1.0)  # at the corners of the square there are fewer
+        return max(self.nodes, pi / 4 * reach * reach * self.nodes * self.nodes / 2)
+
+    def _reach(self) -> float:
+        return self.radius or sqrt(4 * log(max(self.nodes, 2)) / (pi * self.nodes))
+
     def edges(self) -> np.ndarray:
         from scipy.spatial import cKDTree
 
         draw = Random(self.seed).random
         places = np.fromiter((draw() for _ in range(2 * self.nodes)), float, 2 * self.nodes).reshape(-1, 2)
-        radius = self.radius or sqrt(4 * log(max(self.nodes, 2)) / (pi * self.nodes))
-        return cKDTree(places).query_pairs(radius, output_type="ndarray")
+        return cKDTree(places).query_pairs(self._reach(), output_type="ndarray")

@@ -167,9 +167,8 @@ class Topology:
                 f"{_some(parts != parts[0])}); {MORE_LINKS}"
             )
         raise UsageError(
-            f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1): its "
-            "diagonal is zero and the graph bipartite, or a node's weights sum to more than 1; use weights = "
-            "'lazy-metropolis', or smaller ones"
+            f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1); use weights = "
+            "'lazy-metropolis', or smaller ones: the graph is bipartite, or a node's weights sum to more than 1"
         )
 
     def require_strong(self) -> None:

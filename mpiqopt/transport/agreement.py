@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from mpiqopt.errors import AgreedError, UsageError
+from mpiqopt.errors import AgreedError, UsageError, out_of_memory
 from mpiqopt.registry import explained
 
 T = TypeVar("T")
@@ -35,10 +35,8 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
         return make(), None
     except UsageError as error:
         return None, str(error)
-    except MemoryError as error:
-        return None, f"not enough memory: {error}"
     except Exception as error:
-        message = explained(error)
+        message = out_of_memory(error) or explained(error)
         if not message:
             raise
         return None, message

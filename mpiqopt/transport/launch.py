@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpiqopt.errors import AgreedError, NumericalError, UsageError
+from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, out_of_memory
 from mpiqopt.registry import explained
 from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
@@ -169,7 +169,7 @@ def give_up(message: str) -> None:
     rank = launched_rank()
     if rank:
         time.sleep(3.0)  # what all ranks find rank 0 says, and its launcher ends them, Open MPI 4's after more than 1 s
-    print(f"mpiqopt: {f'rank {rank}: ' if rank else ''}{message}", file=sys.stderr, flush=True)
+    print(one_line(f"rank {rank}: {message}" if rank else message), file=sys.stderr, flush=True)
     time.sleep(0.2)  # launchers forward the message before they kill
     if "PMI_FD" in os.environ:
         os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
@@ -181,7 +181,7 @@ def _whole_story(error: BaseException) -> str:
         return ""
     if isinstance(error, (NumericalError, UsageError)):
         return f"{type(error).__name__}: {error}"
-    return explained(error)
+    return out_of_memory(error) or explained(error)
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def session(always: bool = False) -> Iterator:
         said = _whole_story(error)
         if said and transport.rank:
             time.sleep(1.0)  # what all ranks find at once rank 0 says, and ends them
-        print(f"mpiqopt: rank {transport.rank}: {said or f'{type(error).__name__}: {error}'}", file=sys.stderr)
+        print(one_line(f"rank {transport.rank}: {said or f'{type(error).__name__}: {error}'}"), file=sys.stderr)
         if not said:
             traceback.print_exc()
         sys.stderr.flush()

@@ -1,0 +1,52 @@
+"""Keys that were given in a config and change nothing: ``needs`` of their fields do not hold."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Annotated, Any, get_origin, get_type_hints
+
+from mpiqopt.config import Config
+from mpiqopt.errors import LONG_PATH, clipped, fits, listing
+from mpiqopt.field import Field, Need
+
+
+def warning(config: Config) -> str:
+    """Return the sentence that names them and says why, as far as it fits in a line; "" if every key matters."""
+    why = dict(_idle(config))
+    if not why:
+        return ""
+    head = f"{clipped(config.path, LONG_PATH)}: these keys change nothing: "
+    whole = head + ", ".join(f"{key} ({reason})" for key, reason in why.items())
+    return whole if fits(whole) else listing(head, why, f", ... ({len(why)} in all)")
+
+
+def _idle(config: Config) -> Iterator[tuple[str, str]]:
+    """Each as TABLE.KEY, and why it changes nothing."""
+    for table, given, part in _parts(config):
+        for key, needs in _needs(type(part)).items():
+            values = [(need, _value(config, part, need.key)) for need in needs] if key in given else []
+            reasons = [need.why(value) for need, value in values if not need.holds(value)]
+            if reasons:
+                yield f"{table}.{key}", reasons[0]
+
+
+def _parts(config: Config) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Every table of the config by name, and what was made of it."""
+    for name, given in config.tables.items():
+        if name == "topology":
+            tables = given if isinstance(given, list) else [given]
+            yield from ((name, table, graph) for table, graph in zip(tables, config.graphs, strict=True))
+        else:
+            yield name, given, getattr(config, name)
+
+
+def _needs(cls: type) -> dict[str, tuple[Need, ...]]:
+    """What the fields of a dataclass need."""
+    hints = get_type_hints(cls, include_extras=True)
+    marks = {f.name: hints[f.name].__metadata__ for f in fields(cls) if get_origin(hints[f.name]) is Annotated}
+    return {name: mark.needs for name, own in marks.items() for mark in own if isinstance(mark, Field)}
+
+
+def _value(config: Config, part: Any, key: str) -> Any:
+    """Of a key or attribute of the part, or of TABLE.KEY."""
+    table, dot, name = key.rpartition(".")
+    return getattr(getattr(config, table) if dot else part, name)
