@@ -48,7 +48,7 @@ def launchers_of_others() -> list[str]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("launcher", launchers_of_others(), ids=lambda path: "-".join(Path(path).parts[-3:]))
+@pytest.mark.parametrize("launcher", launchers_of_others(), ids=lambda path: "-".join(Path(str(path)).parts[-3:]))
 def test_every_launcher_at_hand_works_or_is_refused(launcher, config, tmp_path):
     """Open MPI's with MPICH's library and the other way round: status 2 and one line of ours; never two jobs of one."""
     from mpiqopt.results.reader import read
