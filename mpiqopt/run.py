@@ -96,7 +96,7 @@ class Trajectory:
         self.iteration, self.elapsed, self.coded_before = 0, 0.0, 0.0
         self.last_record, self.next_record, self.saved_at = -1, 0, 0
         self.metrics: Metrics | None = None
-        self._retreat: tuple[dict, dict, dict] | None = None
+        self._retreat: tuple[dict, dict, dict, Watched] | None = None
         prints = self._fingerprints()
         saved = plan.saved
         self.ending = Ending(
@@ -226,7 +226,7 @@ class Trajectory:
     def _stop_now(self, control: Control) -> Outcome:
         """End a run in one process amid an iteration, which is thrown away, with what came since ranks last agreed."""
         control.watch.answered()
-        own, network, counted = self._retreat
+        own, network, counted, self.ending.watched = self._retreat
         vars(self).update(own)
         vars(self.network).update(network)
         for name, values in self._counters().items():
@@ -235,13 +235,14 @@ class Trajectory:
         self._save(control)
         return self._finish(control, "stopped", control.watch.reason(control.watch.number, True))
 
-    def _here(self) -> tuple[dict, dict, dict] | None:
+    def _here(self) -> tuple[dict, dict, dict, Watched] | None:
         """Where the run is: states do not change, and the rest is counted. None if there is more to it."""
         if self.problem.training is not None:
             return None
         own = {name: getattr(self, name) for name in ("state", "iteration", "elapsed", "last_record", "next_record")}
         network = {name: getattr(self.network, name) for name in NETWORK_COUNTERS}
-        return own, network, {name: values.copy() for name, values in self._counters().items()}
+        counted = {name: values.copy() for name, values in self._counters().items()}
+        return own, network, counted, self.ending.watched
 
     def _hold(self) -> None:
         """Nothing goes on in the background while ranks wait for each other."""
