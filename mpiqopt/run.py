@@ -329,7 +329,8 @@ class Trajectory:
             "codec_time": self._coding() or 0.0,
             **{f"watched_{name}": value for name, value in self.ending.watched._asdict().items()},
         }
-        error = checkpoint.save(self.output, self.state, progress, self._counted(), self.network)
+        durable = self.iteration > 0  # the start is quickly made again, and many runs are short
+        error = checkpoint.save(self.output, self.state, progress, self._counted(), self.network, durable)
         if error is None:
             self.saved_at = self.iteration
         else:

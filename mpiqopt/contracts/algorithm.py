@@ -112,7 +112,7 @@ def checkpoint_goes_on(method: Algorithm) -> str | None:
         path = Path(folder) / "result.h5"
         counters = {"evaluations": one.problem.evaluations}
         progress = {name: kind() for name, kind in checkpoint.PROGRESS.items()} | {"derived": {}}
-        checkpoint.save(path, after(one, 4), progress, counters, one.network)
+        checkpoint.save(path, after(one, 4), progress, counters, one.network, durable=False)
         saved, counters = checkpoint.read_progress(path), {"evaluations": other.problem.evaluations}
         state = checkpoint.restore(path, saved, after(other, 0), counters, other.network)
     require_same(after(other, 3, state), whole, "after a checkpoint is another")

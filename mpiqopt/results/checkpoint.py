@@ -33,13 +33,13 @@ def path_of(result: Path) -> Path:
 
 
 def save(
-    result: Path, state: Any, progress: dict[str, Any], counters: dict[str, np.ndarray], network: Network
+    result: Path, state: Any, progress: dict[str, Any], counters: dict[str, np.ndarray], network: Network, durable: bool
 ) -> OSError | None:
     """Write the rows of all nodes on rank 0, collective; the file replaces the last checkpoint in one step.
 
     state: the algorithm's NamedTuple; progress: what else there is to know, numbers and strings; counters: arrays
-    (hosted,), among them ``evaluations``. No rank but the first needs to see the file. Returns what went wrong on
-    rank 0, where the last checkpoint stays then.
+    (hosted,), among them ``evaluations``; durable: as in ``files.writing``. No rank but the first needs to see the
+    file. Returns what went wrong on rank 0, where the last checkpoint stays then.
     """
     place, transport = network.place, network.transport
     values, totals = {**_arrays(state), **counters}, network.counters()
@@ -52,7 +52,7 @@ def save(
     numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
     waiting = iter(values.items())
     try:
-        with files.writing(path_of(result), progress["run_id"]) as file:
+        with files.writing(path_of(result), progress["run_id"], durable) as file:
             file.attrs.update({**progress, "derived": json.dumps(progress["derived"]), **totals, **numbers})
             for name, value in waiting:
                 file[name] = transport.gather(value, place.counts)

@@ -143,14 +143,14 @@ def publish(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -
 
 
 @contextmanager
-def writing(path: Path, run_id: str) -> Iterator["h5py.File"]:
-    """Open a new HDF5 file that takes the place of ``path`` at the end, durably.
+def writing(path: Path, run_id: str, durable: bool) -> Iterator["h5py.File"]:
+    """Open a new HDF5 file that takes the place of ``path`` at the end. durable: also if the machine crashes.
 
     Raises OSError at the end if anything could not be written: HDF5 itself does not survive a full disk.
     """
     import h5py
 
-    with _taking_the_place_of(path, run_id, durable=True) as part:
+    with _taking_the_place_of(path, run_id, durable) as part:
         try:
             with h5py.File(part, "w") as file:
                 yield file
