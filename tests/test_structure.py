@@ -20,6 +20,8 @@ ORDER = (
     "field",
     "checking",
     "inputs",
+    "textfiles",
+    "names",
     "allocator",
     "distinct",
     "rounding",

@@ -4,7 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,7 +23,9 @@ class Table:
 
     targets: (samples,) float64, one per sample in file order; features: d; rows(which): the features of the
     samples ``which`` (a slice or ascending indices), float (k, d) or a SciPy CSR array. where: for messages.
-    solution: (d,) the planted parameter of synthetic data.
+    solution: (d,) the planted parameter of synthetic data. names: of the features, where the source has names; words:
+    those that the targets 0, 1, ... stand for; groups: int64 (samples,), which of ``group_names`` a sample belongs to,
+    for split = "natural". read: how the source was understood, a few words by subject ("header": "line 3").
     """
 
     where: str
@@ -31,6 +33,11 @@ class Table:
     features: int
     rows: Callable[[Rows], Any]
     solution: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    words: tuple[str, ...] | None = None
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
+    read: dict[str, str] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -106,6 +113,13 @@ class Source(ABC):
     @abstractmethod
     def open(self, seed: int) -> Table:
         """The table. seed: run.seed, for data that are drawn. Raises UsageError where there is nothing usable."""
+
+    def held_out(self, table: Table) -> Table | None:
+        """Return the samples that a file of their own holds out, in the terms of ``table``; None without such a file.
+
+        The same features, and the same numbers for the same words.
+        """
+        return None
 
     def count(self) -> int | None:
         """Return how many samples there are, if that is quick to find, where opening the table takes longer.

@@ -11,6 +11,7 @@ import numpy as np
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field, only
 from mpiqopt.inputs import require_file
+from mpiqopt.names import in_order
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
@@ -81,7 +82,7 @@ class File(Graph):
             )
         if not graph.names:
             raise UsageError(f"topology.path = {self.path}: the graph has no nodes")
-        number = {name: i for i, name in enumerate(_in_order(graph.names))}
+        number = {name: i for i, name in enumerate(in_order(graph.names))}
         ends = np.array([number[name] for name in graph.ends], np.int64).reshape(-1, 2)
         return len(number), *_simple(len(number), ends if self.directed else np.sort(ends, axis=1), graph.weights)
 
@@ -155,10 +156,3 @@ def _weight(a: Any, b: Any, given: Any = None) -> float:
     if not isfinite(weight):
         raise ValueError(f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number")
     return weight
-
-
-def _in_order(names: Collection) -> list:
-    try:
-        return sorted(names, key=float)
-    except (TypeError, ValueError, OverflowError):
-        return sorted(names, key=str)
