@@ -57,11 +57,18 @@ DEAF = SLOW_STEP.replace("import time\n", "import ctypes, time\n").replace(
 )
 
 
+def as_in_a_terminal() -> None:
+    """The suite itself may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(folder: Path, path: str, *extra: str, ranks: int = 0) -> subprocess.Popen:
     """Start a run with the plug-in, and return when it is in what takes an hour."""
     (folder / "slow").unlink(missing_ok=True)
     words = command("run", path, "--plugin", "slow.py", *extra, ranks=ranks)
-    job = subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
+    )
     end = time.monotonic() + TIMEOUT
     while not (folder / "slow").exists():
         assert job.poll() is None, job.stderr.read()
