@@ -12,6 +12,10 @@ class _Watched(io.FileIO):
 
     refused: OSError | None = None
 
+    def isatty(self) -> bool:
+        """Open MPI gives the first rank a terminal of its own, wherever the launcher's output goes."""
+        return "OMPI_COMM_WORLD_RANK" not in os.environ and super().isatty()
+
     def write(self, data) -> int | None:
         if self.refused is not None:
             return len(data)

@@ -10,7 +10,7 @@ from mpiqopt.transport.waiting import quietly
 
 BUSY_SECONDS = 0.5
 # seconds that a rank computes in the short measurement, and how often it is made before the answer is no
-SHORT, TRIALS = 0.005, 5
+SHORT, TRIALS = 0.005, 10
 # a one-sided operation that takes longer than this part of the target's computation waited for it
 WAITED = 0.5
 
@@ -78,7 +78,7 @@ def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start, busy: float
 def progresses(comm: MPI.Intracomm) -> bool:
     """Collective over the ranks of a host: True if one-sided operations are done while their target computes.
 
-    Between the first and the last rank, in 5 to 100 ms; the others wait quietly.
+    Between the first and the last rank, in 5 to 200 ms; the others wait quietly.
     """
     answer = np.ones(1, np.int64)
     ends = (0, comm.size - 1)

@@ -15,6 +15,7 @@ import numpy as np
 import tomli_w
 from conftest import TIMEOUT, command, environment
 
+from mpiqopt.errors import PREFIX
 from mpiqopt.results.layout import REPRODUCIBLE
 
 CONFIG, RESULT = "c.toml", "r.h5"
@@ -198,8 +199,10 @@ def require_clean(folder: Path, *extra: str) -> None:
 
 
 def require_one_line(job: Job, *words: str) -> None:
-    """The job has said one line, which holds one of the words."""
+    """The job has said one line, which holds one of the words; launchers say more of a job that fails."""
     lines, status = job.said().splitlines(), job.process.returncode
+    if job.ranks:
+        lines = [line for line in lines if line.startswith(PREFIX)]
     if len(lines) != 1 or len(lines[0]) > 200 or not any(word in lines[0] for word in words):
         wanted = " or ".join(map(repr, words))
         raise Loss(f"{job}: status {status}: want one line with {wanted}, got {job.said()!r}")
