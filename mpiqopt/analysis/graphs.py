@@ -32,7 +32,18 @@ def describe(topology: Topology, width: int | None = None) -> str:
         facts.insert(1, ("graphs in turn", len(topology.cycle)))
     if topology.doubly_stochastic:
         facts += _averaging(topology)
+    facts += as_read(topology)
     return listed([(name, printable(str(value))) for name, value in facts], width)
+
+
+def as_read(topology: Topology) -> list[tuple[str, str]]:
+    """Return how a graph's file was understood, and the names of the nodes unless they are their numbers."""
+    facts = [(f"file: {subject}", words) for subject, words in topology.read.items()]
+    if topology.named:
+        names = [f"{node} = {name}" for node, name in enumerate(topology.names[:NAMED])]
+        more = f", ... ({topology.nodes} in all: /topology/names)" * (topology.nodes > NAMED)
+        facts.append(("names of nodes", ", ".join(names) + more))
+    return facts
 
 
 def _links(topology: Topology) -> list[tuple[str, object]]:

@@ -6,13 +6,14 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt import textfiles
+from mpiqopt.distinct import distinct
 from mpiqopt.errors import UsageError, naming
 from mpiqopt.field import Field, only
 from mpiqopt.names import in_order
 from mpiqopt.registry import register
 from mpiqopt.terminal import printable
 from mpiqopt.topologies.formats import choose
-from mpiqopt.topologies.formats.links import Given, Links, at
+from mpiqopt.topologies.formats.links import Given, Links, at, number
 from mpiqopt.topologies.formats.matrix import NEAR
 from mpiqopt.topologies.graph import Graph, Made, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
@@ -107,6 +108,8 @@ class File(Graph):
             raise error if str(error).startswith(where) else UsageError(f"{where}: {error}") from None
         except MemoryError:
             raise
+        except RecursionError:
+            raise UsageError(f"{where}: not readable as a graph: nested too deeply") from None
         except Exception as error:
             raise UsageError(f"{where}: not readable as a graph: {error}") from error
         with naming(where):
@@ -221,8 +224,8 @@ def _numbered(links: Links, directed: bool) -> tuple[_Simple, str]:
     names = _names(links)
     order = in_order(links.keys)
     place = {key: i for i, key in enumerate(order)}
-    number = np.array([place[key] for key in links.keys], np.int64)
-    ends = number[links.ends] if directed else np.sort(number[links.ends], axis=1)
+    numbers = np.array([place[key] for key in links.keys], np.int64)
+    ends = numbers[links.ends] if directed else np.sort(numbers[links.ends], axis=1)
     named = dict(zip(links.keys, names, strict=True))
     keys = ends @ [len(order), 1]
     chosen = np.lexsort((~np.isnan(links.weights), keys))  # stable: of those with a weight the last one comes last
@@ -241,13 +244,13 @@ def _apart(links: Links) -> np.ndarray:
 def _repeated(links: Links) -> int:
     """How many links were there before in the same direction, loops aside."""
     there, _ = _apart(links)
-    return len(there) - len(np.unique(there))
+    return len(there) - len(distinct(there))
 
 
 def _both_ways(links: Links) -> int:
     """How many links were there in both directions, loops aside."""
-    there, back = (np.unique(each) for each in _apart(links))
-    return len(np.intersect1d(there, back)) // 2
+    there, back = (distinct(each) for each in _apart(links))
+    return len(np.intersect1d(there, back, assume_unique=True)) // 2
 
 
 def _dropped(loops: int, repeated: int) -> str:
@@ -257,10 +260,19 @@ def _dropped(loops: int, repeated: int) -> str:
 
 def _names(links: Links) -> tuple[str, ...]:
     """The names of nodes, in the order of their keys, such as a terminal can show and a file can hold."""
-    names = tuple(printable(str(key)) for key in links.labels or links.keys)
+    names = _as_whole(tuple(printable(str(key)) for key in links.labels or links.keys))
     if len(set(names)) == len(names):
         return names
     return tuple(printable(repr(key)) for key in links.keys)  # 1 and "1" of JSON
+
+
+def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that are whole numbers written as floats, as NumPy does, without their decimals."""
+    values = [number(name) for name in names if set(name) & set(".eE")]
+    if len(values) < len(names) or not all(value.is_integer() for value in values):
+        return names
+    whole = tuple(str(int(value)) for value in values)
+    return whole if len(set(whole)) == len(whole) else names
 
 
 def _largest(graph: _Simple, directed: bool, weighted: bool) -> tuple[_Simple, str]:
@@ -275,7 +287,7 @@ def _largest(graph: _Simple, directed: bool, weighted: bool) -> tuple[_Simple, s
     sizes = np.bincount(part)
     # parts are numbered in no order that is promised: the largest of the lowest node
     kept = part == part[np.argmax(sizes[part])]
-    number = np.cumsum(kept) - 1
+    numbers = np.cumsum(kept) - 1
     inside = kept[graph.ends].all(axis=1)
     names = tuple(name for name, keep in zip(graph.names, kept.tolist(), strict=True) if keep)
-    return _Simple(names, number[graph.ends[inside]], graph.weights[inside]), f"{len(names)} of {nodes} nodes"
+    return _Simple(names, numbers[graph.ends[inside]], graph.weights[inside]), f"{len(names)} of {nodes} nodes"

@@ -32,8 +32,8 @@ def fits(lines: list[Line], other: bool) -> bool:
     not, and there is no line that is too long for a link, every node has to have its line: it may be a wrong weight.
     """
     rows = [line.words for line in lines]
-    firsts = {words[0] for words in rows}
     longest = max(map(len, rows))
+    firsts = {words[0] for words in rows}
     if longest < 3 or len(firsts) < len(rows) or any(len(set(words)) < len(words) or not all(words) for words in rows):
         return False
     names = {word for words in rows for word in words}

@@ -1,13 +1,12 @@
 """Edge lists: a line for each link, its two ends and, if it has one, its weight."""
 
 import ast
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
+from mpiqopt.topologies.formats.links import Given, Links, at, is_whole, number, weight_of
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 # what the columns of the two ends are called, in small letters without blanks and underscores
@@ -48,34 +47,46 @@ def read(given: Given) -> Links:
 def links_of(table: Rows) -> Links:
     """Return the links of an edge list. Raises UsageError with the line that is none."""
     columns = columns_of(table.lines)
-    found = Collector()
-    for line, words in _links(table.lines, columns):
-        if len(words) == 1:
-            found.node(words[0])
-        else:
-            found.link(*words[:2], given=_weight_of(line, words), line=line.number)
-    return found.links(None, said=_said(table, columns))
+    lines = table.lines[columns.header is not None :]
+    _require_words(lines, columns)
+    # in the order of the file, which decides between names of the same number
+    places = {name: i for i, name in enumerate(dict.fromkeys(name for line in lines for name in _names(line, columns)))}
+    linked = [line for line in lines if len(line.words) > 1]
+    ends = np.array([places[line.words[column]] for line in linked for column in columns[:2]], np.int64).reshape(-1, 2)
+    numbers = np.array([line.number for line in linked], np.int64)
+    return Links(tuple(places), ends, _weights(linked, columns), numbers, None, said=_said(table, columns))
 
 
-def _links(lines: list[Line], columns: Columns) -> Iterator[tuple[Line, list[str]]]:
-    """Each line with a node's name, or the ends and the weight if one is there."""
+def _require_words(lines: list[Line], columns: Columns) -> None:
+    """Raise UsageError for a line that names neither the ends of a link nor one node."""
     least = max(columns.source, columns.target)
-    for line in lines[columns.header is not None :]:
-        if len(line.words) <= least and len(line.words) != 1:
+    for line in lines:
+        if 1 < len(line.words) <= least:
             raise UsageError(at(line.number, f"{len(line.words)} words, want {least + 1} or more"))
-        words = line.words
-        if len(words) > 1:
-            chosen = (columns.source, columns.target, columns.weight)
-            words = [words[column] for column in chosen if column is not None and column < len(words)]
-        if not all(words[:2]):
+        if not all(_names(line, columns)) or not line.words:
             raise UsageError(at(line.number, "the name of a node is empty"))
-        yield line, words
 
 
-def _weight_of(line: Line, words: list[str]) -> object:
+def _names(line: Line, columns: Columns) -> list[str]:
+    """The two ends of a link, or the node that stands alone."""
+    words = line.words
+    return words if len(words) == 1 else [words[columns.source], words[columns.target]]
+
+
+def _weights(lines: list[Line], columns: Columns) -> np.ndarray:
+    """The weights (E,) of links, NaN where none is given. Raises UsageError for what is no number."""
+    given = [_given(line, columns.weight) for line in lines]
+    if not any(weight is not None for weight in given):
+        return np.full(len(lines), np.nan)
+    return np.array(
+        [weight_of(*_names(line, columns), each, line.number) for line, each in zip(lines, given, strict=True)]
+    )
+
+
+def _given(line: Line, column: int | None) -> object:
     """What a line gives as its weight, None where it gives none."""
     if not line.data:
-        return (words[2] if len(words) > 2 else "") or None
+        return (line.words[column] or None) if column is not None and column < len(line.words) else None
     try:
         return ast.literal_eval(line.data).get("weight")
     except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):  # the last two: too deep
@@ -130,11 +141,12 @@ def _are_numbers(words: list[str]) -> bool:
 def counts(lines: list[Line]) -> bool:
     """Return True if the first line may be no link but say how many nodes and links follow: "5 4"."""
     head, rest = lines[0], lines[1:]
-    if not rest or len(head.words) not in (2, 3) or not all(word.isdecimal() for word in head.words):
+    if not rest or len(head.words) not in (2, 3) or not all(is_whole(word) for word in head.words):
+        return False
+    if int(head.words[-1]) != len(rest):
         return False
     names = {word for line in rest for word in line.words[:2]}
-    sizes = {int(word) for word in head.words[:-1]}
-    return sizes == {len(names)} and int(head.words[-1]) == len(rest)
+    return {int(word) for word in head.words[:-1]} == {len(names)}
 
 
 def _said(table: Rows, columns: Columns) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a file says of a graph, whatever its format, and numbers as people write them."""
 
+import re
 from collections.abc import Hashable, Iterable
 from math import isfinite
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from mpiqopt.allocator import memory
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.textfiles import decoded
 
+EUROPEAN = re.compile(r"[+-]?[0-9]*,[0-9]+")
 # bytes of a node with its name, at least
 NODE = 200
 
@@ -72,7 +74,7 @@ class Collector:
     def link(self, a: Hashable, b: Hashable, given: Any = None, line: int = 0) -> None:
         """Add a link and the weight that the file gives it. Raises UsageError for a weight that is no number."""
         self._ends += (self.node(a), self.node(b))
-        self._weights.append(np.nan if given is None else _weight(a, b, given, line))
+        self._weights.append(weight_of(a, b, given, line))
         self._lines.append(line)
 
     def links(self, directed: bool | None, **more: Any) -> Links:
@@ -88,7 +90,12 @@ def at(line: int, message: str) -> str:
 
 def number(given: Any) -> float:
     """Return a finite number that a file gives, NaN for all else; 0,5 is one half."""
-    if isinstance(given, str) and given.count(",") == 1 and given.replace(",", "").lstrip("+-").isdecimal():
+    if (
+        isinstance(given, str)
+        and "," in given
+        and given.count(",") == 1
+        and given.replace(",", "").lstrip("+-").isdecimal()
+    ):
         given = given.replace(",", ".")
     try:
         value = float(given)
@@ -97,7 +104,15 @@ def number(given: Any) -> float:
     return value if isfinite(value) else np.nan
 
 
-def _weight(a: Any, b: Any, given: Any, line: int) -> float:
+def is_whole(word: str) -> bool:
+    """Return True for digits that an array can hold."""
+    return word.isdecimal() and len(word) < 19
+
+
+def weight_of(a: Any, b: Any, given: Any, line: int) -> float:
+    """Return the weight of a link, NaN where none is given. Raises UsageError for what is no number."""
+    if given is None:
+        return np.nan
     value = number(given)
     if value != value:
         raise UsageError(at(line, f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number"))

@@ -85,9 +85,11 @@ def _numbers(words: list[str]) -> list[float] | np.ndarray:
 
 
 def is_labelled(lines: list[Line]) -> bool:
-    """Return True if the same words stand above and beside, and not all of them are numbers."""
+    """Return True if the same words stand above and beside numbers, and not all of them are numbers, too."""
     above, beside = _names(lines)
-    return above is not None and above == beside and any(np.isnan(number(name)) for name in above)
+    if above is None or above != beside or not any(np.isnan(number(name)) for name in above):
+        return False
+    return not any(np.isnan(number(word)) for line in lines[1:] for word in line.words[1:])
 
 
 def is_doubtful(lines: list[Line]) -> bool:

@@ -1,19 +1,21 @@
 """METIS (and Chaco): how many nodes and links, then a line for each node, the numbers from 1 on of its neighbours."""
 
+from collections.abc import Iterator
+
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at, is_whole
 from mpiqopt.topologies.formats.words import lines
 
 
 def read(given: Given) -> Links:
     """Read a METIS file. Raises UsageError with the line that does not fit."""
-    kept = [each for each in enumerate(lines(given.text()), 1) if not each[1].lstrip().startswith("%")]
-    while kept and not kept[0][1].strip():
-        del kept[0]
-    return _links(kept[0], kept[1:]) if kept else Collector().links(False)
+    numbered = ((i, line.strip()) for i, line in enumerate(lines(given.text()), 1))
+    kept = (each for each in numbered if not each[1].startswith("%"))
+    header = next((each for each in kept if each[1]), None)
+    return _links(header, kept) if header else Collector().links(False)
 
 
-def _links(header: tuple[int, str], rows: list[tuple[int, str]]) -> Links:
+def _links(header: tuple[int, str], following: Iterator[tuple[int, str]]) -> Links:
     line, words = header[0], header[1].split()
     sizes = [_whole(word, line) for word in words]
     if not 2 <= len(sizes) <= 4:
@@ -21,13 +23,14 @@ def _links(header: tuple[int, str], rows: list[tuple[int, str]]) -> Links:
     nodes, count = sizes[:2]
     kinds = f"{words[2] if len(words) > 2 else '':0>3}"
     skipped = (kinds[0] == "1") + (kinds[1] == "1") * (sizes[3] if len(sizes) > 3 else 1)
-    while len(rows) > nodes and not rows[-1][1].strip():
+    rows = list(following)
+    while len(rows) > nodes and not rows[-1][1]:
         del rows[-1]
     if len(rows) != nodes:
         raise UsageError(at(line, f"{nodes} nodes, but {len(rows)} lines follow"))
     arcs = _arcs(rows, skipped, kinds[2] == "1")
     for (a, b), (weight, number) in arcs.items():
-        if arcs.get((b, a), (None,))[0] != weight:
+        if (b, a) not in arcs or arcs[b, a][0] != weight:
             back = "is not named there" if (b, a) not in arcs else f"has weight {arcs[b, a][0]} there, {weight} here"
             raise UsageError(at(number, f"node {a} names node {b}, but the link {back}"))
     if len(arcs) != 2 * count:
@@ -55,6 +58,6 @@ def _arcs(rows: list[tuple[int, str]], skipped: int, weighted: bool) -> dict[tup
 
 
 def _whole(word: str, line: int) -> int:
-    if not (word.isdecimal() and len(word) < 19):
+    if not is_whole(word):
         raise UsageError(at(line, f"{word[:20]!r}, want a whole number"))
     return int(word)

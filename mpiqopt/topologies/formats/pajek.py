@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number, require_nodes, unique_labels
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at, is_whole, number, require_nodes, unique_labels
 from mpiqopt.topologies.formats.words import lines
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
@@ -27,7 +27,7 @@ class Section(NamedTuple):
 def read(given: Given) -> Links:
     """Read a Pajek file. Raises UsageError with the line that does not fit."""
     vertices, *others = _sections(given.text())
-    if vertices.name != "vertices" or not vertices.size.isdecimal() or len(vertices.size) > 18:
+    if vertices.name != "vertices" or not is_whole(vertices.size):
         raise UsageError(at(vertices.line, f"want *vertices and their number, got *{vertices.name} {vertices.size}"))
     count = int(vertices.size)
     require_nodes(count)
@@ -82,6 +82,6 @@ def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | 
 
 
 def _node(word: str, count: int, line: int) -> int:
-    if not (word.isdecimal() and len(word) < 19 and 1 <= int(word) <= count):
+    if not (is_whole(word) and 1 <= int(word) <= count):
         raise UsageError(at(line, f"{quoted(word)} is no vertex, want 1 to {count}"))
     return int(word)

@@ -63,7 +63,7 @@ def _why_none(table: Rows) -> str:
     """What keeps the text from being a matrix or an edge list, or that it is neither."""
     lines = table.lines
     longest = max(lines, key=lambda line: len(line.words))
-    if len(longest.words) > 3 and abs(len(lines) - len(longest.words)) > 1:
+    if len(longest.words) > 3 and len(lines) != len(longest.words):
         return at(
             longest.number,
             f"{len(longest.words)} words fit no edge list (2 or 3), and the lines no matrix or adjacency list; say "

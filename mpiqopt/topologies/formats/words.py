@@ -36,46 +36,58 @@ class Rows(NamedTuple):
 
 def lines(text: str) -> list[str]:
     """Return all lines as an editor counts them: other characters that Unicode calls line ends are none."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 def rows(text: str) -> Rows:
     """Return the lines of a text as words, without comments: from "#" on, or lines that begin with "%"."""
-    bodies = list(_bodies(text))
-    if bodies and all(body.startswith("\t") for _, body, _ in bodies):  # indented
-        bodies = [(place, body.strip(), data) for place, body, data in bodies]
-    mark = _separator([body for _, body, _ in bodies])
-    marks = [mark] if mark else [other for other in NAMES if any(other in body for _, body, _ in bodies)]
-    separated = f"by {' and '.join(NAMES[each] for each in marks) or 'nothing'}"
-    return Rows([Line(place, _split(body, mark, place), data) for place, body, data in bodies], separated)
+    found = list(_bodies(text))
+    if found and all(body.startswith("\t") for _, body, _ in found):  # indented
+        found = [(place, body.strip(), data) for place, body, data in found]
+    bodies = [body for _, body, _ in found]
+    present = [mark for mark in NAMES if mark in text and any(mark in body for body in bodies)]
+    mark = _separator(bodies, present)
+    separated = f"by {' and '.join(NAMES[each] for each in ([mark] if mark else present)) or 'nothing'}"
+    return Rows([Line(place, _split(body, mark, place), data) for place, body, data in found], separated)
 
 
 def _bodies(text: str) -> Iterator[tuple[int, str, str]]:
     """Number, words and data of each line that has any. Raises UsageError for attributes that do not end."""
     for place, line in enumerate(lines(text), 1):
-        if line.lstrip().startswith(("%", "#")):
-            continue
-        found = DATA.fullmatch(line) if "{" in line else None
-        if found:
-            yield place, found[1].strip().rstrip(",;"), found[2]
-            continue
+        if "#" in line or "%" in line or "{" in line:
+            body, data = _without_comment(line, place)
+        else:
+            body, data = line, ""
         # a tab or comma at an end is an empty field
-        body = (OUTSIDE_QUOTES.match(line)[0] if '"' in line else line.split("#")[0]).strip(" \f\v")
-        if "{" in _unquoted(body):
-            raise UsageError(at(place, "a { without its }: want attributes such as {'weight': 0.5}"))
-        if body.strip():
-            yield place, body, ""
+        body = body.strip(" \f\v")
+        if body and not body.isspace():
+            yield place, body, data
 
 
-def _separator(bodies: list[str]) -> str:
-    """What separates the words of all lines; "" if blanks, tabs and commas do alike.
+def _without_comment(line: str, place: int) -> tuple[str, str]:
+    """Words and data of a line."""
+    if line.lstrip().startswith("%"):
+        return "", ""
+    found = DATA.fullmatch(line)
+    if found:
+        return found[1].strip().rstrip(",;"), found[2]
+    body = OUTSIDE_QUOTES.match(line)[0] if '"' in line else line.split("#")[0]
+    if "{" in _unquoted(body):
+        raise UsageError(at(place, "a { without its }: want attributes such as {'weight': 0.5}"))
+    return body, ""
+
+
+def _separator(bodies: list[str], present: list[str]) -> str:
+    """What separates the words of all lines; "" if blanks, tabs and commas do alike. present: what is in them.
 
     Tabs and commas separate names with blanks only where such a name or an empty field is there.
     """
+    if present in ([], [" "], ["\t"]):
+        return ""
     plain = [_unquoted(body) for body in bodies]
     if any(";" in body for body in plain):
         return ";"
-    several = [body for body in plain if len(body.split()) > 1]
+    several = [body for body in plain if len(body.split()) > 1] if "\t" in present else []
     if several and all("\t" in body.strip() for body in several) and _whole(plain, "\t", ","):
         return "\t"
     return "," if any("," in body for body in plain) and _whole(plain, ",", "") else ""
@@ -106,5 +118,5 @@ def _split(body: str, mark: str, line: int) -> list[str]:
             at(line, "blanks, and commas between digits: separate words by tabs or semicolons, or write 0.5 for 0,5")
         )
     if '"' in body:
-        return [quoted.replace('""', '"') or plain for quoted, plain in QUOTED_OR_NOT.findall(body)]
+        return [quoted.replace('""', '"') or plain for quoted, plain in QUOTED_OR_NOT.findall(body)] or [""]
     return body.replace(",", " ").split()
