@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt import textfiles
 from mpiqopt.distinct import distinct
-from mpiqopt.errors import UsageError, naming
+from mpiqopt.errors import UsageError, brief, naming
 from mpiqopt.field import Field, only
 from mpiqopt.names import in_order
 from mpiqopt.registry import register
@@ -110,6 +110,8 @@ class File(Graph):
             raise
         except RecursionError:
             raise UsageError(f"{where}: not readable as a graph: nested too deeply") from None
+        except (KeyError, IndexError) as error:
+            raise UsageError(f"{where}: not readable as a graph: {brief(error)}") from error
         except Exception as error:
             raise UsageError(f"{where}: not readable as a graph: {error}") from error
         with naming(where):

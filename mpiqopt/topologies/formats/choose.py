@@ -32,10 +32,9 @@ ENDINGS = {
     ".json": "json",
     ".metis": "metis",
     ".graph": "metis",
-    ".mtx": "mtx",
     ".adjlist": "adjlist",
 }
-# how texts of other endings begin, in small letters
+# how texts of other endings begin, in small letters; lists of links are called .mtx, too
 BEGINS = {
     "<": "graphml",
     "{": "json",

@@ -66,7 +66,7 @@ def _why_none(table: Rows) -> str:
     if len(longest.words) > 3 and len(lines) != len(longest.words):
         return at(
             longest.number,
-            f"{len(longest.words)} words fit no edge list (2 or 3), and the lines no matrix or adjacency list; say "
+            f"{len(longest.words)} words fit no edge list, and the lines no matrix or adjacency list; say "
             "topology.format",
         )
     try:
