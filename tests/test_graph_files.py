@@ -458,6 +458,7 @@ def test_two_networks_like_those_of_the_topology_zoo(read):
     [
         ("g.g6", "Cl\nCl\n", "2 graphs in one file, want one"),
         ("g.g6", "C l\n", "want one line of characters from ? to ~"),
+        ("g.g6", "~?\n", "the line ends before it says how many nodes there are"),
         ("g.s6", ":~~~~~~~~\n", "has 68719476735 nodes: more than memory can hold"),
         ("g.net", "*Vertices 999999999999\n", "has 999999999999 nodes: more than memory can hold"),
         ("g.net", "*Vertices 3\n*Edges\n1 2\n2 4\n", "line 4: '4' is no vertex, want 1 to 3"),

@@ -150,10 +150,14 @@ def _pajek(rng: random.Random) -> str:
     size = rng.choice((len(rows), len(rows), 6, 10**15))
     names = "".join(f'{i + 1} "{rng.choice(WORDS)}"\n' for i in range(min(size, 9)))
     kind = rng.choice(("edges", "arcs", "edgeslist", "matrix", "partition", "Edges"))
-    lines = "".join(
-        f"{' '.join(str(int(end) + 1) if end.isdecimal() and len(end) < 9 else end for end in row)}\n" for row in rows
+    return f"*Vertices {size}\n{names}*{kind}\n{_from_one(rows)}"
+
+
+def _from_one(rows: list[list[str]]) -> str:
+    """Lines of links, nodes counted from 1."""
+    return "".join(
+        " ".join(str(int(end) + 1) if end.isdecimal() and len(end) < 9 else end for end in row) + "\n" for row in rows
     )
-    return f"*Vertices {size}\n{names}*{kind}\n{lines}"
 
 
 def _graph6(rng: random.Random) -> str:

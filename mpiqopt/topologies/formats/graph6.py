@@ -25,8 +25,14 @@ def read(given: Given) -> Links:
 
 
 def _nodes(line: bytes) -> int:
-    """How many nodes a line says that there are: 6 bits in a byte, 18 bits behind one "~", 36 behind two."""
+    """How many nodes a line says that there are: 6 bits in a byte, 18 bits behind one "~", 36 behind two.
+
+    Raises UsageError for a line that ends before.
+    """
     digits = [byte - 63 for byte in line]
     marks = 2 if digits[:2] == [63, 63] else int(digits[:1] == [63])
-    used = digits[marks:][: (1, 3, 6)[marks]]
+    size = (1, 3, 6)[marks]
+    used = digits[marks : marks + size]
+    if len(used) < size:
+        raise UsageError("the line ends before it says how many nodes there are")
     return sum(digit << 6 * place for place, digit in enumerate(reversed(used)))
