@@ -28,7 +28,7 @@ SEARCH_BYTES = 32_000_000
 MORE_LINKS = "add links; of a random graph raise probability, radius or degree, or try another seed"
 LARGEST_PART = "add links, or keep the largest part: topology.largest_component = true"
 # of nodes that a message names, and characters of a name
-SOME, SOME_NAMED, LONGEST_NAME = 5, 3, 20
+SOME, SOME_NAMED, LONGEST_NAME = 5, 3, 12
 
 
 @dataclass(frozen=True)
