@@ -119,6 +119,7 @@ RING = pairs("0-1", "1-2", "2-3", "0-3")
         ("names.csv", "0,1,2,3\n0,1,0,1\n1,0,1,0\n0,1,0,1\n1,0,1,0\n"),
         ("r.txt", '"0" "1" "2" "3"\n"0" 0 1 0 1\n"1" 1 0 1 0\n"2" 0 1 0 1\n"3" 1 0 1 0\n'),
         ("long.txt", "0 1 3\n1 0 2\n2 1 3\n3 2 0\n4 0 1 2 3\n"),
+        ("colons.txt", "0: 1 3\n1: 0, 2\n2: 1 3\n3:\n"),
         ("csv.txt", "0, 1\n1, 2\n2, 3\n3, 0\n"),
         ("head.csv", ",source,target\n0,0,1\n1,1,2\n2,2,3\n3,3,0\n"),
         ("gephi.csv", "Target;Source;Type;Weight\n1;0;Undirected;0,5\n2;1;Undirected;0,5\n3;2;x;1\n0;3;x;1\n"),
@@ -182,6 +183,8 @@ def test_a_key_decides_between_two_readings(read):
         "New York,Boston\nBoston,Rio\nRio,New York\n",
         "New York\tBoston\nBoston\tRio\nRio\tNew York\n",
         "New York; Boston\nBoston; Rio\nRio; New York",
+        "New York: Boston, Rio\nRio: Boston\n",
+        '"New York": Boston Rio\n"Rio": Boston\n',
         '"New York" Boston\nBoston "Rio"\nRio "New York" # "a#\n',
         '"","from","to"\n"1","New York","Boston"\n"2","Boston","Rio"\n"3","Rio","New York"\n',
         '"from" "to"\n"1" "New York" "Boston"\n"2" "Boston" "Rio"\n"3" "Rio" "New York"\n',
@@ -415,6 +418,16 @@ def test_names_that_are_the_numbers_are_not_listed(config, tmp_path, capsys):
     (tmp_path / "g.edges").write_text("0 1\n1 2\n")
     assert main(["topology", config(topology={"name": "file", "path": "g.edges"})]) == 0
     assert "names of nodes" not in capsys.readouterr().out
+
+
+def test_drawings_have_the_names(tmp_path):
+    from mpiqopt.analysis import graphs
+
+    (tmp_path / "g.csv").write_text("$a$,b\nb,a very long name of a city\n")
+    made = topology(f'[topology]\nname = "file"\npath = "{tmp_path}/g.csv"')
+    (axes,) = graphs._figure(made).axes
+    assert [text.get_text() for text in axes.texts] == ["$a$", "a very …a city", "b"]
+    assert {text.get_parse_math() for text in axes.texts} == {False}
 
 
 def test_many_names_are_not_all_listed(config, tmp_path, capsys):

@@ -101,13 +101,11 @@ def _figure(topology: Topology):
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
     graph = union(topology)
+    arcs, name, labels = np.array(graph.edges).reshape(-1, 2), printable(topology.name), _labels(topology)
+    use_fonts_for([name, *labels])
     # not by networkx.draw: pyplot, which it imports, reads the user's styles and may fail at them
-    arcs, labels = np.array(graph.edges).reshape(-1, 2), _labels(topology)
-    use_fonts_for(labels)
     _draw(axes, _layout(topology, graph.to_undirected()), arcs, topology.directed, labels)
     fact = f"λ = {topology.contraction:.4f}" if topology.doubly_stochastic else f"{graph.number_of_edges()} arcs"
-    name = printable(topology.name)
-    use_fonts_for([name])
     as_they_are(axes.set_title(f"{name}, n = {topology.nodes}, {fact}"))
     return figure
 

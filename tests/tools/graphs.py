@@ -167,6 +167,10 @@ def _graph6(rng: random.Random) -> str:
 
 
 def _metis(rng: random.Random) -> str:
+    """A ring, or lines that say too little."""
+    if rng.random() < 0.5:
+        size = rng.choice((3, 6))
+        return f"{size} {size}\n" + "".join(f"{(i - 1) % size + 1} {(i + 1) % size + 1}\n" for i in range(size))
     rows = links(rng)
     lines = [" ".join(row) for row in rows]
     return f"{len(rows)} {len(rows)}{rng.choice(('', ' 001', ' 011 2', ' 9'))}\n" + "\n".join(lines)

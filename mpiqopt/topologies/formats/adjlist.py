@@ -1,4 +1,4 @@
-"""Adjacency lists: a line for each node, its name and those of its neighbours."""
+"""Adjacency lists: a line for each node, its name, perhaps with a colon, and those of its neighbours."""
 
 import numpy as np
 

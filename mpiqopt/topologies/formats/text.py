@@ -38,6 +38,8 @@ def _readings(given: Given, table: Rows) -> dict[str, Links]:
     lines, columns = table.lines, edges.columns_of(table.lines)
     if columns.known or any(line.data for line in lines):
         return {"edges": edges.links_of(table)}
+    if table.colons:
+        return {"adjlist": adjlist.links_of(table)}
     if matrix.is_labelled(lines):
         return {"matrix": matrix.links_of(table)}
     found = {"matrix": _tried(matrix.links_of, table), "metis": _tried(metis.read, given)}

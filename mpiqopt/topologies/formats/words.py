@@ -15,6 +15,7 @@ NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "blanks"}
 DATA = re.compile(r"([^#{]*)(\{.*\})\s*(?:#.*)?")
 OUTSIDE_QUOTES = re.compile(r'(?:[^"#]|"[^"]*"?)*')
 QUOTED_OR_NOT = re.compile(r'"((?:[^"]|"")*)"|([^\s,"]+)')
+COLON = re.compile(r'([^:,;"]+|"[^"]*"):(?:\s+|$)(.*)')
 # where blanks separate, a comma between digits is the point of a European number, or separates, too
 DECIMAL_COMMA, BARE_BLANK = re.compile(r"\d,\d"), re.compile(r"[^\s,]\s+[^\s,]")
 
@@ -28,10 +29,14 @@ class Line(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The lines of a file that are not empty. separated: what separates their words, such as "by commas"."""
+    """The lines of a file that are not empty.
+
+    separated: what separates their words, such as "by commas". colons: there was one after the first name of each line.
+    """
 
     lines: list[Line]
     separated: str
+    colons: bool
 
 
 def lines(text: str) -> list[str]:
@@ -44,11 +49,15 @@ def rows(text: str) -> Rows:
     found = list(_bodies(text))
     if found and all(body.startswith("\t") for _, body, _ in found):  # indented
         found = [(place, body.strip(), data) for place, body, data in found]
+    colons = bool(found) and all(COLON.fullmatch(body) for _, body, _ in found)
+    if colons:
+        mark = ", " if any("," in body for _, body, _ in found) else " "
+        found = [(place, COLON.sub(rf"\1{mark}\2", body).rstrip(mark), data) for place, body, data in found]
     bodies = [body for _, body, _ in found]
     present = [mark for mark in NAMES if mark in text and any(mark in body for body in bodies)]
     mark = _separator(bodies, present)
     separated = f"by {' and '.join(NAMES[each] for each in ([mark] if mark else present)) or 'nothing'}"
-    return Rows([Line(place, _split(body, mark, place), data) for place, body, data in found], separated)
+    return Rows([Line(place, _split(body, mark, place), data) for place, body, data in found], separated, colons)
 
 
 def _bodies(text: str) -> Iterator[tuple[int, str, str]]:
