@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Given, Links, at, number
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 # rows of mixing matrices sum to 1, as far as they are written with all digits
@@ -19,6 +19,8 @@ def read(given: Given) -> Links:
 
 def links_of(table: Rows) -> Links:
     """Return the entries of a matrix that are not 0. Raises UsageError with the line that does not fit."""
+    if not table.lines:
+        return Collector().links(True)
     above, beside = _names(table.lines)
     lines = table.lines[above is not None :]
     values = _values(lines, int(beside is not None))
