@@ -48,7 +48,7 @@ ZOO_GRAPHML = """<?xml version="1.0" encoding="utf-8"?>
     <edge source="10" target="10"></edge>
   </graph>
 </graphml>
-""".replace('    <data key="d9">made up</data>\n', "")
+"""
 ZOO_GML = """Creator "made up"
 graph [
   directed 1
