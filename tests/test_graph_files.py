@@ -186,7 +186,7 @@ def test_directed_graph_files(ending, kind, directed_method, tmp_path):
     assert sorted(map(tuple, mixing.arcs().tolist())) == sorted(arcs + back * [(j, i) for i, j in arcs])
     assert np.allclose(mixing.weights, 1 / 3 if back else 1 / 2, atol=1e-16)
     if kind is networkx.DiGraph and not text:
-        said = r"the graph is directed; set topology.directed = true, or topology.arcs_are_links = true: .* no way back"
+        said = r"no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = true"
         with pytest.raises(UsageError, match=said):
             topology(f'[topology]\nname = "file"\npath = "{path}"')
         made = topology(f'[topology]\nname = "file"\npath = "{path}"\narcs_are_links = true')
@@ -251,7 +251,7 @@ def test_a_matrix_is_W_or_says_which_nodes_are_linked(read):
     one_way = "0 1 0 0\n0 0 1 0\n0 0 0 1\n1 0 0 0\n"
     assert read("a.txt", one_way, directed=True).cycle[0].arcs().tolist() == [[3, 0], [0, 1], [1, 2], [2, 3]]
     assert links(read("a.txt", one_way, arcs_are_links=True)) == RING
-    with pytest.raises(UsageError, match=r"line 1: the graph is directed; .*: \(0, 1\) has no way back"):
+    with pytest.raises(UsageError, match=r"line 1: \(0, 1\) has no way back: the graph is directed"):
         read("a.txt", one_way)
 
 
@@ -342,7 +342,9 @@ def test_two_networks_like_those_of_the_topology_zoo(read):
     assert made.names == ("Aberdeen", "Zürich", "Madrid", "Oslo")
     assert made.cycle[0].degrees().tolist() == [2, 2, 2, 2]
     assert made.read["dropped"] == "1 loop, 1 repeated link"
-    with pytest.raises(UsageError, match=r"the graph is directed; .* topology.arcs_are_links = true: \(0, 1\)"):
+    with pytest.raises(
+        UsageError, match=r"\(0, 1\) has no way back: the graph is directed; .* topology.arcs_are_links = true"
+    ):
         read("Made.gml", ZOO_GML)
     made = read("Made.gml", ZOO_GML, arcs_are_links=True)
     assert made.names == ("0", "1", "2")

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt import textfiles
 from mpiqopt.distinct import distinct
-from mpiqopt.errors import UsageError, brief, naming
+from mpiqopt.errors import UsageError, brief, clipped, naming
 from mpiqopt.field import Field, only
 from mpiqopt.names import in_order
 from mpiqopt.registry import register
@@ -23,6 +23,8 @@ Format = Literal[
 ]
 # two weights of a link are the same up to this, as those of a symmetric W are
 SAME = 1e-12
+# characters of the names of an arc in a message
+LONGEST_ARC = 40
 
 
 @register("topology", "file")
@@ -147,9 +149,11 @@ class File(Graph):
         if self.arcs_are_links:
             return links, "undirected: arcs are taken as links"
         a, b = (links.keys[end] for end in links.ends[alone].tolist())
+        # the keys last, which a line that is too long keeps
+        arc = at(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
         raise UsageError(
-            at(int(links.lines[alone]), "the graph is directed; set topology.directed = true, or ")
-            + f"topology.arcs_are_links = true: ({a}, {b}) has no way back"
+            f"{arc} has no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = "
+            "true"
         )
 
 
