@@ -76,6 +76,9 @@ def test_a_key_decides_between_two_readings(read):
     # usual weights are no entries of a matrix
     assert links(read("a.txt", "0 1 0.25\n1 2 0.5\n2 0 0.125\n")) == pairs("0-1", "1-2", "0-2")
     assert links(read("a.txt", "0 1\n1 0\n")) == pairs("0-1")
+    # one or two nodes without links
+    assert read("a.txt", "1\n").names == ("1",)
+    assert read("a.txt", "0\n1\n").names == ("0", "1")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def _names(lines: list[Line]) -> tuple[tuple[str, ...] | None, tuple[str, ...] |
     head, rest = lines[0].words, lines[1:]
     beside = tuple(line.words[0] for line in rest)
     size = len(rest)
-    if size and all(len(line.words) == size + 1 for line in rest):
+    if size < 2:
+        return None, None
+    if all(len(line.words) == size + 1 for line in rest):
         # with a corner, which is no number (rows and columns of a symmetric matrix begin alike), or, as by R, without
         above = head[1:] if len(head) == size + 1 and np.isnan(number(head[0])) else head
         if tuple(above) == beside:
@@ -55,7 +57,7 @@ def _names(lines: list[Line]) -> tuple[tuple[str, ...] | None, tuple[str, ...] |
     if len(head) == size and all(len(line.words) == size for line in rest):
         return tuple(head), None
     size = len(lines)
-    if size > 1 and all(len(line.words) == size + 1 for line in lines):
+    if all(len(line.words) == size + 1 for line in lines):
         return None, tuple(line.words[0] for line in lines)
     return None, None
 
@@ -111,6 +113,6 @@ def plausible(found: Links) -> bool:
     values[tuple(found.ends.T)] = found.weights
     sums_are_one = bool(np.all(np.abs(values.sum(axis=1) - 1) <= NEAR))
     if size < 3:
-        return bool(values.trace()) and (sums_are_one or bool(np.all(values == 1)))
+        return size > 1 and bool(values.trace()) and (sums_are_one or bool(np.all(values == 1)))
     binary = bool(np.all((values == 0) | (values == 1)))
     return not np.any(values.diagonal()) or sums_are_one or binary or np.array_equal(values, values.T)
