@@ -30,7 +30,7 @@ from mpiqopt.inputs import require_file
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.spectrum import Topology, in_turn
 
 if TYPE_CHECKING:
     from mpiqopt.topologies.graph import AnyGraph
@@ -195,10 +195,7 @@ class Config(NamedTuple):
         with naming(self.path):
             for graph in self.graphs:
                 graph.require_memory()
-            cycle = tuple(mixing for graph in self.graphs for mixing in graph.cycle())
-            if len({mixing.nodes for mixing in cycle}) > 1:
-                raise UsageError(f"topology: the graphs of a list differ in nodes: {[m.nodes for m in cycle]}")
-            topology = Topology(" + ".join(graph.name for graph in self.graphs), cycle)
+            topology = in_turn([graph.name for graph in self.graphs], [graph.make() for graph in self.graphs])
             if self.algorithm.directed:
                 topology.require_strong()
             else:

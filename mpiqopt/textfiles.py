@@ -62,8 +62,8 @@ def content(path: str, where: str) -> bytes:
         raise UsageError(f"{where}: a damaged archive: {error}") from error
     except FileNotFoundError:
         raise UsageError(f"{where}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{where}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # names with a NUL are no names
+        raise UsageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def encoding_of(head: bytes, given: str | None, where: str, key: str) -> str:

@@ -1,7 +1,5 @@
 """Graphs against networkx, weights against their definition, lambda against dense linear algebra."""
 
-import json
-
 import networkx
 import numpy as np
 import pytest
@@ -41,14 +39,6 @@ def test_random_graphs_are_those_of_networkx(nodes, seed):
     for radius in (0.05, 0.3, 1.5):
         ours = find("topology", "geometric")(nodes=nodes, seed=seed, radius=radius).edges()
         assert np.array_equal(simple_edges(ours), edge_array(networkx.random_geometric_graph(nodes, radius, seed=seed)))
-
-
-def test_lines_of_a_graph_file_count_as_in_networkx(tmp_path):
-    """Names in the order of their numbers, links once, the last weight that was given, loops dropped."""
-    path = tmp_path / "g.edges"
-    path.write_text("10 2 0.5\n2 1.5\n2, 10, 0.25\n# none\n1.5 1.5 7\n0\n1.5 2 0.125\n10 2\n")
-    (mixing,) = find("topology", "file")(path=str(path), weights="file").cycle()
-    assert mixing.dense().tolist() == [[1, 0, 0, 0], [0, 0.875, 0.125, 0], [0, 0.125, 0.625, 0.25], [0, 0, 0.25, 0.75]]
 
 
 def test_nothing_is_computed_that_nobody_needs(monkeypatch):
@@ -146,29 +136,6 @@ def test_a_list_of_graphs_is_connected_together():
         made = topology(text % tuple(files))
         assert made.varies
         assert 0 < made.contraction < 1
-
-
-@pytest.mark.parametrize("weights", ["metropolis", "file"])
-@pytest.mark.parametrize("ending", ["edges", "edgelist", "csv.txt", "graphml", "json"])
-def test_graph_files(ending, weights, tmp_path):
-    graph = networkx.Graph()
-    graph.add_weighted_edges_from([(0, 1, 0.25), (1, 2, 0.5), (2, 10, 0.125), (10, 0, 0.3)])
-    path = tmp_path / f"g.{ending}"
-    if ending == "graphml":
-        networkx.write_graphml(graph, path)
-    elif ending == "json":
-        path.write_text(json.dumps(networkx.adjacency_data(graph)))
-    elif ending == "edgelist":
-        networkx.write_edgelist(graph, path)
-    else:
-        comma = ", " if ending == "csv.txt" else " "
-        lines = [comma.join(map(str, edge)) for edge in graph.edges(data="weight")]
-        path.write_text("# a comment\n" + "\n".join(lines) + "\n")
-    (mixing,) = topology(f'[topology]\nname = "file"\npath = "{path}"\nweights = "{weights}"').cycle
-    expected = networkx.to_numpy_array(graph, nodelist=[0, 1, 2, 10])
-    if weights == "metropolis":
-        expected = np.where(expected > 0, 1 / 3, 0.0)
-    assert np.allclose(mixing.dense(), expected + np.diag(1 - expected.sum(axis=1)), atol=1e-15)
 
 
 def test_large_graphs_use_lanczos_and_agree():
@@ -421,31 +388,6 @@ def test_regular_digraphs_that_are_not_normal(monkeypatch):
     monkeypatch.setattr("mpiqopt.topologies.spectrum.DENSE_LIMIT", 5)
     assert large.contraction == pytest.approx(small.contraction, abs=1e-9)
     assert 1.01 * expected < large.reached(7, False) == pytest.approx(large.contraction**7, rel=1e-9)
-
-
-@pytest.mark.parametrize("kind", [networkx.DiGraph, networkx.Graph])
-@pytest.mark.parametrize("ending", ["edges", "edgelist", "csv.txt", "graphml", "json"])
-def test_directed_graph_files(ending, kind, directed_method, tmp_path):
-    """Arcs as networkx has them; undirected GraphML and JSON have both arcs of an edge, a line of text one."""
-    graph = kind([("a", "b"), ("b", "c"), ("c", "a"), ("c", "c")])
-    path = tmp_path / f"g.{ending}"
-    if ending == "graphml":
-        networkx.write_graphml(graph, path)
-    elif ending == "json":
-        path.write_text(json.dumps(networkx.adjacency_data(graph)))
-    elif ending == "edgelist":
-        path.write_text("a b {}\nb c {'weight': 3}\nc a {}\nc c {}\n")
-    else:
-        comma = ", " if ending == "csv.txt" else " "
-        path.write_text(comma.join("ab") + "\n" + comma.join("bc3") + "\n" + comma.join("ca") + "\nc c\n")
-    (mixing,) = topology(f'[topology]\nname = "file"\npath = "{path}"\ndirected = true').cycle
-    arcs = [(0, 1), (1, 2), (2, 0)]
-    back = kind is networkx.Graph and ending in ("graphml", "json")
-    assert sorted(map(tuple, mixing.arcs().tolist())) == sorted(arcs + back * [(j, i) for i, j in arcs])
-    assert np.allclose(mixing.weights, 1 / 3 if back else 1 / 2, atol=1e-16)
-    if kind is networkx.DiGraph and ending in ("graphml", "json"):
-        with pytest.raises(UsageError, match=r"the graph is directed; set topology.directed = true"):
-            topology(f'[topology]\nname = "file"\npath = "{path}"')
 
 
 def test_describe_and_draw_digraphs(directed_method, tmp_path):

@@ -1,6 +1,5 @@
 """Every wrong input: exit status 2, one line that names what is wrong, and nothing written."""
 
-import json
 from pathlib import Path
 
 import h5py
@@ -156,52 +155,6 @@ def test_wrong_data_file(kind, make, said, config, capsys, tmp_path, monkeypatch
     message = refused(capsys, tmp_path, "run", Path(path).name)
     assert said in message
     assert name in message
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "keys", "said"),
-    [
-        ("g.edges", "0 1\n2 3\n", {}, "not connected (2 parts; no path from node 0 to 2, 3)"),
-        ("g.edges", "0 1\n", {"weights": "file"}, "edge (0, 1) has no weight"),
-        ("g.edges", "0 1 1.0\n", {"weights": "file"}, "use weights = 'lazy-metropolis'"),
-        ("g.edges", "0 1 2.5\n", {"weights": "file"}, "does not contract"),
-        ("g.edges", "", {}, "has no nodes"),
-        ("g.edges", "0 1 x\n", {}, "not readable as a graph"),
-        ("g.edges", "0 1\n", {"nodes": 5}, "topology.nodes = 5"),
-        (
-            "g.edges",
-            "0 1\n1 0\n",
-            {"directed": True, "weights": "file"},
-            "weights are 1/(1 + outdegree); leave weights",
-        ),
-        (
-            "g.edges",
-            "0 1\n1 2\n2 0\n1 0\n",
-            {"directed": True},
-            "columns of W sum to 1 but not its rows (row 0: 1.33333)",
-        ),
-        ("g.edges", "0 1\n", {"directed": 1}, "topology.directed = 1: want a valid boolean"),
-        ("g.edges", "0 1\n", {"directed": True, "nodes": 5}, "topology.nodes = 5"),
-        ("g.json", "{", {}, "not readable as a graph"),
-        ("g.graphml", "<graphml/>", {}, "not readable as a graph"),
-        ("absent.json", None, {}, "absent.json: No such file or directory"),
-    ],
-)
-def test_wrong_graph_file(name, content, keys, said, config, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if content is not None:
-        write(tmp_path / name, content)
-    message = refused(capsys, tmp_path, "topology", Path(config(topology={"name": "file", "path": name, **keys})).name)
-    assert said in message
-
-
-def test_directed_graph_file(config, capsys, tmp_path):
-    import networkx
-
-    graph = networkx.adjacency_data(networkx.DiGraph([(0, 1), (1, 0)]))
-    write(tmp_path / "g.json", json.dumps(graph))
-    said = refused(capsys, tmp_path, "topology", config(topology={"name": "file", "path": "g.json"}))
-    assert "the graph is directed; set topology.directed = true" in said
 
 
 def test_wrong_output(config, capsys, tmp_path, monkeypatch):

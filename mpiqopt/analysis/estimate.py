@@ -4,7 +4,7 @@ import numpy as np
 
 from mpiqopt import constants
 from mpiqopt.analysis import rounds
-from mpiqopt.analysis.graphs import diameter
+from mpiqopt.analysis.graphs import as_read, diameter
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.assembly import Experiment, assemble, facts_of
 from mpiqopt.codec import Codec
@@ -178,6 +178,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
             f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
         ),
     ]
+    facts += as_read(topology)
     facts += _constants(experiment)
     facts += _step_size(experiment)
     if hasattr(algorithm, "gossip_rounds"):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpiqopt.analysis.figures import as_they_are, defaults, save, target_of, use_fonts_for
-from mpiqopt.terminal import listed, printable
+from mpiqopt.terminal import listed, printable, shortened
 from mpiqopt.topologies.spectrum import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
 
 # above this many arcs a drawing has lines without heads: each head takes milliseconds, and among so many none is seen
@@ -12,6 +12,8 @@ ARROWS_LIMIT = 2000
 THIN = 300
 # up to so many nodes are drawn with their numbers
 NAMED = 64
+# characters of a name in a drawing
+LONGEST_LABEL = 14
 NODE, LINE = "#9ecae1", "#777777"
 
 
@@ -32,7 +34,18 @@ def describe(topology: Topology, width: int | None = None) -> str:
         facts.insert(1, ("graphs in turn", len(topology.cycle)))
     if topology.doubly_stochastic:
         facts += _averaging(topology)
+    facts += as_read(topology)
     return listed([(name, printable(str(value))) for name, value in facts], width)
+
+
+def as_read(topology: Topology) -> list[tuple[str, str]]:
+    """Return how a graph's file was understood, and the names of the nodes unless they are their numbers."""
+    facts = [(f"file: {subject}", words) for subject, words in topology.read.items()]
+    if topology.named:
+        names = [f"{node} = {name}" for node, name in enumerate(topology.names[:NAMED])]
+        more = f", ... ({topology.nodes} in all: /topology/names)" * (topology.nodes > NAMED)
+        facts.append(("names of nodes", ", ".join(names) + more))
+    return facts
 
 
 def _links(topology: Topology) -> list[tuple[str, object]]:
@@ -88,16 +101,24 @@ def _figure(topology: Topology):
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
     graph = union(topology)
+    arcs, name, labels = np.array(graph.edges).reshape(-1, 2), printable(topology.name), _labels(topology)
+    use_fonts_for([name, *labels])
     # not by networkx.draw: pyplot, which it imports, reads the user's styles and may fail at them
-    _draw(axes, _layout(topology, graph.to_undirected()), np.array(graph.edges).reshape(-1, 2), topology.directed)
+    _draw(axes, _layout(topology, graph.to_undirected()), arcs, topology.directed, labels)
     fact = f"λ = {topology.contraction:.4f}" if topology.doubly_stochastic else f"{graph.number_of_edges()} arcs"
-    name = printable(topology.name)
-    use_fonts_for([name])
     as_they_are(axes.set_title(f"{name}, n = {topology.nodes}, {fact}"))
     return figure
 
 
-def _draw(axes, place: dict, arcs: np.ndarray, directed: bool) -> None:
+def _labels(topology: Topology) -> list[str]:
+    """What stands at the nodes: their names, by default their numbers, unless there are too many."""
+    if topology.nodes > NAMED:
+        return []
+    names = topology.names if topology.named else map(str, range(topology.nodes))
+    return [shortened(name, LONGEST_LABEL) for name in names]
+
+
+def _draw(axes, place: dict, arcs: np.ndarray, directed: bool, labels: list[str]) -> None:
     """Nodes at their places (x, y), and arcs (i, j) between them as lines or, if directed, arrows."""
     from matplotlib.collections import LineCollection
 
@@ -111,8 +132,8 @@ def _draw(axes, place: dict, arcs: np.ndarray, directed: bool) -> None:
     else:
         axes.add_collection(LineCollection(nodes[arcs], colors=LINE, linewidths=width))
     axes.scatter(*nodes.T, area, NODE, zorder=2)
-    for i, (x, y) in enumerate(nodes if len(nodes) <= NAMED else []):
-        axes.text(x, y, str(i), fontsize=8, ha="center", va="center_baseline")
+    for (x, y), label in zip(nodes, labels, strict=False):
+        as_they_are(axes.text(x, y, label, fontsize=8, ha="center", va="center_baseline"))
     axes.margins(0.1)
     axes.set_aspect("equal", "datalim")
     axes.set_axis_off()

@@ -1,5 +1,6 @@
 """Writes the trajectory: records along an unlimited axis, published as a whole file every moment."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -206,3 +207,10 @@ def _write_topology(group: h5py.Group, topology: Topology) -> None:
     for name in ("edges", "weights", "phase"):
         if name in group:
             group[name].dims[0].attach_scale(edge)
+    if topology.read:
+        group.attrs["read"] = json.dumps(topology.read, ensure_ascii=False)
+    if topology.names is not None:
+        # of any length: HDF5 has no checksums for these, but the file as a whole has
+        group.create_dataset("names", data=topology.names, dtype=h5py.string_dtype())
+        group["names"].attrs["long_name"] = "names that the file gives the nodes"
+        group["names"].dims[0].attach_scale(_axis(group, "node", topology.nodes))

@@ -1,47 +1,77 @@
-"""A graph from a file: edge lists are read here, GraphML and JSON by networkx."""
+"""A graph from a file: which links it is, after ``formats`` has read what the file says."""
 
-import json
-from collections.abc import Collection
 from dataclasses import dataclass
-from math import isfinite
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt import textfiles
+from mpiqopt.distinct import distinct
+from mpiqopt.errors import UsageError, brief, clipped, naming
 from mpiqopt.field import Field, only
-from mpiqopt.inputs import require_file
 from mpiqopt.names import in_order
 from mpiqopt.registry import register
-from mpiqopt.topologies.graph import Graph, Weights
+from mpiqopt.terminal import printable
+from mpiqopt.topologies.formats import choose
+from mpiqopt.topologies.formats.links import Given, Links, at, number
+from mpiqopt.topologies.formats.matrix import NEAR
+from mpiqopt.topologies.graph import Graph, Made, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
+
+Format = Literal[
+    "auto", "edges", "adjlist", "matrix", "graphml", "gml", "pajek", "graph6", "sparse6", "json", "metis", "mtx"
+]
+# two weights of a link are the same up to this, as those of a symmetric W are
+SAME = 1e-12
+# characters of the names of an arc in a message
+LONGEST_ARC = 40
 
 
 @register("topology", "file")
 @dataclass(frozen=True, kw_only=True)
 class File(Graph):
-    """Edge list (``.edges``, ``.edgelist``, ``.txt``), GraphML (``.graphml``) or adjacency JSON (``.json``).
+    """A graph in any of the usual formats (docs/graphs.md), also in a file that ends in .gz, .bz2 or .xz.
 
-    Node names may be anything; they are numbered in sorted order (as numbers where all are numbers).
-    With ``weights = "file"`` the edge attribute ``weight`` (in an edge list the third column) is w_ij, and the
-    diagonal makes the rows sum to 1.
+    Node names may be anything; they are numbered in sorted order, in which numbers in names count as numbers (n2 comes
+    before n10). With ``weights = "file"`` the weights of the file (the third column of an edge list, the entries of a
+    matrix, attributes ``weight``) are w_ij, and the diagonal makes the rows sum to 1.
 
-    With ``directed = true`` the links of the file are arcs: a line "a b" of an edge list is a -> b (an undirected
-    GraphML or JSON graph has both arcs of every edge). Then w_ij = 1/(1 + outdegree_j) for every arc j -> i and for
-    i = j, and only methods for directed graphs can use it, unless rows of W happen to sum to 1 too.
+    A file whose links are arcs is a graph if every arc has its way back. With ``directed = true`` the links of the file
+    are arcs: a line "a b" of an edge list is a -> b (an undirected GraphML or JSON graph has both arcs of every edge).
+    Then w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j, and only methods for directed graphs can use it,
+    unless rows of W happen to sum to 1 too.
     """
 
     drawn = False
 
     path: Annotated[str, Field(description="the graph's file, relative to the config file")]
-    nodes: Annotated[int | None, Field(ge=1, description="if given, the file must have so many nodes")] = None
+    format: Annotated[
+        Format,
+        Field(
+            description="of the file; auto goes by its ending, of texts (.txt, .csv, .edges and others) by what is in "
+            "them: edges, adjlist (a line for each node, with its neighbours) or matrix"
+        ),
+    ] = "auto"
+    encoding: Annotated[
+        str | None, Field(description="of a text without a byte order mark, such as latin-1; by default UTF-8")
+    ] = None
+    nodes: Annotated[int | None, Field(ge=1, description="if given, so many nodes there must be")] = None
     weights: Annotated[
         Weights | Literal["file"],
         Field(
-            description="as for other graphs, or file: edge attribute weight is w_ij", needs=(only("directed", False),)
+            description="as for other graphs, or file: the weights in the file are w_ij",
+            needs=(only("directed", False),),
         ),
     ] = "metropolis"
     directed: Annotated[bool, Field(description="read arcs (from, to); their weights are 1/(1 + outdegree)")] = False
+    arcs_are_links: Annotated[
+        bool,
+        Field(description="take arcs that have no way back for undirected links", needs=(only("directed", False),)),
+    ] = False
+    largest_component: Annotated[
+        bool,
+        Field(description="keep the largest connected (directed: strongly connected) part alone, of several the first"),
+    ] = False
 
     def __post_init__(self):
         if self.directed and self.weights != "metropolis":
@@ -51,108 +81,219 @@ class File(Graph):
             )
 
     def edges(self) -> np.ndarray:
-        return self._read()[1]
+        return self._simple().ends
 
     def cycle(self) -> list[Mixing]:
-        nodes, edges, weights = self._read()
+        return self.make().cycle
+
+    def make(self) -> Made:
+        graph = self._simple()
+        nodes = len(graph.names)
         if self.nodes not in (None, nodes):
-            raise UsageError(f"topology.nodes = {self.nodes}: {self.path} has {nodes} nodes")
-        if self.directed:
-            return [column_stochastic(nodes, edges)]
-        if self.weights != "file":
-            return [from_edges(nodes, edges, self.weights)]
-        missing = np.flatnonzero(np.isnan(weights))
-        if len(missing):
-            raise UsageError(f"{self.path}: edge {tuple(edges[missing[0]].tolist())} has no weight (weights = 'file')")
-        return [with_diagonal(nodes, edges, weights)]
-
-    def _read(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Number of nodes, edges or arcs (E, 2) and weights (E,), NaN where the file has none."""
-        require_file(self.path, f"topology.path = {self.path}")
-        try:
-            graph = _load(self.path, self.directed)
-        except OSError as error:
-            raise UsageError(f"topology.path = {self.path}: {error.strerror}") from error
-        except Exception as error:
-            raise UsageError(f"topology.path = {self.path}: not readable as a graph: {error}") from error
-        if graph.directed and not self.directed:
             raise UsageError(
-                f"topology.path = {self.path}: the graph is directed; set topology.directed = true, with a method for "
-                "directed graphs, or give an undirected one"
+                f"topology.nodes = {self.nodes}: {self.path} has {nodes} nodes; leave nodes out, or say {nodes}"
             )
-        if not graph.names:
-            raise UsageError(f"topology.path = {self.path}: the graph has no nodes")
-        number = {name: i for i, name in enumerate(in_order(graph.names))}
-        ends = np.array([number[name] for name in graph.ends], np.int64).reshape(-1, 2)
-        return len(number), *_simple(len(number), ends if self.directed else np.sort(ends, axis=1), graph.weights)
+        if self.directed:
+            mixing = column_stochastic(nodes, graph.ends)
+        elif self.weights == "file":
+            mixing = with_diagonal(nodes, graph.ends, graph.weights)
+        else:
+            mixing = from_edges(nodes, graph.ends, self.weights)
+        return Made([mixing], graph.names, graph.read)
+
+    def _simple(self) -> "_Simple":
+        where = f"topology.path = {self.path}"
+        given = Given(textfiles.content(self.path, where), self.encoding, where, self.weights == "file")
+        try:
+            links = choose.read(self.path, self.format, given)
+        except UsageError as error:
+            raise error if str(error).startswith(where) else UsageError(f"{where}: {error}") from None
+        except MemoryError:
+            raise
+        except RecursionError:
+            raise UsageError(f"{where}: not readable as a graph: nested too deeply") from None
+        except (KeyError, IndexError) as error:
+            raise UsageError(f"{where}: not readable as a graph: {brief(error)}") from error
+        except Exception as error:
+            raise UsageError(f"{where}: not readable as a graph: {error}") from error
+        with naming(where):
+            return self._chosen(links)
+
+    def _chosen(self, links: Links) -> "_Simple":
+        """What the keys of the config make of the links. Raises UsageError."""
+        if not links.keys:
+            raise UsageError("the graph has no nodes")
+        said = dict(links.said)
+        if links.matrix and self.weights == "file":
+            _require_rows(links)
+        links, said["links"] = self._undirected(links) if not self.directed else _arcs(links)
+        if self.weights == "file":
+            _require_weights(links)
+        elif not self.directed and not np.all(np.isnan(links.weights) | (links.matrix & (links.weights == 1))):
+            said["weights"] = "those of the file are not used (topology.weights = 'file' takes them)"
+        graph, dropped = _numbered(links, self.directed)
+        if dropped:
+            said["dropped"] = dropped
+        if self.largest_component:
+            graph, said["component"] = _largest(graph, self.directed, self.weights == "file")
+        return graph._replace(read={subject: printable(words) for subject, words in said.items()})
+
+    def _undirected(self, links: Links) -> tuple[Links, str]:
+        """The links as undirected ones, and how they came to be that. Raises UsageError for arcs that are none."""
+        if not links.directed:
+            both = _both_ways(links)
+            return links, f"undirected, {both} of them given both ways" if both else "undirected"
+        alone = _without_return(links)
+        if alone is None:
+            return links, "undirected" if links.matrix else "undirected: each arc has its way back"
+        if self.arcs_are_links:
+            return links, "undirected: arcs are taken as links"
+        a, b = (links.keys[end] for end in links.ends[alone].tolist())
+        # the keys last, which a line that is too long keeps
+        arc = at(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
+        raise UsageError(
+            f"{arc} has no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = "
+            "true"
+        )
 
 
-class _Links(NamedTuple):
-    """names: of all nodes, in any order; ends: those of the links, in pairs; weights: (E,), NaN where none is given."""
+class _Simple(NamedTuple):
+    """Nodes 0, 1, ... by their names, each link or arc once, sorted, as int64 (E, 2), and its weight (E,)."""
 
-    names: Collection
-    ends: list
+    names: tuple[str, ...]
+    ends: np.ndarray
     weights: np.ndarray
-    directed: bool
+    read: dict[str, str] = {}
 
 
-def _simple(nodes: int, ends: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each link (a, b) once, sorted, with the weight that it was given last; loops dropped."""
-    keys = ends @ [nodes, 1]
-    order = np.lexsort((~np.isnan(weights), keys))  # stable: of those with a weight the last one comes last
-    order = order[np.diff(keys[order], append=-1) != 0]
-    order = order[ends[order, 0] != ends[order, 1]]
-    return ends[order], weights[order]
+def _arcs(links: Links) -> tuple[Links, str]:
+    """The links as arcs: both ways where the file says that they are none."""
+    if links.directed is not False:
+        return links, "directed"
+    both = [np.concatenate([links.ends, links.ends[:, ::-1]]), *(np.tile(a, 2) for a in (links.weights, links.lines))]
+    return links._replace(ends=both[0], weights=both[1], lines=both[2]), "directed: each link both ways"
 
 
-def _load(path: str, directed: bool) -> _Links:
-    """The links of a file. directed: edge lists are arcs, and undirected edges count both ways."""
-    if path.endswith((".graphml", ".json")):
-        return _by_networkx(_parsed(path, directed), directed)
-    with open(path) as file:
-        text = [line.split("#")[0] for line in file]
-    if any("{" in line for line in text):  # what networkx.write_edgelist writes by default
-        import networkx
-
-        kind = networkx.DiGraph if directed else networkx.Graph
-        return _by_networkx(networkx.parse_edgelist(text, create_using=kind, data=True), directed)
-    return _listed([line.replace(",", " ").split() for line in text], directed)
+def _keys(links: Links) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each arc, and for the one back."""
+    size = len(links.keys)
+    return links.ends @ [size, 1], links.ends @ [1, size]
 
 
-def _listed(lines: list[list[str]], directed: bool) -> _Links:
-    """Lines of a node alone, the two ends of a link, or these and its weight."""
-    links = [words for words in lines if len(words) > 1]
-    ends = [word for words in links for word in words[:2]]
-    weights = np.array([_weight(*words[:3]) for words in links])
-    # in the order of the file, which decides between names of the same number
-    return _Links(dict.fromkeys(word for words in lines for word in words[:2]), ends, weights, directed)
+def _without_return(links: Links) -> int | None:
+    """The first of the arcs that have no way back, None if all have."""
+    there, back = _keys(links)  # a loop is its own way back
+    alone = np.flatnonzero(~np.isin(back, there))
+    return int(alone[0]) if len(alone) else None
 
 
-def _parsed(path: str, directed: bool):
-    import networkx
+def _require_weights(links: Links) -> None:
+    """Raise UsageError, with both weights, unless each link has one weight."""
+    apart = links.ends[:, 0] != links.ends[:, 1]
+    missing = np.flatnonzero(apart & np.isnan(links.weights))
+    given = np.flatnonzero(apart & ~np.isnan(links.weights))
+    key = np.sort(links.ends, axis=1) @ [len(links.keys), 1]
+    order = given[np.argsort(key[given], kind="stable")]
+    unlike = (np.diff(key[order]) == 0) & (np.abs(np.diff(links.weights[order])) > SAME)
+    if unlike.any():
+        first, second = order[int(np.argmax(unlike)) :][:2].tolist()
+        line = f" (line {links.lines[first]})" * bool(links.lines[first])
+        one, two = f"{links.weights[first]:.12g}{line}", f"{links.weights[second]:.12g}"
+        raise UsageError(f"{links.arc(second)} has two weights: {one} and {two} (weights = 'file')")
+    lacking = missing[~np.isin(key[missing], key[given])]
+    if len(lacking):
+        raise UsageError(f"{links.arc(int(lacking[0]))} has no weight (weights = 'file')")
 
-    if path.endswith(".graphml"):
-        return networkx.read_graphml(path)
-    with open(path) as file:
-        return networkx.adjacency_graph(json.load(file), directed, multigraph=False)
+
+def _require_rows(links: Links) -> None:
+    """Raise UsageError unless entries of a matrix are there on both sides of the diagonal, and its rows sum to 1.
+
+    The message has both entries, or the sum.
+    """
+    alone = _without_return(links)
+    if alone is not None:
+        raise UsageError(f"{links.arc(alone)} has weight {links.weights[alone]:.12g}, and 0 back (weights = 'file')")
+    if np.isnan(links.weights).any():  # a pattern
+        return
+    sums = np.bincount(links.ends[:, 0], links.weights, minlength=len(links.keys))
+    wrong = np.flatnonzero(~(np.abs(sums - 1) <= NEAR))
+    if len(wrong):
+        row = int(wrong[0])
+        raise UsageError(f"row {row + 1} of the matrix sums to {sums[row]:.12g}, want 1 (weights = 'file')")
 
 
-def _by_networkx(graph, directed: bool) -> _Links:
-    if directed and not graph.is_directed():
-        graph = graph.to_directed()
-    links = list(graph.edges(data="weight"))
-    ends = [end for link in links for end in link[:2]]
-    return _Links(graph, ends, np.array([_weight(*link) for link in links]), graph.is_directed())
+def _numbered(links: Links, directed: bool) -> tuple[_Simple, str]:
+    """Nodes in the order of their keys, each link once with the weight that was given last, and what was dropped.
+
+    A link that a format names from both ends is not dropped.
+    """
+    names = _names(links)
+    order = in_order(links.keys)
+    place = {key: i for i, key in enumerate(order)}
+    numbers = np.array([place[key] for key in links.keys], np.int64)
+    ends = numbers[links.ends] if directed else np.sort(numbers[links.ends], axis=1)
+    named = dict(zip(links.keys, names, strict=True))
+    keys = ends @ [len(order), 1]
+    chosen = np.lexsort((~np.isnan(links.weights), keys))  # stable: of those with a weight the last one comes last
+    chosen = chosen[np.diff(keys[chosen], append=-1) != 0]
+    loops = int(np.sum(ends[:, 0] == ends[:, 1]))
+    chosen = chosen[ends[chosen, 0] != ends[chosen, 1]]
+    graph = _Simple(tuple(named[key] for key in order), ends[chosen], links.weights[chosen])
+    return graph, "" if links.matrix else _dropped(loops, _repeated(links))
 
 
-def _weight(a: Any, b: Any, given: Any = None) -> float:
-    """That of a link as a number, NaN where none is given. Raises ValueError."""
-    if given is None:
-        return np.nan
-    try:
-        weight = float(given)
-    except (TypeError, ValueError, OverflowError):
-        weight = np.nan
-    if not isfinite(weight):
-        raise ValueError(f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number")
-    return weight
+def _apart(links: Links) -> np.ndarray:
+    """The links without loops, as numbers of arcs and those of their ways back: (2, E)."""
+    return np.array(_keys(links._replace(ends=links.ends[links.ends[:, 0] != links.ends[:, 1]])))
+
+
+def _repeated(links: Links) -> int:
+    """How many links were there before in the same direction, loops aside."""
+    there, _ = _apart(links)
+    return len(there) - len(distinct(there))
+
+
+def _both_ways(links: Links) -> int:
+    """How many links were there in both directions, loops aside."""
+    there, back = (distinct(each) for each in _apart(links))
+    return len(np.intersect1d(there, back, assume_unique=True)) // 2
+
+
+def _dropped(loops: int, repeated: int) -> str:
+    counts = ((loops, "loop"), (repeated, "repeated link"))
+    return ", ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count)
+
+
+def _names(links: Links) -> tuple[str, ...]:
+    """The names of nodes, in the order of their keys, such as a terminal can show and a file can hold."""
+    names = _as_whole(tuple(printable(str(key)) for key in links.labels or links.keys))
+    if len(set(names)) == len(names):
+        return names
+    return tuple(printable(repr(key)) for key in links.keys)  # 1 and "1" of JSON
+
+
+def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that are whole numbers written as floats, as NumPy does, without their decimals."""
+    values = [number(name) for name in names if set(name) & set(".eE")]
+    if len(values) < len(names) or not all(value.is_integer() for value in values):
+        return names
+    whole = tuple(str(int(value)) for value in values)
+    return whole if len(set(whole)) == len(whole) else names
+
+
+def _largest(graph: _Simple, directed: bool, weighted: bool) -> tuple[_Simple, str]:
+    """The part with the most nodes, and how many of all these are. weighted: links of weight 0 connect nothing."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes = len(graph.names)
+    a, b = graph.ends[graph.weights != 0].T if weighted else graph.ends.T
+    adjacency = csr_array((np.ones(len(a)), (a, b)), shape=(nodes, nodes))
+    part = connected_components(adjacency, directed=directed, connection="strong")[1]
+    sizes = np.bincount(part)
+    # parts are numbered in no order that is promised: the largest of the lowest node
+    kept = part == part[np.argmax(sizes[part])]
+    numbers = np.cumsum(kept) - 1
+    inside = kept[graph.ends].all(axis=1)
+    names = tuple(name for name, keep in zip(graph.names, kept.tolist(), strict=True) if keep)
+    return _Simple(names, numbers[graph.ends[inside]], graph.weights[inside]), f"{len(names)} of {nodes} nodes"

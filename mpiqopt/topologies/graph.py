@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,17 @@ from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 # bytes of a link while W is made, at least: two entries
 LINK = 100
 Weights = Literal["metropolis", "lazy-metropolis", "uniform", "fdla"]
+
+
+class Made(NamedTuple):
+    """A graph as it is used: its mixing matrices, and the names of its nodes and how its file was understood.
+
+    read: a few words by subject, such as {"format": "graphml"}; nothing for graphs that come from no file.
+    """
+
+    cycle: list[Mixing]
+    names: tuple[str, ...] | None = None
+    read: dict[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +47,10 @@ class AnyGraph(ABC):
     @abstractmethod
     def cycle(self) -> list[Mixing]:
         """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
+
+    def make(self) -> Made:
+        """Return the matrices, with what is known of the nodes. Raises UsageError."""
+        return Made(self.cycle())
 
     def size(self) -> float:
         """Return about how many links there will be, where that can be told."""

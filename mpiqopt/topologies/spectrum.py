@@ -1,15 +1,17 @@
 """How fast a topology averages and how far apart its nodes are; why a matrix does not contract."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import sqrt
 
 import numpy as np
 
 from mpiqopt.eigenvalues import rayleigh_quotient
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import UsageError, quoted
 from mpiqopt.rounding import significant
+from mpiqopt.terminal import shortened
 from mpiqopt.topologies.chebyshev import Interval, extremes
+from mpiqopt.topologies.graph import Made
 from mpiqopt.topologies.mixing import Mixing, simple_arcs
 
 # Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
@@ -24,6 +26,9 @@ DIAMETER_LIMIT = 3000
 SEARCH_BYTES = 32_000_000
 
 MORE_LINKS = "add links; of a random graph raise probability, radius or degree, or try another seed"
+LARGEST_PART = "add links, or keep the largest part: topology.largest_component = true"
+# of nodes that a message names, and characters of a name
+SOME, SOME_NAMED, LONGEST_NAME = 5, 3, 12
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,14 @@ class Topology:
     """The mixing matrices of a network, used in turn by gossip round.
 
     ``contraction``: lambda = ||W - J||_2 < 1 with J = 11^T/n; for a cycle of c matrices the c-th root of
-    ||W_c ... W_1 - J||_2. NaN unless W is doubly stochastic: it says nothing about other matrices.
+    ||W_c ... W_1 - J||_2. NaN unless W is doubly stochastic: it says nothing about other matrices. names: of the nodes,
+    where a file has given them some; read: how it was understood, a few words by subject ("format": "graphml").
     """
 
     name: str
     cycle: tuple[Mixing, ...]
+    names: tuple[str, ...] | None = None
+    read: dict[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> int:
@@ -44,6 +52,11 @@ class Topology:
     @property
     def varies(self) -> bool:
         return len(self.cycle) > 1
+
+    @cached_property
+    def named(self) -> bool:
+        """True if nodes have other names than their numbers."""
+        return self.names is not None and self.names != tuple(map(str, range(self.nodes)))
 
     @cached_property
     def symmetric(self) -> bool:
@@ -163,8 +176,8 @@ class Topology:
         parts = _parts(self.cycle)
         if parts.max() > 0:
             raise UsageError(
-                f"topology {self.name}: the graph is not connected ({parts.max() + 1} parts; no path from node 0 to "
-                f"{_some(parts != parts[0])}); {MORE_LINKS}"
+                f"topology {self.name}: the graph is not connected ({parts.max() + 1} parts; no path from node "
+                f"{self._called(0)} to {self._some(parts != parts[0])}); {self._more_links}"
             )
         raise UsageError(
             f"topology {self.name}: W does not contract (||W - J|| = {self.contraction:.6g}, want < 1); use weights = "
@@ -181,11 +194,28 @@ class Topology:
         if self.strongly_connected:
             return
         away, back = (np.isinf(hops) for hops in self._hops_from_and_to_0())
-        paths = [f"from node 0 to {_some(away)}"] if away.any() else []
-        paths += [f"from {_some(back)} to node 0"] if back.any() else []
+        first = f"node {self._called(0)}"
+        paths = [f"from {first} to {self._some(away)}"] if away.any() else []
+        paths += [f"from {self._some(back)} to {first}"] if back.any() else []
         raise UsageError(
-            f"topology {self.name}: the graph is not strongly connected (no path {', none '.join(paths)}); {MORE_LINKS}"
+            f"topology {self.name}: the graph is not strongly connected (no path {', none '.join(paths)}); "
+            f"{self._more_links}"
         )
+
+    def _called(self, node: int) -> str:
+        """The name of a node as messages have it, by default its number."""
+        return shortened(self.names[node], LONGEST_NAME) if self.named else str(node)
+
+    def _some(self, chosen: np.ndarray) -> str:
+        """The first few nodes of a mask."""
+        nodes = np.flatnonzero(chosen)
+        most = SOME_NAMED if self.named else SOME
+        return ", ".join(map(self._called, nodes[:most].tolist())) + ", ..." * (len(nodes) > most)
+
+    @property
+    def _more_links(self) -> str:
+        """The cure for a graph that is not connected. Of a file the largest part may be enough."""
+        return LARGEST_PART if self.read and not self.varies else MORE_LINKS
 
     def reached(self, rounds: int, chebyshev: bool) -> float:
         """||P - J||_2 after so many gossip rounds from the start of the cycle.
@@ -217,6 +247,27 @@ class Topology:
             middle = (low + high) // 2
             low, high = (low, middle) if self.reached(middle, chebyshev) <= target else (middle, high)
         return high
+
+
+def in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
+    """Return the topology of graphs that are used in turn. Raises UsageError for those whose nodes are not the same."""
+    cycle = tuple(mixing for graph in graphs for mixing in graph.cycle)
+    if len({mixing.nodes for mixing in cycle}) > 1:
+        raise UsageError(f"topology: the graphs of a list differ in nodes: {[mixing.nodes for mixing in cycle]}")
+    names, *others = [graph.names for graph in graphs if graph.names is not None] or [None]
+    for other in others:
+        if other != names:
+            node = next(i for i, (a, b) in enumerate(zip(names, other, strict=True)) if a != b)
+            raise UsageError(
+                f"topology: the graphs of a list differ in names of nodes: node {node} is {quoted(names[node])} and "
+                f"{quoted(other[node])}"
+            )
+    read = {
+        subject + f" of graph {place}" * (len(graphs) > 1): words
+        for place, graph in enumerate(graphs, 1)
+        for subject, words in graph.read.items()
+    }
+    return Topology(" + ".join(kinds), cycle, names, read)
 
 
 def _distance_from_average(factors: list[Mixing]) -> float:
@@ -294,12 +345,6 @@ def _require_rows(name: str, mixing: Mixing) -> None:
             f"topology {name}: the columns of W sum to 1 but not its rows (row {worst}: {sums[worst]:.6g}), as usual "
             "for a digraph; only methods for directed graphs can use it (mpiqopt list algorithm)"
         )
-
-
-def _some(chosen: np.ndarray) -> str:
-    """The first few nodes of a mask."""
-    nodes = np.flatnonzero(chosen)
-    return ", ".join(map(str, nodes[:5].tolist())) + ", ..." * (len(nodes) > 5)
 
 
 def _adjacency(nodes: int, arcs: np.ndarray):

@@ -1,0 +1,1 @@
+"""Files of graphs: one module a format, whose ``read`` makes ``Links`` of what a file holds."""

@@ -1,0 +1,51 @@
+"""Adjacency lists: a line for each node, its name, perhaps with a colon, and those of its neighbours."""
+
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
+from mpiqopt.topologies.formats.words import Line, Rows, rows
+
+
+def read(given: Given) -> Links:
+    """Read an adjacency list. Raises UsageError."""
+    return links_of(rows(given.text()))
+
+
+def links_of(table: Rows) -> Links:
+    """Return the links of an adjacency list. Raises UsageError."""
+    found = Collector()
+    for line in table.lines:
+        if line.data or not all(line.words):
+            raise UsageError(at(line.number, "want names of nodes"))
+        first, *others = line.words
+        found.node(first)
+        for other in others:
+            found.link(first, other, line=line.number)
+    return found.links(None, said={"format": f"adjlist, separated {table.separated}"})
+
+
+def fits(lines: list[Line], other: bool) -> bool:
+    """Return True if lines may be those of nodes: a node has one, which names others once, and some has two neighbours.
+
+    other: the lines may be links with weights, too. Then all that stands beyond the second word has to be a node; if
+    not, and there is no line that is too long for a link, every node has to have its line: it may be a wrong weight.
+    """
+    rows = [line.words for line in lines]
+    longest = max(map(len, rows))
+    firsts = {words[0] for words in rows}
+    if longest < 3 or len(firsts) < len(rows) or any(len(set(words)) < len(words) or not all(words) for words in rows):
+        return False
+    names = {word for words in rows for word in words}
+    if _are_measured(names):
+        return False
+    beyond = {word for words in rows for word in words[2:]}
+    if other:
+        return beyond <= firsts | {word for words in rows for word in words[1:2]}
+    return longest > 3 or names <= firsts
+
+
+def _are_measured(names: set[str]) -> bool:
+    """True if all are numbers, and not all of them whole: a table, not names."""
+    numbers = [number(name) for name in names]
+    return not any(np.isnan(numbers)) and not all(value.is_integer() for value in numbers)

@@ -1,0 +1,62 @@
+"""Which reader a file gets: the one that the config names, that of its ending, or that of how its text begins."""
+
+from importlib import import_module
+
+from mpiqopt.textfiles import ending
+from mpiqopt.topologies.formats.links import Given, Links
+
+# what ``topology.format`` may say, and the module that reads it
+MODULES = {
+    "edges": "edges",
+    "adjlist": "adjlist",
+    "matrix": "matrix",
+    "graphml": "graphml",
+    "gml": "gml",
+    "pajek": "pajek",
+    "graph6": "graph6",
+    "sparse6": "graph6",
+    "json": "json_graphs",
+    "metis": "metis",
+    "mtx": "matrix_market",
+}
+ENDINGS = {
+    ".graphml": "graphml",
+    ".gml": "gml",
+    ".net": "pajek",
+    ".paj": "pajek",
+    ".pajek": "pajek",
+    ".g6": "graph6",
+    ".graph6": "graph6",
+    ".s6": "sparse6",
+    ".sparse6": "sparse6",
+    ".json": "json",
+    ".metis": "metis",
+    ".graph": "metis",
+    ".adjlist": "adjlist",
+}
+# how texts of other endings begin, in small letters; lists of links are called .mtx, too
+BEGINS = {
+    "<": "graphml",
+    "{": "json",
+    "*vertices": "pajek",
+    "*network": "pajek",
+    "graph [": "gml",
+    "creator ": "gml",
+    ">>graph6<<": "graph6",
+    ">>sparse6<<": "sparse6",
+    "%%matrixmarket": "mtx",
+}
+
+
+def read(path: str, form: str, given: Given) -> Links:
+    """Return what a file says. form: ``topology.format``. Raises UsageError, or what the readers' libraries raise."""
+    if form == "auto":
+        form = ENDINGS.get(ending(path)) or _by_begin(given)
+    module = import_module(f"mpiqopt.topologies.formats.{MODULES.get(form, 'text')}")
+    return module.read(given)
+
+
+def _by_begin(given: Given) -> str | None:
+    """The format of a text that no list of links or names begins like, else None."""
+    begin = " ".join(given.text()[:200].lower().split())
+    return next((form for word, form in BEGINS.items() if begin.startswith(word)), None)

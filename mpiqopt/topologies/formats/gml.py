@@ -1,0 +1,16 @@
+"""GML, by networkx: nodes by their ids, whatever their labels, and links as often as there are some between two."""
+
+import re
+
+from mpiqopt.topologies.formats.links import Given, Links, of_networkx
+
+GRAPH = re.compile(r"^\s*graph\s*\[", re.MULTILINE)
+
+
+def read(given: Given) -> Links:
+    """Read a GML file. Raises UsageError, or what networkx raises."""
+    import networkx
+
+    # else networkx refuses two links of the same ends
+    text = GRAPH.sub(lambda found: f"{found[0]} multigraph 1 ", given.text().removeprefix("\ufeff"), count=1)
+    return of_networkx(networkx.parse_gml(text, label="id"))._replace(said={"format": "gml"})

@@ -1,0 +1,78 @@
+"""Texts whose names do not say what they are: edge lists, adjacency lists, matrices, or another format by its begin."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from mpiqopt.errors import UsageError
+from mpiqopt.topologies.formats import adjlist, edges, matrix, metis
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at
+from mpiqopt.topologies.formats.words import Rows, rows
+
+T = TypeVar("T")
+READINGS = {"edges": "an edge list", "matrix": "a matrix", "adjlist": "an adjacency list", "metis": "METIS"}
+
+
+def read(given: Given) -> Links:
+    """Read what the text can be, if that is one thing only. Raises UsageError that names all of them."""
+    table = rows(given.text())
+    if not table.lines:
+        return Collector().links(None)
+    found = _readings(given, table)
+    if len(found) > 1:
+        said, keys = " and ".join(READINGS[name] for name in found), " or ".join(repr(name) for name in found)
+        raise UsageError(f"fits {said}: say topology.format = {keys}")
+    if not found:
+        raise UsageError(_why_none(table))
+    if "edges" in found and edges.counts(table.lines):
+        head = table.lines[0]
+        raise UsageError(
+            at(head.number, f"{' '.join(head.words)} is a link, or numbers of nodes and links: say topology.format = ")
+            + "'edges' for a link, else begin the line with #"
+        )
+    (links,) = found.values()
+    return links
+
+
+def _readings(given: Given, table: Rows) -> dict[str, Links]:
+    """The links by the formats that the text fits; an adjacency list is none for weights = "file"."""
+    lines, columns = table.lines, edges.columns_of(table.lines)
+    if columns.known or any(line.data for line in lines):
+        return {"edges": edges.links_of(table)}
+    if table.colons:
+        return {"adjlist": adjlist.links_of(table)}
+    if matrix.is_labelled(lines):
+        return {"matrix": matrix.links_of(table)}
+    found = {"matrix": _tried(matrix.links_of, table), "metis": _tried(metis.read, given)}
+    if columns.header is not None or max(len(line.words) for line in lines) <= 3:
+        found["edges"] = _tried(edges.links_of, table)
+    if not given.weighted and adjlist.fits(lines, found.get("edges") is not None):
+        found["adjlist"] = adjlist.links_of(table)
+    found = {name: links for name, links in found.items() if links is not None}
+    doubted = "matrix" in found and (len(found) > 1 or matrix.is_doubtful(lines))
+    if doubted and not matrix.plausible(found["matrix"]):
+        del found["matrix"]
+    return found
+
+
+def _tried(read: Callable[[T], Links], source: T) -> Links | None:
+    try:
+        return read(source)
+    except UsageError:
+        return None
+
+
+def _why_none(table: Rows) -> str:
+    """What keeps the text from being a matrix or an edge list, or that it is neither."""
+    lines = table.lines
+    longest = max(lines, key=lambda line: len(line.words))
+    if len(longest.words) > 3 and len(lines) != len(longest.words):
+        return at(
+            longest.number,
+            f"{len(longest.words)} words fit no edge list, and the lines no matrix or adjacency list; say "
+            "topology.format",
+        )
+    try:
+        (matrix if len(longest.words) > 3 else edges).links_of(table)
+    except UsageError as error:
+        return f"{error}; for an adjacency list say topology.format = 'adjlist'"
+    return "the lines fit no edge list, matrix or adjacency list; say topology.format"
