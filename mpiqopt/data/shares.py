@@ -131,13 +131,15 @@ def _are_few(labels: np.ndarray, samples: int) -> bool:
 
 def _require_no_classes(source: Source, table: Table, labels: np.ndarray) -> None:
     """Raise UsageError if the config asks for what only classes have."""
-    found = f"but targets are numbers to predict ({len(labels)} different in {table.samples})"
-    if source.split in BY_CLASS:
-        raise UsageError(
-            f"{table.where}: data.split = {source.split!r} wants classes, {found}; want 'iid', and data.sizes"
-        )
-    if source.label_noise:
-        raise UsageError(f"{table.where}: data.label_noise = {source.label_noise:g} wants classes, {found}")
+    for key, value, is_asked in (
+        ("split", repr(source.split), source.split in BY_CLASS),
+        ("label_noise", f"{source.label_noise:g}", source.label_noise > 0),
+    ):
+        if is_asked:
+            cure = ": want 'iid' or data.sizes" if key == "split" else ""
+            raise UsageError(
+                f"{table.where}: data.{key} = {value} wants classes, not numbers ({len(labels)} values){cure}"
+            )
 
 
 def _held_out(source: Source, table: Table, seed: int) -> tuple[Table, np.ndarray]:
