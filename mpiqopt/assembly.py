@@ -239,9 +239,9 @@ def _prepared(source: Source) -> bool:
 
 def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     seed = config.run.seed if config.data.seed is None else config.data.seed
-    classes, names = config.problem.has_classes, getattr(topology, "names", None)
+    names = topology.names if getattr(topology, "named", False) else None
     with naming(config.path):
-        return shares.load(config.data, config.data.open(seed), place, seed, classes, names)
+        return shares.load(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
 
 
 def _cut(config: Config, place: Placement, topology: Topology) -> list[Shares]:

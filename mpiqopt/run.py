@@ -151,7 +151,7 @@ class Trajectory:
             self.writer = Writer.create(self.output, attributes, self.network.topology, self.progress.note)
         else:
             self.writer = Writer.resume(self.output, attributes, self.iteration, self.progress.note)
-        self.writer.data(self.experiment.shares, counts)
+        self.writer.holdings(self.experiment.shares, counts)
 
     def where_to_go_on(self) -> str:
         """What to say of a run that is ended from outside."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from mpiqopt import registry
 from mpiqopt.assembly import assemble
 from mpiqopt.cli import main
 from mpiqopt.config import parse
@@ -15,7 +16,8 @@ from mpiqopt.data import shares
 from mpiqopt.data.source import Source, Table, in_memory
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement
-from mpiqopt.registry import find, load_plugin
+from mpiqopt.problems.held_out import HeldOut
+from mpiqopt.registry import find
 from mpiqopt.transport.serial import SerialTransport
 
 HUBER = Path(__file__).parent.parent / "docs/examples/huber.py"
@@ -33,6 +35,16 @@ class Apart(Source):
 
     def held_out(self, table: Table) -> Table | None:
         return self.apart
+
+
+@pytest.fixture(autouse=True)
+def huber_plugin(monkeypatch):
+    """A loss in NumPy, forgotten after the test."""
+    monkeypatch.setattr(registry, "plugins", {})
+    registry.load_plugin(str(HUBER))
+    yield
+    for path in [*registry.plugins]:
+        registry._forget(path)
 
 
 def experiment(problem: str, data: str, **keys):
@@ -74,8 +86,6 @@ PHI = {
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_it_is_the_mean_loss_at_the_mean_iterate(problem, dtype):
     """Of samples, not of nodes; without l2 and h; by NumPy from the samples alone."""
-    if problem == "huber":
-        load_plugin(str(HUBER))
     data, phi = PHI[problem]
     made = experiment(problem, data, **{"run.dtype": dtype, "regularizer.name": "l1", "regularizer.weight": 0.1})
     x = np.random.default_rng(0).standard_normal((5, made.problem.d)).astype(dtype)
@@ -102,6 +112,22 @@ def test_there_may_be_fewer_samples_than_nodes(samples):
     assert made.evaluate(x).test_loss == pytest.approx(expected, rel=1e-12)
     assert made.shares.held_out == samples
     assert np.diff(made.shares.test_offsets).tolist() == np.diff(np.arange(6) * samples // 5).tolist()
+
+
+@pytest.mark.parametrize("problem", PHI)
+def test_ranks_may_have_none_of_them(problem):
+    """Two samples at seven nodes on seven ranks: sums over all ranks are those of one."""
+    made = experiment(problem, PHI[problem][0].replace("0.3", f"{2 / 70}"), **{"topology.nodes": "7"})
+    x = np.random.default_rng(0).standard_normal(made.problem.d)
+    whole = made.problem.held_out
+    parts = [
+        HeldOut(made.problem.loss, shares.cut(made.shares, Placement(7, 7, rank)), made.problem.outputs, x.dtype)
+        for rank in range(7)
+    ]
+    assert np.array_equal(np.concatenate([part.losses(x) for part in parts]), whole.losses(x))
+    assert np.count_nonzero(whole.losses(x)) == 2
+    if made.problem.has_accuracy:
+        assert sum(part.correct(x) for part in parts) == whole.correct(x)
 
 
 ROWS = np.random.default_rng(3).standard_normal((40, 4)) * [1, 10, 100, 0.1] + [5, 0, 0, 0]
@@ -263,6 +289,6 @@ def test_ranks_measure_the_same_bits(data, config, mpiqopt, tmp_path):
         result = mpiqopt("run", path, "-q", "-o", f"{ranks}.h5", ranks=ranks)
         assert result.returncode == 0, result.stderr
     with h5py.File(tmp_path / "1.h5") as one, h5py.File(tmp_path / "3.h5") as other:
-        for name in ("objective", "test_loss", "accuracy", "data/samples", "data/labels", "final/x"):
+        for name in ("objective", "test_loss", "accuracy", "data/samples", "data/counts", "final/x"):
             assert one[name][()].tobytes() == other[name][()].tobytes(), name
         assert dict(one["data"].attrs) == dict(other["data"].attrs)

@@ -189,7 +189,7 @@ REFUSED = {
     ),
     "too few labels": (
         {"data": {**DIGITS, "split": "pathological", "classes_per_node": 1}, "problem": SOFTMAX},
-        "data.classes_per_node = 1: 8 nodes hold 8 of 10 labels; want 2",
+        "data.classes_per_node = 1: 8 nodes hold 8 of 10 labels; want 2 or more",
     ),
     "rare labels": (
         {
@@ -231,7 +231,7 @@ def test_refusals_fit_in_a_line():
     source = Given(table=replace(table(np.arange(10**4)), where="measured.csv"), split="inner-dirichlet")
     with pytest.raises(UsageError) as raised:
         shares.load(source, source.open(0), Placement(4), 0)
-    line = one_line(f"/home/somebody/{'folder/' * 9}config.toml: {raised.value}")
+    line = one_line(f"/data/somebody/{'folder/' * 9}config.toml: {raised.value}")
     assert line.endswith(str(raised.value))
 
 
@@ -404,8 +404,8 @@ def test_the_result_file_and_a_figure_say_it_too(config, capsys, tmp_path, monke
     with h5py.File("small.h5") as file:
         data = file["data"]
         assert np.array_equal(data["samples"], experiment.shares.sizes)
-        assert np.array_equal(data["labels"], shares.label_counts(experiment.shares))
-        assert np.array_equal(data["labels"][()].sum(axis=1), data["samples"])
+        assert np.array_equal(data["counts"], shares.label_counts(experiment.shares))
+        assert np.array_equal(data["counts"][()].sum(axis=1), data["samples"])
         assert data["label"][()].tolist() == list(range(10))
         assert (data.attrs["held_out"], data.attrs["wrong_labels"]) == (180, experiment.shares.noisy)
     for name in ("small.h5", path):

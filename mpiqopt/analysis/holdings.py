@@ -63,7 +63,7 @@ def _stored(path: str) -> Holdings:
     held = read_data(path)
     labels = held.get("label", np.empty(0))
     names = [f"{label:g}" if isinstance(label, float) else label for label in labels.tolist()]
-    return Holdings(held["samples"], held.get("labels"), names, held.get("groups", np.empty(0)).tolist())
+    return Holdings(held["samples"], held.get("counts"), names, held.get("groups", np.empty(0)).tolist())
 
 
 def table(held: Holdings, width: int | None, indent: str = "") -> str:

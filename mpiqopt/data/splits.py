@@ -203,7 +203,9 @@ def pathological(targets: np.ndarray, nodes: int, each: int, stream: "np.random.
     if each > classes:
         raise UsageError(f"{key}: the data have {classes} labels; want at most as many")
     if nodes * each < classes:
-        raise UsageError(f"{key}: {nodes} nodes hold {nodes * each} of {classes} labels; want {-(-classes // nodes)}")
+        raise UsageError(
+            f"{key}: {nodes} nodes hold {nodes * each} of {classes} labels; want {-(-classes // nodes)} or more"
+        )
     holders = np.full(classes, nodes * each // classes)
     holders[np.lexsort((stream.random(classes), -counts))[: nodes * each % classes]] += 1
     for label in np.flatnonzero(counts < holders):

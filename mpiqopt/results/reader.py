@@ -78,7 +78,7 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
 
 
 def read_data(path: str | Path) -> dict[str, np.ndarray]:
-    """Return what a result file says of the nodes' data: samples (nodes,), and where there are such labels
+    """Return what a result file says of the nodes' data: samples (nodes,), and where there are such counts
     (nodes, labels), label (labels,) and groups (nodes,).
 
     Raises UsageError if it is missing, damaged or of an early version, which said nothing.
@@ -90,11 +90,10 @@ def read_data(path: str | Path) -> dict[str, np.ndarray]:
             held = {"samples": _column(group["samples"], nodes)}
             if "groups" in group:
                 held["groups"] = _words(group["groups"], nodes)
-            if "labels" in group:
-                counts = group["labels"]
+            if "counts" in group:
                 label = group["label"]
                 held["label"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
-                held["labels"] = _column(counts, nodes, len(label))
+                held["counts"] = _column(group["counts"], nodes, len(label))
             return held
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: does not say what nodes hold ({error}); give the config") from error

@@ -109,8 +109,8 @@ class Writer:
             group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
             group[name].dims[0].attach_scale(axis)
 
-    def data(self, shares: Shares, counts: np.ndarray | None) -> None:
-        """What each node of the network holds. counts: of labels (nodes, labels), None for numbers to predict."""
+    def holdings(self, shares: Shares, counts: np.ndarray | None) -> None:
+        """What each node holds. counts: samples of each label (nodes, labels), None for numbers to predict."""
         group = self.file.require_group("data")
         if "samples" in group:  # it is a continuation
             return
@@ -122,10 +122,10 @@ class Writer:
             group.create_dataset("groups", data=shares.groups, dtype=h5py.string_dtype())
             columns.append(("groups", "what the data call the samples of every node", (node,)))
         if counts is not None:
-            label = group.create_dataset("label", **_named(shares))
-            label.make_scale()
-            _store(group, "labels", counts.astype(np.int32))
-            columns.append(("labels", "training samples of every label at every node", (node, label)))
+            if "label" not in group:
+                group.create_dataset("label", **_named(shares)).make_scale()
+            _store(group, "counts", counts.astype(np.int32))
+            columns.append(("counts", "training samples of every label at every node", (node, group["label"])))
         for name, meaning, axes in columns:
             group[name].attrs["long_name"] = meaning
             for number, axis in enumerate(axes):
