@@ -11,6 +11,7 @@ from mpiqopt.data.source import Source
 from mpiqopt.distinct import distinct
 from mpiqopt.errors import UsageError, clipped, quoted
 from mpiqopt.names import in_order
+from mpiqopt.rounding import exponential
 
 # splits that divide each class by itself
 BY_CLASS = ("dirichlet", "inner-dirichlet", "pathological")
@@ -19,7 +20,7 @@ LARGEST_ALPHA = 1e100
 WEIGHTS = {
     "linear": lambda i: i + 1.0,
     "square": lambda i: (i + 1.0) ** 2,
-    "exponential": lambda i: np.exp(i - i[-1]),
+    "exponential": lambda i: np.array([exponential(k) for k in i - i[-1]]),
 }
 
 
