@@ -406,7 +406,7 @@ def test_the_result_file_and_a_figure_say_it_too(config, capsys, tmp_path, monke
         assert np.array_equal(data["samples"], experiment.shares.sizes)
         assert np.array_equal(data["counts"], shares.label_counts(experiment.shares))
         assert np.array_equal(data["counts"][()].sum(axis=1), data["samples"])
-        assert data["label"][()].tolist() == list(range(10))
+        assert data["class"][()].tolist() == list(range(10))
         assert (data.attrs["held_out"], data.attrs["wrong_labels"]) == (180, experiment.shares.noisy)
     for name in ("small.h5", path):
         assert main(["plot", "--data", name, "-o", f"{len(name)}.png"]) == 0

@@ -61,7 +61,7 @@ def _is_hdf5(path: str) -> bool:
 
 def _stored(path: str) -> Holdings:
     held = read_data(path)
-    labels = held.get("label", np.empty(0))
+    labels = held.get("class", np.empty(0))
     names = [f"{label:g}" if isinstance(label, float) else label for label in labels.tolist()]
     return Holdings(held["samples"], held.get("counts"), names, held.get("groups", np.empty(0)).tolist())
 

@@ -79,7 +79,7 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
 
 def read_data(path: str | Path) -> dict[str, np.ndarray]:
     """Return what a result file says of the nodes' data: samples (nodes,), and where there are such counts
-    (nodes, labels), label (labels,) and groups (nodes,).
+    (nodes, classes), class (classes,) and groups (nodes,).
 
     Raises UsageError if it is missing, damaged or of an early version, which said nothing.
     """
@@ -91,8 +91,8 @@ def read_data(path: str | Path) -> dict[str, np.ndarray]:
             if "groups" in group:
                 held["groups"] = _words(group["groups"], nodes)
             if "counts" in group:
-                label = group["label"]
-                held["label"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
+                label = group["class"]
+                held["class"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
                 held["counts"] = _column(group["counts"], nodes, len(label))
             return held
     except files.UNREADABLE as error:

@@ -122,10 +122,10 @@ class Writer:
             group.create_dataset("groups", data=shares.groups, dtype=h5py.string_dtype())
             columns.append(("groups", "what the data call the samples of every node", (node,)))
         if counts is not None:
-            if "label" not in group:
-                group.create_dataset("label", **_named(shares)).make_scale()
+            label = group.create_dataset("class", **_named(shares))
+            label.make_scale()
             _store(group, "counts", counts.astype(np.int32))
-            columns.append(("counts", "training samples of every label at every node", (node, group["label"])))
+            columns.append(("counts", "training samples of every class at every node", (node, label)))
         for name, meaning, axes in columns:
             group[name].attrs["long_name"] = meaning
             for number, axis in enumerate(axes):
