@@ -85,8 +85,8 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     problem = together(transport, lambda: _problem(config, held))
     if config.run.stop_accuracy is not None and not problem.has_accuracy:
         raise AgreedError(
-            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 and a "
-            "problem with classes (logistic, softmax)"
+            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 (or "
+            "data.test_path) and a problem with classes (logistic, softmax)"
         )
     start = _start(config, problem, network)
     known = _constants(config, problem, start, network)

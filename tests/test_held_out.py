@@ -241,7 +241,8 @@ def test_files_tables_and_figures_have_it(config, capsys, tmp_path, monkeypatch)
     from matplotlib.figure import Figure
 
     monkeypatch.chdir(tmp_path)
-    assert main(["run", config("c.toml", **CASE), "-q"]) == 0
+    assert main(["run", config("c.toml", **CASE)]) == 0
+    assert ", test loss 0.1" in capsys.readouterr().err
     assert main(["run", config("d.toml", **CASE | {"data": {"name": "synthetic"}}), "-q"]) == 0
     with h5py.File("c.h5") as file, h5py.File("d.h5") as other:
         assert file["test_loss"].shape == (3,)

@@ -274,7 +274,7 @@ def test_natural_nodes_hold_what_the_data_say():
 
 
 def test_natural_nodes_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match=r"the data name 4 nodes, topology\.nodes = 5; want no more of these"):
+    with pytest.raises(UsageError, match=r"the data name only 4 nodes; want topology\.nodes <= that, got 5"):
         natural(5)
     with pytest.raises(UsageError, match="both name 'n1', but the topology has no 'n10'"):
         natural(4, ("n1", "n2", "x", "other"))

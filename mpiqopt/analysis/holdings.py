@@ -87,7 +87,7 @@ def _nodes(held: Holdings) -> list[Column]:
     """A row for each node."""
     columns = [Column("node", [str(node) for node in range(len(held.sizes))])]
     if held.groups:
-        columns.append(Column("its samples in the data", _short(held.groups), is_name=True))
+        columns.append(Column("in the data", _short(held.groups), is_name=True))
     columns.append(_counts("samples", held.sizes))
     return columns + [_counts(name, counts) for name, counts in _kinds(held)]
 

@@ -243,7 +243,7 @@ def homes_of(groups: Collection[str], nodes: int, names: Sequence[str] | None) -
     """
     key, ordered = "data.split = 'natural'", in_order(groups)
     if len(ordered) < nodes:
-        raise UsageError(f"{key}: the data name {len(ordered)} nodes, topology.nodes = {nodes}; want no more of these")
+        raise UsageError(f"{key}: the data name only {len(ordered)} nodes; want topology.nodes <= that, got {nodes}")
     common = set(ordered) & set(names or ())
     if names is None or not common:
         homes = np.repeat(np.arange(nodes), np.diff(equal_parts(len(ordered), nodes)))
