@@ -78,41 +78,43 @@ def load(
     test, chosen = _held_out(source, table, seed)
     if labelled and test is not table:
         _require_known(test, labels)
-    kept = np.delete(np.arange(table.samples), chosen) if test is table and len(chosen) else None
-    targets = table.targets if kept is None else table.targets[kept]
+    kept = np.delete(np.arange(table.samples), chosen) if test is table and len(chosen) else slice(None)
+    targets = table.targets[kept]
+    trained = _with_noise(source, table, labels, seed)[kept] if source.label_noise else targets
     homes, groups = _homes(source, table, place.nodes, names)
-    order, bounds = divide(
-        source,
-        targets,
-        homes if homes is None or kept is None else homes[kept],
-        place.nodes,
-        generator(seed, "split"),
-    )
-    own = slice(int(bounds[place.first]), int(bounds[place.last]))
-    index = own if order is None else order[own]
-    noisy = _with_noise(source, table, labels, seed)
-    noisy = noisy if kept is None else noisy[kept]
+    homes = None if homes is None else homes[kept]
+    order, bounds = divide(source, targets, homes, place.nodes, generator(seed, "split"))
     test_bounds = equal_parts(len(chosen), place.nodes)
-    mine = slice(int(test_bounds[place.first]), int(test_bounds[place.last]))
-    mine = chosen[mine] if test is table else mine
-    features = _read(table, index if kept is None else kept[index])
+    index, test_index = _own(order, bounds, place), _own(chosen if test is table else None, test_bounds, place)
+    features = _read(table, index if isinstance(kept, slice) else kept[index])
     return Shares(
         where=table.where,
         features=features,
-        targets=noisy[index],
-        offsets=bounds[place.first : place.last + 1] - bounds[place.first],
+        targets=trained[index],
+        offsets=_offsets(bounds, place),
         sizes=np.diff(bounds),
         labels=labels if len(labels) <= MOST_LABELS else None,
-        test_features=_stored_as(features, _read(test, mine)),
-        test_targets=test.targets[mine],
-        test_offsets=test_bounds[place.first : place.last + 1] - test_bounds[place.first],
+        test_features=_stored_as(features, _read(test, test_index)),
+        test_targets=test.targets[test_index],
+        test_offsets=_offsets(test_bounds, place),
         held_out=len(chosen),
         solution=table.solution,
         words=table.words,
         classes=classes,
-        noisy=int(np.count_nonzero(noisy != targets)),
+        noisy=0 if trained is targets else int(np.count_nonzero(trained != targets)),
         groups=groups if place.rank == 0 else (),
     )
+
+
+def _own(order: np.ndarray | None, bounds: np.ndarray, place: Placement) -> slice | np.ndarray:
+    """The positions of the hosted nodes' samples; order: of all, None for "as they are"."""
+    own = slice(int(bounds[place.first]), int(bounds[place.last]))
+    return own if order is None else order[own]
+
+
+def _offsets(bounds: np.ndarray, place: Placement) -> np.ndarray:
+    """Where the parts of the hosted nodes begin and end among theirs."""
+    return bounds[place.first : place.last + 1] - bounds[place.first]
 
 
 def _require_usable(table: Table) -> None:
@@ -151,7 +153,8 @@ def _held_out(source: Source, table: Table, seed: int) -> tuple[Table, np.ndarra
             raise UsageError(
                 f"data.test_fraction = {source.test_fraction}: holds out {test} of {table.samples} samples"
             )
-        return table, np.sort(generator(seed, "test").permutation(table.samples)[:test])
+        chosen = generator(seed, "test").permutation(table.samples if test else 0)
+        return table, np.sort(chosen[:test])
     if source.test_fraction:
         raise UsageError(
             f"data.test_fraction = {source.test_fraction}: {other.where} is held out already; want one of the two"
@@ -197,8 +200,6 @@ def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> 
 
     A sample's label does not depend on which others are held out.
     """
-    if not source.label_noise:
-        return table.targets
     if len(labels) < 2:
         raise UsageError(f"{table.where}: data.label_noise = {source.label_noise:g} wants two labels, got one")
     stream = generator(seed, "label")
@@ -209,17 +210,15 @@ def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> 
 
 def cut(whole: Shares, place: Placement) -> Shares:
     """One rank's part of the shares of all nodes, as ``load`` would have read it."""
-    first, last = whole.offsets[[place.first, place.last]].tolist()
-    test_first, test_last = whole.test_offsets[[place.first, place.last]].tolist()
-    own, test = slice(first, last), slice(test_first, test_last)
+    own, test = (_own(None, bounds, place) for bounds in (whole.offsets, whole.test_offsets))
     return replace(
         whole,
         features=whole.features[own],
         targets=whole.targets[own],
-        offsets=whole.offsets[place.first : place.last + 1] - first,
+        offsets=_offsets(whole.offsets, place),
         test_features=whole.test_features[test],
         test_targets=whole.test_targets[test],
-        test_offsets=whole.test_offsets[place.first : place.last + 1] - test_first,
+        test_offsets=_offsets(whole.test_offsets, place),
         groups=whole.groups if place.rank == 0 else (),
     )
 

@@ -31,12 +31,14 @@ def _keys(rng: random.Random, name: str) -> dict[str, Any]:
     keys = {
         "scale": rng.choice(("none", "standard", "unit-rows")),
         "split": rng.choice(SPLITS),
+        "test_fraction": rng.choice((0.0, 0.2, 0.5, 0.99)),
+        "intercept": rng.random() < 0.5,
+    }
+    division = {
         "sizes": rng.choice(("linear", "square", "exponential", [1.0] * 4, [1e308, 1e-308, 1.0, 3.0], [1.0, 2.0], [])),
         "classes_per_node": rng.choice((1, 2, 3, 99, 2**63)),
         "label_noise": rng.choice((0.1, 0.99, 1e-300)),
         "alpha": rng.choice((0.01, 1e-308, 1e308)),
-        "test_fraction": rng.choice((0.0, 0.2, 0.5, 0.99)),
-        "intercept": rng.random() < 0.5,
     }
     own = {
         "csv": {
@@ -48,7 +50,7 @@ def _keys(rng: random.Random, name: str) -> dict[str, Any]:
         "hdf5": {"x_key": rng.choice(("X", "x", "", "/", "g/X", "[b]")), "y_key": rng.choice(("y", "X", "", "."))},
     }
     chosen = {key: value for key, value in keys.items() if rng.random() < 0.4}
-    return chosen | {key: value for key, value in own.get(name, {}).items() if rng.random() < 0.15}
+    return chosen | {key: v for key, v in (division | own.get(name, {})).items() if rng.random() < 0.15}
 
 
 def replaced(rng: random.Random, path: Path, devices: bool = True) -> None:
