@@ -1,5 +1,6 @@
 """Samples are divided as a rule says, no node is favoured by its number, and who has what is said."""
 
+import doctest
 from dataclasses import dataclass, field, replace
 
 import h5py
@@ -9,7 +10,7 @@ import pytest
 from mpiqopt.assembly import assemble
 from mpiqopt.cli import main
 from mpiqopt.config import parse
-from mpiqopt.data import shares
+from mpiqopt.data import shares, splits
 from mpiqopt.data.source import Source, Table
 from mpiqopt.data.splits import bounds_of, dirichlet, divide, inner_dirichlet, pathological
 from mpiqopt.errors import UsageError, one_line
@@ -118,6 +119,10 @@ def test_dirichlet_of_equal_proportions_is_even():
     for alpha in (1e308, 1e-320, 1e-10):
         assert np.diff(dirichlet(RARE, 8, alpha, generator(0, "split")).bounds).min() >= 1
     assert np.ptp(np.diff(dirichlet(targets, 8, 1e308, generator(1, "split")).bounds)) < 8
+
+
+def test_the_example_is_true():
+    assert doctest.testmod(splits) == (0, 3)
 
 
 def test_sizes_are_in_proportion():
