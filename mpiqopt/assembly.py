@@ -75,14 +75,18 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
         mailboxes=config.run.transport,
         emulate=config.emulate,
     )
-    held = dealt(transport, lambda: _cut(config, place)) if small else together(transport, lambda: _load(config, place))
+    held = (
+        dealt(transport, lambda: _cut(config, place, topology))
+        if small
+        else together(transport, lambda: _load(config, place, topology))
+    )
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     _require_features(config, held, transport)
     problem = together(transport, lambda: _problem(config, held))
     if config.run.stop_accuracy is not None and not problem.has_accuracy:
         raise AgreedError(
-            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 and a "
-            "problem with classes (logistic, softmax)"
+            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 (or "
+            "data.test_path) and a problem with classes (logistic, softmax)"
         )
     start = _start(config, problem, network)
     known = _constants(config, problem, start, network)
@@ -233,16 +237,23 @@ def _prepared(source: Source) -> bool:
     return source.is_small()
 
 
-def _load(config: Config, place: Placement) -> Shares:
+def _load(config: Config, place: Placement, topology: Topology) -> Shares:
+    seed = config.run.seed if config.data.seed is None else config.data.seed
+    names = topology.names if getattr(topology, "named", False) else None
     with naming(config.path):
-        table = config.data.open(config.run.seed)
-        return shares.load(config.data, table, place, config.run.seed)
+        return shares.load(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
 
 
-def _cut(config: Config, place: Placement) -> list[Shares]:
+def _cut(config: Config, place: Placement, topology: Topology) -> list[Shares]:
     """The shares of every rank."""
-    whole = _load(config, Placement(place.nodes))
+    whole = _load(config, Placement(place.nodes), topology)
     return [shares.cut(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
+
+
+def divided(config: Config) -> Shares:
+    """Return the samples of all nodes, as loaded in one process. Raises UsageError."""
+    topology, _ = _begun(config, 1)
+    return _load(config, Placement(topology.nodes), topology)
 
 
 def _problem(config: Config, held: Shares) -> Problem:

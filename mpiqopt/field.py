@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 class Need(NamedTuple):
     """A condition without which a key changes nothing: another one is ``value`` (or, with ``wanted`` False, is not).
 
-    key: a key or attribute of the same part, or TABLE.KEY of another one. because: why nothing changes, by default the
-    value that the other key has.
+    key: a key or attribute of the same part, or TABLE.KEY of another one. value: a tuple stands for any of its members.
+    because: why nothing changes, by default the value that the other key has.
     """
 
     key: str
@@ -17,13 +17,17 @@ class Need(NamedTuple):
 
     def holds(self, value: Any) -> bool:
         """Return True if the other key's value lets this one matter."""
-        return (value == self.value) == self.wanted
+        return (value in self._values) == self.wanted
+
+    @property
+    def _values(self) -> tuple:
+        return self.value if isinstance(self.value, tuple) else (self.value,)
 
     def condition(self) -> str:
         """Say when the key matters; "" if ``because`` says it."""
         if self.because:
             return ""
-        value = f'"{self.value}"' if isinstance(self.value, str) else str(self.value).lower()
+        value = " or ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in self._values)
         if self.value is None:
             return f"only with {self.key}"
         return f"{'only' if self.wanted else 'not'} with {self.key} = {value}"
@@ -34,7 +38,7 @@ class Need(NamedTuple):
 
 
 def only(key: str, value: Any, because: str = "") -> Need:
-    """A key matters only if another one is ``value``."""
+    """A key matters only if another one is ``value``, or one of them if that is a tuple."""
     return Need(key, value, True, because)
 
 

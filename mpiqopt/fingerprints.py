@@ -49,7 +49,7 @@ def _arrays(features) -> tuple[np.ndarray, ...]:
 
 
 def _sum(rows) -> int:
-    """The sum of all bits, as integers, in any order: held-out samples lie on ranks as there are ranks."""
+    """The sum of all bits of held-out samples, as integers, in any order."""
     dense = rows if isinstance(rows, np.ndarray) else rows.data
     bits = np.ascontiguousarray(dense, np.float64).view(np.int64)
     return int(np.add.reduce(bits, axis=None, dtype=np.int64))

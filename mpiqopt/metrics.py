@@ -18,6 +18,7 @@ class Metrics:
     consensus: float
     nonzeros: int
     samples: float
+    test_loss: float | None
     accuracy: float | None
     criterion: float | None
     error: float | None
@@ -44,13 +45,15 @@ class Evaluator(NamedTuple):
         mean = self.network.uncounted_mean(x)
         deviation = x - mean
         values, gradients = self.problem.value_and_grad(mean[None])
-        d = len(mean)
-        columns = np.empty((len(x), d + 3))
+        d, held_out = len(mean), self.problem.held_out
+        columns = np.empty((len(x), d + 3 + (held_out is not None)))
         columns[:, :d], columns[:, d] = gradients, values
         np.add.reduce(np.square(deviation, out=deviation), axis=1, out=columns[:, d + 1])
         columns[:, d + 2] = self.problem.evaluations
+        if held_out is not None:
+            columns[:, d + 3] = held_out.losses(mean)
         averages = self.network.uncounted_mean(columns)
-        gradient, (smooth, consensus, samples) = averages[:d], averages[d:].tolist()
+        gradient, (smooth, consensus, samples, *tested) = averages[:d], averages[d:].tolist()
         point = mean.astype(np.float64)
         nearest, mapping = self._mapping(point, gradient)
         error = None if self.solution is None else float(np.add.reduce(np.square(point - self.solution)))
@@ -60,7 +63,8 @@ class Evaluator(NamedTuple):
             consensus=consensus,
             nonzeros=int(np.count_nonzero(nearest)),
             samples=samples,
-            accuracy=self._accuracy(mean),
+            test_loss=tested[0] * self.network.place.nodes / held_out.total if tested else None,
+            accuracy=self._accuracy(mean) if self.problem.has_accuracy else None,
             criterion=None if self.lipschitz is None else self._criterion(x, consensus),
             error=error,
         )
@@ -71,12 +75,10 @@ class Evaluator(NamedTuple):
         mapping = (x - point) / self.mapping_step
         return point, float(np.add.reduce(mapping * mapping))
 
-    def _accuracy(self, x: np.ndarray) -> float | None:
-        counts = self.problem.test_correct(x)
-        if counts is None:
-            return None
-        correct, total = self.network.transport.total(np.array(counts))
-        return float(correct / total)
+    def _accuracy(self, x: np.ndarray) -> float:
+        held_out = self.problem.held_out
+        (correct,) = self.network.transport.total(np.array([held_out.correct(x)]))
+        return float(correct / held_out.total)
 
     def _criterion(self, x: np.ndarray, consensus: float) -> float:
         """(1/n) sum_i |s(x_i)|^2 + L^2 consensus: one global gradient for each node."""

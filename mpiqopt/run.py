@@ -13,6 +13,7 @@ from mpiqopt import fingerprints, kernels
 from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config
 from mpiqopt.control import NEVER, Control, deadline
+from mpiqopt.data.shares import label_counts
 from mpiqopt.ending import Ending, Watched, cure
 from mpiqopt.errors import NotFinite, NumericalError
 from mpiqopt.idle import warning
@@ -112,8 +113,10 @@ class Trajectory:
             self.coded_before, self.saved_at = saved.get("codec_time", 0.0), self.iteration
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
+        counts = label_counts(experiment.shares)
+        counts = None if counts is None else transport.gather(counts, self.network.place.counts)
         self.writer: Writer | None = None  # on rank 0 alone
-        by_first(transport, lambda: self._open(levels, prints))
+        by_first(transport, lambda: self._open(levels, prints, counts))
 
     def _fingerprints(self) -> dict[str, str]:
         """Of what the run is made from, on rank 0. Raises AgreedError if that of a continuation is not the run's."""
@@ -122,7 +125,7 @@ class Trajectory:
         by_first(self.network.transport, lambda: fingerprints.require_same(before, prints, output))
         return prints | fingerprints.of_files(config) if prints else prints
 
-    def _open(self, levels: np.ndarray, prints: dict[str, str]) -> None:
+    def _open(self, levels: np.ndarray, prints: dict[str, str], counts: np.ndarray | None) -> None:
         """Make the writer. Raises UsageError if the file cannot be gone on with."""
         from json import dumps  # like h5py, which the writer imports, for rank 0 alone
 
@@ -148,6 +151,7 @@ class Trajectory:
             self.writer = Writer.create(self.output, attributes, self.network.topology, self.progress.note)
         else:
             self.writer = Writer.resume(self.output, attributes, self.iteration, self.progress.note)
+        self.writer.holdings(self.experiment.shares, counts)
 
     def where_to_go_on(self) -> str:
         """What to say of a run that is ended from outside."""

@@ -22,6 +22,7 @@ PURPOSES = {
     "activation": 8,
     "machine": 9,
     "link": 10,
+    "label": 11,
 }
 # of NumPy's ziggurat for normal numbers: one in 4000 is larger
 ZIGGURAT_END = 3.6541528853610088

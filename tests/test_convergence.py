@@ -253,7 +253,7 @@ def reaches(experiment, limit: int, solution: np.ndarray | None = None, accuracy
     The start is not.
     """
     solution = Objective(experiment).minimiser() if solution is None else solution
-    assert distance(experiment.start, solution) > 0.1
+    assert distance(experiment.start, solution) > 0.05
     run = islice(states(experiment), 0, limit, 25)
     if not any(distance(state.x, solution) < accuracy for state in run):
         return False

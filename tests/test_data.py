@@ -103,31 +103,6 @@ def test_contiguous_split_is_the_documented_one(samples, tmp_path):
         assert np.array_equal(held.features[held.offsets[i] : held.offsets[i + 1]], samples[0][a:b])
 
 
-def test_splits_share_out_every_sample_once():
-    targets = np.random.default_rng(1).integers(0, 4, 500).astype(float)
-    for name in ("iid", "by-label", "dirichlet"):
-        order, bounds = shares.split(source("synthetic", split=name, alpha=0.1), targets, 12, seed=3)
-        assert np.array_equal(np.sort(order), np.arange(500))
-        assert bounds[0] == 0
-        assert bounds[-1] == 500
-        assert np.all(np.diff(bounds) >= 1)
-        other = shares.split(source("synthetic", split=name, alpha=0.1), targets, 12, seed=4)[0]
-        assert np.array_equal(order, other) == (name == "by-label")
-
-
-def test_by_label_gives_nodes_few_labels_and_dirichlet_follows_alpha():
-    """Mean number of labels of a node: 10 nodes, 10 labels of 100 samples each."""
-    targets = np.tile(np.arange(10.0), 100)
-
-    def labels_per_node(**keys) -> float:
-        order, bounds = shares.split(source("synthetic", **keys), targets, 10, seed=0)
-        return np.mean([len(np.unique(targets[order[a:b]])) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
-
-    assert labels_per_node(split="by-label") == 1
-    assert labels_per_node(split="iid") == 10
-    assert labels_per_node(split="dirichlet", alpha=0.05) < 5 < 9 < labels_per_node(split="dirichlet", alpha=100.0)
-
-
 def experiment(text: str, **overrides):
     return assemble(
         parse(text, "test.toml", tuple(f"{k.replace('__', '.')}={v}" for k, v in overrides.items())),

@@ -184,7 +184,7 @@ def ending() -> Ending:
 
 
 def metrics(objective: float, consensus: float = 0.0) -> Metrics:
-    return Metrics(objective, 1.0, consensus, 1, 0.0, None, None, None)
+    return Metrics(objective, 1.0, consensus, 1, 0.0, None, None, None, None)
 
 
 def test_a_large_objective_that_falls_is_no_divergence():

@@ -12,6 +12,22 @@ SYNTHETIC = {"name": "synthetic", "samples": 64, "features": 5}
 # What makes every key of a config matter, and a table with one that does not; the key, and why.
 IDLE = {
     "alpha": ({"data": {**SYNTHETIC, "alpha": 0.01}}, "data.alpha (split is 'contiguous')"),
+    "alpha of pathological labels": (
+        {"data": {"name": "iris", "split": "pathological", "alpha": 0.01}, "problem": {"name": "softmax"}},
+        "data.alpha (split is 'pathological')",
+    ),
+    "sizes": (
+        {"data": {**SYNTHETIC, "task": "classification", "split": "dirichlet", "sizes": "linear"}},
+        "data.sizes (split is 'dirichlet')",
+    ),
+    "classes_per_node": (
+        {"data": {**SYNTHETIC, "classes_per_node": 1}},
+        "data.classes_per_node (split is 'contiguous')",
+    ),
+    "seed of data that are not drawn": (
+        {"data": {"name": "diabetes", "scale": "standard", "split": "by-label", "seed": 3}},
+        "data.seed (nothing of the data is drawn)",
+    ),
     "classes": ({"data": {**SYNTHETIC, "classes": 3}}, "data.classes (task is 'regression')"),
     "noise": (
         {"data": {**SYNTHETIC, "task": "classification", "noise": 3.0}},
@@ -112,6 +128,13 @@ def test_a_key_that_changes_nothing_is_named_once(case, config, capsys, tmp_path
 
 MATTERS = {
     "alpha": {"data": {**SYNTHETIC, "split": "dirichlet", "alpha": 0.01, "task": "classification", "classes": 3}},
+    "alpha of inner proportions": {
+        "data": {**SYNTHETIC, "split": "inner-dirichlet", "alpha": 0.01, "task": "classification", "sizes": "linear"}
+    },
+    "classes_per_node": {
+        "data": {**SYNTHETIC, "split": "pathological", "classes_per_node": 1, "task": "classification", "seed": 3}
+    },
+    "seed of held-out samples": {"data": {"name": "diabetes", "scale": "standard", "test_fraction": 0.1, "seed": 3}},
     "seed of a random graph": {"topology": {"name": "erdos-renyi", "nodes": 4, "probability": 0.9, "seed": 3}},
     "decay": {"algorithm": {"name": "choco-sgd", "schedule": "inverse", "decay": 0.5}},
     "gossip_step of coded messages": {

@@ -6,7 +6,8 @@ from scipy.sparse import csr_array
 
 from mpiqopt import streams
 from mpiqopt.data.shares import Shares
-from mpiqopt.problems.problem import NodeByNode, Problem
+from mpiqopt.problems.evaluators import NodeByNode
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import find, members
 from mpiqopt.streams import Batch, Streams
 
@@ -168,12 +169,15 @@ def test_the_numpy_path_agrees_with_the_compiled_one(loss):
 def test_accuracy_counts_right_classes():
     shares = held("softmax", 2)
     test = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [1.0, 0.1]])
-    shares = Shares(
-        **{**vars(shares), "test_features": test, "test_targets": np.array([0.0, 1, 2, 1]), "has_test": True}
-    )
+    fields = {
+        "test_features": test,
+        "test_targets": np.array([0.0, 1, 2, 1]),
+        "test_offsets": np.array([0, 1, 1, 2, 4]),
+    }
+    shares = Shares(**{**vars(shares), **fields, "held_out": 4})
     f = Problem(find("problem", "softmax")(), shares, find("regularizer", "zero")())
     x = np.array([[1.0, 0], [0, 1], [0, 0]]).ravel()
-    assert f.test_correct(x) == (3, 4)
+    assert (f.held_out.correct(x), f.held_out.total) == (3, 4)
 
 
 def test_l1_prox_gives_exact_zeros():

@@ -55,7 +55,8 @@ SOURCES = {
 HELD_OUT = {"test_fraction": 0.3}
 BOUNDS = {"box": {"lower": 0.0, "upper": 0.1}}
 SCALES = ("none", "standard", "unit-rows")
-SPLITS = ("contiguous", "iid", "by-label", "dirichlet")
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
+SIZES = {"inner-dirichlet": {"sizes": "linear", "label_noise": 0.1}}
 
 
 def dispatched() -> str:
@@ -150,7 +151,14 @@ def problems() -> dict[str, dict]:
     for scale in SCALES:
         found[f"sparse {scale}"] = example(data={"name": "npz", "path": "sparse.npz", "scale": scale, **HELD_OUT})
     for split in SPLITS:
-        data = {"name": "digits", "split": split, "intercept": True, "scale": "standard", **HELD_OUT}
+        data = {
+            "name": "digits",
+            "split": split,
+            "intercept": True,
+            "scale": "standard",
+            **HELD_OUT,
+            **SIZES.get(split, {}),
+        }
         found[f"split {split}"] = example(data=data, problem=softmax, record={"per_node": split == "dirichlet"})
     found["three classes"] = example(data={"name": "synthetic", **LABELS, "classes": 3}, problem=softmax)
     found["mean"] = example(problem={"name": "mean"}, algorithm={"name": "choco-gossip"}, compressor={"name": "eden"})

@@ -3,13 +3,14 @@
 import numpy as np
 
 from mpiqopt import constants
-from mpiqopt.analysis import rounds
+from mpiqopt.analysis import holdings, rounds
 from mpiqopt.analysis.graphs import as_read, diameter
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.assembly import Experiment, assemble, facts_of
 from mpiqopt.codec import Codec
 from mpiqopt.config import Config
 from mpiqopt.constants import Constants
+from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.placement import Placement, plan
 from mpiqopt.server import Server
@@ -44,7 +45,9 @@ def _described(config: Config, experiment: Experiment, ranks: int, width: int | 
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
     facts = listed(_facts(experiment, ranks), width, "# ")
-    return f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"
+    held = holdings.table(holdings.of_shares(experiment.shares), width, "#   ")
+    text = f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"
+    return f"{text}#\n# training samples of the nodes\n{held}"
 
 
 def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) -> tuple[float, float]:
@@ -173,6 +176,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     facts = [
         ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
         ("samples", f"{sizes.sum()}, {spread}"),
+        *_held_out(experiment.shares),
         (
             "parameter",
             f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
@@ -208,6 +212,18 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         ("bytes of the whole run", f"{_bytes(payload * config.run.iterations)} from node to node"),
         ("memory per rank", memory),
     ]
+
+
+def _held_out(shares: Shares) -> list[tuple[str, str]]:
+    """How many samples are held out, and how many of the others have wrong labels."""
+    facts = []
+    if shares.held_out:
+        unknown = np.setdiff1d(shares.test_targets, shares.targets)
+        alone = f", {len(unknown)} labels of which no training sample has" if shares.classes and len(unknown) else ""
+        facts.append(("  held out", f"{shares.held_out}{alone}"))
+    if shares.noisy:
+        facts.append(("  with wrong labels", f"{shares.noisy} ({100 * shares.noisy / shares.sizes.sum():.3g} %)"))
+    return facts
 
 
 def _bytes(count: float, digits: int = 4) -> str:

@@ -47,7 +47,7 @@ def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
     values = own * _values(shares.features) + _values(shares.test_features) / place.ranks
     index = 0 if isinstance(shares.features, np.ndarray) else 4
     item, samples = shares.features.dtype.itemsize, shares.sizes.sum() + len(shares.test_targets)
-    targets = samples * (ALL_TARGETS + TESTED * shares.has_test + OWN_TARGETS * own)
+    targets = samples * (ALL_TARGETS + TESTED * bool(shares.held_out) + OWN_TARGETS * own)
     copies = _copies(source, shares.sizes.max() / shares.sizes.sum() / own)
     if item != 8:
         changed = source.scale == "unit-rows" or source.intercept

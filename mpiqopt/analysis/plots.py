@@ -11,6 +11,8 @@ from mpiqopt.results.reader import Result
 from mpiqopt.terminal import printable, shortened
 
 ROWS = (("objective", "objective − best seen"), ("stationarity", "stationarity"), ("consensus", "consensus"))
+# of runs that all have it
+TEST = ("test_loss", "loss of held-out samples")
 COLUMNS = (
     ("iteration", "iterations", ""),
     ("samples", "gradient samples per node", ""),
@@ -18,7 +20,10 @@ COLUMNS = (
     ("time", "time", "s"),
 )
 # what a figure is drawn from
-DRAWN = [name for name, *_ in (*ROWS, *COLUMNS)]
+NEEDED = [name for name, *_ in (*ROWS, *COLUMNS)]
+DRAWN = [*NEEDED, TEST[0]]
+# splits that are drawn, of which the objective depends
+UNEVEN = ("dirichlet", "inner-dirichlet", "pathological")
 # a curve has two points in each of so many pieces: more than there are pixels
 PIECES = 2000
 # An objective that is so many times its start means nothing any more; it is drawn as far as this above the others, as
@@ -33,17 +38,24 @@ BELOW = 5e-324
 def plot(results: list[Result], output: str) -> list[str]:
     """Draw objective (above the best seen), stationarity and consensus against iterations, samples, bytes and time.
 
+    Also the loss of held-out samples, if all runs have it.
+
     Returns what the figure does not show, in sentences.
     """
     target_of(output)
     for result in results:
-        missing = [name for name in DRAWN if name not in result.columns]
+        missing = [name for name in NEEDED if name not in result.columns]
         if missing:
             raise UsageError(f"{_several([result])}: has no /{missing[0]}")
     with defaults():
-        curves = [gaps(results)] + [_curves(results, quantity) for quantity, _ in ROWS[1:]]
+        curves = [gaps(results)] + [_curves(results, quantity) for quantity, _ in _rows(results)[1:]]
         save(_figure(results, curves), output)
     return [*_on_problems(results), *_on_divergence(results), *_on_nothing(results, curves)]
+
+
+def _rows(results: list[Result]) -> tuple[tuple[str, str], ...]:
+    """What is drawn from top to bottom."""
+    return (*ROWS, TEST) if all(TEST[0] in result.columns for result in results) else ROWS
 
 
 def _figure(results: list[Result], curves: list[list[np.ndarray]]):
@@ -52,14 +64,14 @@ def _figure(results: list[Result], curves: list[list[np.ndarray]]):
 
     title, names = labels(results)
     use_fonts_for([title, *names])
-    figure = Figure(figsize=(14, 8.1), layout="constrained")
-    axes = figure.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
+    figure = Figure(figsize=(14, 2.7 * len(curves)), layout="constrained")
+    axes = figure.subplots(len(curves), len(COLUMNS), sharex="col", sharey="row")
     for number, (result, (colour, style)) in enumerate(zip(results, distinct(len(results)), strict=True)):
         for row, runs in enumerate(curves):
             for column, (cost, *_) in enumerate(COLUMNS):
                 # curves that coincide are seen through the gaps of the later one
                 _draw(axes[row, column], result.columns[cost], runs[number], color=colour, linestyle=style)
-    for row, (_, quantity) in enumerate(ROWS):
+    for row, (_, quantity) in enumerate(_rows(results)):
         axes[row, 0].set_ylabel(quantity)
         _scale(axes[row], curves[row], [diverged(result) for result in results])
     for column, (cost, name, unit) in enumerate(COLUMNS):
@@ -169,12 +181,13 @@ def _problem(result: Result) -> tuple:
     tables = {key: value for key, value in known.items() if key[0] in ("problem", "regularizer", "data")}
     drawn = (
         tables.get(("data", "name")) == "synthetic"
-        or tables.get(("data", "split")) == "dirichlet"
+        or tables.get(("data", "split")) in UNEVEN
         or tables.get(("data", "test_fraction"), 0) > 0
+        or tables.get(("data", "label_noise"), 0) > 0
     )
-    seed = known.get(("run", "seed")) if drawn else None
+    seed = tables.pop(("data", "seed"), known.get(("run", "seed")))
     names = {key: Path(value).name if key[1] == "path" else str(value) for key, value in tables.items()}
-    return (*sorted(names.items()), seed)
+    return (*sorted(names.items()), seed if drawn else None)
 
 
 def _on_problems(results: list[Result]) -> list[str]:
@@ -192,7 +205,7 @@ def _on_divergence(results: list[Result]) -> list[str]:
 def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[str]:
     """Which runs have no curve, and of what."""
     notes = []
-    for (_, quantity), runs in zip(ROWS, curves, strict=True):
+    for (_, quantity), runs in zip(_rows(results), curves, strict=True):
         blank = [result for result, values in zip(results, runs, strict=True) if not np.isfinite(values).any()]
         if blank:
             notes.append(

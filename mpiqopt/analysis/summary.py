@@ -14,6 +14,7 @@ COLUMNS = (
     ("objective", "objective", "{:.8g}"),
     ("stationarity", "stationarity", "{:.3e}"),
     ("consensus", "consensus", "{:.3e}"),
+    ("test_loss", "test loss", "{:.6g}"),
     ("accuracy", "accuracy", "{:.4f}"),
     ("nonzeros", "non-zeros", "{:d}"),
     ("samples", "samples/node", "{:.0f}"),

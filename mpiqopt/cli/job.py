@@ -61,7 +61,8 @@ def _sum_up(outcome: Outcome, output: Path) -> None:
     if outcome.metrics is not None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
-        complain(line + (f", accuracy {m.accuracy:.4f}" if m.accuracy is not None else ""))
+        tested = [("test loss", "{:.6g}", m.test_loss), ("accuracy", "{:.4f}", m.accuracy)]
+        complain(line + "".join(f", {name} {form.format(value)}" for name, form, value in tested if value is not None))
     if outcome.status == "finished" and outcome.reason.startswith("iterations"):
         from mpiqopt.analysis.trend import trends
         from mpiqopt.results.reader import read

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from mpiqopt.field import Field, only
 Rows = slice | np.ndarray
 # bytes of a source up to which rank 0 reads all of it
 SMALL = 1 << 24
+# splits that are drawn
+DRAWN = ("iid", "dirichlet", "inner-dirichlet", "pathological")
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,54 @@ class Source(ABC):
     """A place that samples come from, and how they are spread over the nodes."""
 
     split: Annotated[
-        Literal["contiguous", "iid", "by-label", "dirichlet"],
+        Literal["contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological", "natural"],
         Field(
             description="contiguous: node i holds samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
             "same after a random permutation; by-label: after sorting by label; dirichlet: each label's samples in "
-            "proportions drawn from Dirichlet(alpha)"
+            "proportions drawn from Dirichlet(alpha); inner-dirichlet: sizes are given, and each node draws "
+            "Dirichlet(alpha) proportions of labels; pathological: each node holds classes_per_node labels; natural: "
+            "each node holds the samples that the data say are its own"
         ),
     ] = "contiguous"
     alpha: Annotated[
         float,
         Field(
             gt=0,
-            description="concentration of the dirichlet split; small is uneven",
-            needs=(only("split", "dirichlet"),),
+            description="concentration of the dirichlet splits; small is uneven",
+            needs=(only("split", ("dirichlet", "inner-dirichlet")),),
         ),
     ] = 0.5
+    classes_per_node: Annotated[
+        int,
+        Field(ge=1, description="labels of a node in the pathological split", needs=(only("split", "pathological"),)),
+    ] = 2
+    sizes: Annotated[
+        Literal["equal", "linear", "square", "exponential"] | list[Annotated[float, Field(gt=0)]],
+        Field(
+            description="samples of node i, in proportion to: equal: 1; linear: i + 1; square: (i + 1)^2; exponential: "
+            "e^i; or positive numbers, one for each node",
+            needs=(only("split", ("contiguous", "iid", "by-label", "inner-dirichlet")),),
+        ),
+    ] = "equal"
+    label_noise: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="probability that the label of a training sample is another one, any with the same; samples "
+            "are divided by their true labels, and held-out samples keep theirs",
+        ),
+    ] = 0.0
+    seed: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            lt=2**63,
+            description="seed of what is drawn of the data (split, held-out samples, wrong labels, synthetic data); "
+            "by default run.seed",
+            needs=(only("is_drawn", True, "nothing of the data is drawn"),),
+        ),
+    ] = None
     scale: Annotated[
         Literal["none", "standard", "unit-rows"],
         Field(
@@ -107,12 +142,23 @@ class Source(ABC):
     intercept: Annotated[bool, Field(description="append a feature that is always 1, after scaling")] = False
     test_fraction: Annotated[
         float,
-        Field(ge=0, lt=1, description="part of the samples, drawn at random, that is held out for /accuracy"),
+        Field(
+            ge=0,
+            lt=1,
+            description="part of the samples, drawn at random, that is held out for /test_loss and /accuracy",
+        ),
     ] = 0.0
+
+    draws: ClassVar[bool] = False  # True if ``open`` draws samples from its seed
+
+    @property
+    def is_drawn(self) -> bool:
+        """True if anything of the data depends on their seed."""
+        return self.draws or self.split in DRAWN or self.test_fraction > 0 or self.label_noise > 0
 
     @abstractmethod
     def open(self, seed: int) -> Table:
-        """The table. seed: run.seed, for data that are drawn. Raises UsageError where there is nothing usable."""
+        """The table. seed: for data that are drawn. Raises UsageError where there is nothing usable."""
 
     def held_out(self, table: Table) -> Table | None:
         """Return the samples that a file of their own holds out, in the terms of ``table``; None without such a file.

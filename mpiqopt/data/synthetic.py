@@ -29,6 +29,8 @@ class Synthetic(Source):
     the class is drawn from the softmax of the scores a . x*_c (for two classes: P(b = +1) = 1/(1 + exp(-a . x*))).
     """
 
+    draws = True
+
     samples: Annotated[int, Field(ge=1, description="number of samples, over all nodes")] = 1000
     features: Annotated[int, Field(ge=1, description="number of features d")] = 20
     task: Annotated[Literal["regression", "classification"], Field(description="what the targets are")] = "regression"

@@ -27,6 +27,11 @@ class Loss:
         float, Field(ge=0, description="weight of the smooth non-convex regulariser sum x_k^2 / (1 + x_k^2)")
     ] = 0.0
 
+    @property
+    def has_classes(self) -> bool:
+        """True if targets are classes, of which the loss says which are found rightly."""
+        return type(self).correct is not Loss.correct
+
     def outputs(self, shares: Shares) -> int:
         """The parameter has outputs * features coordinates."""
         return 1

@@ -2,13 +2,15 @@
 
 import time
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from mpiqopt._losses import LinearModel
 from mpiqopt.data.shares import Shares, magnitude
 from mpiqopt.errors import UsageError
+from mpiqopt.problems.evaluators import Evaluator, compiled, evaluator
+from mpiqopt.problems.held_out import HeldOut
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
 from mpiqopt.products import row_squares
@@ -19,10 +21,6 @@ from mpiqopt.streams import Batch
 NUMBERS_TOGETHER = 1 << 16
 # of a node, for the variance of a sample's gradient
 VARIANCE_SAMPLES = 64
-
-
-class _Evaluator(Protocol):
-    def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None: ...
 
 
 def _require_squares(shares: Shares, targets: np.ndarray, dtype: np.dtype) -> None:
@@ -43,7 +41,7 @@ class Problem:
     """min_x (1/n) sum_i f_i(x) + h(x), seen from the process that hosts some of the nodes.
 
     Points are (hosted, d) arrays of ``dtype``. ``evaluations``: int64 (hosted,), gradients of single samples
-    taken so far by ``grad`` at each node.
+    taken so far by ``grad`` at each node. ``held_out``: the samples that are held out; None if none are.
     """
 
     def __init__(self, loss: Loss, shares: Shares, regularizer: Regularizer, dtype=np.float64):
@@ -57,9 +55,8 @@ class Problem:
         self._targets = loss.targets(shares.targets, shares).astype(self.dtype)
         _require_squares(shares, self._targets, self.dtype)
         self._shares = shares
-        self.has_test = shares.has_test
-        self._test = shares.test_features, loss.targets(shares.test_targets, shares)
-        self._evaluator = self._evaluator_of(shares, self._targets)
+        self.held_out = HeldOut(loss, shares, self.outputs, self.dtype) if shares.held_out else None
+        self._evaluator = evaluator(loss, shares, self._targets, self.outputs)
         self.training: Any = None  # a ``training.Training``, for methods that train nodes one by one
         self.machines: Any = None  # ``emulation.Machines``, if nodes are to be slower than they are
         self._calls = 0
@@ -79,16 +76,10 @@ class Problem:
             self.machines.hold(self._calls, began)
         return out
 
-    def node_evaluator(self, node: int) -> _Evaluator:
+    def node_evaluator(self, node: int) -> Evaluator:
         """f_i of one hosted node, points (1, d), with room of its own: for threads. Does not count evaluations."""
         a, b = self._shares.offsets[node : node + 2]
-        return self._evaluator_of(self._part(node, node + 1), self._targets[a:b])
-
-    def _evaluator_of(self, shares: Shares, targets: np.ndarray) -> _Evaluator:
-        loss = self.loss
-        if loss.kernel:
-            return compiled(loss.kernel, shares, targets, self.outputs, loss.l2, loss.nonconvex)
-        return NodeByNode(loss, shares, targets)
+        return evaluator(self.loss, self._part(node, node + 1), self._targets[a:b], self.outputs)
 
     def value_and_grad(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """f_i (hosted,) float64 and gradients (hosted, d) at x: (hosted, d), or (1, d) for a common point.
@@ -106,18 +97,7 @@ class Problem:
     @property
     def has_accuracy(self) -> bool:
         """Whether there are samples to classify, and a loss that does."""
-        return self.has_test and type(self.loss).correct is not Loss.correct
-
-    def test_correct(self, x: np.ndarray) -> tuple[int, int] | None:
-        """Held-out samples of this rank classified rightly at x (d,), and how many there are.
-
-        None, on all ranks, if no samples are held out or the loss has no classes.
-        """
-        if not self.has_test:
-            return None
-        features, targets = self._test
-        correct = self.loss.correct(features, targets, x)
-        return None if correct is None else (correct, len(targets))
+        return self.held_out is not None and self.loss.has_classes
 
     def lipschitz(self) -> np.ndarray:
         """L_i of every hosted node, (hosted,) float64: curvature * lambda_max(A_i^T A_i)/m_i + l2 + 2 nonconvex.
@@ -177,46 +157,3 @@ class Problem:
         return replace(
             self._shares, features=self._shares.features[offsets[0] : offsets[-1]], offsets=offsets - offsets[0]
         )
-
-
-def compiled(
-    kernel: str, shares: Shares, targets: np.ndarray, outputs: int, l2: float = 0.0, nonconvex: float = 0.0
-) -> LinearModel:
-    """The compiled evaluator on the samples of ``shares``, dense or sparse."""
-    features = shares.features
-    sparse = {}
-    if not isinstance(features, np.ndarray):
-        sparse = {
-            "columns": features.indices.astype(np.int32, copy=False),
-            "starts": features.indptr.astype(np.int64, copy=False),
-        }
-    return LinearModel(
-        kernel,
-        features.data if sparse else features,
-        targets,
-        shares.offsets.astype(np.int64),
-        features=features.shape[1],
-        outputs=outputs,
-        l2=l2,
-        nonconvex=nonconvex,
-        **sparse,
-    )
-
-
-class NodeByNode:
-    """Evaluates a loss that is written in NumPy, one node after the other."""
-
-    def __init__(self, loss: Loss, shares: Shares, targets: np.ndarray):
-        self.loss, self.features, self.targets, self.offsets = loss, shares.features, targets, shares.offsets
-
-    def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None:
-        loss = self.loss
-        for i, (start, stop) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
-            rows = slice(start, stop) if index is None else start + index[i, : counts[i]]
-            point = x[i if len(x) > 1 else 0]
-            f, g = loss.node(self.features[rows], self.targets[rows], point)
-            squares = point * point
-            if value is not None:
-                value[i] = f + 0.5 * loss.l2 * squares.sum() + loss.nonconvex * (squares / (1 + squares)).sum()
-            if gradient is not None:
-                gradient[i] = g + loss.l2 * point + 2 * loss.nonconvex * point / np.square(1 + squares)

@@ -24,6 +24,7 @@ QUANTITIES = {
     "bytes": Quantity("int64", "byte", "payload from node to node so far, summed over directed edges"),
     "mpi_bytes": Quantity("int64", "byte", "bytes handed to MPI between ranks so far"),
     "codec_time": Quantity("float64", "s", "time spent on rank 0 in encoding and decoding, part of time", True),
+    "test_loss": Quantity("float64", "1", "mean loss of the held-out samples at the mean iterate, nothing added", True),
     "accuracy": Quantity("float64", "1", "held-out samples classified rightly at the mean iterate", True),
     "criterion": Quantity("float64", "1", "(1/n) sum_i |s(x_i)|^2 + L^2 consensus", True),
     "error": Quantity("float64", "1", "squared distance of the mean iterate to the planted solution", True),

@@ -77,14 +77,45 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
         raise UsageError(f"{path}: not a readable result file ({error})") from error
 
 
+def read_data(path: str | Path) -> dict[str, np.ndarray]:
+    """Return what a result file says of the nodes' data: samples (nodes,), and where there are such counts
+    (nodes, classes), class (classes,) and groups (nodes,).
+
+    Raises UsageError if it is missing, damaged or of an early version, which said nothing.
+    """
+    _require_file(path)
+    try:
+        with files.reading(Path(path)) as file:
+            group, nodes = file["data"], int(file["topology"].attrs["nodes"])
+            held = {"samples": _column(group["samples"], nodes)}
+            if "groups" in group:
+                held["groups"] = _words(group["groups"], nodes)
+            if "counts" in group:
+                label = group["class"]
+                held["class"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
+                held["counts"] = _column(group["counts"], nodes, len(label))
+            return held
+    except files.UNREADABLE as error:
+        raise UsageError(f"{path}: does not say what nodes hold ({error}); give the config") from error
+
+
+def _words(dataset, size: int) -> np.ndarray:
+    """Texts, as many as there are. Raises ValueError."""
+    words = dataset.asstr()[()]
+    if words.shape != (size,):
+        raise ValueError(f"{dataset.name}: {words.shape} texts, want {size}")
+    return words
+
+
 def _has(file, name: str) -> bool:
     return f"nodes/{name}" in file
 
 
-def _column(dataset, size: int) -> np.ndarray:
-    """Numbers, as many as there are. Raises ValueError."""
-    if dataset.shape != (size,) or dataset.dtype.kind not in "iuf":
-        raise ValueError(f"{dataset.name}: {dataset.shape} of {dataset.dtype}, want {size} numbers")
+def _column(dataset, *shape: int) -> np.ndarray:
+    """Numbers of that shape. Raises ValueError."""
+    if dataset.shape != shape or dataset.dtype.kind not in "iuf":
+        wanted = " x ".join(map(str, shape))
+        raise ValueError(f"{dataset.name}: {dataset.shape} of {dataset.dtype}, want {wanted} numbers")
     return dataset[()]
 
 

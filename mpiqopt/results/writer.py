@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
@@ -109,6 +110,28 @@ class Writer:
             group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
             group[name].dims[0].attach_scale(axis)
 
+    def holdings(self, shares: Shares, counts: np.ndarray | None) -> None:
+        """What each node holds. counts: samples of each label (nodes, labels), None for numbers to predict."""
+        group = self.file.require_group("data")
+        if "samples" in group:  # it is a continuation
+            return
+        group.attrs.update({"held_out": shares.held_out, "wrong_labels": shares.noisy})
+        node = _axis(group, "node", len(shares.sizes))
+        _store(group, "samples", shares.sizes)
+        columns = [("samples", "training samples of every node", (node,))]
+        if shares.groups:
+            group.create_dataset("groups", data=shares.groups, dtype=h5py.string_dtype())
+            columns.append(("groups", "what the data call the samples of every node", (node,)))
+        if counts is not None:
+            label = group.create_dataset("class", **_named(shares))
+            label.make_scale()
+            _store(group, "counts", counts.astype(np.int32))
+            columns.append(("counts", "training samples of every class at every node", (node, label)))
+        for name, meaning, axes in columns:
+            group[name].attrs["long_name"] = meaning
+            for number, axis in enumerate(axes):
+                group[name].dims[number].attach_scale(axis)
+
     def finish(self, status: str, reason: str, x: np.ndarray, carriers: str) -> bool:
         """Write ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled.
 
@@ -157,8 +180,10 @@ class Writer:
 
     def _create(self, name: str, values: np.ndarray, chunk: int) -> h5py.Dataset:
         quantity = QUANTITIES[name]
+        # records that an earlier version wrote without this quantity
+        missing = {"fillvalue": np.nan} if quantity.dtype == "float64" else {}
         dataset = self.file.create_dataset(
-            name, values.shape, quantity.dtype, values, maxshape=(None,), chunks=(chunk,), fletcher32=True
+            name, values.shape, quantity.dtype, values, maxshape=(None,), chunks=(chunk,), fletcher32=True, **missing
         )
         dataset.attrs.update({"units": quantity.units, "long_name": quantity.meaning})
         dataset.dims[0].attach_scale(self.file["record"])
@@ -175,6 +200,13 @@ def _chunk(chunk: int, count: int) -> int:
 def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
     """Write an array with a checksum, which any reader of HDF5 checks."""
     group.create_dataset(name, data=values, fletcher32=True)
+
+
+def _named(shares: Shares) -> dict:
+    """The labels by the words that they are in the data, or as numbers."""
+    if shares.words is None:
+        return {"data": shares.labels}
+    return {"data": [shares.words[int(label)] for label in shares.labels], "dtype": h5py.string_dtype()}
 
 
 def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:

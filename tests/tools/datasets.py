@@ -11,6 +11,7 @@ import numpy as np
 
 from tools import odd
 
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological", "natural")
 FORMATS = {"csv": "d.csv", "libsvm": "d.svm", "npz": "d.npz", "hdf5": "d.h5"}
 
 
@@ -29,9 +30,15 @@ def write(rng: random.Random, folder: Path) -> dict[str, Any]:
 def _keys(rng: random.Random, name: str) -> dict[str, Any]:
     keys = {
         "scale": rng.choice(("none", "standard", "unit-rows")),
-        "split": rng.choice(("contiguous", "iid", "by-label", "dirichlet")),
+        "split": rng.choice(SPLITS),
         "test_fraction": rng.choice((0.0, 0.2, 0.5, 0.99)),
         "intercept": rng.random() < 0.5,
+    }
+    division = {
+        "sizes": rng.choice(("linear", "square", "exponential", [1.0] * 4, [1e308, 1e-308, 1.0, 3.0], [1.0, 2.0], [])),
+        "classes_per_node": rng.choice((1, 2, 3, 99, 2**63)),
+        "label_noise": rng.choice((0.1, 0.99, 1e-300)),
+        "alpha": rng.choice((0.01, 1e-308, 1e308)),
     }
     own = {
         "csv": {
@@ -43,7 +50,7 @@ def _keys(rng: random.Random, name: str) -> dict[str, Any]:
         "hdf5": {"x_key": rng.choice(("X", "x", "", "/", "g/X", "[b]")), "y_key": rng.choice(("y", "X", "", "."))},
     }
     chosen = {key: value for key, value in keys.items() if rng.random() < 0.4}
-    return chosen | {key: value for key, value in own.get(name, {}).items() if rng.random() < 0.15}
+    return chosen | {key: v for key, v in (division | own.get(name, {})).items() if rng.random() < 0.15}
 
 
 def replaced(rng: random.Random, path: Path, devices: bool = True) -> None:
