@@ -1,7 +1,7 @@
 """From a table to the samples of the hosted nodes: held-out part, split, loading, checks and scaling."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ class Shares:
 
     features: (M, d) or CSR; targets: float64 (M,); offsets: int64 (hosted + 1,). sizes: samples of every node of the
     network. labels: the distinct targets over all ranks, sorted (more than 1000 are not listed: numbers to predict).
+    names, words and read are those of the ``Table``.
     """
 
     where: str
@@ -34,6 +35,9 @@ class Shares:
     test_targets: np.ndarray
     has_test: bool = False
     solution: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    words: tuple[str, ...] | None = None
+    read: dict[str, str] = field(default_factory=dict)
 
 
 def split(source: Source, targets: np.ndarray, nodes: int, seed: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -107,6 +111,9 @@ def load(source: Source, table: Table, place: Placement, seed: int) -> Shares:
         test_targets=table.targets[mine],
         has_test=test > 0,
         solution=table.solution,
+        names=table.names,
+        words=table.words,
+        read=table.read,
     )
 
 
@@ -170,12 +177,14 @@ def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarra
         train, test = (_standardised(part, centre, deviation) for part in (train, test))
     elif source.scale == "unit-rows":
         train, test = _unit_rows(train), _unit_rows(test)
+    names = shares.names
     if source.intercept:
         train, test = _with_ones(train), _with_ones(test)
+        names = None if names is None else (*names, "intercept")
     # the planted parameter belongs to the features as drawn
     solution = shares.solution if source.scale == "none" and not source.intercept else None
     train, test = (rows.astype(dtype, copy=False) for rows in (train, test))
-    return replace(shares, features=train, test_features=test, solution=solution)
+    return replace(shares, features=train, test_features=test, solution=solution, names=names)
 
 
 def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
