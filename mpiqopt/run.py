@@ -14,7 +14,7 @@ from mpiqopt.assembly import Experiment, assemble
 from mpiqopt.config import Config
 from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.ending import Ending, Watched, cure
-from mpiqopt.errors import NotFinite, NumericalError
+from mpiqopt.errors import LINE, NotFinite, NumericalError, clipped, fits
 from mpiqopt.idle import warning
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
@@ -75,6 +75,7 @@ def run(config: Config, options: Options, transport) -> Outcome:
             watch.interruptible = False
         except Late:
             return Outcome("stopped", f"{watch.reason(watch.number, True)}, in the set-up", 0, None)
+        progress.note(was_read(experiment) if first else "")
         progress.note(warning(config) if first else "")
         progress.note(crowding())
         try:
@@ -85,6 +86,28 @@ def run(config: Config, options: Options, transport) -> Outcome:
             return outcome
         finally:
             experiment.close()
+
+
+def was_read(experiment: Experiment) -> str:
+    """Return one line on how the files of a run were understood; "" if it has none."""
+    shares, graph = experiment.shares, getattr(experiment.network.topology, "read", {})
+    said = [f"{Path(shares.where).name}: {_phrases(shares.read)}"] if shares.read else []
+    if graph:
+        path = getattr(experiment.config.graphs[0], "path", "topology")
+        said.append(f"{Path(path).name}: {_phrases(graph)}")
+    if not fits("; ".join(said)):
+        said = [clipped(each, LINE // len(said) - 2) for each in said]
+    return "; ".join(said)
+
+
+def _phrases(read: dict[str, str]) -> str:
+    return ", ".join(_phrase(subject, words) for subject, words in read.items() if subject != "format")
+
+
+def _phrase(subject: str, words: str) -> str:
+    """The subject and its words, or how many there are: "2 features: a, b"."""
+    count, colon, names = words.partition(":")
+    return f"{count} {subject}{colon}{names}" if count.isdecimal() else f"{subject} {words}"
 
 
 class Trajectory:
@@ -145,7 +168,9 @@ class Trajectory:
             "stop_reason": "",
         }
         if self.plan.saved is None:
+            shares = self.experiment.shares
             self.writer = Writer.create(self.output, attributes, self.network.topology, self.progress.note)
+            self.writer.data(shares.read, shares.names, shares.words)
         else:
             self.writer = Writer.resume(self.output, attributes, self.iteration, self.progress.note)
 
@@ -344,7 +369,8 @@ class Trajectory:
         written = True
         if self.writer is not None:
             kept = "stopped" if status == "diverged" else status
-            written = self.writer.finish(kept, reason, x, self.network.carriers)
+            names = {"node": getattr(self.network.topology, "names", None), "coordinate": self.problem.coordinate_names}
+            written = self.writer.finish(kept, reason, x, self.network.carriers, names)
         if not self.network.transport.broadcast(np.array([written]))[0]:
             reason = f"{reason}, but the file cannot be written; iteration {self.saved_at} is saved"
             return Outcome("stopped", reason, self.iteration, self.metrics, written=False)

@@ -154,7 +154,9 @@ class Columns(FileSource):
             return names.index(given)
         if given in names and given != "":
             places = [f"{j + 1}" for j, name in enumerate(names) if name == given]
-            raise UsageError(f"{where}: data.{key} = {quoted(given)}: columns {', '.join(places)} are called so; say a number")
+            raise UsageError(
+                f"{where}: data.{key} = {quoted(given)}: columns {', '.join(places)} are called so; say a number"
+            )
         known = [f"0 .. {size - 1}", *filter(None, names)] if names else [f"0 .. {size - 1} (the file has no header)"]
         raise UsageError(listing(f"data.{key} = {quoted(given)}: {where} has no such column; columns: ", known))
 
@@ -253,7 +255,11 @@ class Columns(FileSource):
         fatal = [j for j in masks if self.missing == "refuse" or j == roles.by or (fills and j == roles.target)]
         if fatal:
             row, column = min((int(np.argmax(masks[j])), j) for j in fatal)
-            cure = "every sample needs a node" if column == roles.by else "a target cannot be filled: data.missing = 'drop'"
+            cure = (
+                "every sample needs a node"
+                if column == roles.by
+                else "a target cannot be filled: data.missing = 'drop'"
+            )
             if self.missing == "refuse" and column != roles.by:
                 cure = "say data.missing = 'drop'" + (", 'mean' or 'zero'" if column != roles.target else "")
             raise UsageError(f"{where}: {content.place(row, column)} is missing: {cure}")
@@ -286,7 +292,7 @@ class Columns(FileSource):
     def _said(self, heads, roles, names, words, categories, masks, keep, group_names) -> dict[str, str]:
         """What became of the columns, in a few words each."""
         name = heads.names[roles.target] if heads.names else ""
-        said = {"target": f"{quoted(name)}, column {roles.target + 1}" if name else f"column {roles.target + 1}"}
+        said = {"target": f"{quoted(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
         said["features"] = f"{len(names)}" + (f": {few(names)}" if heads.names or categories else "")
         if words:
             said["labels"] = mapping(words)
@@ -294,12 +300,14 @@ class Columns(FileSource):
             said[f"categories of {clipped(heads.name(j), QUOTED)}"] = few(known)
         if roles.index is not None:
             kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
-            said["left out"] = f"column 1, which has no name: {kind}; to keep it list data.features, by numbers"
+            said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"
         if keep is not None:
             said["missing"] = f"{int((~keep).sum())} of {len(keep)} samples dropped"
         elif masks:
             how = "the feature's mean" if self.missing == "mean" else "0"
-            said["missing"] = f"{sum(int(mask.sum()) for mask in masks.values())} values in {len(masks)} columns are {how}"
+            said["missing"] = (
+                f"{sum(int(mask.sum()) for mask in masks.values())} values in {len(masks)} columns are {how}"
+            )
         if group_names:
             said["nodes"] = f"{heads.label(roles.by)}: {len(group_names)} names"
         return said
@@ -358,7 +366,9 @@ def _numbers(heads: Heads, content: Content, column: int, where: str) -> np.ndar
 def _categories(heads: Heads, content: Content, column: int, keep) -> tuple[str, ...]:
     known = sorted(_only(content.words(column), keep).dropna().unique().tolist())
     if len(known) > MOST_CATEGORIES:
-        raise UsageError(f"data.categories: {heads.label(column)} has {len(known)} values; want at most {MOST_CATEGORIES}")
+        raise UsageError(
+            f"data.categories: {heads.label(column)} has {len(known)} values; want at most {MOST_CATEGORIES}"
+        )
     return tuple(known)
 
 

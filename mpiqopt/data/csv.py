@@ -40,7 +40,11 @@ class Csv(Columns):
 
     delimiter: Annotated[
         str | None,
-        Field(min_length=1, max_length=1, description="between columns; by default a comma, semicolon, tab, bar or blanks, as found"),
+        Field(
+            min_length=1,
+            max_length=1,
+            description="between columns; by default a comma, semicolon, tab, bar or blanks, as found",
+        ),
     ] = None
     header: Annotated[
         bool | None, Field(description="whether the first line names the columns; by default as found")
@@ -49,13 +53,16 @@ class Csv(Columns):
         str | None, Field(min_length=1, max_length=1, description='decimal mark, "." or ","; by default as found')
     ] = None
     encoding: Annotated[
-        str | None, Field(min_length=1, description="of the text, such as latin-1; by default UTF-8, or by the file's mark")
+        str | None,
+        Field(min_length=1, description="of the text, such as latin-1; by default UTF-8, or by the file's mark"),
     ] = None
 
     def __post_init__(self):
         super().__post_init__()
         if self.delimiter is not None and (not self.delimiter.isascii() or self.delimiter in '"\n\r#'):
-            raise UsageError(f"data.delimiter = {self.delimiter!r}: want ',', ';', a tab or another single ASCII character")
+            raise UsageError(
+                f"data.delimiter = {self.delimiter!r}: want ',', ';', a tab or another single ASCII character"
+            )
         if self.decimal not in (None, ".", ","):
             raise UsageError(f"data.decimal = {self.decimal!r}: want '.' or ','")
         if self.decimal is not None and self.decimal == self.delimiter:
@@ -178,10 +185,16 @@ class _Lines(Content):
     def _at_once(self, pandas) -> Any:
         from pandas.errors import ParserWarning
 
+        options = self._options(pandas)
+        if len(self._numbers) == self.found.fields:
+            # it finds types faster than it obeys, and blanks before what are no numbers come to no number
+            del options["dtype"], options["skipinitialspace"]
         try:
-            return pandas.read_csv(self.path, skiprows=self.found.skip, **self._options(pandas))
+            frame = pandas.read_csv(self.path, skiprows=self.found.skip, **options)
         except (ValueError, ParserWarning):  # comments, perhaps
             return self._piecewise(pandas)
+        numbers = all(frame.dtypes[j].kind in "fiu" for j in self._numbers)
+        return frame if numbers else self._piecewise(pandas)
 
     def _piecewise(self, pandas) -> Any:
         with textfiles.opened(self.path) as file:
@@ -200,7 +213,7 @@ class _Lines(Content):
             "index_col": False,
             "dtype": {j: np.float64 if j in numbers else str for j in range(found.fields)},
             "keep_default_na": False,
-            "na_values": {j: list(MISSING if j in numbers else NOTHING) for j in range(found.fields)},
+            "na_values": _missing(found.fields, numbers),
             "skipinitialspace": True,
             **exact,
         }
@@ -228,6 +241,13 @@ class _Lines(Content):
         if surplus or frame[columns - 1].isna().any():
             for line, fields in self._records():
                 self._require_fields(line, fields)
+
+
+def _missing(fields: int, numbers: set[int]) -> Any:
+    """What stands for a missing value, by column if that differs."""
+    if len(numbers) == fields:
+        return list(MISSING)
+    return {j: list(MISSING if j in numbers else NOTHING) for j in range(fields)}
 
 
 def _cure(word: str) -> str:

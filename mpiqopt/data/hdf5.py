@@ -56,9 +56,7 @@ class Hdf5(FileSource):
             with _opened(path) as file:
                 return file[self.x_key][which]
 
-        return Table(
-            path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said
-        )
+        return Table(path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said)
 
 
 def _opened(path: str):

@@ -182,10 +182,16 @@ def _read(lines: list[str], delimiter: str, decimal: str | None) -> _Reading | N
     if fields < 2:
         return None
     columns = list(zip(*(row for row in below if len(row) == fields), strict=True))
-    marks = [decimal] if decimal else [".", ","]
-    shares = [sum(_kind(column, mark) == "number" for column in columns) / fields for mark in marks]
-    best = shares.index(max(shares))
-    return _Reading(delimiter, marks[best], found, fields, count / len(below), shares[best])
+    mark = decimal or "."
+    share = _share(columns, mark)
+    if not decimal and share < 1 and (other := _share(columns, ",")) > share:
+        mark, share = ",", other
+    return _Reading(delimiter, mark, found, fields, count / len(below), share)
+
+
+def _share(columns: list[tuple[str, ...]], decimal: str) -> float:
+    """The part of the columns that are numbers."""
+    return sum(_kind(column, decimal) == "number" for column in columns) / len(columns)
 
 
 def _kind(column: Iterable[str], decimal: str) -> str:
@@ -215,7 +221,9 @@ def _is_comma(word: str) -> bool:
     return is_number(word, ",") or GROUPED.fullmatch(word) is not None
 
 
-def _layout(found: list[Record], delimiter: str, decimal: str, given: Given, encoding: str, returns: bool, where: str) -> Layout:
+def _layout(
+    found: list[Record], delimiter: str, decimal: str, given: Given, encoding: str, returns: bool, where: str
+) -> Layout:
     (line, first), below = found[0], found[1:]
     fields = Counter(len(row) for _, row in below).most_common(1)[0][0] if below else len(first)
     rows = [row for _, row in below if len(row) == fields]
@@ -231,7 +239,9 @@ def _layout(found: list[Record], delimiter: str, decimal: str, given: Given, enc
         header = not any(is_number(word, decimal) for word in words) if given.header is None else given.header
     if len(words) != columns and not (short and header):
         what = "names" if header else "fields"
-        raise UsageError(f"{where}: line {line}: {len(words)} {what}, {columns} columns below ({clipped(', '.join(words), 60)})")
+        raise UsageError(
+            f"{where}: line {line}: {len(words)} {what}, {columns} columns below ({clipped(', '.join(words), 60)})"
+        )
     if header and not below:
         raise UsageError(f"{where}: no data below the header (line {line})")
     names = tuple(word.strip() for word in ([""] * short + list(words))) if header else None
@@ -258,7 +268,13 @@ def _last_line(found: list[Record], line: int) -> int:
 
 
 def _has_header(
-    first: list[str], rows: list[list[str]], kinds: tuple[str, ...], decimal: str, given: bool | None, line: int, where: str
+    first: list[str],
+    rows: list[list[str]],
+    kinds: tuple[str, ...],
+    decimal: str,
+    given: bool | None,
+    line: int,
+    where: str,
 ) -> bool:
     """True if the first line names the columns. Raises UsageError if it may be either."""
     if given is not None:

@@ -32,7 +32,9 @@ class Parquet(Columns):
         schema = file.schema_arrow
         index = _index(schema)
         names = tuple(name for name in schema.names if name not in index)
-        heads = Heads(names, tuple(_kind(schema.field(name).type) if schema.names.count(name) == 1 else "word" for name in names))
+        heads = Heads(
+            names, tuple(_kind(schema.field(name).type) if schema.names.count(name) == 1 else "word" for name in names)
+        )
         roles = self.roles(heads, where) if like is None else self.alike(heads, like.terms, where)
         if like is None:
             self.require_numbers(heads, roles, where, heads.label)

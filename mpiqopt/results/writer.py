@@ -1,7 +1,7 @@
 """Writes the trajectory: records along an unlimited axis, published as a whole file every moment."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -24,6 +24,7 @@ BUFFERED = 8192
 
 
 Warn = Callable[[str], None]
+Names = Sequence[str] | None
 
 
 def silent(text: str) -> None:
@@ -108,10 +109,23 @@ class Writer:
             group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
             group[name].dims[0].attach_scale(axis)
 
-    def finish(self, status: str, reason: str, x: np.ndarray, carriers: str) -> bool:
+    def data(self, read: dict[str, str], names: Names, words: Names) -> None:
+        """What was read: in a few words by subject, the features' names, and the words that labels 0, 1, ... are."""
+        if not (read or names or words):
+            return
+        group = self.file.create_group("data")
+        group.attrs.update({subject.replace("/", "|"): said for subject, said in read.items()})
+        for name, values, axis in (("features", names, "feature"), ("labels", words, "label")):
+            if values:
+                _store_names(group, name, values)
+                group[name].dims[0].attach_scale(_axis(group, axis, len(values)))
+
+    def finish(
+        self, status: str, reason: str, x: np.ndarray, carriers: str, names: dict[str, Names] | None = None
+    ) -> bool:
         """Write ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled.
 
-        False if the file cannot be written.
+        names: of nodes and coordinates, where they have some. False if the file cannot be written.
         """
         self.file.attrs.update({"status": status, "stop_reason": reason})
         if carriers:
@@ -121,6 +135,7 @@ class Writer:
         final["x"].attrs["long_name"] = "last iterate of every node"
         for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
             final["x"].dims[axis].attach_scale(_axis(final, name, size))
+        _name_axes(final, names or {})
         done = self.publish(durable=True)
         self.file.close()
         return done
@@ -174,6 +189,21 @@ def _chunk(chunk: int, count: int) -> int:
 def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
     """Write an array with a checksum, which any reader of HDF5 checks."""
     group.create_dataset(name, data=values, fletcher32=True)
+
+
+def _store_names(group: h5py.Group, name: str, values: Sequence[str]) -> None:
+    """Write strings. Checksums are for numbers: those of strings would be of their addresses."""
+    group.create_dataset(name, data=[value.encode("utf-8", "replace") for value in values], dtype=h5py.string_dtype())
+
+
+def _name_axes(final: h5py.Group, names: dict[str, Names]) -> None:
+    """Write the names along the axes of /final/x, as coordinates by the conventions of netCDF."""
+    named = {axis: values for axis, values in names.items() if values}
+    for axis, values in named.items():
+        _store_names(final, f"{axis}_name", values)
+        final[f"{axis}_name"].dims[0].attach_scale(final[axis])
+    if named:
+        final["x"].attrs["coordinates"] = " ".join(f"{axis}_name" for axis in named)
 
 
 def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:
