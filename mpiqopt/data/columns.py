@@ -199,7 +199,7 @@ class Columns(FileSource):
             raise UsageError(f"{where}: no feature is left beside the target")
         groups, group_names = None, ()
         if roles.by is not None:
-            groups, group_names = grouped(_only(content.words(roles.by), keep).tolist())
+            groups, group_names = grouped(_only(content.words(roles.by), keep).to_numpy(object))
         said = said | self._said(heads, roles, names, words, categories, masks, keep, group_names)
         return Table(
             path,
@@ -331,9 +331,7 @@ def _require_index(heads: Heads, roles: Roles, content: Content, where: str) -> 
             return
         if heads.row_names:
             names, columns = len(heads.names) - 1, len(heads.names)
-            raise UsageError(
-                f"{where}: {names} names, {columns} columns, of which the first does not name the rows: values occur twice"
-            )
+            raise UsageError(f"{where}: {names} names, {columns} columns, of which the first names no rows: it repeats")
     elif heads.kinds[0] == "number":
         values = content.numbers(0)
         if len(values) and values[0] in (0, 1) and np.array_equal(values, np.arange(len(values)) + values[0]):

@@ -5,7 +5,6 @@ import mmap
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
@@ -14,7 +13,7 @@ import numpy as np
 from mpiqopt import textfiles
 from mpiqopt.data import layout
 from mpiqopt.data.columns import Columns, Content, Heads, Roles
-from mpiqopt.data.layout import MISSING, NOTHING, Given, Layout, is_number
+from mpiqopt.data.layout import MISSING, NOTHING, Given, Layout, is_missing, is_number
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
@@ -73,8 +72,7 @@ class Csv(Columns):
             return None
         with self.reading() as where:
             found = self._layout(self.path, where)
-            with _opened(self.path, found) as lines:
-                return sum(1 for line, _ in layout.records(lines, found.delimiter) if line > found.skip)
+            return sum(1 for _ in _records(self.path, found))
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
         found = self._layout(path, where)
@@ -106,16 +104,16 @@ def _said(path: str, found: Layout) -> dict[str, str]:
 def _example(found: Layout, heads: Heads, column: int) -> str:
     """Where the first word of a column stands that is no number."""
     for line, fields in found.samples:
-        if len(fields) > column and fields[column] not in MISSING and not is_number(fields[column], found.decimal):
+        if len(fields) > column and not (is_missing(fields[column]) or is_number(fields[column], found.decimal)):
             return f"line {line}, {heads.label(column)}: {quoted(fields[column])}"
     return heads.label(column)
 
 
-@contextmanager
-def _opened(path: str, found: Layout) -> Iterator[Iterator[str]]:
-    """The lines of a text as it is, whatever their ends."""
+def _records(path: str, found: Layout) -> Iterator[layout.Record]:
+    """The samples in Python, which is slow: to count a few, and to say where something is wrong."""
     with textfiles.opened(path) as file, io.TextIOWrapper(file, found.encoding, newline=None) as lines:
-        yield lines
+        text = (layout.INLINE.sub("", line) for line in lines) if found.inline else lines
+        yield from (each for each in layout.records(text, found.delimiter) if each[0] > found.skip)
 
 
 class _Lines(Content):
@@ -141,16 +139,10 @@ class _Lines(Content):
         return self._frame[column]
 
     def place(self, row: int, column: int) -> str:
-        for number, (line, fields) in enumerate(self._records()):
+        for number, (line, fields) in enumerate(_records(self.path, self.found)):
             if number == row:
                 return f"line {line}, {self.heads.label(column)}: {quoted(fields[column])}"
         return self.heads.label(column)
-
-    def _records(self) -> Iterator[layout.Record]:
-        """The samples in Python, which is slow: to say where something is wrong."""
-        with _opened(self.path, self.found) as lines:
-            text = (layout.INLINE.sub("", line) for line in lines) if self.found.inline else lines
-            yield from (each for each in layout.records(text, self.found.delimiter) if each[0] > self.found.skip)
 
     def _require_text(self) -> None:
         """Raise UsageError for the line that is not of the encoding."""
@@ -167,6 +159,9 @@ class _Lines(Content):
                 return self._at_once(pandas) if self._is_plain() else self._piecewise(pandas)
         except (ValueError, ParserWarning) as error:
             reason = error
+        if "inside string" in str(reason):
+            *_, (line, _) = _records(self.path, self.found)
+            raise UsageError(f"{self.where}: line {line}: a quotation mark that is not closed")
         if not isinstance(reason, UnicodeDecodeError):
             self._require_right()
         self._require_text()
@@ -220,13 +215,12 @@ class _Lines(Content):
 
     def _require_right(self) -> None:
         """Raise UsageError for the first line with a wrong number of fields, or a field that is no number."""
-        for line, fields in self._records():
+        for line, fields in _records(self.path, self.found):
             self._require_fields(line, fields)
             for j in self._numbers:
-                if not is_number(fields[j], self.found.decimal) and fields[j].strip() not in MISSING:
-                    raise UsageError(
-                        f"{self.where}: line {line}, {self.heads.label(j)}: {quoted(fields[j])} is no number{_cure(fields[j])}"
-                    )
+                if not (is_number(fields[j], self.found.decimal) or is_missing(fields[j])):
+                    wrong = f"{self.heads.label(j)}: {quoted(fields[j])} is no number{_cure(fields[j])}"
+                    raise UsageError(f"{self.where}: line {line}, {wrong}")
 
     def _require_fields(self, line: int, fields: list[str]) -> None:
         columns = self.found.columns
@@ -239,7 +233,7 @@ class _Lines(Content):
         frame, columns = self._frame, self.found.columns
         surplus = self.found.fields > columns and frame[columns].notna().any()
         if surplus or frame[columns - 1].isna().any():
-            for line, fields in self._records():
+            for line, fields in _records(self.path, self.found):
                 self._require_fields(line, fields)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys
 from mpiqopt.data.npz import require_same_width
-from mpiqopt.data.source import Rows, Table, grouped, mapping, numbered, renumbered, require_numbers, text_of
+from mpiqopt.data.source import Rows, Table, grouped, mapping, numbered, renumbered, require_numbers
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -36,19 +36,19 @@ class Hdf5(FileSource):
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
         with _opened(path) as file:
-            features = _dataset(where, file, self.x_key)
+            features, labels = (_dataset(where, file, key) for key in (self.x_key, self.y_key))
             require_numbers(where, features.dtype)
             shape = features.shape
-            targets, words = numbered(where, _values(_dataset(where, file, self.y_key)))
-            names = None if self.by is None else _values(_dataset(where, file, self.by))
-        if len(shape) != 2 or targets.shape != shape[:1] or (names is not None and names.shape != shape[:1]):
-            sizes = f"{shape} and {targets.shape}" + ("" if names is None else f", and {self.by} {names.shape}")
-            raise UsageError(f"{where}: want {self.x_key} (samples, d) and {self.y_key} (samples,), got {sizes}")
+            if len(shape) != 2 or labels.shape != shape[:1]:
+                raise UsageError(
+                    f"{where}: want {self.x_key} (samples, d) and {self.y_key} (samples,), got {shape} and {labels.shape}"
+                )
+            targets, words = numbered(where, _values(labels))
+            groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
         if like is not None:
             targets, words = renumbered(targets, words, like), like.words
             require_same_width(shape[1], like)
         said = {"format": "hdf5"} | ({"labels": mapping(words)} if words else {})
-        groups, group_names = (None, ()) if names is None else grouped([text_of(name) for name in names.tolist()])
         if group_names:
             said["nodes"] = f"{self.by!r}, {len(group_names)} names"
 
@@ -57,6 +57,12 @@ class Hdf5(FileSource):
                 return file[self.x_key][which]
 
         return Table(path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said)
+
+    def _groups(self, where: str, file, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+        names = _dataset(where, file, self.by)
+        if names.shape != shape:
+            raise UsageError(f"{where}: want {self.by} (samples,), a name for each of {shape[0]}, got {names.shape}")
+        return grouped(_values(names))
 
 
 def _opened(path: str):
@@ -97,9 +103,9 @@ def _require_inside(where: str, file, key: str, most: int) -> None:
         parent, way = way or "/", f"{way}/{part}"
         link = file[parent].get(part, getlink=True) if parent in file and hasattr(file[parent], "keys") else None
         if isinstance(link, h5py.ExternalLink):
+            other = quoted(link.filename)
             raise UsageError(
-                f"{where}: {quoted(way[1:])} is a link to another file, {quoted(link.filename)}: what is there may change "
-                "unseen; copy it into this file, or name that one"
+                f"{where}: {quoted(way[1:])} is a link to another file, {other}: copy it, or name that one"
             )
         if isinstance(link, h5py.SoftLink) and most:
             leads = link.path if link.path.startswith("/") else f"{parent}/{link.path}"

@@ -20,11 +20,13 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": 
 NOTHING = ("", "?", "NA", "N/A", "NaN", "nan", "NAN", "null", "NULL")
 MISSING = (*NOTHING, "None", "-", ".")
 NUMBERS = {
-    mark: re.compile(rf"\s*[+-]?((\d+({re.escape(mark)}\d*)?|{re.escape(mark)}\d+)(e[+-]?\d+)?|inf|infinity)\s*", re.I)
+    mark: re.compile(
+        rf"[ \t]*[+-]?((\d+([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?|inf|infinity)[ \t]*", re.IGNORECASE | re.ASCII
+    )
     for mark in ".,"
 }
-INTEGER = re.compile(r"\s*[+-]?\d+\s*")
-GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*")
+INTEGER = re.compile(r"[ \t]*[+-]?\d+[ \t]*", re.ASCII)
+GROUPED = re.compile(r"[ \t]*[+-]?[1-9]\d{0,2}(,\d{3})+[ \t]*", re.ASCII)
 # the first line of a file for a spreadsheet
 SEPARATOR = re.compile('"?sep=(.)"?')
 # behind a number, in a table of numbers alone: elsewhere words may have one in them
@@ -46,11 +48,11 @@ class Given(NamedTuple):
 class Layout(NamedTuple):
     """How a text is to be read.
 
-    skip: lines before the first sample; header: the header's line, 0 if there is none; names: one a column, "" without
-    one; fields: columns, with an empty one that a delimiter at the ends of lines makes; row_names: True if the header is
+    skip: lines before the first sample; header: its line, 0 if there is none; names: one a column, "" without one;
+    fields: columns, with an empty one that a delimiter at the ends of lines makes; row_names: True if the header is
     one name short, as R writes it, so that the first column has none; kinds: "number", "word", "bool" or "empty" for
-    each column; samples: the lines below the header that were looked at; inline: True in a table of numbers alone, where
-    comments may stand behind them; returns: True if lines end in the way of old Macintoshes.
+    each column; samples: the lines below the header that were looked at; inline: True in a table of numbers alone,
+    where comments may stand behind them; returns: True if lines end in the way of old Macintoshes.
     """
 
     encoding: str
@@ -71,6 +73,11 @@ class Layout(NamedTuple):
 def is_number(word: str, decimal: str) -> bool:
     """Return True for what is read as a number; markers of missing values are none."""
     return NUMBERS[decimal].fullmatch(word) is not None
+
+
+def is_missing(word: str) -> bool:
+    """Return True for a marker of a missing number."""
+    return word in MISSING
 
 
 def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
@@ -99,13 +106,12 @@ def find(file: BinaryIO, given: Given, where: str) -> Layout:
     lines = list(io.StringIO(text, newline=None))
     if not whole and lines and not lines[-1].endswith("\n"):
         lines.pop()
-    shown = [number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")]
-    if not shown:
-        raise UsageError(f"{where}: no data: blank lines and comments only")
-    marked = SEPARATOR.fullmatch(lines[shown[0]].strip())
+    first = _first(lines, where)
+    marked = SEPARATOR.fullmatch(lines[first].strip())
     if marked:
-        lines[shown[0]] = "\n"
+        lines[first] = "\n"
         given = given._replace(delimiter=given.delimiter or marked[1])
+        _first(lines, where)
     returns = "\r" in text.replace("\r\n", "")
     bare = [INLINE.sub("", line) for line in lines]
     if bare != lines:
@@ -113,6 +119,14 @@ def find(file: BinaryIO, given: Given, where: str) -> Layout:
         if found.inline:
             return found
     return _found(lines, given, encoding, returns, where)
+
+
+def _first(lines: list[str], where: str) -> int:
+    """The place of the first line that is no comment. Raises UsageError."""
+    for place, line in enumerate(lines):
+        if line.strip() and not line.startswith("#"):
+            return place
+    raise UsageError(f"{where}: no data: blank lines and comments only")
 
 
 def _found(lines: list[str], given: Given, encoding: str, returns: bool, where: str) -> Layout:
@@ -196,7 +210,7 @@ def _share(columns: list[tuple[str, ...]], decimal: str) -> float:
 
 def _kind(column: Iterable[str], decimal: str) -> str:
     """What most values of a column are."""
-    present = [word for word in column if word.strip() not in MISSING]
+    present = [word for word in column if not is_missing(word)]
     if not present:
         return "empty"
     if 2 * sum(is_number(word, decimal) for word in present) >= len(present):
@@ -239,9 +253,8 @@ def _layout(
         header = not any(is_number(word, decimal) for word in words) if given.header is None else given.header
     if len(words) != columns and not (short and header):
         what = "names" if header else "fields"
-        raise UsageError(
-            f"{where}: line {line}: {len(words)} {what}, {columns} columns below ({clipped(', '.join(words), 60)})"
-        )
+        counted = f"{len(words)} {what}, {columns} columns below"
+        raise UsageError(f"{where}: line {line}: {counted} ({clipped(' '.join(', '.join(words).split()), 60)})")
     if header and not below:
         raise UsageError(f"{where}: no data below the header (line {line})")
     names = tuple(word.strip() for word in ([""] * short + list(words))) if header else None
@@ -301,7 +314,7 @@ def _has_header(
 
 
 def _is_name(word: str, decimal: str) -> bool:
-    return word.strip() not in MISSING and not is_number(word, decimal)
+    return not is_missing(word) and not is_number(word, decimal)
 
 
 def _both(first: list[str], words: list[int]) -> str:

@@ -56,7 +56,7 @@ def labelled(where: str, features: Any, targets, words, names, said: dict[str, s
     if names is not None:
         if names.shape != targets.shape:
             raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")
-        more["groups"], more["group_names"] = grouped([text_of(name) for name in names.tolist()])
+        more["groups"], more["group_names"] = grouped(names)
         more["read"]["nodes"] = f"{len(more['group_names'])} names"
     return in_memory(where, features, targets, **more)
 

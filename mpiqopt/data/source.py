@@ -50,7 +50,10 @@ class Table:
 
 
 def in_memory(where: str, features, targets: np.ndarray, **more: Any) -> Table:
-    """A table of arrays that are loaded already; more: its other fields. Raises UsageError for shapes that do not fit."""
+    """A table of arrays that are loaded already; more: its other fields.
+
+    Raises UsageError for shapes that do not fit.
+    """
     require_numbers(where, features.dtype)
     targets = np.asarray(targets, np.float64)
     if features.ndim != 2 or targets.shape != (features.shape[0],):
@@ -103,11 +106,16 @@ def renumbered(targets: np.ndarray, words: tuple[str, ...] | None, like: "Table"
     return np.array([like.words.index(word) for word in words], np.float64)[targets.astype(np.int64)]
 
 
-def grouped(names: Sequence) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return which group each sample belongs to, int64, and the names of the groups in the order that people count."""
-    known = dict.fromkeys(names)
-    order = {name: number for number, name in enumerate(in_order(known))}
-    return np.array([order[name] for name in names], np.int64), tuple(map(text_of, order))
+def grouped(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return which group each sample belongs to, int64, and the names of the groups in the order that people count.
+
+    names: (samples,) words or numbers.
+    """
+    values, codes = np.unique(names, return_inverse=True)
+    found = [text_of(value) for value in values.tolist()]
+    order = in_order(found)
+    places = {name: number for number, name in enumerate(order)}
+    return np.array([places[name] for name in found], np.int64)[codes], tuple(order)
 
 
 def mapping(words: Iterable[str]) -> str:
