@@ -40,9 +40,8 @@ class Hdf5(FileSource):
             require_numbers(where, features.dtype)
             shape = features.shape
             if len(shape) != 2 or labels.shape != shape[:1]:
-                raise UsageError(
-                    f"{where}: want {self.x_key} (samples, d) and {self.y_key} (samples,), got {shape} and {labels.shape}"
-                )
+                wanted = f"want {self.x_key} (samples, d) and {self.y_key} (samples,)"
+                raise UsageError(f"{where}: {wanted}, got {shape} and {labels.shape}")
             targets, words = numbered(where, _values(labels))
             groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
         if like is not None:
