@@ -107,7 +107,7 @@ def _phrases(read: dict[str, str]) -> str:
 def _phrase(subject: str, words: str) -> str:
     """The subject and its words, or how many there are: "2 features: a, b"."""
     count, colon, names = words.partition(":")
-    return f"{count} {subject}{colon}{names}" if count.isdecimal() else f"{subject} {words}"
+    return f"{count} {subject}{colon}{names}" if subject == "features" else f"{subject} {words}"
 
 
 class Trajectory:

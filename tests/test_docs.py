@@ -105,9 +105,9 @@ def test_the_examples_of_the_data_page_work(number, tmp_path, monkeypatch, capsy
             Path(name).write_text(text)
     Path("c.toml").write_text(DATA_PAGE[number][2])
     assert main(["check", "c.toml"]) == 0
-    out = capsys.readouterr().out
-    kind, name, said = DATA_PAGE[min(number + 1, len(DATA_PAGE) - 1)]
-    assert name != "check" or set(said.splitlines()) <= set(out.splitlines())
+    out = " ".join(capsys.readouterr().out.split())
+    _, name, said = DATA_PAGE[min(number + 1, len(DATA_PAGE) - 1)]
+    assert name != "check" or all(" ".join(line.split()) in out for line in said.splitlines())
     assert main(["run", "c.toml", "-q"]) == 0
 
 

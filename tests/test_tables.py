@@ -301,7 +301,7 @@ def test_gaps_are_filled_or_dropped_and_counted(written):
     assert table.read["missing"] == "3 of 5 samples dropped"
     table = written(GAPS, missing="mean")
     assert rows(table).tolist() == [[1, 2], [3.25, 4], [3, 4], [5, 4], [4, 6]]
-    assert table.read["missing"] == "3 values in 2 columns are the feature's mean"
+    assert table.read["missing"] == "3 filled with the feature's mean"
     table = written(GAPS, missing="zero")
     assert rows(table).tolist() == [[1, 2], [0, 4], [3, 0], [5, 0], [4, 6]]
     assert "missing" not in written(WRITTEN["pandas"], missing="mean").read

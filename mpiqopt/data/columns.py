@@ -305,9 +305,7 @@ class Columns(FileSource):
             said["missing"] = f"{int((~keep).sum())} of {len(keep)} samples dropped"
         elif masks:
             how = "the feature's mean" if self.missing == "mean" else "0"
-            said["missing"] = (
-                f"{sum(int(mask.sum()) for mask in masks.values())} values in {len(masks)} columns are {how}"
-            )
+            said["missing"] = f"{sum(int(mask.sum()) for mask in masks.values())} filled with {how}"
         if group_names:
             said["nodes"] = f"{heads.label(roles.by)}: {len(group_names)} names"
         return said
