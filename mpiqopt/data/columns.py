@@ -223,11 +223,11 @@ class Columns(FileSource):
             raise UsageError(f"{where}: it has {len(heads.kinds)} columns, the training file {len(first.kinds)}")
 
         places = {name: j for j, name in enumerate(heads.names or ())}
-        often = Counter(heads.names or ())
+        often, same = Counter(heads.names or ()), heads.names == first.names
 
         def place(column: int) -> int:
             name = first.names[column] if first.names else ""
-            if not name or heads.names == first.names:
+            if not name or same:
                 return column
             if often[name] != 1:
                 how = "several columns" if often[name] else "no column"

@@ -22,6 +22,7 @@ from mpiqopt.registry import register
 # lines that are comments, and comments behind numbers
 WHOLE_COMMENT = re.compile(rb"(?<![^\r\n])#[^\r\n]*")
 COMMENT = re.compile(layout.INLINE.pattern.encode())
+PLAIN = re.compile(r"[0-9eE.+ -]*")
 UTF8 = ("utf-8", "utf-8-sig")
 # the first release of pandas whose numbers are rounded exactly unless another way is asked for
 EXACT = (3, 1)
@@ -112,7 +113,7 @@ def _example(found: Layout, heads: Heads, column: int) -> str:
 def _records(path: str, found: Layout) -> Iterator[layout.Record]:
     """The samples in Python, which is slow: to count a few, and to say where something is wrong."""
     with textfiles.opened(path) as file, io.TextIOWrapper(file, found.encoding, newline=None) as lines:
-        text = (layout.INLINE.sub("", line) for line in lines) if found.inline else lines
+        text = map(layout.without_comment, lines) if found.inline else lines
         yield from (each for each in layout.records(text, found.delimiter) if each[0] > found.skip)
 
 
@@ -124,6 +125,7 @@ class _Lines(Content):
         words = roles.words(heads.kinds) | ({roles.index} if heads.kinds[0] == "word" or found.row_names else set())
         used = {*roles.features, roles.target, roles.by, roles.index} - {None}
         self._numbers = sorted(used - words)
+        self._known: dict[int, np.ndarray] = {}
         try:
             self._frame = self._read()
         except UnicodeDecodeError:
@@ -133,7 +135,9 @@ class _Lines(Content):
         self.samples = len(self._frame)
 
     def numbers(self, column: int) -> np.ndarray:
-        return self._frame[column].to_numpy(np.float64)
+        if column not in self._known:  # a table may have very many columns, and pandas takes its time for each
+            self._known[column] = self._frame[column].to_numpy(np.float64)
+        return self._known[column]
 
     def words(self, column: int) -> Any:
         return self._frame[column]
@@ -188,8 +192,8 @@ class _Lines(Content):
             frame = pandas.read_csv(self.path, skiprows=self.found.skip, **options)
         except (ValueError, ParserWarning):  # comments, perhaps
             return self._piecewise(pandas)
-        numbers = all(frame.dtypes[j].kind in "fiu" for j in self._numbers)
-        return frame if numbers else self._piecewise(pandas)
+        kinds = [dtype.kind for dtype in frame.dtypes]
+        return frame if all(kinds[j] in "fiu" for j in self._numbers) else self._piecewise(pandas)
 
     def _piecewise(self, pandas) -> Any:
         with textfiles.opened(self.path) as file:
@@ -217,7 +221,7 @@ class _Lines(Content):
         """Raise UsageError for the first line with a wrong number of fields, or a field that is no number."""
         for line, fields in _records(self.path, self.found):
             self._require_fields(line, fields)
-            for j in self._numbers:
+            for j in () if _are_plain(fields) else self._numbers:
                 if not (is_number(fields[j], self.found.decimal) or is_missing(fields[j])):
                     wrong = f"{self.heads.label(j)}: {quoted(fields[j])} is no number{_cure(fields[j])}"
                     raise UsageError(f"{self.where}: line {line}, {wrong}")
@@ -235,6 +239,16 @@ class _Lines(Content):
         if surplus or frame[columns - 1].isna().any():
             for line, fields in _records(self.path, self.found):
                 self._require_fields(line, fields)
+
+
+def _are_plain(fields: list[str]) -> bool:
+    """True if all fields are numbers without more ado, as nearly all lines are that are looked through."""
+    if PLAIN.fullmatch(" ".join(fields)) is None:
+        return False
+    try:
+        return len([float(field) for field in fields]) > 0
+    except ValueError:
+        return False
 
 
 def _missing(fields: int, numbers: set[int]) -> Any:

@@ -20,10 +20,9 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": 
 NOTHING = ("", "?", "NA", "N/A", "NaN", "nan", "NAN", "null", "NULL")
 MISSING = (*NOTHING, "None", "-", ".")
 NUMBERS = {
-    mark: re.compile(
-        rf"[ \t]*[+-]?((\d+([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?|inf|infinity)[ \t]*", re.IGNORECASE | re.ASCII
-    )
-    for mark in ".,"
+    mark: re.compile(rf"[ \t]*[+-]?((\d+{whole}|[{mark}]\d+)(e[+-]?\d+)?|inf|infinity)[ \t]*", re.IGNORECASE | re.ASCII)
+    # "5." is a number; "5," is one and a comma
+    for mark, whole in ((".", r"([.]\d*)?"), (",", r"(,\d+)?"))
 }
 INTEGER = re.compile(r"[ \t]*[+-]?\d+[ \t]*", re.ASCII)
 GROUPED = re.compile(r"[ \t]*[+-]?[1-9]\d{0,2}(,\d{3})+[ \t]*", re.ASCII)
@@ -80,6 +79,11 @@ def is_missing(word: str) -> bool:
     return word in MISSING
 
 
+def without_comment(line: str) -> str:
+    """Return a line of numbers without the comment that may stand behind them."""
+    return INLINE.sub("", line) if "#" in line else line
+
+
 def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
     """Yield the fields of each sample, and its first line; comments and blank lines are passed over."""
     pulled: list[int] = []
@@ -113,7 +117,7 @@ def find(file: BinaryIO, given: Given, where: str) -> Layout:
         given = given._replace(delimiter=given.delimiter or marked[1])
         _first(lines, where)
     returns = "\r" in text.replace("\r\n", "")
-    bare = [INLINE.sub("", line) for line in lines]
+    bare = [*map(without_comment, lines)]
     if bare != lines:
         found = _found(bare, given, encoding, returns, where)
         if found.inline:
