@@ -201,6 +201,8 @@ def test_a_header_is_found_or_asked_for(text, header, written):
         ("1,234;2;0\n5,678;3;1\n", {}, "line 1: '1,234' may be 1.234 or 1234: say data.decimal = ','"),
         ("1,234;2;0\n5,678;3;1\n", {"decimal": ","}, None),
         ("1,234;2;0\n5,67;3;1\n", {}, None),
+        ("39, State gov, <=50\n50, Self, >50\n38, Private, <=50\n", {"categories": "all"}, None),
+        ("39, State-gov, <=50\n50, Self, <=50\n38, Private, <=50\n", {"categories": "all"}, None),
         ("a b,c d\ne f,g h\n", {"categories": "all"}, "2 columns between commas or 3 columns between blanks"),
         ("1\n2\n3\n", {}, "a single column"),
         ("1;2\n2;3\n", {"delimiter": ","}, "no line has two fields with data.delimiter = ','"),
@@ -235,7 +237,7 @@ def test_a_header_is_found_or_asked_for(text, header, written):
         ("a,b,y\n1,2,3\n3,4,5\n", {"categories": ["a"], "ignore": ["a"]}, "column 1 ('a') is no feature"),
         ("a,b,y\n1,2,3\n3,?,5\n5,6,7", {}, "line 3, column 2 ('b'): '?' is missing: say data.missing = 'drop', 'mean'"),
         ("a,b,y\n1,2,3\n3,4,\n5,6,7", {}, "line 3, column 3 ('y'): '' is missing: say data.missing = 'drop'"),
-        ("a,b,y\n1,2,3\n3,4,NA\n5,6,7", {"missing": "zero"}, "a target cannot be filled: data.missing = 'drop'"),
+        ("a,b,y\n1,2,3\n3,4,NA\n5,6,7", {"missing": "zero"}, "only data.missing = 'drop' helps a target"),
         ("a,b,y\n1,?,3\n?,4,5\n", {"missing": "drop"}, "something is missing in every sample"),
         ("a,b,y\n1,2,3\n", {"by": "y"}, "data.target: column 3 ('y') cannot be a feature, too, nor be ignored"),
         ("a,b,y\n1,True,3\n4,False,5\n4,True,6\n2,no,2\n5,True,3\n", {}, "column 2 ('b')"),
@@ -510,6 +512,9 @@ def test_a_second_file_is_read_in_the_terms_of_the_first(written):
     assert rows(table).tolist() == [[5, 1, 0], [2, 1, 0]]
     assert table.targets.tolist() == [1, 1]
     assert held_out("csv", "1.5,2,3\n4,5,6\n", "7.5,8,9\n").targets.tolist() == [9]
+    for second in ("b,a,y\n3,4,5\n", ",a,b,y\n0,4,3,5\n", '"a" "b" "y"\n"1" 4 3 5\n', "y;b;a\n5;3;4\n"):
+        for training in (WRITTEN["pandas"], WRITTEN["pandas with its index"], WRITTEN["R, write.table"]):
+            assert rows(held_out("csv", training, second)).tolist() == [[4, 3]]
     assert find("data", "csv")(path="train").held_out(table) is None
     for second, said in (
         ("a,colour,y\n1,red,maybe\n", "its label 'maybe' is none of train: no = 0, yes = 1"),

@@ -176,43 +176,49 @@ class Columns(FileSource):
     def made(self, path: str, where: str, heads: Heads, roles: Roles, content: Content, said: dict, like) -> Table:
         """Return the table of columns that were read. like: that of the training samples; its terms hold, then."""
         _require_index(heads, roles, content, where)
-        terms = None if like is None else like.terms
         masks = _masks(content, _used(roles), roles.words(heads.kinds))
         keep = self._kept(heads, roles, content, masks, where)
-        columns, names, categories, fills = [], [], {}, {}
-        for j, training in zip(roles.features, terms.roles.features if terms else roles.features, strict=True):
-            fill = None if terms is None else terms.fills.get(training)
-            if j in roles.categories:
-                known = terms.categories[training] if terms else _categories(heads, content, j, keep)
-                categories[j] = known
-                coded = _coded(heads, content, j, known, where)
-                names += [f"{heads.name(j)}={word}" for word in known]
-            else:
-                coded = [_numbers(heads, content, j, where)]
-                names.append(heads.name(j))
-            coded, fills[j] = self._filled(coded, masks.get(j), keep, fill)
-            columns += coded
-        targets, words = self._targets(heads, roles, content, keep, where)
+        features = self._features(
+            heads, roles, content, _Gaps(masks, keep), where, None if like is None else like.terms
+        )
+        if not features.columns:
+            raise UsageError(f"{where}: no feature is left beside the target")
+        targets, words = self._targets(heads, roles, content, keep)
         if like is not None:
             targets, words = renumbered(targets, words, like), like.words
-        if not columns:
-            raise UsageError(f"{where}: no feature is left beside the target")
         groups, group_names = None, ()
         if roles.by is not None:
             groups, group_names = grouped(_only(content.words(roles.by), keep).to_numpy(object))
-        said = said | self._said(heads, roles, names, words, categories, masks, keep, group_names)
+        said = said | _said(heads, roles, features, words, group_names) | self._said_missing(masks, keep)
         return Table(
             path,
             targets,
-            len(columns),
-            lambda which: _rows(columns, which),
-            names=tuple(names) if heads.names or categories else None,
+            len(features.columns),
+            lambda which: _rows(features.columns, which),
+            names=tuple(features.names) if heads.names or features.categories else None,
             words=words,
             groups=groups,
             group_names=group_names,
             read=said,
-            terms=Terms(heads, roles, categories, fills),
+            terms=Terms(heads, roles, features.categories, features.fills),
         )
+
+    def _features(self, heads, roles: Roles, content: Content, gaps: "_Gaps", where: str, terms) -> "_Features":
+        """The features as numbers. terms: of the training samples, if these are for testing."""
+        made = _Features([], [], {}, {})
+        for j, training in zip(roles.features, terms.roles.features if terms else roles.features, strict=True):
+            if j in roles.categories:
+                known = terms.categories[training] if terms else _categories(heads, content, j, gaps.keep)
+                made.categories[j] = known
+                made.names.extend(f"{heads.name(j)}={word}" for word in known)
+                values = _coded(content, j, known, where)
+            else:
+                made.names.append(heads.name(j))
+                values = [_numbers(heads, content, j, where)]
+            fill = terms.fills.get(training) if terms else None
+            values, made.fills[j] = self._filled(values, gaps.masks.get(j), gaps.keep, fill)
+            made.columns.extend(values)
+        return made
 
     def alike(self, heads: Heads, terms: Terms, where: str) -> Roles:
         """Return the roles of the columns of a second file: by their names, or by their places where there are none."""
@@ -226,9 +232,9 @@ class Columns(FileSource):
         often, same = Counter(heads.names or ()), heads.names == first.names
 
         def place(column: int) -> int:
-            name = first.names[column] if first.names else ""
-            if not name or same:
+            if same or not first.names:
                 return column
+            name = first.names[column]
             if often[name] != 1:
                 how = "several columns" if often[name] else "no column"
                 raise UsageError(f"{where}: it has {how} {quoted(name)}, which the training file has")
@@ -239,7 +245,7 @@ class Columns(FileSource):
             tuple(map(place, roles.features)),
             frozenset(map(place, roles.categories)),
             None if roles.by is None else place(roles.by),
-            None if roles.index is None else place(roles.index),
+            _index(heads) if self.features is None else None,
         )
 
     def kinds_of(self, heads: Heads, roles: Roles, terms: Terms) -> Heads:
@@ -255,20 +261,23 @@ class Columns(FileSource):
         fatal = [j for j in masks if self.missing == "refuse" or j == roles.by or (fills and j == roles.target)]
         if fatal:
             row, column = min((int(np.argmax(masks[j])), j) for j in fatal)
-            cure = (
-                "every sample needs a node"
-                if column == roles.by
-                else "a target cannot be filled: data.missing = 'drop'"
-            )
-            if self.missing == "refuse" and column != roles.by:
-                cure = "say data.missing = 'drop'" + (", 'mean' or 'zero'" if column != roles.target else "")
-            raise UsageError(f"{where}: {content.place(row, column)} is missing: {cure}")
+            raise UsageError(f"{where}: {content.place(row, column)} is missing: {self._cure(column, roles)}")
         if self.missing != "drop" or not masks:
             return None
         keep = ~np.logical_or.reduce(list(masks.values()))
         if not keep.any():
             raise UsageError(f"{where}: data.missing = 'drop': something is missing in every sample")
         return keep
+
+    def _cure(self, column: int, roles: Roles) -> str:
+        """What to do about a value that is missing in a column."""
+        if column == roles.by:
+            return "every sample needs a node"
+        if column == roles.target:
+            return (
+                "say data.missing = 'drop'" if self.missing == "refuse" else "only data.missing = 'drop' helps a target"
+            )
+        return "say data.missing = 'drop', 'mean' or 'zero'"
 
     def _filled(self, coded: list[np.ndarray], mask, keep, fill) -> tuple[list[np.ndarray], Any]:
         """The columns of a feature without gaps, and what gaps are filled with."""
@@ -280,7 +289,8 @@ class Columns(FileSource):
             coded = [np.where(mask, value, values) for value, values in zip(fill, coded, strict=True)]
         return coded, fill
 
-    def _targets(self, heads: Heads, roles: Roles, content: Content, keep, where: str):
+    def _targets(self, heads: Heads, roles: Roles, content: Content, keep) -> tuple[np.ndarray, tuple[str, ...] | None]:
+        """The targets as numbers, and the words that these stand for."""
         j = roles.target
         if heads.kinds[j] not in ("word", "bool"):
             return np.ascontiguousarray(_only(content.numbers(j), keep)), None
@@ -289,26 +299,45 @@ class Columns(FileSource):
         codes, words = factorize(_only(content.words(j), keep), sort=True)
         return codes.astype(np.float64), tuple(map(str, words))
 
-    def _said(self, heads, roles, names, words, categories, masks, keep, group_names) -> dict[str, str]:
-        """What became of the columns, in a few words each."""
-        name = heads.names[roles.target] if heads.names else ""
-        said = {"target": f"{quoted(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
-        said["features"] = f"{len(names)}" + (f": {few(names)}" if heads.names or categories else "")
-        if words:
-            said["labels"] = mapping(words)
-        for j, known in categories.items():
-            said[f"categories of {clipped(heads.name(j), QUOTED)}"] = few(known)
-        if roles.index is not None:
-            kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
-            said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"
+    def _said_missing(self, masks: dict[int, np.ndarray], keep: np.ndarray | None) -> dict[str, str]:
         if keep is not None:
-            said["missing"] = f"{int((~keep).sum())} of {len(keep)} samples dropped"
-        elif masks:
-            how = "the feature's mean" if self.missing == "mean" else "0"
-            said["missing"] = f"{sum(int(mask.sum()) for mask in masks.values())} filled with {how}"
-        if group_names:
-            said["nodes"] = f"{heads.label(roles.by)}: {len(group_names)} names"
-        return said
+            return {"missing": f"{int((~keep).sum())} of {len(keep)} samples dropped"}
+        count = sum(int(mask.sum()) for mask in masks.values())
+        how = "the feature's mean" if self.missing == "mean" else "0"
+        return {"missing": f"{count} filled with {how}"} if count else {}
+
+
+class _Gaps(NamedTuple):
+    """Where values are missing, by column, and which samples stay; None: all."""
+
+    masks: dict[int, np.ndarray]
+    keep: np.ndarray | None
+
+
+class _Features(NamedTuple):
+    """Features as columns of numbers, their names, and ``Terms`` for a second file."""
+
+    columns: list[np.ndarray]
+    names: list[str]
+    categories: dict[int, tuple[str, ...]]
+    fills: dict[int, Any]
+
+
+def _said(heads: Heads, roles: Roles, features: _Features, words, group_names: tuple[str, ...]) -> dict[str, str]:
+    """What the columns were taken for, in a few words each."""
+    name, names = heads.names[roles.target] if heads.names else "", features.names
+    said = {"target": f"{quoted(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
+    said["features"] = f"{len(names)}" + (f": {few(names)}" if heads.names or features.categories else "")
+    if words:
+        said["labels"] = mapping(words)
+    for j, known in features.categories.items():
+        said[f"categories of {clipped(heads.name(j), QUOTED)}"] = few(known)
+    if roles.index is not None:
+        kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
+        said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"
+    if group_names:
+        said["nodes"] = f"{heads.label(roles.by)}: {len(group_names)} names"
+    return said
 
 
 def _used(roles: Roles) -> list[int]:
@@ -368,7 +397,7 @@ def _categories(heads: Heads, content: Content, column: int, keep) -> tuple[str,
     return tuple(known)
 
 
-def _coded(heads: Heads, content: Content, column: int, known: tuple[str, ...], where: str) -> list[np.ndarray]:
+def _coded(content: Content, column: int, known: tuple[str, ...], where: str) -> list[np.ndarray]:
     """One-hot: a column of 0 and 1 for each value, 0 where it is missing."""
     from pandas import Categorical
 
