@@ -18,6 +18,8 @@ from mpiqopt.field import Field
 TOGETHER = 1024
 # values of a feature that is coded one-hot
 MOST_CATEGORIES = 10_000
+# characters of a name in a line that says more than that
+SHORT = 40
 
 Column = int | str
 
@@ -36,7 +38,7 @@ class Heads(NamedTuple):
     def label(self, column: int) -> str:
         """Return what messages call a column: its number, from 1 on, and its name."""
         name = self.names[column] if self.names else ""
-        return f"column {column + 1}" + (f" ({clipped(quoted(name), QUOTED)})" if name else "")
+        return f"column {column + 1}" + (f" ({clipped(quoted(name), SHORT)})" if name else "")
 
     def name(self, column: int) -> str:
         """Return the name of a feature."""
@@ -171,7 +173,7 @@ class Columns(FileSource):
 
     def _called(self, heads: Heads, column: int) -> str:
         name = heads.names[column] if heads.names else ""
-        return quoted(name) if name and heads.names.count(name) == 1 else str(column)
+        return quoted(name) if 0 < len(name) < SHORT // 2 and heads.names.count(name) == 1 else str(column)
 
     def made(self, path: str, where: str, heads: Heads, roles: Roles, content: Content, said: dict, like) -> Table:
         """Return the table of columns that were read. like: that of the training samples; its terms hold, then."""
