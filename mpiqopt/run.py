@@ -75,11 +75,11 @@ def run(config: Config, options: Options, transport) -> Outcome:
             watch.interruptible = False
         except Late:
             return Outcome("stopped", f"{watch.reason(watch.number, True)}, in the set-up", 0, None)
-        progress.note(was_read(experiment) if first else "")
         progress.note(warning(config) if first else "")
         progress.note(crowding())
         try:
             trajectory = Trajectory(experiment, options.output, plan, progress)
+            progress.note(was_read(experiment) if first else "")
             watch.end = trajectory.where_to_go_on
             outcome = trajectory.follow(Control(watch, config.checkpoint.every_seconds))
             experiment.network.close()

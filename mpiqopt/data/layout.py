@@ -14,7 +14,7 @@ from mpiqopt import textfiles
 from mpiqopt.errors import UsageError, clipped, quoted
 
 # lines that are looked at, as long as they are not too long together; a single line may be this long at most
-LOOK, ENOUGH, BYTES, LONGEST = 200, 20, 1 << 20, 1 << 26
+LOOK, ENOUGH, BYTES, LONGEST = 100, 20, 1 << 20, 1 << 26
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 # what stands for a value that is not there; the first ones also among words
 NOTHING = ("", "?", "NA", "N/A", "NaN", "nan", "NAN", "null", "NULL")
