@@ -123,6 +123,8 @@ class Checkpoint:
 PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint, "emulate": Emulate}
 FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "compressor")
 SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")
+# Keys that are files, which are relative to the config
+PATHS = ("path", "test_path")
 # Values of run.start that are not the name of a result file.
 DRAWN_STARTS = ("zero", "normal")
 # Keys of [run] that say when it is over: longer runs of the same are its continuation, also of one that is finished.
@@ -173,6 +175,10 @@ class Config(NamedTuple):
         """The files beside the config that it names and that rank 0 reads for all: graphs, and the start."""
         start = [] if self.run.start in DRAWN_STARTS else [self.start_file]
         return [graph.path for graph in self.graphs if hasattr(graph, "path")] + start
+
+    def data_files(self) -> list[str]:
+        """The files that samples are read from."""
+        return [path for key in PATHS if (path := getattr(self.data, key, None)) is not None]
 
     @property
     def start_file(self) -> str:
@@ -439,7 +445,7 @@ def member(family: str, table: dict[str, Any], path: str) -> Any:
 
 
 def _member(family: str, table: dict[str, Any], folder: str) -> Any:
-    """The part that a family's table describes; its path becomes one from here. Raises WrongKeys."""
+    """The part that a family's table describes; its paths become ones from here. Raises WrongKeys."""
     name = table.get("name")
     if not isinstance(name, str):
         said = ": missing; allowed: " if name is None else f" = {quoted(name)}: want one of "
@@ -451,9 +457,8 @@ def _member(family: str, table: dict[str, Any], folder: str) -> Any:
         said = error if name in known else f"unknown{suggestion(name, known)}; known: {', '.join(known)}"
         raise _wrong_key(f"{family}.name", f" = {quoted(name)}: {said}") from error
     part = _build(cls, {key: value for key, value in table.items() if key != "name"}, family)
-    if getattr(part, "path", None) is not None:
-        part = replace(part, path=str(Path(folder) / part.path))
-    return part
+    given = {key: getattr(part, key, None) for key in PATHS}
+    return replace(part, **{key: str(Path(folder) / path) for key, path in given.items() if path is not None})
 
 
 def _wrong_key(key: str, said: str) -> WrongKeys:

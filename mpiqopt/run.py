@@ -15,7 +15,7 @@ from mpiqopt.config import Config
 from mpiqopt.control import NEVER, Control, deadline
 from mpiqopt.data.shares import label_counts
 from mpiqopt.ending import Ending, Watched, cure
-from mpiqopt.errors import NotFinite, NumericalError
+from mpiqopt.errors import LINE, NotFinite, NumericalError, clipped, fits
 from mpiqopt.idle import warning
 from mpiqopt.metrics import Metrics
 from mpiqopt.progress import Progress
@@ -80,12 +80,35 @@ def run(config: Config, options: Options, transport) -> Outcome:
         progress.note(crowding())
         try:
             trajectory = Trajectory(experiment, options.output, plan, progress)
+            progress.note(was_read(experiment) if first else "")
             watch.end = trajectory.where_to_go_on
             outcome = trajectory.follow(Control(watch, config.checkpoint.every_seconds))
             experiment.network.close()
             return outcome
         finally:
             experiment.close()
+
+
+def was_read(experiment: Experiment) -> str:
+    """Return one line on how the files of a run were understood; "" if it has none."""
+    shares, graph = experiment.shares, getattr(experiment.network.topology, "read", {})
+    said = [f"{Path(shares.where).name}: {_phrases(shares.read)}"] if shares.read else []
+    if graph:
+        path = getattr(experiment.config.graphs[0], "path", "topology")
+        said.append(f"{Path(path).name}: {_phrases(graph)}")
+    if not fits("; ".join(said)):
+        said = [clipped(each, LINE // len(said) - 2) for each in said]
+    return "; ".join(said)
+
+
+def _phrases(read: dict[str, str]) -> str:
+    return ", ".join(_phrase(subject, words) for subject, words in read.items() if subject != "format")
+
+
+def _phrase(subject: str, words: str) -> str:
+    """The subject and its words, or how many there are: "2 features: a, b"."""
+    count, colon, names = words.partition(":")
+    return f"{count} {subject}{colon}{names}" if subject == "features" else f"{subject} {words}"
 
 
 class Trajectory:
@@ -151,7 +174,7 @@ class Trajectory:
             self.writer = Writer.create(self.output, attributes, self.network.topology, self.progress.note)
         else:
             self.writer = Writer.resume(self.output, attributes, self.iteration, self.progress.note)
-        self.writer.holdings(self.experiment.shares, counts)
+        self.writer.data(self.experiment.shares, counts)
 
     def where_to_go_on(self) -> str:
         """What to say of a run that is ended from outside."""
@@ -348,7 +371,8 @@ class Trajectory:
         written = True
         if self.writer is not None:
             kept = "stopped" if status == "diverged" else status
-            written = self.writer.finish(kept, reason, x, self.network.carriers)
+            names = {"node": getattr(self.network.topology, "names", None), "coordinate": self.problem.coordinate_names}
+            written = self.writer.finish(kept, reason, x, self.network.carriers, names)
         if not self.network.transport.broadcast(np.array([written]))[0]:
             reason = f"{reason}, but the file cannot be written; iteration {self.saved_at} is saved"
             return Outcome("stopped", reason, self.iteration, self.metrics, written=False)

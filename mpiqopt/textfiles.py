@@ -1,6 +1,7 @@
 """Files as people have them: compressed or not, and text in whatever encoding, as bytes or as text."""
 
 import bz2
+import codecs
 import gzip
 import lzma
 import zlib
@@ -91,11 +92,15 @@ def _wide(head: bytes) -> str:
     return "utf-16-be" if even.count(0) > len(even) // 2 and not odd.count(0) else ""
 
 
-def decoded(data: bytes, given: str | None, where: str, key: str) -> str:
-    """Return bytes as text, as ``encoding_of`` says. Raises UsageError that names the line and the cure."""
+def decoded(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
+    """Return bytes as text, as ``encoding_of`` says. Raises UsageError that names the line and the cure.
+
+    whole: False if they are the beginning of a text, that may end amid a character.
+    """
     encoding = encoding_of(data, given, where, key)
     try:
-        return data.decode(encoding)
+        b"".decode(encoding)  # some codecs are no encodings of text
+        return codecs.getincrementaldecoder(encoding)().decode(data, whole)
     except LookupError:
         raise UsageError(f"{key} = {given!r}: Python knows no such encoding; for example 'latin-1', 'cp1252'") from None
     except UnicodeDecodeError as error:
@@ -112,3 +117,10 @@ def undecodable(error: UnicodeDecodeError, data: bytes, where: str, key: str) ->
 def text(path: str, given: str | None, where: str, key: str) -> str:
     """Return a file as text: ``content``, ``decoded``."""
     return decoded(content(path, where), given, where, key)
+
+
+def compression(path: str) -> str:
+    """Return how a file is compressed, for a list of what is said of it: ", gzip", or "". Raises OSError."""
+    with open(path, "rb") as file:
+        opener = _opener(file.read(6))
+    return "" if opener is None else f", {opener.__module__.removeprefix('_').replace('lzma', 'xz')}"

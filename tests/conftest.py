@@ -1,4 +1,4 @@
-"""Fixtures that start the command line, alone and under mpiexec."""
+"""Fixtures that start the command line, alone and under mpiexec, and that write configs and tables."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,5 +78,21 @@ def config(tmp_path: Path) -> Callable[..., str]:
         path = tmp_path / name
         path.write_text(tomli_w.dumps({**tables, **changes}))
         return str(path)
+
+    return write
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
+    """Write a file in the present folder and open it as a table."""
+    monkeypatch.chdir(tmp_path)
+
+    from mpiqopt.registry import find
+
+    def write(content: str | bytes | None, kind: str = "csv", name: str = "", **keys):
+        path = Path(name or f"d.{kind}")
+        if content is not None:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return find("data", kind)(path=str(path), **keys).open(0)
 
     return write

@@ -290,10 +290,13 @@ LARGE = {
     "rich",
     "matplotlib",
     "json",
+    "pandas",
+    "pyarrow",
 }
 KINDS = {
     "small": {},
     "digits": {"data": {"name": "digits"}, "problem": {"name": "softmax"}},
+    "csv": {"data": {"name": "csv", "path": "d.csv"}},
     "random graph": {"topology": {"name": "random-regular", "nodes": 8, "degree": 3}},
     "ftqc": {"algorithm": {"name": "ftqc-admm"}},
     "compressed": {"algorithm": {"name": "lead"}, "compressor": {"name": "qsgd"}},
@@ -304,6 +307,7 @@ KINDS = {
 def test_other_ranks_import_no_large_library(kind, config, tmp_path):
     """What reads configs, data and results is for rank 0 alone: many ranks start at once."""
     config(**KINDS[kind])
+    (tmp_path / "d.csv").write_text("a,b,y\n" + "".join(f"{j}.5,{j * j % 7},{'ny'[j % 2]}\n" for j in range(24)))
     (tmp_path / "noted.py").write_text(IMPORTED)
     part = ["noted.py", *run()[2:]]
     result = job(part, part, folders=(tmp_path, tmp_path))

@@ -24,7 +24,7 @@ SETTINGS = {
     ("topology", "file"): [{"path": "graph.edges"}],
     ("topology", "erdos-renyi"): [{"seed": 2}],
     ("data", "synthetic"): [{"samples": 1100}, {"samples": 90, "task": "classification", "classes": 3}],
-    **{("data", kind): [{"path": f"data.{kind}"}] for kind in ("csv", "libsvm", "npz", "hdf5")},
+    **{("data", kind): [{"path": f"data.{kind}"}] for kind in ("csv", "libsvm", "npz", "hdf5", "parquet")},
 }
 PARTS = [
     (family, name, settings)

@@ -49,6 +49,10 @@ def write(kind: str, path, features, targets) -> str:
         np.savetxt(path, np.column_stack([features, targets]), delimiter=",", header="a,b,c,d,e,f,target", comments="")
     elif kind == "libsvm":
         dump_svmlight_file(features, targets, str(path), zero_based=False)
+    elif kind == "parquet":
+        import pandas
+
+        pandas.DataFrame(np.column_stack([features, targets]), columns=[*"abcdef", "target"]).to_parquet(path)
     elif kind == "npz":
         np.savez(path, X=features, y=targets)
     elif kind == "sparse npz":
@@ -60,7 +64,7 @@ def write(kind: str, path, features, targets) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("kind", ["csv", "libsvm", "npz", "sparse npz", "hdf5"])
+@pytest.mark.parametrize("kind", ["csv", "libsvm", "npz", "sparse npz", "hdf5", "parquet"])
 @pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "dirichlet"])
 def test_ranks_load_the_rows_of_their_nodes(kind, split, samples, tmp_path):
     """Three ranks together hold what one holds, node by node, and sparse stays sparse."""
@@ -237,7 +241,7 @@ def test_csv_dialects(mark, tmp_path):
     table = source("csv", path=str(tmp_path / "d.csv"), header=True).open(0)
     assert table.rows(slice(0, 2)).tolist() == [[1.5, 2], [3, 4]]
     assert table.targets.tolist() == [0, 1]
-    assert source("csv", path=str(tmp_path / "d.csv")).open(0).samples == 3
+    assert source("csv", path=str(tmp_path / "d.csv"), header=False).open(0).samples == 3
 
 
 def test_wide_synthetic_data_are_drawn_in_pieces_with_the_same_bits():

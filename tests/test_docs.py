@@ -87,6 +87,35 @@ def test_the_lines_that_open_a_result_work(tmp_path, config, monkeypatch):
         exec(compile(block, "results.md", "exec"), {})
 
 
+BLOCK = re.compile(r"```(\w+) ?([^\n]*)\n(.*?)```", re.S)
+DATA_PAGE = [match.groups() for match in BLOCK.finditer((ROOT / "docs" / "data.md").read_text())]
+EXAMPLES = [number for number, (kind, *_) in enumerate(DATA_PAGE) if kind == "toml"]
+
+
+@pytest.mark.parametrize("number", EXAMPLES)
+def test_the_examples_of_the_data_page_work(number, tmp_path, monkeypatch, capsys):
+    """Its files, its configs, and what it says that `check` prints."""
+    from mpiqopt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for kind, name, text in DATA_PAGE[:number]:
+        if kind == "python":
+            exec(text, {})
+        elif kind == "text" and name != "check":
+            Path(name).write_text(text)
+    Path("c.toml").write_text(DATA_PAGE[number][2])
+    assert main(["check", "c.toml"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    _, name, said = DATA_PAGE[min(number + 1, len(DATA_PAGE) - 1)]
+    assert name != "check" or all(" ".join(line.split()) in out for line in said.splitlines())
+    assert main(["run", "c.toml", "-q"]) == 0
+
+
+def test_the_data_page_has_an_example_of_every_format():
+    named = {tomllib.loads(DATA_PAGE[number][2])["data"]["name"] for number in EXAMPLES}
+    assert named == {name for name, cls in members("data").items() if hasattr(cls, "test_path")}
+
+
 def test_the_extension_example_runs(mpiqopt, tmp_path):
     """The command of docs/extending.md; the planted parameter is found up to the noise and the bias of DGD."""
     page = (ROOT / "docs" / "extending.md").read_text()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 import tomli_w
 from conftest import TIMEOUT, environment
@@ -51,6 +52,7 @@ SOURCES = {
     "npz": {"path": "dense.npz"},
     "hdf5": {"path": "rows.h5"},
     "csv": {"path": "rows.csv"},
+    "parquet": {"path": "rows.parquet"},
 }
 HELD_OUT = {"test_fraction": 0.3}
 BOUNDS = {"box": {"lower": 0.0, "upper": 0.1}}
@@ -97,7 +99,9 @@ def write_data(folder: Path) -> None:
     stream = np.random.default_rng(5)
     x, y = stream.standard_normal((131, 19)) * stream.random(19), np.arange(131) % 2
     np.savez(folder / "dense.npz", X=x, y=y)
-    np.savetxt(folder / "rows.csv", np.column_stack([x, y]), delimiter=",")
+    table = np.column_stack([x, y])
+    np.savetxt(folder / "rows.csv", table, delimiter=",")
+    pandas.DataFrame(table).rename(columns=str).to_parquet(folder / "rows.parquet")
     with h5py.File(folder / "rows.h5", "w") as file:
         file["X"], file["y"] = x, y
     sparse = random_array((131, 90), density=0.1, rng=5, format="csr")

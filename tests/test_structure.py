@@ -109,7 +109,7 @@ def modules_after(arguments: list[str], folder: Path) -> set[str]:
 def test_commands_import_only_what_they_need(config, tmp_path):
     """On a login node nothing touches MPI, and a run on a simple graph starts without the large libraries."""
     path = config()
-    large = {"mpi4py", "matplotlib", "sklearn", "scipy", "networkx", "xarray"}
+    large = {"mpi4py", "matplotlib", "sklearn", "scipy", "networkx", "xarray", "pandas"}
     assert not modules_after(["run", path, "-q"], tmp_path) & (large | {"numpy.ma"})
     assert not modules_after(["check", path], tmp_path) & large
     assert not modules_after(["show", "small.h5"], tmp_path) & (large | {"pydantic"})

@@ -129,10 +129,10 @@ def npz(path: Path, **arrays) -> str:
     [
         ("csv", lambda p: write(p, ""), "the file is empty"),
         ("csv", lambda p: write(p, "a,b\n"), "no data below the header"),
-        ("csv", lambda p: write(p, "a,b\n1,2\n3,x\n"), "not readable as csv"),
-        ("csv", lambda p: write(p, "1,2,0\n3,nan,1\n" * 10), "sample 1 has a feature that is NaN or infinite"),
+        ("csv", lambda p: write(p, "a,b\n1,2\n3,x\n"), "line 3, column 2 ('b'): 'x' is no number"),
+        ("csv", lambda p: write(p, "1,2,0\n3,inf,1\n" * 10), "sample 1 has a feature that is NaN or infinite"),
         ("csv", lambda p: write(p, "1,2,0\n3,4,inf\n" * 10), "the target of sample 1 is inf"),
-        ("libsvm", lambda p: write(p, "1 1:a\n"), "not readable as libsvm"),
+        ("libsvm", lambda p: write(p, "1 1:a\n"), "line 1: '1:a' is no index:value"),
         ("libsvm", lambda p: write(p, "1 1:1\n0 2:nan\n" * 10), "NaN or infinite"),
         ("npz", lambda p: write(p, b"not a zip file"), "not readable as npz"),
         ("npz", lambda p: npz(p, indices=[50_000_000]), "not readable as npz"),

@@ -175,6 +175,8 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     spread = f"{sizes.min()} to {sizes.max()} per node" if sizes.min() != sizes.max() else f"{sizes[0]} per node"
     facts = [
         ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
+        *((f"data: {subject}", words) for subject, words in experiment.shares.read.items()),
+        *((f"topology: {subject}", words) for subject, words in getattr(topology, "read", {}).items()),
         ("samples", f"{sizes.sum()}, {spread}"),
         *_held_out(experiment.shares),
         (

@@ -26,7 +26,7 @@ class Job(NamedTuple):
     @classmethod
     def of(cls, config: Config, options: Options) -> "Job":
         """What rank 0 hands out."""
-        read, data = [config.path, *registry.plugins, *config.files()], [getattr(config.data, "path", "")]
+        read, data = [config.path, *registry.plugins, *config.files()], config.data_files()
         return cls(config, options, examine(read + data) if config.data.is_small() else examine(read, data))
 
     def __call__(self, transport) -> int:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-from mpiqopt.data.source import Source, Table, in_memory, label_codes, quiet
+from mpiqopt.data.source import Source, Table, few, in_memory, mapping, numbered, quiet
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -41,10 +41,9 @@ class OpenML(Source):
         where = f"openml:{clipped(self.dataset, QUOTED)} (version {self.version})"
         try:
             with quiet(), _timeout(SECONDS):
-                features, labels = fetch_openml(
+                found = fetch_openml(
                     self.dataset,
                     version=self.version,
-                    return_X_y=True,
                     as_frame=False,
                     parser="liac-arff",
                     n_retries=1,
@@ -56,6 +55,11 @@ class OpenML(Source):
             raise UsageError(
                 f"data.dataset = {quoted(self.dataset)}: cannot get {where} and it is not in the cache: {reason}"
             ) from error
+        features, labels, names = found.data, found.target, tuple(map(str, found.feature_names))
         if labels is None or features.dtype == object:
             raise UsageError(f"data.dataset = {self.dataset!r}: {where} is not numeric with one target")
-        return in_memory(where, features, label_codes(labels))
+        targets, words = numbered(where, labels)
+        said = {"format": "openml", "features": f"{len(names)}: {few(names)}"}
+        if words:
+            said["labels"] = mapping(words)
+        return in_memory(where, features, targets, names=names, words=words, read=said)

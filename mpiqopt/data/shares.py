@@ -1,7 +1,7 @@
 """From a table to the samples of the hosted nodes: held-out part, division, loading, checks and scaling."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Shares:
     are the names. test_offsets: of the held-out samples, which belong to nodes in equal parts; held_out: how many there
     are on all ranks. classes: False if targets are numbers to predict. noisy: samples whose label data.label_noise has
     changed. groups: what the data call the samples of each node, for split = "natural"; on rank 0 alone.
+    names, words and read are those of the ``Table``.
     """
 
     where: str
@@ -45,10 +46,12 @@ class Shares:
     test_offsets: np.ndarray | None = None
     held_out: int = 0
     solution: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
     words: tuple[str, ...] | None = None
     classes: bool = False
     noisy: int = 0
     groups: tuple[str, ...] = ()
+    read: dict[str, str] = field(default_factory=dict)
 
 
 def require_enough(samples: int, nodes: int) -> None:
@@ -99,7 +102,9 @@ def load(
         test_offsets=_offsets(test_bounds, place),
         held_out=len(chosen),
         solution=table.solution,
+        names=table.names,
         words=table.words,
+        read=table.read,
         classes=classes,
         noisy=0 if trained is targets else int(np.count_nonzero(trained != targets)),
         groups=groups if place.rank == 0 else (),
@@ -292,12 +297,14 @@ def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarra
         train, test = (_standardised(part, centre, deviation) for part in (train, test))
     elif source.scale == "unit-rows":
         train, test = _unit_rows(train), _unit_rows(test)
+    names = shares.names
     if source.intercept:
         train, test = _with_ones(train), _with_ones(test)
+        names = None if names is None else (*names, "intercept")
     # the planted parameter belongs to the features as drawn
     solution = shares.solution if source.scale == "none" and not source.intercept else None
     train, test = (rows.astype(dtype, copy=False) for rows in (train, test))
-    return replace(shares, features=train, test_features=test, solution=solution)
+    return replace(shares, features=train, test_features=test, solution=solution, names=names)
 
 
 def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,21 +2,24 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field, only
+from mpiqopt.names import in_order
 
 Rows = slice | np.ndarray
 # bytes of a source up to which rank 0 reads all of it
 SMALL = 1 << 24
 # splits that are drawn
 DRAWN = ("iid", "dirichlet", "inner-dirichlet", "pathological")
+# names and labels that are listed, of any number
+SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Table:
     samples ``which`` (a slice or ascending indices), float (k, d) or a SciPy CSR array. where: for messages.
     solution: (d,) the planted parameter of synthetic data. names: of the features, where the source has names; words:
     those that the targets 0, 1, ... stand for; groups: int64 (samples,), which of ``group_names`` a sample belongs to,
-    for split = "natural". read: how the source was understood, a few words by subject ("header": "line 3").
+    for split = "natural". read: how the source was understood, a few words by subject ("header": "line 3"). terms: what
+    the source itself needs to read another file in the same way, for ``Source.held_out``.
     """
 
     where: str
@@ -40,21 +44,25 @@ class Table:
     groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
     read: dict[str, str] = field(default_factory=dict)
+    terms: Any = None
 
     @property
     def samples(self) -> int:
         return len(self.targets)
 
 
-def in_memory(where: str, features, targets: np.ndarray) -> Table:
-    """A table of arrays that are loaded already. Raises UsageError for shapes that do not fit."""
+def in_memory(where: str, features, targets: np.ndarray, **more: Any) -> Table:
+    """A table of arrays that are loaded already; more: its other fields.
+
+    Raises UsageError for shapes that do not fit.
+    """
     require_numbers(where, features.dtype)
     targets = np.asarray(targets, np.float64)
     if features.ndim != 2 or targets.shape != (features.shape[0],):
         raise UsageError(
             f"{where}: want features (samples, d) and as many targets, got shapes {features.shape} and {targets.shape}"
         )
-    return Table(where, targets, features.shape[1], lambda which: features[which])
+    return Table(where, targets, features.shape[1], lambda which: features[which], **more)
 
 
 def require_numbers(where: str, dtype: np.dtype) -> None:
@@ -63,12 +71,64 @@ def require_numbers(where: str, dtype: np.dtype) -> None:
         raise UsageError(f"{where}: want features that are real numbers, got type {dtype}")
 
 
-def label_codes(labels: np.ndarray) -> np.ndarray:
-    """Labels of any type as numbers: kept if they are numbers, else 0, 1, ... in sorted order."""
+def numbered(where: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Return labels as float64 and, where they are words, those that 0, 1, ... stand for: sorted by code points.
+
+    Words that are all numbers are these numbers. Raises UsageError for what is neither.
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "fiubSUOT" or (labels.dtype == object and not all(map(_is_word, labels.flat))):
+        raise UsageError(f"{where}: want targets that are real numbers or words, got type {labels.dtype}")
     try:
-        return np.asarray(labels).astype(np.float64)
-    except ValueError:
-        return np.unique(labels, return_inverse=True)[1].astype(np.float64)
+        return labels.astype(np.float64), None
+    except (ValueError, TypeError):
+        words, codes = np.unique(labels, return_inverse=True)
+        return codes.astype(np.float64).reshape(labels.shape), tuple(map(text_of, words.tolist()))
+
+
+def _is_word(label: Any) -> bool:
+    return isinstance(label, (str, bytes))
+
+
+def text_of(word: str | bytes) -> str:
+    """Return a word that a file holds as text; bytes that are none are escaped."""
+    return word.decode("utf-8", "backslashreplace") if isinstance(word, bytes) else str(word)
+
+
+def renumbered(targets: np.ndarray, words: tuple[str, ...] | None, like: "Table") -> np.ndarray:
+    """Return the targets of a second file with the numbers of the first one's words. Raises UsageError for others."""
+    if words is None or like.words is None:
+        if words is not like.words:
+            found, known = ("words", "numbers") if words else ("numbers", "words")
+            raise UsageError(f"its targets are {found}, those of {like.where} {known}")
+        return targets
+    strange = [word for word in words if word not in like.words]
+    if strange:
+        raise UsageError(f"its label {quoted(strange[0])} is none of {like.where}: {mapping(like.words)}")
+    return np.array([like.words.index(word) for word in words], np.float64)[targets.astype(np.int64)]
+
+
+def grouped(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return which group each sample belongs to, int64, and the names of the groups in the order that people count.
+
+    names: (samples,) words or numbers.
+    """
+    values, codes = np.unique(names, return_inverse=True)
+    found = [text_of(value) for value in values.tolist()]
+    order = in_order(found)
+    places = {name: number for number, name in enumerate(order)}
+    return np.array([places[name] for name in found], np.int64)[codes], tuple(order)
+
+
+def mapping(words: Iterable[str]) -> str:
+    """Say which number each word is: "no = 0, yes = 1"."""
+    return few([f"{word} = {number}" for number, word in enumerate(words)])
+
+
+def few(words: Sequence[str]) -> str:
+    """Return as many of the words as are quickly read, and how many there are if that is not all."""
+    shown = clipped(", ".join(words[:SHOWN]), 2 * QUOTED)
+    return shown if len(words) <= SHOWN else f"{shown}, ... ({len(words)} in all)"
 
 
 @contextmanager

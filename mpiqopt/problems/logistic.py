@@ -21,15 +21,16 @@ class Logistic(Loss):
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
         if shares.labels is None or len(shares.labels) != 2:
-            raise UsageError(f"{shares.where}: problem.name = 'logistic' wants two labels, got {_some(shares.labels)}")
+            raise UsageError(f"{shares.where}: problem.name = 'logistic' wants two labels, got {_some(shares)}")
+        self.require_known(targets, shares)
         return np.where(targets == shares.labels[1], 1.0, -1.0)
 
     def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int:
         return int(np.count_nonzero((row_products(features, x[None])[:, 0] > 0) == (targets > 0)))
 
 
-def _some(labels: np.ndarray | None) -> str:
-    if labels is None:
+def _some(shares: Shares) -> str:
+    if shares.labels is None:
         return "more than 1000 distinct values"
-    shown = ", ".join(f"{label:g}" for label in labels[:5])
-    return f"{len(labels)}: {shown}{', ...' if len(labels) > 5 else ''}"
+    shown = shares.words or [f"{label:g}" for label in shares.labels]
+    return f"{len(shown)}: {', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''}"

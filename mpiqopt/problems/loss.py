@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpiqopt.data.shares import Shares
+from mpiqopt.data.source import few
+from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
 
@@ -37,8 +39,23 @@ class Loss:
         return 1
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
-        """The data's targets (float64) as the loss wants them. Raises UsageError if they do not fit."""
+        """The data's targets (float64) as the loss wants them. Raises UsageError if they do not fit.
+
+        By default they are numbers to predict, which words are not.
+        """
+        if shares.words is not None:
+            raise UsageError(
+                f"{shares.where}: problem.name = {self.name!r} predicts numbers, but the targets are words "
+                f"({few(shares.words)}): want logistic or softmax"
+            )
         return targets
+
+    def require_known(self, targets: np.ndarray, shares: Shares) -> None:
+        """Raise UsageError for a label that the training samples lack: a file of held-out samples may have one."""
+        places = np.minimum(np.searchsorted(shares.labels, targets), len(shares.labels) - 1)
+        strange = targets[shares.labels[places] != targets]
+        if len(strange):
+            raise UsageError(f"data.test_path: the label {strange[0]:g} is none of those in {shares.where}")
 
     def node(self, features: np.ndarray, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean of phi over the rows given, and its gradient (d,), without the smooth regularisers."""

@@ -95,6 +95,18 @@ class Problem:
         return self.regularizer.prox(x, step)
 
     @property
+    def coordinate_names(self) -> tuple[str, ...] | None:
+        """What each coordinate of a point stands for: a feature, "label:feature" for several outputs; None without."""
+        names, labels = self._shares.names, self._shares.labels
+        if names is None or self.outputs == 1:
+            return names
+        known = self._shares.words
+        if known is None:
+            matching = labels is not None and len(labels) == self.outputs
+            known = [f"{label:g}" for label in labels] if matching else map(str, range(self.outputs))
+        return tuple(f"{label}:{name}" for label in known for name in names)
+
+    @property
     def has_accuracy(self) -> bool:
         """Whether there are samples to classify, and a loss that does."""
         return self.held_out is not None and self.loss.has_classes

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -26,6 +26,7 @@ BUFFERED = 8192
 
 
 Warn = Callable[[str], None]
+Names = Sequence[str] | None
 
 
 def silent(text: str) -> None:
@@ -110,32 +111,24 @@ class Writer:
             group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
             group[name].dims[0].attach_scale(axis)
 
-    def holdings(self, shares: Shares, counts: np.ndarray | None) -> None:
-        """What each node holds. counts: samples of each label (nodes, labels), None for numbers to predict."""
+    def data(self, shares: Shares, counts: np.ndarray | None) -> None:
+        """What was read, and what each node holds. counts: of labels (nodes, labels), None for numbers to predict."""
         group = self.file.require_group("data")
         if "samples" in group:  # it is a continuation
             return
+        group.attrs.update({subject.replace("/", "|"): said for subject, said in shares.read.items()})
         group.attrs.update({"held_out": shares.held_out, "wrong_labels": shares.noisy})
-        node = _axis(group, "node", len(shares.sizes))
-        _store(group, "samples", shares.sizes)
-        columns = [("samples", "training samples of every node", (node,))]
-        if shares.groups:
-            group.create_dataset("groups", data=shares.groups, dtype=h5py.string_dtype())
-            columns.append(("groups", "what the data call the samples of every node", (node,)))
-        if counts is not None:
-            label = group.create_dataset("class", **_named(shares))
-            label.make_scale()
-            _store(group, "counts", counts.astype(np.int32))
-            columns.append(("counts", "training samples of every class at every node", (node, label)))
-        for name, meaning, axes in columns:
-            group[name].attrs["long_name"] = meaning
-            for number, axis in enumerate(axes):
-                group[name].dims[number].attach_scale(axis)
+        if shares.names:
+            _store_names(group, "features", shares.names)
+            group["features"].dims[0].attach_scale(_axis(group, "feature", len(shares.names)))
+        _write_division(group, shares, counts)
 
-    def finish(self, status: str, reason: str, x: np.ndarray, carriers: str) -> bool:
+    def finish(
+        self, status: str, reason: str, x: np.ndarray, carriers: str, names: dict[str, Names] | None = None
+    ) -> bool:
         """Write ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled.
 
-        False if the file cannot be written.
+        names: of nodes and coordinates, where they have some. False if the file cannot be written.
         """
         self.file.attrs.update({"status": status, "stop_reason": reason})
         if carriers:
@@ -145,6 +138,7 @@ class Writer:
         final["x"].attrs["long_name"] = "last iterate of every node"
         for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
             final["x"].dims[axis].attach_scale(_axis(final, name, size))
+        _name_axes(final, names or {})
         done = self.publish(durable=True)
         self.file.close()
         return done
@@ -202,11 +196,46 @@ def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
     group.create_dataset(name, data=values, fletcher32=True)
 
 
-def _named(shares: Shares) -> dict:
-    """The labels by the words that they are in the data, or as numbers."""
+def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None) -> None:
+    """Write the samples of every node, by class where there are some, and what the data call them."""
+    node = _axis(group, "node", len(shares.sizes))
+    _store(group, "samples", shares.sizes)
+    columns = [("samples", "training samples of every node", (node,))]
+    if shares.groups:
+        _store_names(group, "groups", shares.groups)
+        columns.append(("groups", "what the data call the samples of every node", (node,)))
+    if counts is not None:
+        _write_classes(group, shares)
+        _store(group, "counts", counts.astype(np.int32))
+        columns.append(("counts", "training samples of every class at every node", (node, group["class"])))
+    for name, meaning, axes in columns:
+        group[name].attrs["long_name"] = meaning
+        for number, axis in enumerate(axes):
+            group[name].dims[number].attach_scale(axis)
+
+
+def _write_classes(group: h5py.Group, shares: Shares) -> None:
+    """Write the labels by the words that they are in the data, or as numbers."""
     if shares.words is None:
-        return {"data": shares.labels}
-    return {"data": [shares.words[int(label)] for label in shares.labels], "dtype": h5py.string_dtype()}
+        _store(group, "class", shares.labels)
+    else:
+        _store_names(group, "class", [shares.words[int(label)] for label in shares.labels])
+    group["class"].make_scale()
+
+
+def _store_names(group: h5py.Group, name: str, values: Sequence[str]) -> None:
+    """Write strings. Checksums are for numbers: those of strings would be of their addresses."""
+    group.create_dataset(name, data=[value.encode("utf-8", "replace") for value in values], dtype=h5py.string_dtype())
+
+
+def _name_axes(final: h5py.Group, names: dict[str, Names]) -> None:
+    """Write the names along the axes of /final/x, as coordinates by the conventions of netCDF."""
+    named = {axis: values for axis, values in names.items() if values}
+    for axis, values in named.items():
+        _store_names(final, f"{axis}_name", values)
+        final[f"{axis}_name"].dims[0].attach_scale(final[axis])
+    if named:
+        final["x"].attrs["coordinates"] = " ".join(f"{axis}_name" for axis in named)
 
 
 def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:

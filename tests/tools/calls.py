@@ -247,6 +247,7 @@ def imported() -> Main:
     """The command line, with all that any command imports and makes of the schema: forks find it there."""
     import h5py  # noqa: F401
     import networkx  # noqa: F401
+    import pandas  # noqa: F401
     import scipy.sparse.linalg  # noqa: F401
     import sklearn.datasets  # noqa: F401
     from matplotlib.figure import Figure

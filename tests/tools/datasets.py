@@ -1,6 +1,9 @@
-"""Data files that are wrong in ways of their own format: CSV, LIBSVM, NPZ, HDF5."""
+"""Data files that are wrong in ways of their own format: CSV, Parquet, LIBSVM, NPZ, HDF5."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import random
 from collections.abc import Callable
@@ -12,7 +15,8 @@ import numpy as np
 from tools import odd
 
 SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological", "natural")
-FORMATS = {"csv": "d.csv", "libsvm": "d.svm", "npz": "d.npz", "hdf5": "d.h5"}
+FORMATS = {"csv": "d.csv", "libsvm": "d.svm", "npz": "d.npz", "hdf5": "d.h5", "parquet": "d.parquet"}
+PACKED = (gzip.compress, bz2.compress, lzma.compress)
 
 
 def write(rng: random.Random, folder: Path) -> dict[str, Any]:
@@ -20,11 +24,17 @@ def write(rng: random.Random, folder: Path) -> dict[str, Any]:
     name = rng.choice(list(FORMATS))
     path = folder / FORMATS[name]
     WRITERS[name](rng, path)
+    keys = _keys(rng, name)
+    if rng.random() < 0.1:
+        keys["test_path"] = rng.choice((path.name, f"2{path.name}", "none"))
+        WRITERS[name](rng, path.with_name(f"2{path.name}"))
+    if name in ("csv", "libsvm") and rng.random() < 0.15:
+        path.write_bytes(rng.choice(PACKED)(path.read_bytes()))
     if rng.random() < 0.25:
         path.write_bytes(odd.damaged(rng, path.read_bytes()))
     if rng.random() < 0.06:
         replaced(rng, path)
-    return {"name": name, "path": path.name, **_keys(rng, name)}
+    return {"name": name, "path": path.name, **keys}
 
 
 def _keys(rng: random.Random, name: str) -> dict[str, Any]:
@@ -40,17 +50,37 @@ def _keys(rng: random.Random, name: str) -> dict[str, Any]:
         "label_noise": rng.choice((0.1, 0.99, 1e-300)),
         "alpha": rng.choice((0.01, 1e-308, 1e308)),
     }
+    columns = {
+        "target": rng.choice((-1, 0, 1, 99, -99, 2**63, "y", "", "[b]")),
+        "features": rng.choice(([0], ["x0", 1], [], ["none"], [True], [0, 0])),
+        "ignore": rng.choice(([0], ["x0"], [-1], [], [99])),
+        "categories": rng.choice(("all", [0], ["x0"], "none", [])),
+        "missing": rng.choice(("refuse", "drop", "mean", "zero", "fill")),
+        "by": rng.choice((0, "x0", "y", 99)),
+    }
     own = {
+        "parquet": columns,
         "csv": {
-            "target": rng.choice((-1, 0, 1, 99, -99, 2**63, "y", "", "[b]")),
+            **columns,
             "delimiter": rng.choice((",", ";", "\t", " ", "\n", '"', "\u2028", "::")),
             "header": rng.random() < 0.5,
+            "decimal": rng.choice((",", ".", "x", "")),
+            "encoding": rng.choice(("latin-1", "utf-16", "utf-8", "none", "base64", "idna", "cp037")),
         },
-        "libsvm": {"features": rng.choice((1, 3, 4, 100, 2**31, 2**63))},
-        "hdf5": {"x_key": rng.choice(("X", "x", "", "/", "g/X", "[b]")), "y_key": rng.choice(("y", "X", "", "."))},
+        "libsvm": {
+            "features": rng.choice((1, 3, 4, 100, 2**31, 2**63)),
+            "index_base": rng.choice(("auto", 0, 1, 2)),
+        },
+        "npz": {"by": rng.choice(("y", "X", "none"))},
+        "hdf5": {
+            "by": rng.choice(("y", "X", "none")),
+            "x_key": rng.choice(("X", "x", "", "/", "g/X", "[b]")),
+            "y_key": rng.choice(("y", "X", "", ".")),
+        },
     }
     chosen = {key: value for key, value in keys.items() if rng.random() < 0.4}
-    return chosen | {key: v for key, v in (division | own.get(name, {})).items() if rng.random() < 0.15}
+    often = 0.05 if name in ("csv", "parquet") else 0.15
+    return chosen | {key: value for key, value in (division | own.get(name, {})).items() if rng.random() < often}
 
 
 def replaced(rng: random.Random, path: Path, devices: bool = True) -> None:
@@ -118,6 +148,7 @@ def _csv(rng: random.Random, path: Path) -> None:
     x, y = arrays(rng)
     mark = rng.choice((",", ",", ";", "\t", " "))
     rows = [[repr(v) for v in row] for row in np.column_stack([x, y]).tolist()]
+    rng.choice((*[lambda: None] * 4, lambda: _foreign_table(rng, rows)))()
     if rng.random() < 0.5:
         names = [f"x{i}" for i in range(x.shape[1])] + ["y"]
         rows.insert(0, rng.choice((names, names[:-1], names * 2, ["y"] * len(names), ["[b]", "\x1b[31m", "$x$", ""])))
@@ -126,6 +157,34 @@ def _csv(rng: random.Random, path: Path) -> None:
     body = "\n".join(mark.join(row) for row in rows)
     encoding = rng.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "latin-1", "utf-16"))
     path.write_bytes(body.encode(encoding, "replace"))
+
+
+def _foreign_table(rng: random.Random, rows: list[list[str]]) -> None:
+    """Words, dates, truth values, gaps, decimal commas and numbers of rows, as other programs write them."""
+    words = rng.choice((("no", "yes"), ("True", "False"), ("2024-01-01", "2024-01-02"), ("", "NA"), ("a b", "c,d")))
+    for number, row in enumerate(rows):
+        if words[0] == "":
+            row[:] = [rng.choice(("", "?", "NA")) if rng.random() < 0.1 else word for word in row]
+        elif rng.random() < 0.9:
+            row[-1] = rng.choice(words)
+        if words[0] == "no":
+            row.insert(0, str(number))
+        if words[0] == "a b":
+            row[:] = [word.replace(".", ",") for word in row]
+
+
+def _parquet(rng: random.Random, path: Path) -> None:
+    import pandas
+
+    x, y = arrays(rng)
+    frame = pandas.DataFrame(np.column_stack([x, y]))
+    frame.columns = [f"x{j}" for j in range(x.shape[1])] + ["y"]
+    extra = rng.choice((None, None, "word", None, b"bytes", True, pandas.Timestamp("2024-01-01"), [1.0, 2.0], 3))
+    if extra is not None:
+        frame["extra"] = [extra if rng.random() < 0.9 else None for _ in range(len(frame))]
+    if rng.random() < 0.3:
+        frame["y"] = frame["y"].astype(rng.choice((str, "category")))
+    frame.to_parquet(path, index=rng.choice((None, True, False)))
 
 
 def _spoil(rng: random.Random, rows: list[list[str]]) -> None:
@@ -254,8 +313,10 @@ def _npz(rng: random.Random, path: Path) -> None:
 
 
 def _sparse(rng: random.Random) -> dict[str, np.ndarray]:
-    """What save_npz writes for CSR, and what it would never write."""
+    """What save_npz writes, and what it would never write."""
     x, y = arrays(rng)
+    if rng.random() < 0.3:
+        return _saved(rng.choice(("csc", "coo", "bsr", "dia")), x) | {"y": y}
     rows, columns = np.nonzero(x)
     parts = {
         "data": x[rows, columns],
@@ -277,6 +338,17 @@ def _sparse(rng: random.Random) -> dict[str, np.ndarray]:
             )
         )()
     return parts
+
+
+def _saved(kind: str, x: np.ndarray) -> dict[str, np.ndarray]:
+    """What scipy writes of a matrix in a format."""
+    from scipy.sparse import coo_array, save_npz
+
+    packed = io.BytesIO()
+    save_npz(packed, coo_array(x).asformat(kind))
+    packed.seek(0)
+    with np.load(packed) as parts:
+        return dict(parts)
 
 
 def _hdf5(rng: random.Random, path: Path) -> None:
@@ -314,8 +386,10 @@ def _forged(rng: random.Random, file) -> None:
             lambda: file.create_dataset(name, (5,), dtype=h5py.ref_dtype),
             lambda: file.create_dataset(name, data=np.datetime64("2020-01-01").astype("i8")),
             lambda: file.create_dataset(name, data=[b"a", b"\xff", b""]),
+            lambda: file.create_virtual_dataset(name, h5py.VirtualLayout((5, 2), "f8")),
+            lambda: file.create_dataset(name, (5, 2), "f8", external=[("raw", 0, 80)]),
         )
     )()
 
 
-WRITERS = {"csv": _csv, "libsvm": _libsvm, "npz": _npz, "hdf5": _hdf5}
+WRITERS = {"csv": _csv, "parquet": _parquet, "libsvm": _libsvm, "npz": _npz, "hdf5": _hdf5}

@@ -1,0 +1,111 @@
+"""Datasets of an HDF5 file, of which each rank reads its own rows."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from mpiqopt.data.files import FileSource, require_keys
+from mpiqopt.data.npz import require_same_width
+from mpiqopt.data.source import Rows, Table, grouped, mapping, numbered, renumbered, require_numbers
+from mpiqopt.errors import UsageError, quoted
+from mpiqopt.field import Field
+from mpiqopt.registry import register
+
+# soft links that lead to soft links: HDF5 itself follows no more
+LINKS = 16
+
+
+@register("data", "hdf5")
+@dataclass(frozen=True, kw_only=True)
+class Hdf5(FileSource):
+    """Datasets ``X`` (samples, d) and ``y``, which may be words.
+
+    Rank 0 reads a file of up to 16 MB for all; of a larger one each rank reads the rows of the nodes that it hosts.
+    """
+
+    x_key: Annotated[str, Field(description="dataset of the features")] = "X"
+    y_key: Annotated[str, Field(description="dataset of the targets")] = "y"
+    by: Annotated[
+        str | None, Field(description="dataset (samples,) that names the node of each sample, for split = natural")
+    ] = None
+
+    def count(self) -> int:
+        with self.reading() as where, _opened(self.path) as file:
+            return len(_dataset(where, file, self.x_key))
+
+    def table(self, path: str, where: str, like: Table | None) -> Table:
+        with _opened(path) as file:
+            features, labels = (_dataset(where, file, key) for key in (self.x_key, self.y_key))
+            require_numbers(where, features.dtype)
+            shape = features.shape
+            if len(shape) != 2 or labels.shape != shape[:1]:
+                wanted = f"want {self.x_key} (samples, d) and {self.y_key} (samples,)"
+                raise UsageError(f"{where}: {wanted}, got {shape} and {labels.shape}")
+            targets, words = numbered(where, _values(labels))
+            groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
+        if like is not None:
+            targets, words = renumbered(targets, words, like), like.words
+            require_same_width(shape[1], like)
+        said = {"format": "hdf5"} | ({"labels": mapping(words)} if words else {})
+        if group_names:
+            said["nodes"] = f"{self.by!r}, {len(group_names)} names"
+
+        def rows(which: Rows) -> np.ndarray:
+            with _opened(path) as file:
+                return file[self.x_key][which]
+
+        return Table(path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said)
+
+    def _groups(self, where: str, file, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+        names = _dataset(where, file, self.by)
+        if names.shape != shape:
+            raise UsageError(f"{where}: want {self.by} (samples,), a name for each of {shape[0]}, got {names.shape}")
+        return grouped(_values(names))
+
+
+def _opened(path: str):
+    import h5py
+
+    return h5py.File(path, locking=False)  # without locks, which many file systems do not have
+
+
+def _values(dataset) -> np.ndarray:
+    import h5py
+
+    return (dataset.asstr(errors="backslashreplace") if h5py.check_string_dtype(dataset.dtype) else dataset)[()]
+
+
+def _dataset(where: str, file, key: str):
+    """The dataset of that name. Raises UsageError unless its numbers are in this file."""
+    import h5py
+
+    _require_inside(where, file, key, LINKS)
+    require_keys(where, (key,), file)
+    dataset = file[key]
+    if not isinstance(dataset, h5py.Dataset):
+        raise UsageError(f"{where}: {quoted(key)} is a group; want a dataset")
+    if dataset.shape is None:
+        raise UsageError(f"{where}: {quoted(key)} holds nothing")
+    if dataset.is_virtual or dataset.external:
+        how = "a virtual dataset" if dataset.is_virtual else "stored outside"
+        raise UsageError(f"{where}: {quoted(key)} is {how}: its numbers are in other files; copy them into one file")
+    return dataset
+
+
+def _require_inside(where: str, file, key: str, most: int) -> None:
+    """Raise UsageError if a link on the way to a dataset leads out of the file."""
+    import h5py
+
+    way = ""
+    for part in filter(None, key.split("/")):
+        parent, way = way or "/", f"{way}/{part}"
+        link = file[parent].get(part, getlink=True) if parent in file and hasattr(file[parent], "keys") else None
+        if isinstance(link, h5py.ExternalLink):
+            other = quoted(link.filename)
+            raise UsageError(
+                f"{where}: {quoted(way[1:])} is a link to another file, {other}: copy it, or name that one"
+            )
+        if isinstance(link, h5py.SoftLink) and most:
+            leads = link.path if link.path.startswith("/") else f"{parent}/{link.path}"
+            _require_inside(where, file, leads, most - 1)

@@ -1,0 +1,98 @@
+"""Arrays of NumPy, dense or sparse, in one file."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from mpiqopt.data.files import FileSource, require_keys
+from mpiqopt.data.source import Table, grouped, in_memory, mapping, numbered, renumbered, require_numbers, text_of
+from mpiqopt.errors import UsageError, quoted
+from mpiqopt.field import Field
+from mpiqopt.registry import register
+
+# what save_npz of scipy writes beside "format" and "shape", by format
+PARTS = {
+    "csr": ("data", "indices", "indptr"),
+    "csc": ("data", "indices", "indptr"),
+    "bsr": ("data", "indices", "indptr"),
+    "coo": ("data", "row", "col"),
+}
+
+
+@register("data", "npz")
+@dataclass(frozen=True, kw_only=True)
+class Npz(FileSource):
+    """Arrays ``X`` (samples, d) and ``y``; or, sparse, ``y`` beside what scipy.sparse.save_npz writes.
+
+    Its ``format`` may be csr, csc, coo or bsr; without one the parts are taken as CSR. ``y`` may be words.
+    """
+
+    by: Annotated[
+        str | None, Field(description="array (samples,) that names the node of each sample, for split = natural")
+    ] = None
+
+    def count(self) -> int:
+        with self.reading() as where, np.load(self.path, allow_pickle=False) as file:
+            require_keys(where, ("y",), file)
+            return len(file["y"])
+
+    def table(self, path: str, where: str, like: Table | None) -> Table:
+        with np.load(path, allow_pickle=False) as file:
+            require_keys(where, ("y",) if self.by is None else ("y", self.by), file)
+            targets, words = numbered(where, file["y"])
+            features = file["X"] if "X" in file else _sparse(where, file)
+            names = None if self.by is None else file[self.by]
+        said = {"format": "npz" if isinstance(features, np.ndarray) else "npz, sparse"}
+        return labelled(path, features, targets, words, names, said, like)
+
+
+def labelled(where: str, features: Any, targets, words, names, said: dict[str, str], like: Table | None) -> Table:
+    """Return the table of arrays. names: of the nodes, by sample; said: how they were found."""
+    if like is not None:
+        targets, words = renumbered(targets, words, like), like.words
+        require_same_width(features.shape[-1], like)
+    more: dict[str, Any] = {"words": words, "read": said | ({"labels": mapping(words)} if words else {})}
+    if names is not None:
+        if names.shape != targets.shape:
+            raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")
+        more["groups"], more["group_names"] = grouped(names)
+        more["read"]["nodes"] = f"{len(more['group_names'])} names"
+    return in_memory(where, features, targets, **more)
+
+
+def require_same_width(features: int, like: Table) -> None:
+    """Raise UsageError unless a second file has as many features as the first."""
+    if features != like.features:
+        raise UsageError(f"it has {features} features, {like.where} {like.features}")
+
+
+def _sparse(where: str, file) -> Any:
+    """The rows that scipy's arrays stand for, in CSR. Raises UsageError."""
+    given = text_of(file["format"].item()) if "format" in file else "csr"
+    if given not in PARTS:
+        raise UsageError(f"{where}: its format is {quoted(given)}; want one of {', '.join(PARTS)}")
+    require_keys(where, (*PARTS[given], "shape"), file)
+    data, *places = (file[name] for name in PARTS[given])
+    require_numbers(where, data.dtype)
+    for name, place in zip(PARTS[given][1:], places, strict=True):
+        if place.dtype.kind not in "iu":
+            raise UsageError(f"{where}: its {name} are of type {place.dtype}; want integers")
+    shape = tuple(map(int, file["shape"]))
+    if "format" not in file and len(places[1]) == shape[1] + 1 != shape[0] + 1:
+        raise UsageError(f"{where}: its parts are those of CSC and no format is given; add format = 'csc' to the file")
+    return _rows(given, data, places, shape)
+
+
+def _rows(given: str, data: np.ndarray, places: list[np.ndarray], shape: tuple[int, ...]) -> Any:
+    from scipy import sparse
+
+    kind = getattr(sparse, f"{given}_array")
+    if given == "coo":
+        rows = kind((data, tuple(places)), shape=shape)
+    else:
+        rows = kind((data, *places), shape=shape)
+        rows.check_format(full_check=True)  # indices outside the shape would be read and written by the kernels
+    rows = rows.tocsr()
+    rows.sum_duplicates()
+    return rows

@@ -1,0 +1,92 @@
+"""Parquet files, read by pyarrow, which is an extra."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from mpiqopt.data.columns import Columns, Content, Heads
+from mpiqopt.data.source import Table
+from mpiqopt.errors import UsageError, quoted
+from mpiqopt.registry import register
+
+
+@register("data", "parquet")
+@dataclass(frozen=True, kw_only=True)
+class Parquet(Columns):
+    """A table in Parquet format (``pip install mpiqopt[parquet]``); columns of numbers, words and truth values.
+
+    The index of a pandas table is no column. Rank 0 reads a file of up to 16 MB for all; of a larger one every rank
+    reads all and keeps its own rows.
+    """
+
+    def count(self) -> int | None:
+        if self.missing == "drop":
+            return None
+        with self.reading() as where:
+            return _library(where).ParquetFile(self.path).metadata.num_rows
+
+    def table(self, path: str, where: str, like: Table | None) -> Table:
+        file = _library(where).ParquetFile(path)
+        schema = file.schema_arrow
+        index = _index(schema)
+        names = tuple(name for name in schema.names if name not in index)
+        heads = Heads(
+            names, tuple(_kind(schema.field(name).type) if schema.names.count(name) == 1 else "word" for name in names)
+        )
+        roles = self.roles(heads, where) if like is None else self.alike(heads, like.terms, where)
+        if like is None:
+            self.require_numbers(heads, roles, where, heads.label)
+        else:
+            heads = self.kinds_of(heads, roles, like.terms)
+        return self.made(path, where, heads, roles, _Frame(file, heads), {"format": "parquet"}, like)
+
+
+def _library(where: str):
+    if find_spec("pyarrow") is None:
+        raise UsageError(f"{where}: Parquet is read by pyarrow, which is not here: pip install pyarrow")
+    from pyarrow import parquet
+
+    return parquet
+
+
+def _index(schema) -> set[str]:
+    """The columns that hold the index of a pandas table."""
+    described = schema.pandas_metadata or {}
+    return {name for name in described.get("index_columns", ()) if isinstance(name, str)}
+
+
+def _kind(given: Any) -> str:
+    from pyarrow import types
+
+    if types.is_dictionary(given):
+        given = given.value_type
+    if types.is_boolean(given):
+        return "bool"
+    if types.is_integer(given) or types.is_floating(given) or types.is_decimal(given):
+        return "number"
+    return "empty" if types.is_null(given) else "word"
+
+
+class _Frame(Content):
+    """The columns of a Parquet file, each read when it is asked for."""
+
+    def __init__(self, file, heads: Heads):
+        self._file, self._heads, self._read = file, heads, {}
+        self.samples = file.metadata.num_rows
+
+    def _column(self, column: int) -> Any:
+        if column not in self._read:
+            self._read[column] = self._file.read(columns=[self._heads.names[column]]).column(0)
+        return self._read[column]
+
+    def numbers(self, column: int) -> np.ndarray:
+        return self._column(column).to_pandas().to_numpy(np.float64, na_value=np.nan)
+
+    def words(self, column: int) -> Any:
+        values = self._column(column).to_pandas()
+        return values.astype(str).where(values.notna())
+
+    def place(self, row: int, column: int) -> str:
+        return f"row {row + 1}, {self._heads.label(column)}: {quoted(self._column(column)[row].as_py())}"
