@@ -101,7 +101,7 @@ def _figure(topology: Topology):
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
     graph = union(topology)
-    arcs, name, labels = np.array(graph.edges).reshape(-1, 2), printable(topology.name), _labels(topology)
+    arcs, name, labels = np.array(graph.edges, np.int64).reshape(-1, 2), printable(topology.name), _labels(topology)
     use_fonts_for([name, *labels])
     # not by networkx.draw: pyplot, which it imports, reads the user's styles and may fail at them
     _draw(axes, _layout(topology, graph.to_undirected()), arcs, topology.directed, labels)
