@@ -239,7 +239,7 @@ def _prepared(source: Source) -> bool:
 
 def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     seed = config.run.seed if config.data.seed is None else config.data.seed
-    names = topology.names if getattr(topology, "named", False) else None
+    names = topology.names if topology.named else None
     with naming(config.path):
         return shares.load(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
 

@@ -91,7 +91,7 @@ def run(config: Config, options: Options, transport) -> Outcome:
 
 def was_read(experiment: Experiment) -> str:
     """Return one line on how the files of a run were understood; "" if it has none."""
-    shares, graph = experiment.shares, getattr(experiment.network.topology, "read", {})
+    shares, graph = experiment.shares, experiment.network.topology.read
     said = [f"{Path(shares.where).name}: {_phrases(shares.read)}"] if shares.read else []
     if graph:
         path = getattr(experiment.config.graphs[0], "path", "topology")
@@ -102,7 +102,7 @@ def was_read(experiment: Experiment) -> str:
 
 
 def _phrases(read: dict[str, str]) -> str:
-    return ", ".join(_phrase(subject, words) for subject, words in read.items() if subject != "format")
+    return "; ".join(_phrase(subject, words) for subject, words in read.items() if subject != "format")
 
 
 def _phrase(subject: str, words: str) -> str:
@@ -371,7 +371,7 @@ class Trajectory:
         written = True
         if self.writer is not None:
             kept = "stopped" if status == "diverged" else status
-            names = {"node": getattr(self.network.topology, "names", None), "coordinate": self.problem.coordinate_names}
+            names = {"node": self.network.topology.names, "coordinate": self.problem.coordinate_names}
             written = self.writer.finish(kept, reason, x, self.network.carriers, names)
         if not self.network.transport.broadcast(np.array([written]))[0]:
             reason = f"{reason}, but the file cannot be written; iteration {self.saved_at} is saved"

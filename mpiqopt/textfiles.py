@@ -24,6 +24,15 @@ MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+# files that are neither text nor read as one, and what to do about it
+OTHERS = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as text",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it, or use gzip, bzip2 or xz",
+    b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF file",
+}
 # how many bytes tell a text from numbers in binary
 HEAD = 4096
 
@@ -67,11 +76,19 @@ def content(path: str, where: str) -> bytes:
         raise UsageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def require_no_other(head: bytes, where: str) -> None:
+    """Raise UsageError for a file of another kind that is often taken for a text. head: how it begins."""
+    for mark, kind in OTHERS.items():
+        if head.startswith(mark):
+            raise UsageError(f"{where}: is no text but {kind}")
+
+
 def encoding_of(head: bytes, given: str | None, where: str, key: str) -> str:
     """Return the encoding of a text that begins so: that of its byte order mark, the given one, or UTF-8.
 
     key: of the config, that says the encoding. Raises UsageError for what is no text.
     """
+    require_no_other(head, where)
     marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     if marked is not None:
         return marked

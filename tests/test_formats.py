@@ -3,7 +3,6 @@
 import gzip
 import lzma
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -224,12 +223,3 @@ def test_second_files_of_arrays(written):
         assert source.held_out(source.open(0)).targets.tolist() == [2, 0, 0]
         with pytest.raises(UsageError, match="it has 3 features, train 2"):
             find("data", kind)(path="train", test_path="wide").held_out(source.open(0))
-
-
-def test_a_label_that_training_lacks_is_refused_by_losses_with_classes(written):
-    shares = SimpleNamespace(where="train", labels=np.array([0.0, 2.0]), words=None)
-    for name in ("logistic", "softmax"):
-        loss = find("problem", name)()
-        assert len(loss.targets(np.array([2.0, 0.0]), shares)) == 2
-        with pytest.raises(UsageError, match="the label 1 is none of those in train"):
-            loss.targets(np.array([1.0]), shares)

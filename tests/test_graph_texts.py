@@ -111,6 +111,16 @@ def test_a_header_is_no_link_and_a_link_no_header(read):
     assert read("g.txt", "a b\n0 1\n1 a\n").names == ("0", "1", "a", "b")
 
 
+def test_nodes_of_a_matrix_may_be_called_as_columns_of_links_are(read):
+    """Above a matrix i and j, or source and target, are nodes."""
+    for names in (["h", "i", "j", "k"], ["source", "target", "u", "v"]):
+        rows = ["0,1,0,1", "1,0,1,0", "0,1,0,1", "1,0,1,0"]
+        made = read("m.csv", "\n".join([",".join(["", *names]), *map(",".join, zip(names, rows, strict=True))]))
+        assert made.read["format"] == "matrix, separated by commas"
+        assert sorted(made.names) == sorted(names)
+        assert len(links(made)) == 4
+
+
 def test_lines_of_a_graph_file_count_as_in_networkx(read):
     """Names in the order of their numbers, links once, the last weight that was given, loops dropped."""
     text = "10 2 0.25\n2 1.5\n2, 10, 0.25\n# none\n1.5 1.5 7\n0\n1.5 2 0.125\n10 2\n"

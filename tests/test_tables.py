@@ -139,7 +139,7 @@ def test_what_was_read_is_said(written):
         "features": "2: a, b",
         "labels": "no = 0, yes = 1",
     }
-    said = written("\n".join(f"{j},{j * j},1.5" for j in range(12))).read
+    said = written("\n".join(f"{j * j},{j},1.5" for j in range(12))).read
     assert said == {
         "format": "csv, commas between columns",
         "header": "none",
@@ -352,7 +352,7 @@ def test_check_run_and_the_result_say_what_was_read(config, capsys, tmp_path, mo
     assert main(["run", path]) == 0
     first = capsys.readouterr().err.splitlines()[0]
     assert first == (
-        "mpiqopt: iris.csv: header line 1, target 'species' (column 3), 2 features: sl, sw, "
+        "mpiqopt: iris.csv: header line 1; target 'species' (column 3); 2 features: sl, sw; "
         "labels other = 0, setosa = 1, virginica = 2"
     )
     with h5py.File("small.h5") as file:
@@ -384,6 +384,23 @@ def test_words_are_no_numbers_to_predict(config, capsys, tmp_path, monkeypatch):
     path = config(data=data, topology=ring)
     assert main(["check", path]) == 2
     assert "wants two labels, got 3: other, setosa, virginica" in capsys.readouterr().err
+
+
+def test_a_first_column_that_counts_is_pointed_out(written):
+    lines = [f"{j},{j % 3},{j % 2}\n" for j in range(10)]
+    table = written("".join(["id,a,y\n", *lines]))
+    assert table.names == ("id", "a")
+    assert table.read["perhaps an index"] == "column 1 ('id'), which counts (data.ignore = [0] leaves it out)"
+    assert "perhaps an index" not in written("".join(["id,a,y\n", *lines[1:], lines[0]])).read
+
+
+@pytest.mark.parametrize("kind", ["csv", "libsvm"])
+def test_files_of_other_kinds_are_called_by_their_names(kind, tmp_path):
+    begins = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "compressed by zstd", b"PAR1": "Parquet"}
+    for begin, name in begins.items():
+        (tmp_path / "d").write_bytes(begin + bytes(range(256)))
+        with pytest.raises(UsageError, match=f"is no text but .*{name}"):
+            find("data", kind)(path=str(tmp_path / "d")).open(0)
 
 
 def test_samples_are_counted_without_reading_the_table(written):

@@ -176,7 +176,6 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     facts = [
         ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
         *((f"data: {subject}", words) for subject, words in experiment.shares.read.items()),
-        *((f"topology: {subject}", words) for subject, words in getattr(topology, "read", {}).items()),
         ("samples", f"{sizes.sum()}, {spread}"),
         *_held_out(experiment.shares),
         (

@@ -18,6 +18,8 @@ from mpiqopt.field import Field
 TOGETHER = 1024
 # values of a feature that is coded one-hot
 MOST_CATEGORIES = 10_000
+# samples that a feature does not count by chance
+NO_CHANCE = 10
 # characters of a name in a line that says more than that
 SHORT = 40
 
@@ -192,6 +194,8 @@ class Columns(FileSource):
         if roles.by is not None:
             groups, group_names = grouped(_only(content.words(roles.by), keep).to_numpy(object))
         said = said | _said(heads, roles, features, words, group_names) | self._said_missing(masks, keep)
+        if self.features is None and 0 in roles.features and _may_be_index(heads, content):
+            said["perhaps an index"] = f"{heads.label(0)}, which counts (data.ignore = [0] leaves it out)"
         return Table(
             path,
             targets,
@@ -361,11 +365,19 @@ def _require_index(heads: Heads, roles: Roles, content: Content, where: str) -> 
         if heads.row_names:
             names, columns = len(heads.names) - 1, len(heads.names)
             raise UsageError(f"{where}: {names} names, {columns} columns, of which the first names no rows: it repeats")
-    elif heads.kinds[0] == "number":
-        values = content.numbers(0)
-        if len(values) and values[0] in (0, 1) and np.array_equal(values, np.arange(len(values)) + values[0]):
-            return
+    elif heads.kinds[0] == "number" and _counts(content.numbers(0)):
+        return
     raise UsageError(f"{where}: column 1 has no name and does not count: say data.ignore = [0], or list data.features")
+
+
+def _counts(values: np.ndarray) -> bool:
+    """True for 0, 1, 2, ... or 1, 2, 3, ..., as an index does."""
+    return len(values) > 0 and values[0] in (0, 1) and np.array_equal(values, np.arange(len(values)) + values[0])
+
+
+def _may_be_index(heads: Heads, content: Content) -> bool:
+    """True if the first column counts so many samples that it is no chance."""
+    return heads.kinds[0] == "number" and content.samples >= NO_CHANCE and _counts(content.numbers(0))
 
 
 def _masks(content: Content, used: list[int], words: set[int]) -> dict[int, np.ndarray]:

@@ -98,6 +98,7 @@ def _text(path: str, where: str) -> BinaryIO:
     """The file's text in an encoding that has ASCII in it, without a byte order mark."""
     file = textfiles.opened(path)
     head = file.read(4)
+    textfiles.require_no_other(head, where)
     file.seek(0)
     if head.startswith(UTF8_MARK):
         file.read(len(UTF8_MARK))

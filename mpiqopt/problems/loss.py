@@ -50,13 +50,6 @@ class Loss:
             )
         return targets
 
-    def require_known(self, targets: np.ndarray, shares: Shares) -> None:
-        """Raise UsageError for a label that the training samples lack: a file of held-out samples may have one."""
-        places = np.minimum(np.searchsorted(shares.labels, targets), len(shares.labels) - 1)
-        strange = targets[shares.labels[places] != targets]
-        if len(strange):
-            raise UsageError(f"data.test_path: the label {strange[0]:g} is none of those in {shares.where}")
-
     def node(self, features: np.ndarray, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean of phi over the rows given, and its gradient (d,), without the smooth regularisers."""
         raise NotImplementedError(f"{type(self).__name__} defines neither kernel nor node()")

@@ -36,12 +36,12 @@ def read(given: Given) -> Links:
 def _readings(given: Given, table: Rows) -> dict[str, Links]:
     """The links by the formats that the text fits; an adjacency list is none for weights = "file"."""
     lines, columns = table.lines, edges.columns_of(table.lines)
+    if matrix.is_labelled(lines):  # first: nodes called I and J are no header
+        return {"matrix": matrix.links_of(table)}
     if columns.known or any(line.data for line in lines):
         return {"edges": edges.links_of(table)}
     if table.colons:
         return {"adjlist": adjlist.links_of(table)}
-    if matrix.is_labelled(lines):
-        return {"matrix": matrix.links_of(table)}
     found = {"matrix": _tried(matrix.links_of, table), "metis": _tried(metis.read, given)}
     if columns.header is not None or max(len(line.words) for line in lines) <= 3:
         found["edges"] = _tried(edges.links_of, table)
