@@ -1,7 +1,6 @@
 """What to call runs that are compared: by what differs between them."""
 
 import textwrap
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,13 +38,8 @@ def labels(results: list[Result]) -> tuple[str, list[str]]:
 
 def settings(result: Result) -> Settings:
     """Return the values of a run's config by table and key, those of defaults too; as given where they were given."""
-    given, resolved = (_flat(tomllib.loads(text)) for text in _texts(result.attributes))
-    return {key: value for key, value in (resolved | given).items() if key[0] in TABLES}
-
-
-def _texts(attributes: dict[str, Any]) -> tuple[str, str]:
-    """The config as it was given, and with defaults if the file has that."""
-    return attributes["config"], attributes.get("config_resolved", attributes["config"])
+    known = _flat(result.resolved) | _flat(result.config)
+    return {key: value for key, value in known.items() if key[0] in TABLES}
 
 
 def _flat(tables: dict[str, Any]) -> Settings:

@@ -30,12 +30,14 @@ ATTRIBUTES = {
 class Result:
     """A result file in memory: root attributes, the recorded columns, what each node did (if it says so), and n.
 
-    config: as parsed TOML. fingerprints: of what the run was made from; none in files of early versions.
+    config: as parsed TOML; resolved: the same with defaults, if the file has that. fingerprints: of what the run was
+    made from; none in files of early versions.
     """
 
     path: str
     attributes: dict[str, Any]
     config: dict[str, Any]
+    resolved: dict[str, Any]
     columns: dict[str, np.ndarray]
     nodes: int
     by_node: dict[str, np.ndarray]
@@ -68,6 +70,7 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
                 path=str(path),
                 attributes=attributes,
                 config=_config(attributes["config"]),
+                resolved=_config(attributes.get("config_resolved", attributes["config"])),
                 columns={name: _column(file[name], records) for name in columns if name in file},
                 nodes=nodes,
                 by_node={name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if _has(file, name)},
@@ -124,11 +127,18 @@ def _config(text: str) -> dict[str, Any]:
     import tomllib
 
     tables = tomllib.loads(text)
+    if not all(isinstance(part, dict) for table in tables.values() for part in _parts(table)):
+        raise ValueError("its config is no tables of keys")
     topology = tables.get("topology")
     named = [tables.get("algorithm"), topology if not isinstance(topology, list) else {"name": ""}]
     if not all(isinstance(table, dict) and isinstance(table.get("name"), str) for table in named):
         raise ValueError("its config names no algorithm or no topology")
     return tables
+
+
+def _parts(table: Any) -> list:
+    """The tables of a list, or the one that it is."""
+    return table if isinstance(table, list) else [table]
 
 
 def final_mean(path: str | Path) -> np.ndarray:

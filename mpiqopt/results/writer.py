@@ -113,9 +113,11 @@ class Writer:
 
     def data(self, shares: Shares, counts: np.ndarray | None) -> None:
         """What was read, and what each node holds. counts: of labels (nodes, labels), None for numbers to predict."""
-        group = self.file.require_group("data")
-        if "samples" in group:  # it is a continuation
+        if isinstance(self.file.get("data"), h5py.Group) and "samples" in self.file["data"]:  # it is a continuation
             return
+        if "data" in self.file:  # not as we write it
+            del self.file["data"]
+        group = self.file.create_group("data")
         group.attrs.update({subject.replace("/", "|"): said for subject, said in shares.read.items()})
         group.attrs.update({"held_out": shares.held_out, "wrong_labels": shares.noisy})
         if shares.names:

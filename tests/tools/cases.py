@@ -155,6 +155,9 @@ def differences(before: Any, after: Any, where: str = "", missing: bool = True) 
         return [each for part in parts for each in part]
     if isinstance(before, list) and isinstance(after, dict) and len(before) == 1:
         return differences(before[0], after, where, missing)  # a list of one graph is that graph
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = zip(before, after, strict=True)
+        return [each for k, (was, now) in enumerate(pairs) for each in differences(was, now, f"{where}[{k}]", missing)]
     same = before == after or (isinstance(after, float) and isinstance(before, int) and float(before) == after)
     return [] if same else [(where, before, after)]
 
@@ -180,11 +183,14 @@ def _first_difference(before: str, after: str) -> str:
 
 
 def _read_right(case: Case, base: Base, shown: Outcome) -> None:
-    """h5py reads an array as it was, or says that it cannot; where the tables of the file are whole."""
+    """h5py reads an array as it was, or says that it cannot; where the tables of the file are whole.
+
+    Where HDF5 has lost the place of a chunk it reads zeros: that only the seal tells, which h5py does not know.
+    """
     read = case.read(RESULT) or {"arrays": {}}
     for name, was in base.stopped["arrays"].items():
         now = read["arrays"].get(name)
-        if was and now and was[:2] == now[:2] and was != now:
+        if was and now and was[:2] == now[:2] and was != now and contents.ZEROS not in now:
             case.complain("h5py reads other numbers", name, shown)
 
 

@@ -8,9 +8,14 @@ from typing import Any
 
 from mpiqopt.results.layout import REPRODUCIBLE
 
+ZEROS = "zeros"
+
 
 def contents(path: str | Path) -> dict[str, Any]:
-    """attributes: of the file, as text; arrays: shape, type and a digest of each dataset, or the name of an error."""
+    """attributes: of the file, as text; arrays: shape, type and a digest of each dataset, or the name of an error.
+
+    The digest of nothing but zeros is ZEROS.
+    """
     import h5py
 
     with h5py.File(path) as file:
@@ -27,7 +32,8 @@ def _digest(file, name: str) -> list[str] | None:
         return None
     except Exception as error:
         return [type(error).__name__]
-    return [str(values.shape), str(values.dtype), hashlib.sha256(values.tobytes()).hexdigest()]
+    data = values.tobytes()
+    return [str(values.shape), str(values.dtype), hashlib.sha256(data).hexdigest() if any(data) else ZEROS]
 
 
 def reproducible(read: dict[str, Any]) -> dict[str, Any]:
