@@ -22,6 +22,14 @@ def test_every_compressor_is_measured(capsys, tmp_path):
     assert imread(figure).std() > 0.02
 
 
+@pytest.mark.parametrize("size", ["0", "9" * 18, "9" * 30, "9" * 5000])
+def test_sizes_that_cannot_be_are_one_line(size, capsys):
+    assert main(["compress-bench", "sign", "--size", size, "--repeat", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "size" in line
+    assert len(line) <= 200
+
+
 def test_errors_are_within_their_bounds():
     """On normal variables; means of 7 draws over 20,000 coordinates are within a few per cent of their expectation."""
     rows = list(measure(everything(), 20_000, "float64", 7))

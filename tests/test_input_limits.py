@@ -15,6 +15,7 @@ from test_wrong_input import SYNTHETIC, hdf5, npz, refused, write
 from mpiqopt.allocator import memory
 from mpiqopt.cli import main
 from mpiqopt.errors import clipped, one_line, quoted
+from mpiqopt.results import files
 from mpiqopt.topologies.graph import Graph
 
 SAMPLES = 40
@@ -200,6 +201,16 @@ def test_a_start_that_is_no_array(content, config, capsys, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "s.npy", content)
     assert "run.start = 's.npy'" in refused(capsys, tmp_path, "run", config(run={"start": "s.npy"}))
+
+
+def test_a_start_without_nodes(config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", config(), "-q", "-o", "s.h5"]) == 0
+    file = files.into_memory(Path("s.h5"))
+    del file["final/x"]
+    file["final/x"] = np.zeros((0, 7))
+    files.publish(file, Path("s.h5"), "0" * 8)
+    assert "it is empty" in refused(capsys, tmp_path, "run", config(run={"start": "s.h5"}))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")

@@ -166,7 +166,9 @@ def test_wrong_output(config, capsys, tmp_path, monkeypatch):
     assert "not a readable result file" in refused(capsys, tmp_path, "run", path, "--resume")
     assert "not a readable result file" in refused(capsys, tmp_path, "run", path, "--overwrite")
     assert "not a readable result file" in refused(capsys, tmp_path, "run", path, "--overwrite", "-o", path)
-    assert "is a folder" in refused(capsys, tmp_path, "run", path, "-o", tmp_path, "--overwrite")
+    for folder in (tmp_path, ".", "..", "/"):
+        assert "is a folder" in refused(capsys, tmp_path, "run", path, "-o", folder, "--overwrite")
+    assert "name too long" in refused(capsys, tmp_path, "run", path, "-o", "x" * 300)
     assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", tmp_path / "small.h5" / "b.h5")
     assert "cannot write there" in refused(capsys, tmp_path, "run", path, "-o", "/proc/a.h5")
 

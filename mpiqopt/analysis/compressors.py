@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mpiqopt.allocator import require_memory
 from mpiqopt.analysis.figures import as_they_are, defaults, distinct, legend_above, save, target_of, use_fonts_for
 from mpiqopt.analysis.tables import Column, number, print_table
 from mpiqopt.codec import Codec
@@ -57,6 +58,7 @@ def everything() -> list[tuple[str, Compressor]]:
 
 def measure(compressors: list[tuple[str, Compressor]], size: int, dtype: str, repeat: int) -> Iterator[Row]:
     """Medians of ``repeat`` runs on a vector of normal variables, each next to a copy of the same vector."""
+    require_memory(8 * size, f"--size {size}: as many numbers")
     x = np.random.default_rng(0).standard_normal(size).astype(dtype).reshape(1, -1)
     for label, compressor in compressors:
         yield _measured(label, Codec(compressor, size, x.dtype, 0, 1), x, repeat)

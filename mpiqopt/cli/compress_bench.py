@@ -10,7 +10,9 @@ from mpiqopt.terminal import LiveLine, printable
 
 @click.command("compress-bench")
 @click.argument("compressors", nargs=-1, metavar="[NAME[,KEY=VALUE]...]...")
-@click.option("--size", type=click.IntRange(min=1), default=1 << 20, show_default=True, help="Coordinates.")
+@click.option(
+    "--size", type=click.IntRange(min=1, max=2**63 - 1), default=1 << 20, show_default=True, help="Coordinates."
+)
 @click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
 @click.option("--repeat", type=click.IntRange(min=1), default=7, show_default=True, help="Runs of each; medians count.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")

@@ -213,10 +213,15 @@ def _sync(folder: Path) -> None:
         os.close(number)
 
 
+def require_no_folder(path: Path) -> None:
+    """Raise UsageError if an output is a folder."""
+    if os.path.isdir(path):  # raises nothing, such as for names that are too long
+        raise UsageError(f"-o {path}: is a folder; want the name of a file")
+
+
 def require_writable(path: Path) -> None:
     """Raise UsageError unless a file can be made at ``path`` (folders on the way too). Leaves nothing behind."""
-    if path.is_dir():
-        raise UsageError(f"-o {path}: is a folder; want the name of a file")
+    require_no_folder(path)
     if path.exists() and not path.is_file():
         raise UsageError(f"-o {path}: is no plain file")
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpiqopt.errors import UsageError
-from mpiqopt.results.files import followed
+from mpiqopt.results.files import followed, require_no_folder
 
 TOUCH_SECONDS = 5.0
 STALE_SECONDS = 30.0
@@ -48,6 +48,7 @@ class Lock:
     def take(cls, output: Path, note=lambda text: None) -> "Lock":
         """Take the lock of an output. Raises UsageError if a run is at work on it. note: says that it takes long."""
         output = followed(output)
+        require_no_folder(output)
         path = _path(output)
         lock = cls(path, _myself())
         try:

@@ -146,7 +146,10 @@ def final_mean(path: str | Path) -> np.ndarray:
     _require_file(path)
     try:
         with files.reading(Path(path)) as file:
-            return file["final/x"][()].mean(axis=0)
+            x = file["final/x"][()]
+            if not x.size:
+                raise ValueError("it is empty")
+            return x.mean(axis=0)
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: has no /final/x ({error})") from error
 
