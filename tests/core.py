@@ -17,8 +17,9 @@ from try_dist import unpacked
 
 # what differs between versions of Python and libraries: arrays, files, kernels, graphs, the command line, ranks
 CORE = (
-    "test_coordination.py test_data.py test_docs.py test_install.py test_kernels.py test_launchers.py test_problems.py "
-    "test_ranks.py test_results.py test_structure.py test_topologies.py test_trajectories.py test_wrong_input.py"
+    "test_coordination.py test_data.py test_docs.py test_formats.py test_graph_files.py test_install.py "
+    "test_kernels.py test_launchers.py test_problems.py test_ranks.py test_results.py test_structure.py test_tables.py "
+    "test_topologies.py test_trajectories.py test_wrong_input.py"
 )
 # as make test
 PARTS = (["-n", "auto", "--maxprocesses", "8", "-m", "not slow and not mpi"], ["-m", "not slow and mpi"])
