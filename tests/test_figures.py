@@ -65,6 +65,7 @@ DIVERGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DIVERGED)
 def test_a_diverged_run_leaves_the_axes_to_the_others(kind, drawn):
     """With it they are hardly higher than without it, and the others are where they were."""
@@ -192,6 +193,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(here):
     assert labels([read("a/r.h5"), read("b/r.h5")])[1] == ["a/r.h5", "b/r.h5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "long"), [(1, True), (7, False), (13, True), (60, False)])
 def test_legends_are_whole_and_cover_nothing(count, long, drawn):
     name = "a-name-that-is-much-too-long-for-any-legend-" * (4 if long else 0)
@@ -409,6 +411,7 @@ def figures(inputs: Path, folder: Path, **variables: str | None) -> list[bytes]:
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [
@@ -427,6 +430,7 @@ def test_figures_do_not_depend_on_the_environment(variables, usual, tmp_path):
     assert figures(usual[0], tmp_path, **variables) == usual[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [ODD.encode(), bytes(range(256)) * 10], ids=["odd", "broken"])
 @pytest.mark.parametrize("where", ["folder", "MATPLOTLIBRC", "MPLCONFIGDIR"])
 def test_figures_do_not_depend_on_settings_of_matplotlib(where, content, usual, tmp_path):

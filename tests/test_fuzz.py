@@ -15,7 +15,7 @@ from tools.results import CHECKPOINT, RESULT, Base
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_hostile_calls_end_as_documented(seed):
     """A few hundred of them; `make fuzz` makes thousands."""
     words = [sys.executable, "-m", "tools.fuzz", "--seed", str(seed), "--calls", "150", "--jobs", "1"]

@@ -307,6 +307,7 @@ def test_a_file_beside_the_config_goes_by_its_name_where_a_line_is_long():
     assert "c.toml: data.path = d.csv: not readable" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [{"emulate": {"delay": 1e308}}, {"emulate": {"gradient_seconds": 1e308}}])
 def test_seconds_that_no_clock_has(table, config, tmp_path):
     """A run that would take for ever can be stopped; it does not fail."""

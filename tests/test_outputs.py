@@ -460,7 +460,7 @@ int flock(int fd, int how) { errno = atoi(getenv("FLOCK_ERRNO")); return -1; }
 """
 
 
-@pytest.mark.parametrize("number", [37, 95, 524])
+@pytest.mark.parametrize("number", [37, *(pytest.param(n, marks=pytest.mark.slow) for n in (95, 524))])
 def test_file_systems_without_locks_do(number, mpiqopt, config, tmp_path):
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")

@@ -14,6 +14,12 @@ from conftest import TIMEOUT, command, environment
 # of what takes an hour; a machine that is busy with other tests is slow
 SECONDS = 15
 
+
+def slowly(value):
+    """A parameter whose test is slow."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 SLOW_STEP = """
 import time
 from dataclasses import dataclass
@@ -103,7 +109,7 @@ def slow(config, tmp_path) -> str:
     return config(algorithm={"name": "slow", "step_size": 0.1}, record={"every": 100})
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+@pytest.mark.parametrize("name", ["SIGTERM", *map(slowly, ["SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])])
 def test_a_signal_amid_a_long_iteration_stops_after_the_one_before(name, slow, mpiqopt, tmp_path):
     """What the broken iteration had counted is forgotten, and the run goes on from there to the same bits."""
     said = answer(start(tmp_path, slow), signal.Signals[name])

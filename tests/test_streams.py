@@ -75,6 +75,7 @@ def test_a_run_goes_on_whatever_becomes_of_its_messages(where, shell, tmp_path):
         assert file["objective"][-1] == quiet["objective"][-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["plot small.h5 -o a.png", "topology small.toml -o a.png"])
 def test_a_figure_is_written_even_if_nobody_can_be_told(words, shell, tmp_path):
     """Its status is that of the figure; of a command that prints as well, that of the printing."""

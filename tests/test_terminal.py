@@ -20,6 +20,7 @@ def live_rows(text: str) -> list[str]:
     return [row for row in rows(text) if re.match(r"iteration \d|\d+/\d|\d+ %", row)]
 
 
+@pytest.mark.slow
 def test_the_live_line_fits_the_terminal_as_it_is_resized(config, tmp_path):
     """Whatever the width, and when it changes during the run; iteration and stationarity are always there."""
     path = config(run={"iterations": 10**8}, record={"every": 1})
@@ -109,6 +110,7 @@ def test_help_fits_the_terminal(width, monkeypatch, capsys):
             assert re.search(rf"^  {name}\s", out, re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_tables_fit_the_terminal_with_whole_numbers(width, config, tmp_path, monkeypatch):
     """Every number that a pipe gets is there, at any width, in a real terminal and by COLUMNS."""
