@@ -102,11 +102,13 @@ def was_read(experiment: Experiment) -> str:
 
 
 def _phrases(read: dict[str, str]) -> str:
-    return "; ".join(_phrase(subject, words) for subject, words in read.items() if subject != "format")
+    return "; ".join(_phrase(subject, words) for subject, words in read.items())
 
 
 def _phrase(subject: str, words: str) -> str:
-    """The subject and its words, or how many there are: "2 features: a, b"."""
+    """The subject and its words, or how many there are: "2 features: a, b"; formats need no subject."""
+    if subject == "format":
+        return words
     count, colon, names = words.partition(":")
     return f"{count} {subject}{colon}{names}" if subject == "features" else f"{subject} {words}"
 

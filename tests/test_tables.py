@@ -352,7 +352,8 @@ def test_check_run_and_the_result_say_what_was_read(config, capsys, tmp_path, mo
     assert main(["run", path]) == 0
     first = capsys.readouterr().err.splitlines()[0]
     assert first == (
-        "mpiqopt: iris.csv: header line 1; target 'species' (column 3); 2 features: sl, sw; "
+        "mpiqopt: iris.csv: csv, commas between columns; header line 1; target 'species' (column 3); "
+        "2 features: sl, sw; "
         "labels other = 0, setosa = 1, virginica = 2"
     )
     with h5py.File("small.h5") as file:
