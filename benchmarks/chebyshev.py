@@ -10,9 +10,9 @@ from math import sqrt
 
 import numpy as np
 
-from mpiqopt.assembly import assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import NotFinite
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 TEXT = """

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.results.reader import read
-from mpiqopt.run import run
-from mpiqopt.start import Options
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.run.loop import run
+from mpiqopt.run.start import Options
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialTransport
 
 EPS = 1e-4

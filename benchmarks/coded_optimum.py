@@ -10,8 +10,8 @@ from itertools import count
 
 import numpy as np
 
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
+from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.transport.serial import SerialTransport
 
 TEXT = """

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from sklearn.datasets import load_digits
 
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import NumericalError
 from mpiqopt.results.reader import Result, read
-from mpiqopt.run import run
-from mpiqopt.start import Options
+from mpiqopt.run.loop import run
+from mpiqopt.run.start import Options
 from mpiqopt.transport.serial import SerialTransport
 
 TEXT = """

@@ -19,11 +19,11 @@ import numpy as np
 
 from mpiqopt._coordination import Lockstep
 from mpiqopt.coordination.wiring import Wiring, wire
-from mpiqopt.network import Network
-from mpiqopt.placement import Placement
+from mpiqopt.network.network import Network
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
 from mpiqopt.topologies.lattices import Ring
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.launch import session
 
 NODES, STEP = 8, 1e-3

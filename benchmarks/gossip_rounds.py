@@ -10,8 +10,8 @@ import argparse
 
 import tomli_w
 
-from mpiqopt.assembly import assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 ROUNDS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 26, 32, 40)

@@ -22,10 +22,10 @@ import numpy as np
 import tomli_w
 
 import mpiqopt
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import AgreedError, UsageError
 from mpiqopt.registry import members
+from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.transport.serial import SerialTransport
 
 TARGETS = 1e-3, 1e-8

@@ -28,9 +28,9 @@ from scipy.sparse import csr_array, hstack, save_npz
 from sklearn.datasets import load_svmlight_file
 from sklearn.preprocessing import normalize
 
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import NotFinite
+from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.transport.serial import SerialTransport
 
 SAMPLES, FEATURES = 32560, 123

@@ -13,9 +13,9 @@ import numpy as np
 from mpiqopt.analysis.rounds import measure, predict
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.wiring import wire
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialTransport
 
 CALLS = 4
@@ -43,7 +43,7 @@ def calls(topology: Topology, protocol: str, d: int, spread: int) -> tuple[float
     """Mean bytes and seconds of a call."""
     place = Placement(topology.nodes)
     wiring = wire(topology, place, protocol)
-    coordination = LockstepCoordination(wiring, protocol, 0, SerialTransport().step_exchange(wiring.ranks))
+    coordination = LockstepCoordination(wiring, protocol, 0, SerialTransport().frame_exchange(wiring.ranks))
     rng, effort, bytes, seconds = np.random.default_rng(0), 0, [], []
     centre = rng.integers(-spread, spread + 1, d)
     for call in range(CALLS):

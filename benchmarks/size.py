@@ -166,7 +166,7 @@ from pathlib import Path
 from mpiqopt.results.layout import QUANTITIES
 from mpiqopt.results.writer import Writer
 from mpiqopt.topologies.lattices import Ring
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 import numpy as np
 attributes = {"config": open(sys.argv[2]).read(), "status": "running", "stop_reason": ""}
 writer = Writer.create(Path(sys.argv[1]), attributes, Topology("ring", tuple(Ring(nodes=2).cycle())))

@@ -41,8 +41,8 @@ def commands(folder: Path, hosts: bool, loss: float) -> dict[tuple[str, str], li
 
 def optimum() -> float:
     """F*, by centralised gradient descent."""
-    from mpiqopt.assembly import assemble
-    from mpiqopt.config import load
+    from mpiqopt.config.parse import load
+    from mpiqopt.run.assembly import assemble
     from mpiqopt.transport.serial import SerialTransport
 
     sets = ("algorithm.name=centralized-prox-gradient", "emulate.slowdown=1.0", "emulate.gradient_seconds=0.0")

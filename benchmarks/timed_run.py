@@ -15,9 +15,9 @@ from pathlib import Path
 import networkx  # noqa: F401 (imported for its size)
 import scipy.sparse.csgraph  # noqa: F401
 
-from mpiqopt import run as running
-from mpiqopt.allocator import keep_freed_memory
-from mpiqopt.config import load
+from mpiqopt.config.parse import load
+from mpiqopt.run import loop as running
+from mpiqopt.run.allocator import keep_freed_memory
 from mpiqopt.transport import launch
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from dense import arrays, states
 
 from mpiqopt._losses import LinearModel
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import load
-from mpiqopt.products import row_products
-from mpiqopt.rounding import exponential, power
+from mpiqopt.arithmetic.products import row_products
+from mpiqopt.arithmetic.rounding import exponential, power
+from mpiqopt.config.parse import load
+from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.streams import generator, standard_normal
 from mpiqopt.transport.serial import SerialTransport
 

@@ -15,9 +15,9 @@ import numpy as np
 import tomli_w
 
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.codec import Codec
-from mpiqopt.config import parse
+from mpiqopt.compressors.codec import Codec
+from mpiqopt.config.parse import parse
+from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.streams import Streams
 from mpiqopt.transport.serial import SerialTransport
 

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from mpiqopt.config import load
-from mpiqopt.run import run
-from mpiqopt.start import Options
+from mpiqopt.config.parse import load
+from mpiqopt.run.loop import run
+from mpiqopt.run.start import Options
 from mpiqopt.transport import launch
 
 with launch.session() as transport:

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM, Coordinator
-from mpiqopt.emulation import Emulate
-from mpiqopt.network import Network
-from mpiqopt.placement import Placement
+from mpiqopt.emulation.settings import Emulate
+from mpiqopt.network.network import Network
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport import launch
 
 # s that one call, or the wait for everything to arrive, may take

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from mpiqopt.assembly import assemble
-from mpiqopt.config import parse
-from mpiqopt.emulation import Emulate, Machines, drawn
-from mpiqopt.placement import Placement
+from mpiqopt.config.parse import parse
+from mpiqopt.emulation.machines import Machines
+from mpiqopt.emulation.settings import Emulate, drawn
+from mpiqopt.placement.placement import Placement
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 TABLES = """
@@ -46,7 +47,7 @@ def iterate(experiment, count: int):
     if experiment.problem.training is not None:
         experiment.problem.training.pause()
     experiment.network.settle()
-    state = algorithm.settled(state, experiment.network)
+    state = algorithm.drained(state, experiment.network)
     experiment.close()
     return state
 
@@ -311,7 +312,7 @@ def test_frames_that_come_before_the_first_call_wait_for_it():
     from mpiqopt._coordination import Mailboxes
     from mpiqopt.coordination.wiring import wire
     from mpiqopt.topologies.lattices import Ring
-    from mpiqopt.topologies.spectrum import Topology
+    from mpiqopt.topologies.topology import Topology
 
     topology = Topology("ring", tuple(Ring(nodes=4).cycle()))
     values = np.arange(8).reshape(4, 2) * 1000

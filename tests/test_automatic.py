@@ -11,10 +11,10 @@ from networkx import cycle_graph, hypercube_graph
 
 from mpiqopt.algorithms import stability
 from mpiqopt.algorithms.algorithm import SHARE
-from mpiqopt.assembly import assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import members
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 ALGORITHMS = members("algorithm")

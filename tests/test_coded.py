@@ -23,14 +23,14 @@ from dense import (
 )
 
 from mpiqopt.algorithms.proxgt import ProxGT
-from mpiqopt.codec import Codec
+from mpiqopt.compressors.codec import Codec
 from mpiqopt.errors import UsageError
-from mpiqopt.network import Network
-from mpiqopt.placement import Placement
+from mpiqopt.network.network import Network
+from mpiqopt.network.server import Server
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find, members
-from mpiqopt.server import Server
 from mpiqopt.topologies.mixing import from_edges
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialTransport
 
 ALGORITHMS = members("algorithm")

@@ -7,7 +7,7 @@ from test_plugins import HEAD, plugin  # noqa: F401 - a fixture
 
 from mpiqopt import registry
 from mpiqopt.cli import main
-from mpiqopt.config import member
+from mpiqopt.config.parse import member
 from mpiqopt.contracts.contract import checks
 from mpiqopt.registry import FOLDERS, members
 
@@ -314,7 +314,7 @@ WRONG = [
 
 def source(family: str, body: str) -> str:
     imports = "from mpiqopt.data.source import Source, Table, in_memory\nfrom mpiqopt.errors import NotFinite\n"
-    imports += "from mpiqopt.products import row_products\nCALLS = []\n"
+    imports += "from mpiqopt.arithmetic.products import row_products\nCALLS = []\n"
     return imports + MINE.format(family=family, base=RIGHT[family][0]) + body
 
 

@@ -7,9 +7,9 @@ import pytest
 from dense import Objective, after, assembled, metropolis, states
 from networkx import cycle_graph
 
-from mpiqopt.assembly import assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.registry import members
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 ALGORITHMS = members("algorithm")

@@ -223,7 +223,7 @@ INTERRUPTED = """
 import gc
 import sys
 from dense import after, assembled
-from mpiqopt.transport.serial import SerialPost
+from mpiqopt.transport.serial import SerialFrames
 
 def fail(*nodes):
     raise RuntimeError("on purpose")
@@ -233,7 +233,7 @@ def run(coordination):
     data = {"name": "synthetic", "samples": 8, "features": 3}
     experiment = assembled({"name": "ring", "nodes": 4}, {"name": "mean"}, algorithm, None, data)
     after(experiment, 3)
-    SerialPost.exchange = SerialPost.pass_on = fail
+    SerialFrames.exchange = SerialFrames.pass_on = fail
     try:
         experiment.algorithm.step(after(experiment, 0), experiment.problem, experiment.network, experiment.streams)
     except RuntimeError as error:

@@ -25,10 +25,10 @@ from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM, Coordinator
 from mpiqopt.coordination.lockstep import LockstepCoordination, require_votes
 from mpiqopt.coordination.wiring import Wiring, require_shares, wire
 from mpiqopt.errors import NumericalError, UsageError
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
-from mpiqopt.topologies.spectrum import Topology
-from mpiqopt.transport.serial import SerialPost, SerialTransport
+from mpiqopt.topologies.topology import Topology
+from mpiqopt.transport.serial import SerialFrames, SerialTransport
 
 PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, PIECE = range(1, 8)
 TILE, BLOCK, LANES, FEW = 1024, 256, 8, 2
@@ -571,7 +571,7 @@ class Limited(LockstepCoordination):
 
 def in_steps(name: str, graph: Topology, rounding: str = "floor") -> Coordinator:
     wiring = wire(graph, Placement(graph.nodes), name)
-    return Coordinator(name, Limited(wiring, name, 0, SerialPost()), graph.nodes, 0, rounding)
+    return Coordinator(name, Limited(wiring, name, 0, SerialFrames()), graph.nodes, 0, rounding)
 
 
 def agreed(coordinator: Coordinator, values: np.ndarray) -> np.ndarray:

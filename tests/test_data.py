@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
-from mpiqopt.assembly import assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 

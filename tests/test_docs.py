@@ -10,8 +10,8 @@ import h5py
 import jsonschema
 import pytest
 
-from mpiqopt import schema
-from mpiqopt.config import load
+from mpiqopt.config import schema
+from mpiqopt.config.parse import load
 from mpiqopt.registry import FOLDERS, members
 from mpiqopt.results.layout import QUANTITIES
 

@@ -9,9 +9,9 @@ from dense import assembled
 
 from mpiqopt.analysis.trend import trend
 from mpiqopt.cli import main
-from mpiqopt.config import load
-from mpiqopt.ending import Ending
-from mpiqopt.metrics import Metrics
+from mpiqopt.config.parse import load
+from mpiqopt.run.ending import Ending
+from mpiqopt.run.metrics import Metrics
 
 LEAST_SQUARES = {"name": "least-squares"}
 REGRESSION = {"name": "synthetic", "samples": 160, "features": 5}

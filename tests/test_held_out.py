@@ -9,15 +9,15 @@ import pytest
 from scipy.sparse import csr_array
 
 from mpiqopt import registry
-from mpiqopt.assembly import assemble
 from mpiqopt.cli import main
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
 from mpiqopt.data.source import Source, Table, in_memory
 from mpiqopt.errors import UsageError
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.held_out import HeldOut
 from mpiqopt.registry import find
+from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 HUBER = Path(__file__).parent.parent / "docs/examples/huber.py"

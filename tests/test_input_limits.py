@@ -12,9 +12,9 @@ import pytest
 from conftest import TIMEOUT, environment
 from test_wrong_input import SYNTHETIC, hdf5, npz, refused, write
 
-from mpiqopt.allocator import memory
 from mpiqopt.cli import main
 from mpiqopt.errors import clipped, one_line, quoted
+from mpiqopt.memory import memory
 from mpiqopt.results import files
 from mpiqopt.topologies.graph import Graph
 

@@ -179,8 +179,8 @@ def test_doctor_measures_one_sided_progress(mpiqopt):
 
 def test_reductions_do_not_depend_on_the_placement():
     """The tree sum over node ids from any contiguous blocks, n from 1 to 40 and 1 to 9 ranks."""
-    from mpiqopt.placement import Placement
-    from mpiqopt.reduction import Reduction
+    from mpiqopt.placement.placement import Placement
+    from mpiqopt.placement.reduction import Reduction
 
     rng = np.random.default_rng(0)
     for nodes in [*range(1, 41), 1000]:

@@ -72,8 +72,8 @@ def test_xarray_opens_it(result):
 
 def test_metrics_are_what_they_are_called(result):
     """From /final/x alone, by NumPy: objective, stationarity, consensus, criterion, error at the last record."""
-    from mpiqopt.assembly import assemble
-    from mpiqopt.config import load
+    from mpiqopt.config.parse import load
+    from mpiqopt.run.assembly import assemble
     from mpiqopt.transport.serial import SerialTransport
 
     experiment = assemble(load(str(result.with_suffix(".toml"))), SerialTransport())
@@ -159,9 +159,9 @@ def test_topology_prints_and_draws(config, capsys, tmp_path, monkeypatch):
 def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch):
     """The resolved config can be run, and rounds and bytes come out as predicted."""
     from mpiqopt.analysis.estimate import bytes_per_iteration
-    from mpiqopt.assembly import assemble
-    from mpiqopt.config import load
+    from mpiqopt.config.parse import load
     from mpiqopt.registry import members
+    from mpiqopt.run.assembly import assemble
     from mpiqopt.transport.serial import SerialTransport
 
     monkeypatch.chdir(tmp_path)
@@ -173,7 +173,7 @@ def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch)
         assert main(["check", path, "--ranks", "2"]) == 0
         out = capsys.readouterr().out
         words, experiment = " ".join(out.split()), assemble(load(path), SerialTransport())
-        packs = experiment.algorithm.packs
+        packs = experiment.algorithm.variable_traffic
         assert f"rounds per iteration {experiment.algorithm.rounds()} #" in words or packs
         assert ("a round of ftqc about" in words) == packs
         payload, _ = bytes_per_iteration(experiment, 2)
@@ -187,7 +187,7 @@ def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch)
 def test_progress_is_plain_lines_off_a_terminal(monkeypatch):
     import io
 
-    from mpiqopt import progress
+    from mpiqopt.run import progress
 
     class Values:
         stationarity, consensus = 1e-3, 1e-5
@@ -207,7 +207,7 @@ def test_progress_is_plain_lines_off_a_terminal(monkeypatch):
 def test_progress_is_one_live_line_on_a_terminal(monkeypatch):
     import io
 
-    from mpiqopt import progress
+    from mpiqopt.run import progress
 
     class Values:
         stationarity, consensus = 1e-3, 1e-5
@@ -265,7 +265,7 @@ def written(path, records: int):
     from mpiqopt.results.reader import ATTRIBUTES
     from mpiqopt.results.writer import Writer
     from mpiqopt.topologies.lattices import Ring
-    from mpiqopt.topologies.spectrum import Topology
+    from mpiqopt.topologies.topology import Topology
 
     ring = Topology("ring", tuple(Ring(nodes=2).cycle()))
     config = '[topology]\nname = "ring"\n[algorithm]\nname = "dgd"'
@@ -337,7 +337,7 @@ def test_the_resolved_config_is_stored_and_runs(result, tmp_path):
     """Every key of every table, defaults included; the text as given stays beside it."""
     import tomllib
 
-    from mpiqopt.config import load
+    from mpiqopt.config.parse import load
 
     with h5py.File(result) as file:
         given, text = tomllib.loads(file.attrs["config"]), file.attrs["config_resolved"]

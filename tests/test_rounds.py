@@ -7,9 +7,9 @@ from mpiqopt.analysis.rounds import measure, predict
 from mpiqopt.cli import main
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.wiring import wire
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialTransport
 
 # Steps of FTQC are random: calls on one graph differ by up to 2, and the model was fitted to 70 of them. Push-sum and
@@ -33,7 +33,7 @@ def mean_bytes(topology: Topology, protocol: str, d: int, spread: int) -> float:
     """Of three calls after the first, in lock-step."""
     place = Placement(topology.nodes)
     wiring = wire(topology, place, protocol)
-    coordination = LockstepCoordination(wiring, protocol, 5, SerialTransport().step_exchange(wiring.ranks))
+    coordination = LockstepCoordination(wiring, protocol, 5, SerialTransport().frame_exchange(wiring.ranks))
     rng, effort, sent = np.random.default_rng(3), 0, []
     for call in range(4):
         effort = coordination.agree(rng.integers(-spread, spread, (topology.nodes, d)), call, effort).effort

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from mpiqopt.distinct import distinct
-from mpiqopt.eigenvalues import largest_eigenvalues, rayleigh_quotient
-from mpiqopt.products import PIECE, row_products
+from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.eigenvalues import largest_eigenvalues, rayleigh_quotient
+from mpiqopt.arithmetic.products import PIECE, row_products
+from mpiqopt.arithmetic.rounding import exponential, power
 from mpiqopt.regularizers.constraints import Box, Nonnegative
-from mpiqopt.rounding import exponential, power
 from mpiqopt.streams import ZIGGURAT_END, generator, standard_normal
 
 PACKAGE = Path(__file__).parent.parent / "mpiqopt"

@@ -7,7 +7,7 @@ import pytest
 from conftest import TIMEOUT, environment
 
 from mpiqopt.cli import main
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 
 def peak_megabytes(*arguments: str) -> float:

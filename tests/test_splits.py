@@ -7,15 +7,15 @@ import h5py
 import numpy as np
 import pytest
 
-from mpiqopt.assembly import assemble
 from mpiqopt.cli import main
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.data import shares, splits
 from mpiqopt.data.source import Source, Table
 from mpiqopt.data.splits import bounds_of, dirichlet, divide, inner_dirichlet, pathological
 from mpiqopt.errors import UsageError, one_line
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
+from mpiqopt.run.assembly import assemble
 from mpiqopt.streams import generator
 from mpiqopt.transport.serial import SerialTransport
 

@@ -7,10 +7,10 @@ import pytest
 from tools.terminal import Terminal, rows, shown
 from tools.trajectories import write
 
-from mpiqopt import progress
 from mpiqopt.analysis.tables import Column, bands, number
 from mpiqopt.cli import main
 from mpiqopt.cli.commands import COMMANDS
+from mpiqopt.run import progress
 from mpiqopt.terminal import columns, fitted, listed, printable, shortened
 
 WIDTHS = [40, 80, 200]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from mpiqopt.algorithms.dgd import DGD
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import find, members
 from mpiqopt.topologies.graph import Digraph
 from mpiqopt.topologies.mixing import column_stochastic, from_edges, from_entries, simple_arcs, simple_edges
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 BASE = '[data]\nname = "synthetic"\n[problem]\nname = "least-squares"\n[algorithm]\nname = "dgd"\n'
 
@@ -178,7 +178,7 @@ def test_large_varying_graphs_agree_with_dense_algebra(monkeypatch):
     text = '[topology]\nname = "one-peer-exponential"\nnodes = 11'
     dense = topology(text)
     expected = dense.contraction, dense.reached(7, False), dense.rounds_needed(False)
-    monkeypatch.setattr("mpiqopt.topologies.spectrum.DENSE_LIMIT", 5)
+    monkeypatch.setattr("mpiqopt.topologies.topology.DENSE_LIMIT", 5)
     lanczos = topology(text)
     assert (lanczos.contraction, lanczos.reached(7, False)) == pytest.approx(expected[:2], abs=1e-6)
     assert lanczos.rounds_needed(False) == expected[2]
@@ -286,9 +286,9 @@ def test_diameter_against_networkx(text, directed_method, monkeypatch):
     expected = networkx.diameter(union) if made.nodes > 1 else 0
     assert made.diameter == expected
     assert type(made.diameter) is int
-    monkeypatch.setattr("mpiqopt.topologies.spectrum.SEARCH_BYTES", 1)
+    monkeypatch.setattr("mpiqopt.topologies.topology.SEARCH_BYTES", 1)
     assert topology("[topology]\n" + text).diameter == expected
-    monkeypatch.setattr("mpiqopt.topologies.spectrum.DIAMETER_LIMIT", 0)
+    monkeypatch.setattr("mpiqopt.topologies.topology.DIAMETER_LIMIT", 0)
     bound = topology("[topology]\n" + text).diameter
     assert expected <= bound <= 2 * expected
     assert bound == sum(
@@ -385,7 +385,7 @@ def test_regular_digraphs_that_are_not_normal(monkeypatch):
     small.require_contraction()
     assert small.reached(7, False) == pytest.approx(expected, abs=1e-12)
     assert small.contraction == pytest.approx(np.linalg.norm(matrix.dense() - 1 / 30, 2), abs=1e-12)
-    monkeypatch.setattr("mpiqopt.topologies.spectrum.DENSE_LIMIT", 5)
+    monkeypatch.setattr("mpiqopt.topologies.topology.DENSE_LIMIT", 5)
     assert large.contraction == pytest.approx(small.contraction, abs=1e-9)
     assert 1.01 * expected < large.reached(7, False) == pytest.approx(large.contraction**7, rel=1e-9)
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import numpy as np
 
+from mpiqopt.arithmetic.products import row_products
 from mpiqopt.field import Field
 from mpiqopt.problems.loss import Loss
-from mpiqopt.products import row_products
 from mpiqopt.registry import register
 
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.emulation import Emulate
+from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
-from mpiqopt.network import Network
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import members
 from mpiqopt.streams import Streams
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 # a L below which gradient descent converges
 DESCENT = 2.0
@@ -92,8 +92,8 @@ class Algorithm(ABC):
 
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
-    beside: ClassVar[int] = 0  # numbers that travel with each vector
-    exchanges: ClassVar[int] = 1  # variables that are mixed in an iteration
+    extra_values: ClassVar[int] = 0  # numbers that travel with each vector
+    mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
     common_point: ClassVar[bool] = False  # all nodes hold the same x
     observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
@@ -120,12 +120,12 @@ class Algorithm(ABC):
         return False
 
     @property
-    def packs(self) -> bool:
+    def variable_traffic(self) -> bool:
         """Whether how many messages there are, and of how many bytes, is found out on the way."""
         return False
 
     @property
-    def bears_loss(self) -> bool:
+    def tolerates_loss(self) -> bool:
         """Whether lost messages are noticed and sent again: not where every round waits for every message."""
         return False
 
@@ -183,13 +183,13 @@ class Algorithm(ABC):
             )
         return bears
 
-    def gossips(self) -> int:
+    def rounds_per_variable(self) -> int:
         """Gossip rounds that mix a variable once."""
         return 1
 
     def rounds(self) -> int:
         """Gossip (or server) rounds of one iteration, after ``resolve``."""
-        return self.exchanges * self.gossips()
+        return self.mixed_variables * self.rounds_per_variable()
 
     @abstractmethod
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> Any:
@@ -199,7 +199,7 @@ class Algorithm(ABC):
     def step(self, state: Any, problem: Problem, network: Network, rng: Streams) -> Any:
         """One iteration."""
 
-    def settled(self, state: Any, network: Network) -> Any:
+    def drained(self, state: Any, network: Network) -> Any:
         """The state when nothing is on its way any more: before records and checkpoints of asynchronous methods."""
         return state
 
@@ -218,7 +218,7 @@ class Algorithm(ABC):
 
     def require_links(self, emulate: Emulate) -> None:
         """Raise UsageError if the method cannot live with the links."""
-        if emulate.loss and not self.bears_loss:
+        if emulate.loss and not self.tolerates_loss:
             raise UsageError(
                 f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message, and a lost one "
                 "would stop it for ever; want coordination = 'mailboxes' or execution = 'asynchronous' (ftqc-dgd, "

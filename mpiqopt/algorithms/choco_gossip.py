@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip
-from mpiqopt.network import Memory
+from mpiqopt.network.network import Memory
 from mpiqopt.registry import register
 
 

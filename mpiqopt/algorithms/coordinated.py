@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
+from mpiqopt.arithmetic.rounding import power
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
 from mpiqopt.coordination.wiring import require_shares
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
-from mpiqopt.network import Network
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
-from mpiqopt.rounding import power
+from mpiqopt.problems.training import Descent, Trained
 from mpiqopt.streams import Streams
-from mpiqopt.topologies.spectrum import Topology
-from mpiqopt.training import Descent, Trained
+from mpiqopt.topologies.topology import Topology
 
 # zoom = "auto": Delta follows this share of the largest change of a coordinate, by a factor of at most 2 a round
 FOLLOWED = 0.1
@@ -122,11 +122,11 @@ class CoordinatedAlgorithm(Algorithm):
         return self.asynchronous
 
     @property
-    def packs(self) -> bool:
+    def variable_traffic(self) -> bool:
         return True
 
     @property
-    def bears_loss(self) -> bool:
+    def tolerates_loss(self) -> bool:
         return self.by_mailboxes and self.coordinator != "allreduce"
 
     @property

@@ -33,7 +33,7 @@ class GradientTracking(Minibatch):
 
     proximal = False
     exact = True
-    exchanges = 2
+    mixed_variables = 2
 
     def bears(self, facts: Facts) -> float | None:
         from mpiqopt.algorithms import stability

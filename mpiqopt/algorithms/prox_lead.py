@@ -9,7 +9,7 @@ from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
-from mpiqopt.network import Memory
+from mpiqopt.network.network import Memory
 from mpiqopt.registry import register
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import SHARE, BatchSize, Facts, PositiveInt, tracked
 from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta
 from mpiqopt.algorithms.stochastic import Scheduled
+from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
-from mpiqopt.network import Memory, Network
+from mpiqopt.network.network import Memory, Network
 from mpiqopt.registry import register
-from mpiqopt.rounding import significant
-from mpiqopt.topologies.spectrum import GOSSIP_TARGET
+from mpiqopt.topologies.topology import GOSSIP_TARGET
 
 # a L that is taken where no proof covers h
 UNPROVED = 0.25
@@ -74,7 +74,7 @@ class ProxGT(Scheduled):
     gossip_step: Annotated[
         Gamma, Field(description=GAMMA, needs=(unless("compressor.name", "identity", "messages are not coded"),))
     ] = "auto"
-    exchanges = 2
+    mixed_variables = 2
     most: ClassVar[float] = 1.0  # a L, where more is borne
 
     def bears(self, facts: Facts) -> float | None:
@@ -169,7 +169,7 @@ class ProxGT(Scheduled):
         """True if batches between restarts are used, for estimates or for the step."""
         return self.epoch_length != 1 or self.step_size == "auto"
 
-    def gossips(self) -> int:
+    def rounds_per_variable(self) -> int:
         return self.gossip_rounds
 
     def init(self, x, problem, network, rng):

@@ -8,11 +8,11 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT, Facts
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
+from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.field import Field, only
+from mpiqopt.problems.training import Descent
 from mpiqopt.registry import register
-from mpiqopt.rounding import significant
-from mpiqopt.topologies.spectrum import Topology
-from mpiqopt.training import Descent
+from mpiqopt.topologies.topology import Topology
 
 # numbers worked on at most to find the smallest weight
 WEIGHT_WORK = 3_000_000
@@ -40,7 +40,7 @@ class PushSum(StochasticAlgorithm):
 
     proximal = False
     directed = True
-    beside = 1  # the weight
+    extra_values = 1  # the weight
 
     execution: Annotated[
         Literal["synchronous", "asynchronous"],
@@ -60,11 +60,11 @@ class PushSum(StochasticAlgorithm):
         return self.in_background
 
     @property
-    def packs(self) -> bool:
+    def variable_traffic(self) -> bool:
         return self.in_background
 
     @property
-    def bears_loss(self) -> bool:
+    def tolerates_loss(self) -> bool:
         return self.execution == "asynchronous"
 
     def bears(self, facts: Facts) -> float:
@@ -106,7 +106,7 @@ class PushSum(StochasticAlgorithm):
                 exchange.share(node, mass[node])
                 x[node] = mass[node, :-1] / mass[node, -1]
 
-    def settled(self, state, network):
+    def drained(self, state, network):
         """What was on its way is in the state."""
         if not self.in_background:
             return state

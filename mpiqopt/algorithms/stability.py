@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT
-from mpiqopt.rounding import significant
+from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.topologies.chebyshev import damped, extremes
 from mpiqopt.topologies.mixing import Mixing
-from mpiqopt.topologies.spectrum import DENSE_LIMIT, Topology
+from mpiqopt.topologies.topology import DENSE_LIMIT, Topology
 
 # rows of a whole cycle up to which matrices that do not commute are tried
 MATRIX_LIMIT = 384

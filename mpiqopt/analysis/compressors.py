@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.allocator import require_memory
 from mpiqopt.analysis.figures import as_they_are, defaults, distinct, legend_above, save, target_of, use_fonts_for
 from mpiqopt.analysis.tables import Column, number, print_table
-from mpiqopt.codec import Codec
+from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.config import member, typed
+from mpiqopt.config.parse import member, typed
 from mpiqopt.errors import UsageError
+from mpiqopt.memory import require_memory
 from mpiqopt.registry import members
 from mpiqopt.terminal import columns, printable
 

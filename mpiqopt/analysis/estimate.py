@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from mpiqopt import constants
 from mpiqopt.analysis import holdings, rounds
 from mpiqopt.analysis.graphs import as_read, diameter
 from mpiqopt.analysis.memory import memory_per_rank
-from mpiqopt.assembly import Experiment, assemble, facts_of
-from mpiqopt.codec import Codec
-from mpiqopt.config import Config
-from mpiqopt.constants import Constants
+from mpiqopt.compressors.codec import Codec
+from mpiqopt.config.parse import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
-from mpiqopt.placement import Placement, plan
-from mpiqopt.server import Server
+from mpiqopt.network.server import Server
+from mpiqopt.placement.placement import Placement, plan
+from mpiqopt.run import constants
+from mpiqopt.run.assembly import Experiment, assemble, facts_of
+from mpiqopt.run.constants import Constants
 from mpiqopt.terminal import listed
-from mpiqopt.topologies.spectrum import DENSE_LIMIT
+from mpiqopt.topologies.topology import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
 
 # how many Delta values are apart in late rounds, as a rule, when Delta follows the change
@@ -58,8 +58,8 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     place = Placement(experiment.network.place.nodes, ranks)
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
     # weights are float64, and so are the vectors that they travel with
-    item = 8 if algorithm.beside else experiment.problem.dtype.itemsize
-    plain = (experiment.problem.d + algorithm.beside) * item
+    item = 8 if algorithm.extra_values else experiment.problem.dtype.itemsize
+    plain = (experiment.problem.d + algorithm.extra_values) * item
     codec = _codec(experiment) if coded else None
     message = plain if codec is None else codec.nbytes
     if algorithm.server:
@@ -192,7 +192,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         auto = " (auto)" * (config.algorithm.gossip_step == "auto")
         facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
     memory = f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"
-    if algorithm.packs:
+    if algorithm.variable_traffic:
         found_out = [("bytes", "as many as nodes find time for: see a run")]
         return [*facts, *(_coordination(experiment, ranks) or found_out), ("memory per rank", memory)]
     payload, moved = bytes_per_iteration(experiment, ranks)

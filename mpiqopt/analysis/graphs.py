@@ -4,7 +4,7 @@ import numpy as np
 
 from mpiqopt.analysis.figures import as_they_are, defaults, save, target_of, use_fonts_for
 from mpiqopt.terminal import listed, printable, shortened
-from mpiqopt.topologies.spectrum import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
+from mpiqopt.topologies.topology import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
 
 # above this many arcs a drawing has lines without heads: each head takes milliseconds, and among so many none is seen
 ARROWS_LIMIT = 2000

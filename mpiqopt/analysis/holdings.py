@@ -8,7 +8,7 @@ import numpy as np
 from mpiqopt.analysis.figures import as_they_are, defaults, legend_above, save, target_of, use_fonts_for
 from mpiqopt.analysis.tables import Column, bands
 from mpiqopt.data.shares import Shares, label_counts
-from mpiqopt.inputs import require_file
+from mpiqopt.files.inputs import require_file
 from mpiqopt.results.files import SIGNATURE
 from mpiqopt.results.reader import read_data
 from mpiqopt.terminal import printable, shortened
@@ -45,8 +45,8 @@ def of_file(path: str) -> Holdings:
     """Return what nodes hold by a result file, or by a config, whose data are loaded. Raises UsageError."""
     if _is_hdf5(path):
         return _stored(path)
-    from mpiqopt.assembly import divided
-    from mpiqopt.config import load
+    from mpiqopt.config.parse import load
+    from mpiqopt.run.assembly import divided
 
     return of_shares(divided(load(path)))
 

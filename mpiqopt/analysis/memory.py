@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from mpiqopt.assembly import Experiment
 from mpiqopt.data.source import Source
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.results.checkpoint import flat
-from mpiqopt.topologies.spectrum import DENSE_LIMIT
+from mpiqopt.run.assembly import Experiment
+from mpiqopt.topologies.topology import DENSE_LIMIT
 
 # All of these are measured: peaks of runs of 2 to 131,072 nodes (benchmarks/size.py memory).
 # Python, NumPy, h5py and this package; MPI; SciPy, where graphs are large or directed and for sparse data

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 # bytes of a frame's header, and what mailboxes add to it with the acknowledgement
 HEADER, MAILED = 2, 17

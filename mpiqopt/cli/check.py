@@ -18,7 +18,7 @@ def command(config_path, overrides, plugins, ranks) -> None:
     Runs nothing and needs no MPI; the data are loaded.
     """
     from mpiqopt.analysis.estimate import describe
-    from mpiqopt.idle import warning
+    from mpiqopt.config.idle import warning
 
     config = load_config(config_path, overrides, plugins)
     click.echo(describe(config, ranks, columns(sys.stdout)), nl=False)

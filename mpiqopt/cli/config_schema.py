@@ -10,7 +10,7 @@ import click
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")
 def command(markdown: bool, plugins: tuple[str, ...]) -> None:
     """Print the JSON schema of a config, for editors that complete and check TOML."""
-    from mpiqopt import schema
+    from mpiqopt.config import schema
     from mpiqopt.registry import load_plugin
 
     for plugin in plugins:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpiqopt import registry
-from mpiqopt.allocator import keep_freed_memory
 from mpiqopt.cli import complain
-from mpiqopt.config import Config
+from mpiqopt.config.parse import Config
 from mpiqopt.errors import fits
-from mpiqopt.inputs import Input, examine, require_same
-from mpiqopt.run import Outcome, run
-from mpiqopt.start import AlreadyFinished, Options
+from mpiqopt.files.inputs import Input, examine, require_same
+from mpiqopt.run.allocator import keep_freed_memory
+from mpiqopt.run.loop import Outcome, run
+from mpiqopt.run.start import AlreadyFinished, Options
 from mpiqopt.transport.agreement import together
 
 STATUS = {"finished": 0, "stopped": 75, "diverged": 1}

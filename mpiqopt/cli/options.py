@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from mpiqopt.config import Config, load
+from mpiqopt.config.parse import Config, load
 from mpiqopt.registry import load_plugin
 
 

@@ -7,7 +7,7 @@ import click
 from mpiqopt.cli.job import Job
 from mpiqopt.cli.options import config_options, load_config
 from mpiqopt.results import reader, writer  # noqa: F401 - for rank 0, before its clock starts
-from mpiqopt.start import Options
+from mpiqopt.run.start import Options
 
 
 @click.command("run")

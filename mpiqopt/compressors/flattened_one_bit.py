@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt._compressors import Signs
+from mpiqopt.arithmetic.rounding import exponential
 from mpiqopt.compressors.compressor import Compressor, power_of_two, room
 from mpiqopt.compressors.one_bit import Dither
 from mpiqopt.field import Field, only
 from mpiqopt.registry import register
-from mpiqopt.rounding import exponential
 
 
 @register("compressor", "flattened-one-bit")

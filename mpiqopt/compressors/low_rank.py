@@ -7,9 +7,9 @@ from typing import Annotated
 import numpy as np
 
 from mpiqopt._compressors import require_finite
+from mpiqopt.arithmetic.products import row_products
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.field import Field
-from mpiqopt.products import row_products
 from mpiqopt.registry import register
 from mpiqopt.streams import standard_normal
 

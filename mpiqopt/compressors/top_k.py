@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpiqopt._compressors import decode_largest, encode_largest
+from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.compressors.compressor import Compressor, room
 from mpiqopt.compressors.random_k import Fraction, kept
 from mpiqopt.registry import register
-from mpiqopt.rounding import significant
 
 
 @register("compressor", "top-k")

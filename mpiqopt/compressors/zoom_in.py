@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from mpiqopt._compressors import Grid
+from mpiqopt.arithmetic.rounding import power
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.field import Field
 from mpiqopt.registry import register
-from mpiqopt.rounding import power
 
 # Where the step stops shrinking: below, a vector counts as zero.
 SMALLEST_STEP = 2.0**-800

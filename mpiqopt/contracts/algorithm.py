@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import parse
+from mpiqopt.config.parse import parse
 from mpiqopt.contracts.contract import require, require_equal
 from mpiqopt.results import checkpoint
-from mpiqopt.state import form_of, require_same_form
+from mpiqopt.run.assembly import Experiment, assemble
+from mpiqopt.run.state import form_of, require_same_form
 from mpiqopt.transport.serial import SerialTransport
 
 NODES = 8
@@ -120,15 +120,18 @@ def checkpoint_goes_on(method: Algorithm) -> str | None:
 
 
 def rounds_are_as_predicted(method: Algorithm) -> str | None:
-    """Hold ``exchanges`` and ``gossips()`` to the rounds that are counted."""
-    if method.packs:
+    """Hold ``mixed_variables`` and ``rounds_per_variable()`` to the rounds that are counted."""
+    if method.variable_traffic:
         return "not claimed: its traffic depends on the values"
     made = experiment(method)
     start = after(made, 0)
     before = made.network.counters()["rounds"]
     after(made, 5, start)
     counted, predicted = made.network.counters()["rounds"] - before, 5 * made.algorithm.rounds()
-    require(counted == predicted, f"5 iterations take {counted} rounds, want {predicted}: exchanges times gossips()")
+    require(
+        counted == predicted,
+        f"5 iterations take {counted} rounds, want {predicted}: mixed_variables times rounds_per_variable()",
+    )
     return None
 
 

@@ -9,7 +9,7 @@ from mpiqopt.contracts.contract import require, require_equal
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.graph import AnyGraph, Digraph
 from mpiqopt.topologies.mixing import Mixing
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 SIZES = (1, 2, 3, 8, 16, 17)
 

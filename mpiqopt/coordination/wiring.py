@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.errors import UsageError
-from mpiqopt.placement import Placement
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.placement.placement import Placement
+from mpiqopt.topologies.topology import Topology
 
 # steps of the power method for the stationary distribution; to a factor of 2 is enough
 POWER_STEPS = 1000

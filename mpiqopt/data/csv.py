@@ -10,13 +10,13 @@ from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 
-from mpiqopt import textfiles
 from mpiqopt.data import layout
 from mpiqopt.data.columns import Columns, Content, Heads, Roles
 from mpiqopt.data.layout import MISSING, NOTHING, Given, Layout, is_missing, is_number
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
+from mpiqopt.files import textfiles
 from mpiqopt.registry import register
 
 # lines that are comments, and comments behind numbers

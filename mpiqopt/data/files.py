@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from mpiqopt.data.source import SMALL, Source, Table, quiet
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
-from mpiqopt.inputs import require_file
-from mpiqopt.textfiles import DAMAGED
+from mpiqopt.files.inputs import require_file
+from mpiqopt.files.textfiles import DAMAGED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from mpiqopt import textfiles
 from mpiqopt.errors import UsageError, clipped, quoted
+from mpiqopt.files import textfiles
 
 # lines that are looked at, as long as they are not too long together; a single line may be this long at most
 LOOK, ENOUGH, BYTES, LONGEST = 100, 20, 1 << 20, 1 << 26

@@ -8,11 +8,11 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 
-from mpiqopt import textfiles
 from mpiqopt.data.files import FileSource
 from mpiqopt.data.source import Table, in_memory, mapping, numbered, renumbered, text_of
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
+from mpiqopt.files import textfiles
 from mpiqopt.registry import register
 
 UTF8_MARK = b"\xef\xbb\xbf"

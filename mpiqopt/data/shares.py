@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.data.source import Source, Table
 from mpiqopt.data.splits import BY_CLASS, divide, equal_parts, homes_of
-from mpiqopt.distinct import distinct
 from mpiqopt.errors import UsageError, clipped
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 from mpiqopt.streams import generator
 
 # of features: squares of larger ones overflow, and with them norms, means and the smoothness of the loss

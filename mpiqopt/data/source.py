@@ -11,7 +11,7 @@ import numpy as np
 
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field, only
-from mpiqopt.names import in_order
+from mpiqopt.files.names import in_order
 
 Rows = slice | np.ndarray
 # bytes of a source up to which rank 0 reads all of it

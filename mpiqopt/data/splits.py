@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.allocator import require_memory
+from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.rounding import exponential
 from mpiqopt.data.source import Source
-from mpiqopt.distinct import distinct
 from mpiqopt.errors import UsageError, clipped, quoted
-from mpiqopt.names import in_order
-from mpiqopt.rounding import exponential
+from mpiqopt.files.names import in_order
+from mpiqopt.memory import require_memory
 
 # splits that divide each class by itself
 BY_CLASS = ("dirichlet", "inner-dirichlet", "pathological")

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from mpiqopt.allocator import require_memory
+from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.products import row_products
 from mpiqopt.data.source import SMALL, Rows, Source, Table
-from mpiqopt.distinct import distinct
 from mpiqopt.field import Field, only
-from mpiqopt.products import row_products
+from mpiqopt.memory import require_memory
 from mpiqopt.registry import register
 from mpiqopt.streams import generator, standard_normal
 

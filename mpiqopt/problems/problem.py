@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from mpiqopt._losses import LinearModel
+from mpiqopt.arithmetic.products import row_squares
 from mpiqopt.data.shares import Shares, magnitude
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.evaluators import Evaluator, compiled, evaluator
 from mpiqopt.problems.held_out import HeldOut
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
-from mpiqopt.products import row_squares
 from mpiqopt.regularizers.regularizer import Regularizer
 from mpiqopt.streams import Batch
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpiqopt.eigenvalues import largest_eigenvalues
+from mpiqopt.arithmetic.eigenvalues import largest_eigenvalues
 from mpiqopt.streams import standard_normal
 
 # steps of Lanczos at most; a few dozen are usual

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpiqopt.arithmetic.products import row_products
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
-from mpiqopt.products import row_products
 from mpiqopt.registry import register
 
 

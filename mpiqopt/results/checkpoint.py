@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.network import Network
+from mpiqopt.network.network import Network
 from mpiqopt.results import files
 from mpiqopt.transport.agreement import by_first
 

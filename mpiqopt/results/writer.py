@@ -12,7 +12,7 @@ from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 # What netCDF readers (xarray) expect as the label of an axis that has no coordinates.
 NO_COORDINATES = b"This is a netCDF dimension but not a netCDF variable.%10d"

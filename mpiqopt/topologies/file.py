@@ -5,11 +5,11 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt import textfiles
-from mpiqopt.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.errors import UsageError, brief, clipped, naming
 from mpiqopt.field import Field, only
-from mpiqopt.names import in_order
+from mpiqopt.files import textfiles
+from mpiqopt.files.names import in_order
 from mpiqopt.registry import register
 from mpiqopt.terminal import printable
 from mpiqopt.topologies.formats import choose

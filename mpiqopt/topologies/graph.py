@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.allocator import require_memory
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only
+from mpiqopt.memory import require_memory
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
 
 # bytes of a link while W is made, at least: two entries

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.topologies.fdla import fastest_weights
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mpi4py import MPI
 
-from mpiqopt.placement import Exchange
+from mpiqopt.placement.placement import ExchangePlan
 from mpiqopt.transport.waiting import PatientComm, quietly, wait_all
 
 if TYPE_CHECKING:
-    from mpiqopt.transport.post import Post, StepExchange
+    from mpiqopt.transport.frames import FrameExchange, FrameQueue
 
 
 # seconds after which a process ends by itself that MPI was to end
@@ -28,7 +28,7 @@ def library() -> str:
 class Channel:
     """Persistent sends and receives for one exchange; one message per neighbouring rank."""
 
-    def __init__(self, comm: MPI.Intracomm, exchange: Exchange, tag: int, width: int, dtype, wait_all):
+    def __init__(self, comm: MPI.Intracomm, exchange: ExchangePlan, tag: int, width: int, dtype, wait_all):
         self.ghosts = np.empty((len(exchange.ghosts), width), dtype)
         self.outbox = np.empty((len(exchange.outgoing), width), dtype)
         self.outgoing = exchange.outgoing
@@ -88,7 +88,7 @@ class MPITransport:
         host.Free()
         return size
 
-    def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> Channel:
+    def channel(self, exchange: ExchangePlan, tag: int, width: int, dtype) -> Channel:
         # tags up to 32767 are guaranteed; exchanges run one after the other, so that equal tags cannot meet
         channel = Channel(self.comm, exchange, tag % 32768, width, dtype, self._wait_all)
         self._channels.append(channel)
@@ -115,7 +115,7 @@ class MPITransport:
         self.comm.Bcast(array)
         return array
 
-    def exchange_all(self, outgoing: np.ndarray, sent: list[int], received: list[int]) -> np.ndarray:
+    def alltoall(self, outgoing: np.ndarray, sent: list[int], received: list[int]) -> np.ndarray:
         incoming = np.empty(sum(received), np.uint8)
         self.comm.Alltoallv([outgoing, sent], [incoming, received])
         return incoming
@@ -161,15 +161,15 @@ class MPITransport:
         quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
         return pickle.loads(own)
 
-    def step_exchange(self, ranks: tuple[int, ...]) -> "StepExchange":
-        from mpiqopt.transport.post import StepExchange
+    def frame_exchange(self, ranks: tuple[int, ...]) -> "FrameExchange":
+        from mpiqopt.transport.frames import FrameExchange
 
-        return StepExchange(self.comm.Dup(), ranks)
+        return FrameExchange(self.comm.Dup(), ranks)
 
-    def post(self, ranks: tuple[int, ...], kind: str) -> "Post":
-        from mpiqopt.transport.post import Post
+    def frame_queue(self, ranks: tuple[int, ...], kind: str) -> "FrameQueue":
+        from mpiqopt.transport.frames import FrameQueue
 
-        return Post(self.comm.Dup(), ranks, kind)
+        return FrameQueue(self.comm.Dup(), ranks, kind)
 
     def close(self) -> None:
         """Free requests and communicators, so that nothing is pending, and finalise MPI."""

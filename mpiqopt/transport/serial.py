@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:  # errors are told without the kernels: these may be what is wrong
-    from mpiqopt.placement import Exchange
+    from mpiqopt.placement.placement import ExchangePlan
 
 
 class SerialChannel:
@@ -19,7 +19,7 @@ class SerialChannel:
         return self.ghosts
 
 
-class SerialPost:
+class SerialFrames:
     """Frames between the nodes of one process."""
 
     chosen = "none (one process)"
@@ -58,7 +58,7 @@ class SerialTransport:
         """How many processors this rank has for its threads."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def channel(self, exchange: Exchange, tag: int, width: int, dtype) -> SerialChannel:
+    def channel(self, exchange: ExchangePlan, tag: int, width: int, dtype) -> SerialChannel:
         """Plan one of the exchanges for rows of ``width`` values; tag: its number."""
         return SerialChannel(width, dtype)
 
@@ -74,7 +74,7 @@ class SerialTransport:
         """Overwrite ``array`` everywhere by rank 0's."""
         return array
 
-    def exchange_all(self, outgoing: np.ndarray, sent: list[int], received: list[int]) -> np.ndarray:
+    def alltoall(self, outgoing: np.ndarray, sent: list[int], received: list[int]) -> np.ndarray:
         """Every rank's piece for every rank: uint8 in the order of ranks, with the sizes of the pieces in bytes."""
         return outgoing
 
@@ -102,13 +102,13 @@ class SerialTransport:
         """Of rank 0's list (None elsewhere) each rank's own element; for the set-up."""
         return parts[0]
 
-    def step_exchange(self, ranks: tuple[int, ...]) -> SerialPost:
+    def frame_exchange(self, ranks: tuple[int, ...]) -> SerialFrames:
         """Exchanges of frames in steps with the neighbouring ranks."""
-        return SerialPost()
+        return SerialFrames()
 
-    def post(self, ranks: tuple[int, ...], kind: str) -> SerialPost:
+    def frame_queue(self, ranks: tuple[int, ...], kind: str) -> SerialFrames:
         """Frames to and from the neighbouring ranks when they come; kind: as in ``mailboxes.choose``. Collective."""
-        return SerialPost()
+        return SerialFrames()
 
     def close(self) -> None:
         """End in order."""

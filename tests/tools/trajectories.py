@@ -9,7 +9,7 @@ import tomli_w
 from mpiqopt.results.layout import QUANTITIES
 from mpiqopt.results.writer import Writer
 from mpiqopt.topologies.lattices import Ring
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 TABLES = {
     "run": {"seed": 0, "iterations": 100},

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from mpiqopt.textfiles import ending
+from mpiqopt.files.textfiles import ending
 from mpiqopt.topologies.formats.links import Given, Links
 
 # what ``topology.format`` may say, and the module that reads it

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.allocator import memory
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.textfiles import decoded
+from mpiqopt.files.textfiles import decoded
+from mpiqopt.memory import memory
 
 EUROPEAN = re.compile(r"[+-]?[0-9]*,[0-9]+")
 # bytes of a node with its name, at least

@@ -11,7 +11,7 @@ from mpiqopt.transport.waiting import until, wait_all
 TAG = 2
 
 
-class StepExchange:
+class FrameExchange:
     """One message of any size to and from every neighbouring rank in every step."""
 
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...]):
@@ -42,7 +42,7 @@ class StepExchange:
         self.comm.Free()
 
 
-class Post:
+class FrameQueue:
     """Frames to and from other ranks by mailboxes."""
 
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Annotated, Any, get_origin, get_type_hints
 
-from mpiqopt.config import Config
+from mpiqopt.config.parse import Config
 from mpiqopt.errors import LONG_PATH, clipped, fits, listing
 from mpiqopt.field import Field, Need
 

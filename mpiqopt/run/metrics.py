@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.network import Network
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 
 

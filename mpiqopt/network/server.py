@@ -6,8 +6,8 @@ serves what does not change a bit of the result.
 
 import numpy as np
 
-from mpiqopt.codec import Codec
-from mpiqopt.placement import Placement
+from mpiqopt.compressors.codec import Codec
+from mpiqopt.placement.placement import Placement
 
 
 class Server:
@@ -35,7 +35,7 @@ class Server:
         at = self._ats[self._ranks]
         outgoing = np.concatenate([messages[:, a:b].ravel() for a, b in zip(at[:-1], at[1:], strict=True)])
         own = int(at[place.rank + 1] - at[place.rank])
-        incoming = self.transport.exchange_all(
+        incoming = self.transport.alltoall(
             outgoing, [place.hosted * int(size) for size in np.diff(at)], [count * own for count in place.counts]
         )
         low, high = self._blocks[[place.first, place.last]].tolist()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt._gossip import Mixer
-from mpiqopt.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.topologies.mixing import Mixing
 
 
@@ -42,7 +42,7 @@ class Placement:
         return self.last - self.first
 
 
-class Exchange(NamedTuple):
+class ExchangePlan(NamedTuple):
     """One gossip round seen from one rank, planned once per mixing matrix.
 
     Ghost rows are sorted by node id, so what one rank sends is one contiguous piece at the receiver, and each
@@ -60,7 +60,7 @@ class Exchange(NamedTuple):
     rows_moved: int
 
 
-def plan(mixing: Mixing, place: Placement) -> Exchange:
+def plan(mixing: Mixing, place: Placement) -> ExchangePlan:
     """Everything a rank needs to know to compute its rows of W X."""
     bounds, rank, nodes = place.bounds, place.rank, place.nodes
     low, high = mixing.starts[place.first], mixing.starts[place.last]
@@ -79,7 +79,7 @@ def plan(mixing: Mixing, place: Placement) -> Exchange:
     # each (reading rank, node) once, sorted by rank and then by node
     wanted = distinct(reader[crossing] * nodes + mixing.columns[crossing])
     mine = wanted[owner[wanted % nodes] == rank]
-    return Exchange(
+    return ExchangePlan(
         mixer=mixer,
         ghosts=ghosts,
         sources=_tally(owner[ghosts]),

@@ -5,27 +5,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mpiqopt import constants
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.allocator import require_memory
-from mpiqopt.config import Config
-from mpiqopt.constants import Constants
+from mpiqopt.config.parse import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
 from mpiqopt.data.source import Source
-from mpiqopt.emulation import Machines
+from mpiqopt.emulation.machines import Machines
 from mpiqopt.errors import AgreedError, UsageError, naming, quoted
-from mpiqopt.inputs import require_file
-from mpiqopt.metrics import Evaluator
-from mpiqopt.network import Network
-from mpiqopt.placement import Placement
+from mpiqopt.files.inputs import require_file
+from mpiqopt.memory import require_memory
+from mpiqopt.network.network import Network
+from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.problem import Problem
+from mpiqopt.run import constants
+from mpiqopt.run.constants import Constants
+from mpiqopt.run.metrics import Evaluator
 from mpiqopt.streams import Streams, generator, standard_normal
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.agreement import by_first, dealt, together
 
 if TYPE_CHECKING:
-    from mpiqopt.training import Training
+    from mpiqopt.problems.training import Training
 
 
 # Keys of a method whose automatic values are made of the data.
@@ -95,7 +95,7 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     algorithm = replace(
         config.algorithm, **{name: value for name, value in derived.items() if hasattr(config.algorithm, name)}
     )
-    network.exchanges, network.gossips = algorithm.exchanges, algorithm.gossips()
+    network.mixed_variables, network.rounds_per_variable = algorithm.mixed_variables, algorithm.rounds_per_variable()
     if "interval" in derived:
         network.interval = tuple(derived["interval"])
     streams = Streams(config.run.seed, place.first, problem.sizes)
@@ -135,7 +135,7 @@ def _require_features(config: Config, held: Shares, transport) -> None:
 
 
 def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> "Training":
-    from mpiqopt.training import BackgroundTraining, Training
+    from mpiqopt.problems.training import BackgroundTraining, Training
 
     if algorithm.in_background:
         return BackgroundTraining(problem, streams, problem.machines, transport.processors)
@@ -176,7 +176,7 @@ def _constants(config: Config, problem: Problem, start: np.ndarray, network: Net
 
 
 def facts_of(config: Config, topology: Topology, known: Constants, held: Shares, problem: Problem) -> Facts:
-    from mpiqopt.codec import Codec
+    from mpiqopt.compressors.codec import Codec
 
     codec = Codec(config.compressor, problem.d, problem.dtype, config.run.seed, topology.nodes)
     return Facts(

@@ -1,122 +1,14 @@
-"""Slow machines and bad links on top of real ones: what a run would be like elsewhere, drawn from its seed."""
+"""Links that are worse than they are: messages that are late, lost or thin."""
 
 import heapq
 import time
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError
-from mpiqopt.field import Field, only, unless
-from mpiqopt.placement import Placement
+from mpiqopt.emulation.settings import LONGEST, Emulate, drawn
+from mpiqopt.placement.placement import Placement
 from mpiqopt.streams import generator
-
-Distribution = Literal["fixed", "exponential", "pareto"]
-# of the heavy-tailed distribution: finite mean, infinite variance
-PARETO_SHAPE = 1.5
-# seconds that anything takes at most: computers cannot sleep for longer
-LONGEST = 1e9
-Factor = Annotated[float, Field(ge=1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Emulate:
-    """Slower machines and worse links than there are. Everything drawn is drawn from run.seed."""
-
-    slowdown: Annotated[
-        Factor | list[Factor],
-        Field(description="how many times slower computation is, of all nodes or a list with one factor a node"),
-    ] = 1.0
-    slowdown_distribution: Annotated[
-        Distribution,
-        Field(
-            description="of the time of a training, with the slowdown as its mean: fixed, exponential, or pareto "
-            "(heavy-tailed, shape 1.5)"
-        ),
-    ] = "fixed"
-    gradient_seconds: Annotated[
-        float, Field(ge=0, description="s of a gradient at slowdown 1; 0: what it takes on this machine")
-    ] = 0.0
-    delay: Annotated[float, Field(ge=0, description="s that a message is on its way, at the mean")] = 0.0
-    delay_distribution: Annotated[
-        Distribution, Field(description="of the delay of each message", needs=(unless("delay", 0),))
-    ] = "fixed"
-    loss: Annotated[float, Field(ge=0, lt=1, description="probability that a message is lost (mailboxes only)")] = 0.0
-    bandwidth: Annotated[float | None, Field(gt=0, description="bytes per second of a link; none: unlimited")] = None
-    links: Annotated[
-        list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None,
-        Field(
-            description="links [from, to] that delay, loss and bandwidth are for; none: all",
-            needs=(only("of_links", True, "no delay, loss or bandwidth"),),
-        ),
-    ] = None
-
-    @property
-    def of_links(self) -> bool:
-        """Whether any link is worse than it is."""
-        return self.delay > 0 or self.loss > 0 or self.bandwidth is not None
-
-    @property
-    def of_machines(self) -> bool:
-        """Whether any machine is slower than it is."""
-        return self.slowdown != 1.0 or self.slowdown_distribution != "fixed" or self.gradient_seconds > 0
-
-    def factors(self, nodes: int) -> np.ndarray:
-        """Slowdown of every node. Raises UsageError if the list has another length."""
-        if isinstance(self.slowdown, list) and len(self.slowdown) != nodes:
-            raise UsageError(
-                f"emulate.slowdown: a list of {len(self.slowdown)} factors for topology.nodes = {nodes} nodes; want "
-                "one number, or one for each node"
-            )
-        return np.broadcast_to(np.array(self.slowdown, float), nodes)
-
-    def require_links(self, links: np.ndarray) -> None:
-        """Raise UsageError unless those chosen are among ``links`` (count, 2) of the network."""
-        unknown = sorted(set(map(tuple, self.links or ())) - set(map(tuple, links.tolist())))
-        if unknown:
-            raise UsageError(f"emulate.links: {list(unknown[0])} is no link of the network")
-
-    def affected(self, links: np.ndarray) -> np.ndarray:
-        """Which of the links (count, 2), (sender, receiver), are emulated."""
-        if self.links is None:
-            return np.ones(len(links), bool)
-        chosen = set(map(tuple, self.links))
-        return np.array([tuple(link) in chosen for link in links.tolist()], bool)
-
-
-def drawn(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
-    """Numbers of mean 1."""
-    if distribution == "fixed":
-        return np.ones(size)
-    if distribution == "exponential":
-        return stream.exponential(size=size)
-    return (PARETO_SHAPE - 1) * stream.pareto(PARETO_SHAPE, size)
-
-
-class Machines:
-    """How long trainings are to take at the hosted nodes."""
-
-    def __init__(self, emulate: Emulate, place: Placement, seed: int):
-        self._emulate, self._seed, self._first = emulate, seed, place.first
-        self._factors = emulate.factors(place.nodes)[place.first : place.last]
-
-    def seconds(self, node: int, round: int, steps: int, taken: float) -> float:
-        """Of a training of ``steps`` gradients at the hosted node ``node``, which really took ``taken``."""
-        emulate = self._emulate
-        plain = steps * emulate.gradient_seconds if emulate.gradient_seconds else taken
-        factor = self._factors[node]
-        if emulate.slowdown_distribution != "fixed":
-            stream = generator(self._seed, "machine", self._first + node, round)
-            factor = factor * drawn(emulate.slowdown_distribution, stream, 1)[0]
-        return max(taken, min(factor * plain, LONGEST))
-
-    def hold(self, round: int, began: float) -> None:
-        """Return when gradients at all hosted nodes, taken one after the other here, would be there."""
-        taken = time.perf_counter() - began
-        hosted = len(self._factors)
-        longest = max(self.seconds(i, round, 1, taken / hosted) for i in range(hosted))
-        time.sleep(max(0.0, longest - taken))
 
 
 class Rounds:
@@ -145,7 +37,7 @@ class Rounds:
         time.sleep(max(0.0, began + on_the_way - time.perf_counter()))
 
 
-class EmulatedSteps:
+class EmulatedFrameExchange:
     """Steps of coordination behind bad links. exchange: what brings the frames of a step to other processes."""
 
     def __init__(self, exchange, rounds: Rounds, links: np.ndarray):
@@ -173,7 +65,7 @@ class _Flight(NamedTuple):
     frame: bytes
 
 
-class EmulatedPost:
+class EmulatedFrames:
     """Mailboxes behind bad links: frames are lost, held back and may overtake each other.
 
     post: what brings frames to other processes; wiring: links by number, as the frames have them.
@@ -254,7 +146,7 @@ class EmulatedPost:
 
 
 class _Outbox:
-    """What has landed, as ``Post.pass_on`` asks nodes for it."""
+    """What has landed, as ``FrameQueue.pass_on`` asks nodes for it."""
 
     def __init__(self, nodes, landed: list[list[bytes]]):
         self.receive, self._landed = nodes.receive, landed

@@ -8,7 +8,7 @@ placement gives the same bits.
 
 import numpy as np
 
-from mpiqopt.placement import Placement
+from mpiqopt.placement.placement import Placement
 
 Block = tuple[int, int]  # (level, index within the level)
 

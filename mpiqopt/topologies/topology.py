@@ -6,9 +6,9 @@ from math import sqrt
 
 import numpy as np
 
-from mpiqopt.eigenvalues import rayleigh_quotient
+from mpiqopt.arithmetic.eigenvalues import rayleigh_quotient
+from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.rounding import significant
 from mpiqopt.terminal import shortened
 from mpiqopt.topologies.chebyshev import Interval, extremes
 from mpiqopt.topologies.graph import Made

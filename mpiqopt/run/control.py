@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.watch import GRACE, Watch
+from mpiqopt.run.watch import GRACE, Watch
 
 # seconds between agreements, which cost one small all-reduce
 AGREE_SECONDS = 0.1

@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.emulation import Emulate, EmulatedPost, EmulatedSteps, Rounds
+from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, Rounds
+from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
-from mpiqopt.placement import Exchange, Placement, plan
-from mpiqopt.reduction import Reduction
+from mpiqopt.placement.placement import ExchangePlan, Placement, plan
+from mpiqopt.placement.reduction import Reduction
 from mpiqopt.topologies.chebyshev import damped, polynomial
-from mpiqopt.topologies.spectrum import Topology
+from mpiqopt.topologies.topology import Topology
 
 if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
-    from mpiqopt.codec import Codec
+    from mpiqopt.compressors.codec import Codec
     from mpiqopt.compressors.compressor import Compressor
     from mpiqopt.coordination.asynchronous import MassExchange
     from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
     from mpiqopt.coordination.wiring import Wiring
-    from mpiqopt.server import Server
+    from mpiqopt.network.server import Server
 
 
 class Memory(NamedTuple):
@@ -42,8 +43,8 @@ class Network:
     node to node, summed over directed edges; ``mpi_bytes`` what is handed to MPI between ranks. The three are
     the network's whole state: they tell the mixing matrix of a round, and its messages are rounded by random numbers
     keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
-    An iteration mixes ``exchanges`` variables, each in K = ``gossips`` rounds: iteration t uses the matrices tK, ...,
-    tK + K - 1 of the cycle for each of them. (Round after round, each variable would see half of an even cycle.)
+    An iteration mixes ``mixed_variables`` variables, each in K = ``rounds_per_variable`` rounds: it uses matrices tK to
+    tK + K - 1 of the cycle for each of them. (Round after round, each would see half of an even cycle.)
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class Network:
         self.topology, self.place, self.transport = topology, place, transport
         self.compressor, self._seed, self.mailboxes = compressor, seed, mailboxes
         self.coded = compressor is not None and compressor.name != "identity"
-        self.exchanges, self.gossips = 1, 1
+        self.mixed_variables, self.rounds_per_variable = 1, 1
         self.rounds = self.bytes = self.mpi_bytes = 0
         self._hosted = np.arange(place.first, place.last)
         self._codecs: dict[tuple[int, np.dtype], Codec] = {}
         self._server_round = 0
         self._servers: dict[tuple[int, np.dtype], Server] = {}
-        self._plans: list[Exchange] = [plan(mixing, place) for mixing in topology.cycle]
+        self._plans: list[ExchangePlan] = [plan(mixing, place) for mixing in topology.cycle]
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
@@ -94,8 +95,8 @@ class Network:
         """Which matrix of the cycle this round uses."""
         if not self.topology.varies:
             return 0
-        iteration, within = divmod(self.rounds, self.exchanges * self.gossips)
-        return (iteration * self.gossips + within % self.gossips) % len(self._plans)
+        iteration, within = divmod(self.rounds, self.mixed_variables * self.rounds_per_variable)
+        return (iteration * self.rounds_per_variable + within % self.rounds_per_variable) % len(self._plans)
 
     def _exchange(self, phase: int, rows: np.ndarray) -> np.ndarray:
         """The ghost rows of a round with a matrix of the cycle; the round is counted."""
@@ -151,7 +152,7 @@ class Network:
         """The codec of rows like these."""
         kind = rows.shape[1], rows.dtype
         if kind not in self._codecs:
-            from mpiqopt.codec import Codec
+            from mpiqopt.compressors.codec import Codec
 
             self._codecs[kind] = Codec(self.compressor, *kind, self._seed, self.place.nodes)
         return self._codecs[kind]
@@ -244,7 +245,7 @@ class Network:
         return self._server(vector[None]).parts(vector)
 
     def _server(self, rows: np.ndarray) -> "Server":
-        from mpiqopt.server import Server
+        from mpiqopt.network.server import Server
 
         kind = rows.shape[1], rows.dtype
         if kind not in self._servers:
@@ -273,17 +274,17 @@ class Network:
         overlay = transport.share(overlay_of(self.topology, name) if place.rank == 0 else None)
         wiring = wire(self.topology, place, name, overlay)
         if not by_mailboxes:
-            exchange = transport.step_exchange(wiring.ranks)
+            exchange = transport.frame_exchange(wiring.ranks)
             if self._rounds is not None:
-                exchange = EmulatedSteps(exchange, self._rounds, self.topology.arcs())
+                exchange = EmulatedFrameExchange(exchange, self._rounds, self.topology.arcs())
             return LockstepCoordination(wiring, name, self._seed, exchange)
         return AsynchronousCoordination(wiring, name, self._seed, *self._mail(wiring))
 
     def _mail(self, wiring: "Wiring") -> tuple[Any, bool, bool]:
         """Mailboxes, whether this processor is wanted by others, and whether frames can be lost or overtake others."""
-        post = self.transport.post(wiring.ranks, self.mailboxes)
+        post = self.transport.frame_queue(wiring.ranks, self.mailboxes)
         if self._emulate.of_links:
-            post = EmulatedPost(post, self._emulate, wiring, self._seed)
+            post = EmulatedFrames(post, self._emulate, wiring, self._seed)
         return post, self.transport.crowded, self._emulate.of_links
 
     def mass_exchange(self, d: int) -> "MassExchange":

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.network import Network
+from mpiqopt.arithmetic.rounding import significant
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
-from mpiqopt.rounding import significant
 from mpiqopt.streams import standard_normal
 
 # of gradient descent, before the curvature of F is looked at; and of the power iteration that finds it

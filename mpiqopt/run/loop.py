@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import mpiqopt
-from mpiqopt import fingerprints, kernels
-from mpiqopt.assembly import Experiment, assemble
-from mpiqopt.config import Config
-from mpiqopt.control import NEVER, Control, deadline
+from mpiqopt import kernels
+from mpiqopt.config.idle import warning
+from mpiqopt.config.parse import Config
 from mpiqopt.data.shares import label_counts
-from mpiqopt.ending import Ending, Watched, cure
 from mpiqopt.errors import LINE, NotFinite, NumericalError, clipped, fits
-from mpiqopt.idle import warning
-from mpiqopt.metrics import Metrics
-from mpiqopt.progress import Progress
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import followed
 from mpiqopt.results.layout import NODE_QUANTITIES
 from mpiqopt.results.lock import TOUCH_SECONDS
-from mpiqopt.start import AlreadyFinished, Options, Plan, make_plan, reserved
-from mpiqopt.state import form_of, require_same_form
+from mpiqopt.run import fingerprints
+from mpiqopt.run.assembly import Experiment, assemble
+from mpiqopt.run.control import NEVER, Control, deadline
+from mpiqopt.run.ending import Ending, Watched, cure
+from mpiqopt.run.metrics import Metrics
+from mpiqopt.run.progress import Progress
+from mpiqopt.run.start import AlreadyFinished, Options, Plan, make_plan, reserved
+from mpiqopt.run.state import form_of, require_same_form
+from mpiqopt.run.watch import Late, Watch
 from mpiqopt.transport.agreement import by_first, together
 from mpiqopt.transport.launch import crowding
-from mpiqopt.watch import Late, Watch
 
 if TYPE_CHECKING:
     from mpiqopt.results.writer import Writer
@@ -278,7 +279,7 @@ class Trajectory:
         if self.problem.training is not None:
             self.problem.training.pause()
         self.network.settle()
-        self.state = self.experiment.algorithm.settled(self.state, self.network)
+        self.state = self.experiment.algorithm.drained(self.state, self.network)
 
     def _release(self) -> None:
         if self.problem.training is not None:

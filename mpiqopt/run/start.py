@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpiqopt import fingerprints
-from mpiqopt.config import ENDS, Config, first_difference, parse
+from mpiqopt.config.parse import ENDS, Config, first_difference, parse
 from mpiqopt.errors import UsageError
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import clear_parts, require_writable
 from mpiqopt.results.lock import Lock
+from mpiqopt.run import fingerprints
+from mpiqopt.run.watch import Watch
 from mpiqopt.transport.agreement import by_first
-from mpiqopt.watch import Watch
 
 if TYPE_CHECKING:
     from mpiqopt.results.reader import Result

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.assembly import Experiment
-from mpiqopt.metrics import Metrics
+from mpiqopt.run.assembly import Experiment
+from mpiqopt.run.metrics import Metrics
 
 # The objective is beyond use when it is so many times its start and rises.
 BEYOND = 1e6

@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 
 from mpiqopt import registry
 from mpiqopt.checking import model
-from mpiqopt.config import FAMILY_TABLES, PLAIN_TABLES
+from mpiqopt.config.parse import FAMILY_TABLES, PLAIN_TABLES
 
 
 def json_schema() -> dict[str, Any]:

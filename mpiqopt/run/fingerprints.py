@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from mpiqopt import registry
-from mpiqopt.config import Config
+from mpiqopt.config.parse import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
-from mpiqopt.network import Network
+from mpiqopt.network.network import Network
 
 DATA = "data"
 

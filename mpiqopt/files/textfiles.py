@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 from mpiqopt.errors import UsageError
-from mpiqopt.inputs import require_file
+from mpiqopt.files.inputs import require_file
 
 # a compressed file is known by how it begins: names are often wrong
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}

@@ -11,7 +11,7 @@ from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.data.source import Source
-from mpiqopt.emulation import Emulate
+from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import (
     LINE,
     LONG_PATH,
@@ -26,11 +26,11 @@ from mpiqopt.errors import (
     quoted,
 )
 from mpiqopt.field import Field, only, unless
-from mpiqopt.inputs import require_file
+from mpiqopt.files.inputs import require_file
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.spectrum import Topology, in_turn
+from mpiqopt.topologies.topology import Topology, in_turn
 
 if TYPE_CHECKING:
     from mpiqopt.topologies.graph import AnyGraph
@@ -80,7 +80,7 @@ class Run:
         Field(
             description="of coordination by mailboxes: one-sided MPI windows or two-sided messages; auto: windows "
             "within a host if a short measurement finds that they do not wait for ranks that compute, else messages",
-            needs=(only("algorithm.bears_loss", True, "no mailboxes are used"),),
+            needs=(only("algorithm.tolerates_loss", True, "no mailboxes are used"),),
         ),
     ] = "auto"
     start: Annotated[

@@ -1,0 +1,90 @@
+"""What is emulated: the config table [emulate]."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.field import Field, only, unless
+
+Distribution = Literal["fixed", "exponential", "pareto"]
+# of the heavy-tailed distribution: finite mean, infinite variance
+PARETO_SHAPE = 1.5
+# seconds that anything takes at most: computers cannot sleep for longer
+LONGEST = 1e9
+Factor = Annotated[float, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emulate:
+    """Slower machines and worse links than there are. Everything drawn is drawn from run.seed."""
+
+    slowdown: Annotated[
+        Factor | list[Factor],
+        Field(description="how many times slower computation is, of all nodes or a list with one factor a node"),
+    ] = 1.0
+    slowdown_distribution: Annotated[
+        Distribution,
+        Field(
+            description="of the time of a training, with the slowdown as its mean: fixed, exponential, or pareto "
+            "(heavy-tailed, shape 1.5)"
+        ),
+    ] = "fixed"
+    gradient_seconds: Annotated[
+        float, Field(ge=0, description="s of a gradient at slowdown 1; 0: what it takes on this machine")
+    ] = 0.0
+    delay: Annotated[float, Field(ge=0, description="s that a message is on its way, at the mean")] = 0.0
+    delay_distribution: Annotated[
+        Distribution, Field(description="of the delay of each message", needs=(unless("delay", 0),))
+    ] = "fixed"
+    loss: Annotated[float, Field(ge=0, lt=1, description="probability that a message is lost (mailboxes only)")] = 0.0
+    bandwidth: Annotated[float | None, Field(gt=0, description="bytes per second of a link; none: unlimited")] = None
+    links: Annotated[
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None,
+        Field(
+            description="links [from, to] that delay, loss and bandwidth are for; none: all",
+            needs=(only("of_links", True, "no delay, loss or bandwidth"),),
+        ),
+    ] = None
+
+    @property
+    def of_links(self) -> bool:
+        """Whether any link is worse than it is."""
+        return self.delay > 0 or self.loss > 0 or self.bandwidth is not None
+
+    @property
+    def of_machines(self) -> bool:
+        """Whether any machine is slower than it is."""
+        return self.slowdown != 1.0 or self.slowdown_distribution != "fixed" or self.gradient_seconds > 0
+
+    def factors(self, nodes: int) -> np.ndarray:
+        """Slowdown of every node. Raises UsageError if the list has another length."""
+        if isinstance(self.slowdown, list) and len(self.slowdown) != nodes:
+            raise UsageError(
+                f"emulate.slowdown: a list of {len(self.slowdown)} factors for topology.nodes = {nodes} nodes; want "
+                "one number, or one for each node"
+            )
+        return np.broadcast_to(np.array(self.slowdown, float), nodes)
+
+    def require_links(self, links: np.ndarray) -> None:
+        """Raise UsageError unless those chosen are among ``links`` (count, 2) of the network."""
+        unknown = sorted(set(map(tuple, self.links or ())) - set(map(tuple, links.tolist())))
+        if unknown:
+            raise UsageError(f"emulate.links: {list(unknown[0])} is no link of the network")
+
+    def affected(self, links: np.ndarray) -> np.ndarray:
+        """Which of the links (count, 2), (sender, receiver), are emulated."""
+        if self.links is None:
+            return np.ones(len(links), bool)
+        chosen = set(map(tuple, self.links))
+        return np.array([tuple(link) in chosen for link in links.tolist()], bool)
+
+
+def drawn(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
+    """Numbers of mean 1."""
+    if distribution == "fixed":
+        return np.ones(size)
+    if distribution == "exponential":
+        return stream.exponential(size=size)
+    return (PARETO_SHAPE - 1) * stream.pareto(PARETO_SHAPE, size)

@@ -1,0 +1,1 @@
+"""Files that users give: whether they are there, their encodings, the names in them."""

@@ -1,0 +1,1 @@
+"""What algorithms see of the network: gossip, a server, exact coordination."""
