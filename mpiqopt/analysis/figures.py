@@ -149,7 +149,9 @@ def use_fonts_for(texts: list[str]) -> None:
     others = {ord(c) for text in texts for c in text if not c.isascii()}
     missing = others and others - _characters(findfont(usual))
     if missing:
-        best = max(fontManager.ttflist, key=lambda font: (len(missing & _characters(font.fname)), font.style))
+        # the font of last resort, which comes with matplotlib 3.11, draws boxes for all there is
+        fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
+        best = max(fonts, key=lambda font: (len(missing & _characters(font.fname)), font.style))
         matplotlib.rcParams["font.family"] = [usual, best.name]
 
 
