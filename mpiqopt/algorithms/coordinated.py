@@ -8,12 +8,13 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
 from mpiqopt.arithmetic.rounding import power
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
-from mpiqopt.coordination.wiring import require_shares
+from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.problems.training import Descent, Trained
+from mpiqopt.registry import find, require_member
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
 
@@ -59,8 +60,10 @@ class CoordinatedAlgorithm(Algorithm):
         Field(description="samples of each gradient estimate, drawn uniformly with replacement; 0 or all: all samples"),
     ] = 0
     coordinator: Annotated[
-        Literal["ftqc", "integer-push-sum", "tree", "allreduce"],
-        Field(description="how the average is taken: all give the same bits (docs/coordination.md)"),
+        str,
+        Field(
+            description="how the average is taken: all give the same bits (docs/coordination.md)", family="coordinator"
+        ),
     ] = "ftqc"
     rounding: Annotated[
         Rounding, Field(description="floor: error in (-2 Delta, 0]; nearest: at most Delta, unbiased in practice")
@@ -86,6 +89,7 @@ class CoordinatedAlgorithm(Algorithm):
     ] = 0.5
 
     def __post_init__(self):
+        require_member("algorithm.coordinator", "coordinator", self.coordinator)
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(
                 f"algorithm.min_quantization_step = {self.min_quantization_step:g}: want at most quantization_step = "
@@ -103,11 +107,15 @@ class CoordinatedAlgorithm(Algorithm):
 
     def require(self, topology: Topology, regularizer: str) -> None:
         super().require(topology, regularizer)
-        if self.coordinator == "integer-push-sum":
-            require_shares(topology)
+        self.protocol.require(topology)
 
     def smoothness(self, facts: Facts) -> float:
         return facts.smoothness(self.batch_size)
+
+    @property
+    def protocol(self) -> CoordinationProtocol:
+        """The coordinator, with what it needs and costs."""
+        return find("coordinator", self.coordinator)()
 
     @property
     def asynchronous(self) -> bool:
@@ -127,7 +135,7 @@ class CoordinatedAlgorithm(Algorithm):
 
     @property
     def tolerates_loss(self) -> bool:
-        return self.by_mailboxes and self.coordinator != "allreduce"
+        return self.by_mailboxes and isinstance(self.protocol, FrameProtocol)
 
     @property
     def by_mailboxes(self) -> bool:
@@ -178,7 +186,7 @@ class CoordinatedAlgorithm(Algorithm):
             return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
         training.start(starts, centres, state.x, how, state.t)
         width = starts.shape[1] + 1  # the vector and who has joined
-        self._coordinator(network).coordination.wait(training.news, lambda: LATE * training.shortest(), width)
+        self._coordinator(network).wait(training.news, lambda: LATE * training.shortest(), width)
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:

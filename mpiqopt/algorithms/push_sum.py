@@ -90,20 +90,20 @@ class PushSum(StochasticAlgorithm):
 
     def _interval(self, state, problem, network):
         """What happens at the hosted nodes in one interval."""
-        training, exchange = problem.training, network.mass_exchange(state.mass.shape[1])
+        training, push = problem.training, network.asynchronous_push(state.mass.shape[1])
         how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
         mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
         while True:
             training.start(x, x, x, how, state.t)
-            exchange.until(lambda: training.news() or time.perf_counter() >= end)
-            exchange.pull(mass)
+            push.until(lambda: training.news() or time.perf_counter() >= end)
+            push.pull(mass)
             if time.perf_counter() >= end:
                 return _ratios(state, mass)
             x = x.copy()
             trained = training.collect(x, state.t + 1)
             for node in np.flatnonzero(trained.active):
                 mass[node, :-1] += mass[node, -1] * (trained.points[node] - trained.origins[node])
-                exchange.share(node, mass[node])
+                push.share(node, mass[node])
                 x[node] = mass[node, :-1] / mass[node, -1]
 
     def drained(self, state, network):
@@ -111,7 +111,7 @@ class PushSum(StochasticAlgorithm):
         if not self.in_background:
             return state
         mass = state.mass.copy()
-        network.mass_exchange(mass.shape[1]).pull(mass)
+        network.asynchronous_push(mass.shape[1]).pull(mass)
         return _ratios(state, mass)._replace(t=state.t)
 
 

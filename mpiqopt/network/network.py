@@ -2,11 +2,11 @@
 
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, Rounds
+from mpiqopt.emulation.links import Rounds
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.placement.placement import ExchangePlan, Placement, plan
@@ -17,9 +17,9 @@ from mpiqopt.topologies.topology import Topology
 if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
     from mpiqopt.compressors.codec import Codec
     from mpiqopt.compressors.compressor import Compressor
-    from mpiqopt.coordination.asynchronous import MassExchange
-    from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
-    from mpiqopt.coordination.wiring import Wiring
+    from mpiqopt.coordination.coordinator import Coordinator, Rounding
+    from mpiqopt.coordination.factory import CoordinationFactory
+    from mpiqopt.coordination.mailboxes import AsynchronousPush
     from mpiqopt.network.server import Server
 
 
@@ -70,7 +70,7 @@ class Network:
         self._channels: dict[tuple[int, int, int], object] = {}
         self._reduction = Reduction(place)
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
-        self._exchange_of_mass: MassExchange | None = None
+        self._asynchronous_push: AsynchronousPush | None = None
         # by an earlier process of the run
         self.sent_before = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
         self._emulate = emulate or Emulate()
@@ -253,49 +253,32 @@ class Network:
         return self._servers[kind]
 
     def coordinator(self, name: str, rounding: "Rounding", by_mailboxes: bool) -> "Coordinator":
-        """Exact averages of integers, in steps that all nodes take together or by mailboxes."""
-        from mpiqopt.coordination.coordinator import Coordinator
-
+        """Return what takes exact averages of integers, in common steps or by mailboxes; collective at the first call."""
         kind = name, rounding, by_mailboxes
         if kind not in self._coordinators:
-            coordination = self._coordination(name, by_mailboxes)
-            self._coordinators[kind] = Coordinator(name, coordination, self.place.nodes, self.place.first, rounding)
+            self._coordinators[kind] = self._coordination_factory.coordinator(name, rounding, by_mailboxes)
         return self._coordinators[kind]
 
-    def _coordination(self, name: str, by_mailboxes: bool) -> "Coordination":
-        from mpiqopt.coordination.allreduce import AllreduceCoordination
-        from mpiqopt.coordination.asynchronous import AsynchronousCoordination
-        from mpiqopt.coordination.lockstep import LockstepCoordination
-        from mpiqopt.coordination.wiring import overlay_of, wire
+    @property
+    def _coordination_factory(self) -> "CoordinationFactory":
+        from mpiqopt.coordination.factory import CoordinationFactory
 
-        place, transport = self.place, self.transport
-        if name == "allreduce" or place.nodes == 1:
-            return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._hold_server)
-        overlay = transport.share(overlay_of(self.topology, name) if place.rank == 0 else None)
-        wiring = wire(self.topology, place, name, overlay)
-        if not by_mailboxes:
-            exchange = transport.frame_exchange(wiring.ranks)
-            if self._rounds is not None:
-                exchange = EmulatedFrameExchange(exchange, self._rounds, self.topology.arcs())
-            return LockstepCoordination(wiring, name, self._seed, exchange)
-        return AsynchronousCoordination(wiring, name, self._seed, *self._mail(wiring))
+        return CoordinationFactory(
+            self.topology,
+            self.place,
+            self.transport,
+            self._seed,
+            self.mailboxes,
+            self._emulate,
+            self._rounds,
+            self._hold_server,
+        )
 
-    def _mail(self, wiring: "Wiring") -> tuple[Any, bool, bool]:
-        """Mailboxes, whether this processor is wanted by others, and whether frames can be lost or overtake others."""
-        post = self.transport.frame_queue(wiring.ranks, self.mailboxes)
-        if self._emulate.of_links:
-            post = EmulatedFrames(post, self._emulate, wiring, self._seed)
-        return post, self.transport.crowded, self._emulate.of_links
-
-    def mass_exchange(self, d: int) -> "MassExchange":
-        """Vectors (d,) handed on by mailboxes."""
-        from mpiqopt.coordination.asynchronous import MassExchange
-        from mpiqopt.coordination.wiring import wire
-
-        if self._exchange_of_mass is None:
-            wiring = wire(self.topology, self.place, "push-sum")
-            self._exchange_of_mass = MassExchange(wiring, d, *self._mail(wiring))
-        return self._exchange_of_mass
+    def asynchronous_push(self, width: int) -> "AsynchronousPush":
+        """Return what hands vectors (width,) on by mailboxes; collective at the first call."""
+        if self._asynchronous_push is None:
+            self._asynchronous_push = self._coordination_factory.asynchronous_push(width)
+        return self._asynchronous_push
 
     def push(self, rows: np.ndarray) -> np.ndarray:
         """W X with columns of W that sum to 1, where rows need not: one round that keeps the sum over the nodes."""
@@ -310,7 +293,7 @@ class Network:
     def _coordinations(self) -> list:
         """Everything that packs its messages itself."""
         all = [coordinator.coordination for coordinator in self._coordinators.values()]
-        return all if self._exchange_of_mass is None else [*all, self._exchange_of_mass]
+        return all if self._asynchronous_push is None else [*all, self._asynchronous_push]
 
     def counters(self) -> dict[str, int]:
         """``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective: each rank knows what it packed."""
@@ -331,17 +314,17 @@ class Network:
     @property
     def carriers(self) -> str:
         """How the frames of coordination travel, and why so; "" if there are none."""
-        return "; ".join(dict.fromkeys(coordination.chosen for coordination in self._coordinations()))
+        return "; ".join(dict.fromkeys(coordination.mail_transport for coordination in self._coordinations()))
 
     def settle(self) -> None:
         """Collective: when it returns nothing is on its way, so that ranks may wait for each other in MPI."""
         for coordination in self._coordinations():
-            coordination.settle()
+            coordination.drain()
 
     def close(self) -> None:
         """Collective: give back what MPI holds."""
         for coordination in self._coordinations():
-            coordination.settle()
+            coordination.drain()
             coordination.close()
 
     def uncounted_mean(self, rows: np.ndarray) -> np.ndarray:
