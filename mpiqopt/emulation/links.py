@@ -88,7 +88,7 @@ class EmulatedFrames:
     """
 
     def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int):
-        self._frames, self._emulate = frames, emulate
+        self._frames, self._emulate, self.chosen = frames, emulate, frames.chosen
         self._stream = generator(seed, "link", wiring.first)
         # links as frames name them at their destination: data by the links in, acknowledgements by the links out
         self._affected = {
@@ -141,10 +141,6 @@ class EmulatedFrames:
     @property
     def bytes(self) -> int:
         return self._frames.bytes
-
-    @property
-    def chosen(self) -> str:
-        return self._frames.chosen
 
     def has_taken(self, nodes: FrameSource) -> bool:
         return self._frames.has_taken(_Outbox(nodes, self._landed))
