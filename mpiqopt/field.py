@@ -51,8 +51,8 @@ class Field(NamedTuple):
     """Bounds and meaning of a config key, in Annotated; ``config`` makes a pydantic field of it.
 
     ge, gt, le, lt: bounds of a number; min_length, max_length: of a string or list. needs: all without which the key
-    changes nothing; a key that is given in vain is named by ``run`` and ``check``. family: of the registry, of which the
-    value names a part.
+    changes nothing; a key that is given in vain is named by ``run`` and ``check``. family: that of
+    the registry of which the value names a part.
     """
 
     ge: float | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mpiqopt.coordination.lockstep import Agreement
+from mpiqopt.transport.transport import Transport
 
 # s between looks for news
 SLEEP = 50e-6
@@ -21,7 +22,7 @@ class AllreduceCoordination:
     mail_transport = "MPI_Allreduce"
     sent = None  # nobody's
 
-    def __init__(self, nodes: int, ranks: int, first: bool, transport, delay: Callable[..., None]):
+    def __init__(self, nodes: int, ranks: int, first: bool, transport: Transport, delay: Callable[..., None]):
         self.nodes, self.ranks, self._first, self._transport, self._delay = nodes, ranks, first, transport, delay
         self.bytes = self.mpi_bytes = 0
 

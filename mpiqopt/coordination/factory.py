@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from mpiqopt.coordination.allreduce import AllreduceCoordination
 from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
@@ -10,11 +9,12 @@ from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.mailboxes import AsynchronousPush, MailboxCoordination
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol, LocalProtocol
 from mpiqopt.coordination.wiring import Wiring, wire
-from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, Rounds
+from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, RoundDelays
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
 from mpiqopt.topologies.topology import Topology
+from mpiqopt.transport.transport import FrameExchange, FrameQueue, Transport
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class CoordinationFactory:
     seed : of the run; keys what nodes draw
     mail_transport : "auto" | "window" | "two-sided", how mailboxes travel (config key ``run.transport``)
     emulate : how links are worse than they are
-    rounds : delays of synchronous rounds; None if links are as they are
+    delays : of synchronous rounds; None if links are as they are
     server_delay : waits as long as messages of so many bytes to and from a server would take
     """
 
     topology: Topology
     place: Placement
-    transport: Any
+    transport: Transport
     seed: int
     mail_transport: str
     emulate: Emulate
-    rounds: Rounds | None
+    delays: RoundDelays | None
     server_delay: Callable[..., None]
 
     def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool) -> Coordinator:
@@ -64,12 +64,12 @@ class CoordinationFactory:
         wiring = wire(self.topology, self.place)
         return AsynchronousPush(wiring, width, *self._mail(wiring))
 
-    def _exchange(self, wiring: Wiring) -> Any:
+    def _exchange(self, wiring: Wiring) -> FrameExchange:
         """Return what brings the frames of a step to the neighbouring ranks."""
         exchange = self.transport.frame_exchange(wiring.ranks)
-        return exchange if self.rounds is None else EmulatedFrameExchange(exchange, self.rounds, self.topology.arcs())
+        return exchange if self.delays is None else EmulatedFrameExchange(exchange, self.delays, self.topology.arcs())
 
-    def _mail(self, wiring: Wiring) -> tuple[Any, bool, bool]:
+    def _mail(self, wiring: Wiring) -> tuple[FrameQueue, bool, bool]:
         """Return a frame queue, True if others want this processor, and True if frames may be lost or reordered."""
         frames = self.transport.frame_queue(wiring.ranks, self.mail_transport)
         if self.emulate.of_links:

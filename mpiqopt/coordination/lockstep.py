@@ -8,6 +8,7 @@ import numpy as np
 from mpiqopt._coordination import Delivery, Lockstep
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.errors import NumericalError
+from mpiqopt.transport.transport import FrameExchange
 
 
 class Agreement(NamedTuple):
@@ -80,12 +81,12 @@ class LockstepCoordination(FrameCoordination):
     """Steps, and now and then a vote: extremes are flooded for D steps, D the diameter.
 
     local: the coordinator at this rank; exchange: brings the frames of a step to the neighbouring ranks
-    (``transport.frames.FrameExchange``).
+    (``transport.transport.FrameExchange``).
     """
 
     mail_transport = "messages in steps"
 
-    def __init__(self, local: LocalProtocol, exchange):
+    def __init__(self, local: LocalProtocol, exchange: FrameExchange):
         super().__init__(local)
         self._exchange = exchange
 

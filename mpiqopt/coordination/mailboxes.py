@@ -17,6 +17,7 @@ from mpiqopt.coordination.lockstep import (
 )
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.coordination.wiring import Wiring
+from mpiqopt.transport.transport import FrameQueue
 
 # turns without news before a rank sleeps, and how long (s)
 PATIENCE, SLEEP = 200, 50e-6
@@ -25,12 +26,12 @@ PATIENCE, SLEEP = 200, 50e-6
 class Postman:
     """Passes frames on between mail of the hosted nodes and a frame queue.
 
-    frames: brings them to other processes, and late or never if links are emulated (``transport.frames.FrameQueue``,
+    frames: brings them to other processes, and late or never if links are emulated (``transport.transport.FrameQueue``,
     ``emulation.links.EmulatedFrames``); crowded: True if other ranks want this processor, so that waiting must not take
     it.
     """
 
-    def __init__(self, frames, crowded: bool):
+    def __init__(self, frames: FrameQueue, crowded: bool):
         self._frames, self._patience = frames, 0 if crowded else PATIENCE
 
     def until(self, mail: Mail | None, done: Callable[[], bool]) -> None:
@@ -91,7 +92,7 @@ class Postman:
 class MailboxCoordination(FrameCoordination):
     """A coordinator by mailboxes. ``unreliable``: frames may be lost or overtake each other."""
 
-    def __init__(self, local: LocalProtocol, frames, crowded: bool, unreliable: bool = False):
+    def __init__(self, local: LocalProtocol, frames: FrameQueue, crowded: bool, unreliable: bool = False):
         super().__init__(local)
         self._postman, self._unreliable, self._duration = Postman(frames, crowded), unreliable, np.inf
         wiring = local.wiring
@@ -162,7 +163,7 @@ class AsynchronousPush:
     unreliable: frames may be lost or overtake each other.
     """
 
-    def __init__(self, wiring: Wiring, width: int, frames, crowded: bool, unreliable: bool = False):
+    def __init__(self, wiring: Wiring, width: int, frames: FrameQueue, crowded: bool, unreliable: bool = False):
         self._mass, self._postman = Mass(wiring, width, unreliable), Postman(frames, crowded)
         self._parts = 1.0 / (1 + np.diff(wiring.out_starts))
 

@@ -33,9 +33,10 @@ class CoordinationProtocol:
     Examples
     --------
     >>> from mpiqopt.registry import find
-    >>> tree = find("coordinator", "tree")()
-    >>> tree.headroom == 2.0**62, tree.gain(tree.overlay(Topology("ring", tuple(find("topology", "ring")(nodes=4).cycle()))))
-    (True, 1)
+    >>> ring = Topology("ring", tuple(find("topology", "ring")(nodes=4).cycle()))
+    >>> tree, shares = (find("coordinator", name)() for name in ("tree", "integer-push-sum"))
+    >>> tree.overlay(ring).height, shares.gain(shares.overlay(ring))
+    (4, 512)
     """
 
     name = "unnamed"  # until it is registered

@@ -6,4 +6,4 @@ from mpiqopt.registry import register
 
 @register("coordinator", "allreduce")
 class Allreduce(CoordinationProtocol):
-    """S by one MPI_Allreduce, which waits for every rank and needs no graph; counted as a server's 2 (n - 1) messages."""
+    """S by one MPI_Allreduce, which needs no graph but all ranks at once; counted as a server's 2 (n - 1) messages."""

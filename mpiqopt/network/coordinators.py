@@ -1,0 +1,111 @@
+"""The coordinators of a network, made when they are first asked for, and the traffic that they count themselves."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpiqopt.emulation.links import RoundDelays
+from mpiqopt.emulation.settings import Emulate
+from mpiqopt.network.server import Server
+from mpiqopt.placement.placement import Placement
+from mpiqopt.topologies.topology import Topology
+from mpiqopt.transport.transport import Transport
+
+if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
+    from mpiqopt.coordination.coordinator import Coordinator, Rounding
+    from mpiqopt.coordination.factory import CoordinationFactory
+    from mpiqopt.coordination.mailboxes import AsynchronousPush
+
+
+class Coordinators:
+    """Exact averages of integers, and push-sum by mailboxes.
+
+    Parameters
+    ----------
+    topology, place, transport : the network seen from this rank.
+    server : delays all-reduced integers as uploads and downloads.
+    seed : of the routes of pieces.
+    mailboxes : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
+    emulate : the table [emulate].
+    delays : emulated links in rounds; None for those that there are.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        place: Placement,
+        transport: Transport,
+        server: Server,
+        seed: int,
+        mailboxes: str,
+        emulate: Emulate,
+        delays: RoundDelays | None,
+    ):
+        self._topology, self._place, self._transport, self._server = topology, place, transport, server
+        self._seed, self._mailboxes, self._emulate, self._delays = seed, mailboxes, emulate, delays
+        self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
+        self._push: AsynchronousPush | None = None
+        self._earlier = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
+
+    def coordinator(self, name: str, rounding: "Rounding", by_mailboxes: bool) -> "Coordinator":
+        """Return the coordinator of that name: in steps that all nodes take together, or by mailboxes."""
+        kind = name, rounding, by_mailboxes
+        if kind not in self._coordinators:
+            self._coordinators[kind] = self._factory.coordinator(name, rounding, by_mailboxes)
+        return self._coordinators[kind]
+
+    @cached_property
+    def _factory(self) -> "CoordinationFactory":
+        from mpiqopt.coordination.factory import CoordinationFactory
+
+        place, delay = self._place, self._server.delay_messages
+        return CoordinationFactory(
+            self._topology, place, self._transport, self._seed, self._mailboxes, self._emulate, self._delays, delay
+        )
+
+    def asynchronous_push(self, width: int) -> "AsynchronousPush":
+        """Return what hands vectors (width,) on by mailboxes."""
+        if self._push is None:
+            self._push = self._factory.asynchronous_push(width)
+        return self._push
+
+    def _counting(self) -> list:
+        """Return the coordinators and the mail of push-sum, which count their own bytes."""
+        all = [coordinator.coordination for coordinator in self._coordinators.values()]
+        return all if self._push is None else [*all, self._push]
+
+    def totals(self) -> tuple[int, int, int]:
+        """Return calls, bytes from node to node and bytes between ranks of the whole network, collective."""
+        own = np.array([[each.bytes, each.mpi_bytes] for each in self._counting()], np.int64)
+        sent, moved = self._transport.total(own.sum(axis=0)).tolist() if len(own) else (0, 0)
+        return sum(coordinator.calls for coordinator in self._coordinators.values()), sent, moved
+
+    def sent(self) -> dict[str, np.ndarray]:
+        """Return ``pieces`` and ``bytes`` that each hosted node has sent since the run began, int64 (hosted,)."""
+        total = {name: before.copy() for name, before in self._earlier.items()}
+        for each in self._counting():
+            if each.sent is not None:
+                for own, more in zip(total.values(), each.sent, strict=True):
+                    own += more
+        return total
+
+    def restore_sent(self, sent: dict[str, np.ndarray]) -> None:
+        """Take over what earlier processes of the run have sent, as ``sent`` returned it there."""
+        self._earlier = sent
+
+    @property
+    def mail_transport(self) -> str:
+        """How the frames of coordination travel, and why so; "" if there are none."""
+        return "; ".join(dict.fromkeys(each.mail_transport for each in self._counting()))
+
+    def drain(self) -> None:
+        """Return when nothing is on its way, so that ranks may wait for each other in MPI; collective."""
+        for each in self._counting():
+            each.drain()
+
+    def close(self) -> None:
+        """Give back what MPI holds, collective."""
+        for each in self._counting():
+            each.drain()
+            each.close()
