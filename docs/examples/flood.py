@@ -1,4 +1,4 @@
-"""Coordination without a vote and without a tree: every node hears the integers of every other one, and adds them up."""
+"""Every node hears the integers of every other one, and adds them up: a coordinator in a few lines of Python."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from mpiqopt.registry import register
 
 @register("coordinator", "flood")
 class Flood(NodeProtocol):
-    """Every vector of integers goes over every link once, and S is summed where they arrive: D steps, n messages a link."""
+    """Every node's integers go over every link once, in D steps, and S is summed at every node: n messages a link."""
 
     def start(self, site, values):
         return SimpleNamespace(site=site, known={site.node: values}, fresh=[site.node])

@@ -36,7 +36,7 @@ class CoordinationProtocol:
     >>> ring = Topology("ring", tuple(find("topology", "ring")(nodes=4).cycle()))
     >>> tree, shares = (find("coordinator", name)() for name in ("tree", "integer-push-sum"))
     >>> tree.overlay(ring).height, shares.gain(shares.overlay(ring))
-    (4, 512)
+    (4, 1024)
     """
 
     name = "unnamed"  # until it is registered
