@@ -1,8 +1,7 @@
 """FTQC-DGD and FTQC-ADMM in synchronous execution.
 
 Every bit of a trajectory is known from the oracle step floor(mean of floor(x_i/step)) and the recursions of
-ALGORITHMS.md (tools/dense), whatever coordinates, on any graph and any number of ranks; and what theory says of the ends
-of trajectories.
+ALGORITHMS.md (tools/dense), whatever coordinates, on any graph and any number of ranks.
 """
 
 import math
