@@ -38,8 +38,8 @@ def test_bytes_of_coded_gossip(name, compressor, topology, dtype, itemsize):
     after(experiment, 3)
     links = {8: 16, 5: 8, 1: 0}[topology["nodes"]]
     rounds = 3 * experiment.algorithm.rounds()
-    assert experiment.network.rounds == rounds
-    assert experiment.network.bytes == rounds * links * message_size(compressor, itemsize)
+    assert experiment.network.traffic.rounds == rounds
+    assert experiment.network.traffic.bytes == rounds * links * message_size(compressor, itemsize)
     if sent:
         assert {messages.shape for _, _, messages in sent} == {(topology["nodes"], message_size(compressor, itemsize))}
 
@@ -54,7 +54,7 @@ def test_bytes_of_the_server(name, compressor, nodes, dtype, itemsize, two_way):
     after(experiment, 3)
     up = message_size(compressor, itemsize)
     down = up if two_way else D * itemsize
-    assert (experiment.network.rounds, experiment.network.bytes) == (3, 3 * (nodes - 1) * (up + down))
+    assert (experiment.network.traffic.rounds, experiment.network.traffic.bytes) == (3, 3 * (nodes - 1) * (up + down))
 
 
 @pytest.mark.parametrize("name", GOSSIPED)
@@ -67,7 +67,7 @@ def test_identity_costs_what_no_compressor_costs(name):
     ]
     for first, second in zip(*(arrays(after(experiment, 5)) for experiment in runs), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert runs[0].network.bytes == runs[1].network.bytes == 5 * runs[0].algorithm.rounds() * 16 * D * 8
+    assert runs[0].network.traffic.bytes == runs[1].network.traffic.bytes == 5 * runs[0].algorithm.rounds() * 16 * D * 8
 
 
 @pytest.mark.parametrize(("coded", "plain"), [("lead", "d2"), ("ef-sgd", "sgd"), ("qsgd-sgd", "sgd")])
@@ -84,7 +84,7 @@ def test_identity_gives_the_uncoded_method(coded, plain):
     ]
     first, second = (after(experiment, 30).x for experiment in runs)
     np.testing.assert_allclose(first, second, rtol=0, atol=1e-13)
-    assert runs[0].network.bytes == runs[1].network.bytes > 0
+    assert runs[0].network.traffic.bytes == runs[1].network.traffic.bytes > 0
 
 
 # Random keys

@@ -9,7 +9,7 @@ from tools.dense.messages import damping
 from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
 
-from mpiqopt.network.server import Server
+from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement
 
 # Error feedback
@@ -71,11 +71,11 @@ def test_a_tie_of_votes_is_a_vote_for_plus(nodes):
     experiment = example("sign-sgd", "sign", {"name": "ring", "nodes": nodes})
     votes = np.ones((nodes, D))
     votes[::2] = -1.0
-    parts, _ = experiment.network.collect(votes)
-    np.testing.assert_array_equal(experiment.network.spread(parts, D, True), np.ones(D))
+    parts, _ = experiment.network.server.collect(votes)
+    np.testing.assert_array_equal(experiment.network.server.spread(parts, D, True), np.ones(D))
     votes[1] = -1.0
-    parts, _ = experiment.network.collect(votes)
-    np.testing.assert_array_equal(experiment.network.spread(parts, D, True), -np.ones(D))
+    parts, _ = experiment.network.server.collect(votes)
+    np.testing.assert_array_equal(experiment.network.server.spread(parts, D, True), -np.ones(D))
 
 
 # The server
@@ -87,15 +87,15 @@ def test_parts_join_to_the_whole_vector(nodes, block_size):
     """Whatever the number of blocks, of nodes and of ranks: parts are the documented blocks of the documented nodes."""
     experiment = example("ef-sgd", "qsgd", {"name": "ring", "nodes": nodes}, block_size)
     network, vector = experiment.network, np.arange(1.0, D + 1)
-    network.collect(np.tile(vector, (nodes, 1)))
-    parts = network.parts(vector)
+    network.server.collect(np.tile(vector, (nodes, 1)))
+    parts = network.server.parts(vector)
     starts = served_from(nodes, blocks_of(block_size))
     np.testing.assert_array_equal(rows_from_parts(parts, starts), vector)
     np.testing.assert_array_equal(parts.sum(), vector.sum())  # filled up with zeros
-    np.testing.assert_array_equal(network.spread(parts, D, False), vector)
+    np.testing.assert_array_equal(network.server.spread(parts, D, False), vector)
     for ranks in range(1, nodes + 1):
         codec = network.codec(vector[None])
-        shared = [Server(codec, Placement(nodes, ranks, r), None).parts(vector) for r in range(ranks)]
+        shared = [ServedBlocks(codec, Placement(nodes, ranks, r), None).parts(vector) for r in range(ranks)]
         np.testing.assert_array_equal(np.concatenate(shared), parts)
 
 
@@ -105,12 +105,12 @@ def test_collect_and_spread_are_the_mean_of_what_was_decoded(nodes, compressor):
     """Also the echo, which error feedback subtracts: what the server understood, not what the node meant."""
     experiment = example("ef-sgd", compressor, {"name": "ring", "nodes": nodes}, 4)
     network, rows = experiment.network, np.random.default_rng(2).standard_normal((nodes, D))
-    parts, echo = network.collect(rows, echo=True)
+    parts, echo = network.server.collect(rows, echo=True)
     codec, numbers = own_codec(experiment), np.arange(nodes)
     decoded = codec.decode(codec.encode(rows, numbers, 0), numbers, 0)
     np.testing.assert_array_equal(echo, decoded)
-    whole = network.spread(parts, D, False)
+    whole = network.server.spread(parts, D, False)
     np.testing.assert_allclose(whole, decoded.mean(axis=0), rtol=0, atol=1e-14)
-    back = network.spread(parts, D, True)
+    back = network.server.spread(parts, D, True)
     server = np.array([nodes])
     np.testing.assert_array_equal(back, codec.decode(codec.encode(whole[None], server, 0), server, 0)[0])

@@ -68,7 +68,7 @@ def test_coded_gossip_keeps_the_mean(compressor):
     np.testing.assert_allclose(end.mean(axis=0), start.mean(axis=0), rtol=0, atol=1e-14)
     network, rows = experiment.network, np.random.default_rng(1).standard_normal((8, D))
     for accelerated in (False, True):
-        mixed, memory = network.gossip_coded(rows, network.memory(rows), 5, accelerated, 0.3)
+        mixed, memory = network.gossip.repeat_coded(rows, network.gossip.memory(rows), 5, accelerated, 0.3)
         assert np.abs(memory.sent).max() > 0.01
         np.testing.assert_allclose(mixed.mean(axis=0), rows.mean(axis=0), rtol=0, atol=1e-12)
 
@@ -139,8 +139,8 @@ def test_chebyshev_of_the_damped_matrix(graph, step, rounds):
     edges = EXTREMES[graph]
     W, n = metropolis(edges), len(edges)
     topology = Topology(graph, (from_edges(n, np.array(edges.edges), "metropolis"),))
-    network = Network(topology, Placement(n), SerialTransport(), find("compressor", "identity")())
-    P, _ = network.gossip_coded(np.eye(n), network.memory(np.eye(n)), rounds, True, step)
+    network = Network(topology, Placement(n), SerialTransport(), compressor=find("compressor", "identity")())
+    P, _ = network.gossip.repeat_coded(np.eye(n), network.gossip.memory(np.eye(n)), rounds, True, step)
     np.testing.assert_allclose(
         P, accelerated_gossip((1 - step) * np.eye(n) + step * W, rounds, around_zero), rtol=0, atol=1e-12
     )
