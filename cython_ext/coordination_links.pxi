@@ -85,6 +85,7 @@ cdef class Links:
                 free(self.outgoing[b].data)
                 free(self.taken[b].data)
 
+    @cython.final
     cdef object take(self, Py_ssize_t b):
         """Return the frames in box b, uint8 (bytes,), and empty it."""
         cdef cnp.npy_intp size
@@ -99,6 +100,7 @@ cdef class Links:
         """True if pieces can leave on link e now."""
         return True
 
+    @cython.final
     cdef void count(self, Py_ssize_t i, int64_t pieces) noexcept nogil:
         """Count pieces that leave node i."""
         self.counted[i] += pieces
@@ -109,12 +111,14 @@ cdef class Links:
         h.kind, h.call, h.count, h.tries, h.z = PIECES, self.call, 0, 0, z
         return self.write(i, e, &h, payload, size)
 
+    @cython.final
     cdef int write(self, Py_ssize_t i, Py_ssize_t e, frame_header* h, const uint8_t* payload,
                    int64_t size) except -1 nogil:
         """Write a frame of node i for the receiver of link e into its box."""
         h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
         return self.write_into(i, &self.outgoing[self.out_box[e]], h, payload, size)
 
+    @cython.final
     cdef int write_into(self, Py_ssize_t i, box* b, const frame_header* h, const uint8_t* payload,
                         int64_t size) except -1 nogil:
         cdef int64_t begin = b.size
@@ -126,6 +130,7 @@ cdef class Links:
         self.counted_bytes[i] += b.size - begin + excess_of_place(h)
         return 0
 
+    @cython.final
     cdef int64_t read(self, const uint8_t* data, int64_t size, frame_header* h) except -1 nogil:
         """Read the header of a frame, whose link exists afterwards; bytes read."""
         cdef int64_t at = read_header(data, size, self.format, self.call, h)
@@ -179,6 +184,7 @@ cdef class Delivery:
         """Bytes that each hosted node sent so far, headers and all included, int64 (hosted,)."""
         return self.links.bytes_sent
 
+    @cython.final
     cdef int receive_all(self, const uint8_t* data, int64_t size) except -1 nogil:
         cdef frame_header h
         cdef int64_t at = 0
@@ -187,6 +193,7 @@ cdef class Delivery:
             at += self.on_frame(&h, data + at, size - at)
         return 0
 
+    @cython.final
     cdef int deliver_own(self) except -1 nogil:
         """Read the frames between nodes of this process."""
         cdef box b = self.links.outgoing[0]

@@ -1,5 +1,6 @@
 # Delivery in common steps.
 
+@cython.final
 @cython.no_gc
 cdef class Lockstep(Delivery):
     """Nodes that act in steps: what is sent in one arrives before the next.

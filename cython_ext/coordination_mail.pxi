@@ -13,6 +13,7 @@ ctypedef struct clock:
     double at[TRIES]  # when, each of the last times (s)
 
 
+@cython.final
 @cython.no_gc
 cdef class MailLinks(Links):
     """Links without common steps: every frame of pieces has a number and is acknowledged.
@@ -189,6 +190,7 @@ cdef class Mail(Delivery):
                 return False
         return True
 
+    @cython.final
     cdef bint has_mail(self) noexcept nogil:
         cdef Py_ssize_t b
         for b in range(0 if self.mail.unreliable else 1, self.mail.boxes):
@@ -196,6 +198,7 @@ cdef class Mail(Delivery):
                 return True
         return False
 
+    @cython.final
     cdef int turn(self) except -1 nogil:
         """Let every node act once; True if anything moved."""
         cdef Py_ssize_t i, e

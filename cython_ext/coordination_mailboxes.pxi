@@ -4,6 +4,7 @@ cdef enum:  # what a node does
     STEPPING, DRAINING, FLOODING, CLOSING, RETRYING, DONE
 
 
+@cython.final
 @cython.no_gc
 cdef class Mailboxes(Mail):
     """Nodes that act when something comes: no step is common to any two of them.

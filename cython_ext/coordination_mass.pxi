@@ -1,5 +1,6 @@
 # Real vectors by mail.
 
+@cython.final
 @cython.no_gc
 cdef class Mass(Mail):
     """Real vectors that are handed on, not coordinated: push-sum at everybody's own pace, in float64.

@@ -1,5 +1,6 @@
 # Rules that are written in Python.
 
+@cython.final
 @cython.no_gc
 cdef class PythonRules(Rules):
     """Rules that call an object in Python for each node: ``mpiqopt.coordination.protocol.NodeProtocol``.

@@ -10,6 +10,7 @@ cdef int64_t beyond_all = 1 << 62
 cdef int64_t largest_narrow = (1 << 31) - 1
 
 
+@cython.final
 @cython.no_gc
 cdef class Extremes:
     """The smallest and largest values of the network that each hosted node knows of, in a vote.
@@ -31,6 +32,7 @@ cdef class Extremes:
         self.apart = <uint8_t*> zeros(self.arrays, hosted, 1)
         self.packed = <uint8_t*> zeros(self.arrays, 2 * packed_capacity(width + 1), 1)
 
+    @cython.final
     cdef void forget(self, Py_ssize_t i) noexcept nogil:
         """A vote begins: node i knows nothing."""
         cdef Py_ssize_t j
@@ -38,11 +40,13 @@ cdef class Extremes:
         for j in range(i * self.width, (i + 1) * self.width):
             self.low[j], self.high[j] = beyond_all, -beyond_all
 
+    @cython.final
     cdef bint agree(self, Py_ssize_t i) noexcept nogil:
         """True if what node i knows of wins the vote."""
         cdef Py_ssize_t at = i * self.width
         return not self.apart[i] and kernels.within(self.low + at, self.high + at, self.width, self.tolerance)
 
+    @cython.final
     cdef int64_t prepare(self, Py_ssize_t i, frame_header* h) noexcept nogil:
         """Set the kind of a frame that tells what node i knows, and pack its payload; bytes of it.
 
@@ -56,6 +60,7 @@ cdef class Extremes:
         h.kind = EXTREMES
         return kernels.pack_extremes(self.low + at, self.high + at, self.width, self.packed)
 
+    @cython.final
     cdef int64_t widen(self, Py_ssize_t i, const uint8_t* payload, int64_t size) except -1 nogil:
         """Node i hears what another one knows; bytes read."""
         cdef Py_ssize_t at = i * self.width
@@ -126,6 +131,7 @@ cdef class Rules:
         """Send what waits on link e."""
         return 0
 
+    @cython.final
     cdef bint can_send(self, Py_ssize_t e) noexcept nogil:
         return self.links.is_free(e) and not self.loaded[e]
 
@@ -187,10 +193,12 @@ cdef class IntegerRules(Rules):
             self.z[i], self.reach[i], self.step_counts[i] = self.unit, reach * self.unit, 0
         return 0
 
+    @cython.final
     cdef void* values(self, Py_ssize_t i) noexcept nogil:
         """Return the address of y at node i."""
         return value_address(self.y, self.narrow, i * self.d)
 
+    @cython.final
     cdef void keep_headroom(self, Py_ssize_t i, int64_t times, int64_t more) noexcept nogil:
         """Make all int64 unless |y| of node i fits into int32 when it is so many times as large and ``more``."""
         if not self.narrow:
@@ -217,10 +225,12 @@ cdef class IntegerRules(Rules):
         self.z[i] += <int64_t> z
         return read
 
+    @cython.final
     cdef int64_t* waiting(self, Py_ssize_t e) noexcept nogil:
         """Return the address of the values that wait on link e."""
         return self.vectors + e * self.d
 
+    @cython.final
     cdef bint load(self, Py_ssize_t e, int64_t z) noexcept nogil:
         """Let pieces of weight z wait on link e; True if none did before."""
         cdef bint fresh = not self.loaded[e]
@@ -246,6 +256,7 @@ cdef class IntegerRules(Rules):
         return self.narrow
 
 
+@cython.final
 @cython.no_gc
 cdef class SplitRules(IntegerRules):
     """FTQC: y_i = 2 v_i and z_i = 2, and steps in which all pieces of a node but one go to random neighbours.
@@ -362,6 +373,7 @@ cdef class SplitRules(IntegerRules):
         return 0
 
 
+@cython.final
 @cython.no_gc
 cdef class ShareRules(IntegerRules):
     """Integer push-sum: a step gives equal shares of y and z to all out-neighbours, and not less to the node itself.
@@ -441,6 +453,7 @@ cdef class ShareRules(IntegerRules):
         return quotients(self.sums, self.d, self.links.nodes)
 
 
+@cython.final
 @cython.no_gc
 cdef class TreeRules(IntegerRules):
     """A sum along a tree: a node that has heard all its children sends their sum up; the root's sum comes down again.

@@ -68,12 +68,11 @@ static inline int64_t write_header(const frame_header *h, frame_format format, u
     return kind == PIECES ? at + put_number(h->z, out + at) : at;
 }
 
-/* Bytes that a frame with its link numbered among those of the receiving node only would have more: traffic is counted
+/* Bytes that a frame would have more with its link numbered among those of the receiving node only: traffic is counted
    as if every node had a process of its own, so that it does not depend on the number of ranks. */
 static inline int64_t excess_of_place(const frame_header *h)
 {
-    uint8_t number[NUMBER_MOST];
-    return put_number((uint64_t)h->place << 3, number) - put_number((uint64_t)h->edge << 3, number);
+    return number_size((uint64_t)h->place << 3) - number_size((uint64_t)h->edge << 3);
 }
 
 /* Read a header from ``size`` bytes; bytes read, or -1 if there is none. call: what unnumbered frames belong to. */

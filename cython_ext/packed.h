@@ -45,6 +45,12 @@ static inline int put_number(uint64_t v, uint8_t *out)
     return bytes;
 }
 
+/* Bytes of a number. */
+static inline int number_size(uint64_t v)
+{
+    return (63 - __builtin_clzll(v | 1)) / 7 + 1;
+}
+
 /* Bytes read; -1 if there is no number. */
 static inline int get_number(const uint8_t *in, int64_t available, uint64_t *v)
 {
