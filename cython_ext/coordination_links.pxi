@@ -101,7 +101,7 @@ cdef class Links:
         return True
 
     @cython.final
-    cdef void count(self, Py_ssize_t i, int64_t pieces) noexcept nogil:
+    cdef inline void count(self, Py_ssize_t i, int64_t pieces) noexcept nogil:
         """Count pieces that leave node i."""
         self.counted[i] += pieces
 
@@ -112,14 +112,14 @@ cdef class Links:
         return self.write(i, e, &h, payload, size)
 
     @cython.final
-    cdef int write(self, Py_ssize_t i, Py_ssize_t e, frame_header* h, const uint8_t* payload,
+    cdef inline int write(self, Py_ssize_t i, Py_ssize_t e, frame_header* h, const uint8_t* payload,
                    int64_t size) except -1 nogil:
         """Write a frame of node i for the receiver of link e into its box."""
         h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
         return self.write_into(i, &self.outgoing[self.out_box[e]], h, payload, size)
 
     @cython.final
-    cdef int write_into(self, Py_ssize_t i, box* b, const frame_header* h, const uint8_t* payload,
+    cdef inline int write_into(self, Py_ssize_t i, box* b, const frame_header* h, const uint8_t* payload,
                         int64_t size) except -1 nogil:
         cdef int64_t begin = b.size
         reserve(b, HEADER_MOST + size)

@@ -132,7 +132,7 @@ cdef class Rules:
         return 0
 
     @cython.final
-    cdef bint can_send(self, Py_ssize_t e) noexcept nogil:
+    cdef inline bint can_send(self, Py_ssize_t e) noexcept nogil:
         return self.links.is_free(e) and not self.loaded[e]
 
     cdef object result(self):
@@ -302,8 +302,9 @@ cdef class SplitRules(IntegerRules):
 
     cdef bint step(self, Py_ssize_t i) except -1 nogil:
         """The pieces that the node keeps are split off last and come back at once: they stay where they are."""
-        cdef Py_ssize_t first = self.links.out_starts[i]
+        cdef Py_ssize_t first = self.links.out_starts[i], e
         cdef int64_t z = self.z[i], pieces
+        cdef destination* to
         cdef int count, t
         if z < 2:
             return False
@@ -314,16 +315,15 @@ cdef class SplitRules(IntegerRules):
             self.values(i), self.narrow, self.d, z, pieces, self.routes, self.destinations, count, self.work
         )
         for t in range(count):
-            if self.destinations[t].packed != NULL:
-                self.links.send(
-                    i, first + self.places[t], <uint64_t> self.weight[first + self.places[t]],
-                    self.destinations[t].packed, self.destinations[t].size
-                )
+            to = &self.destinations[t]
+            if to.packed != NULL:
+                e = first + self.places[t]
+                self.links.send(i, e, <uint64_t> self.weight[e], to.packed, to.size)
         self.z[i] = z - pieces
         self.links.count(i, pieces)
         return True
 
-    cdef int64_t draw_routes(self, Py_ssize_t i, int64_t z) noexcept nogil:
+    cdef inline int64_t draw_routes(self, Py_ssize_t i, int64_t z) noexcept nogil:
         """Draw the link of each of z - 1 pieces that leaves; how many do."""
         cdef Py_ssize_t degree = self.links.out_starts[i + 1] - self.links.out_starts[i], to
         cdef int64_t pieces = 0
@@ -338,7 +338,7 @@ cdef class SplitRules(IntegerRules):
                 pieces += 1
         return pieces
 
-    cdef int address(self, Py_ssize_t i, int64_t pieces) noexcept nogil:
+    cdef inline int address(self, Py_ssize_t i, int64_t pieces) noexcept nogil:
         """Number the links that get pieces, and let the routes name these numbers; how many."""
         cdef Py_ssize_t first = self.links.out_starts[i], degree = self.links.out_starts[i + 1] - first, to
         cdef int64_t k
@@ -353,7 +353,7 @@ cdef class SplitRules(IntegerRules):
             self.routes[k] = self.shares[self.routes[k]]
         return count
 
-    cdef void open(self, destination* to, Py_ssize_t e, int64_t z, int place) noexcept nogil:
+    cdef inline void open(self, destination* to, Py_ssize_t e, int64_t z, int place) noexcept nogil:
         """Pieces for link e are packed if it is free, or else added to those that wait."""
         if self.can_send(e):
             to.packed, to.size = self.packed + place * packed_capacity(self.d), 0

@@ -66,7 +66,7 @@ def test_vectors_of_several_tiles():
 
 
 def test_without_the_vote_nodes_stop_wrongly():
-    """What nodes have looks settled while a piece that matters is on its way: a naive rule is often wrong, ours never."""
+    """What nodes have looks final while a piece that matters is on its way: a naive rule is often wrong, ours never."""
     wrong = []
 
     def naive(adversary: Adversary) -> None:
