@@ -161,6 +161,22 @@ class AsynchronousPush:
 
     wiring: of the network; width: length of the vectors, weight included; frames, crowded: as of ``Postman``;
     unreliable: frames may be lost or overtake each other.
+
+    Examples
+    --------
+    >>> from mpiqopt.coordination.wiring import wire
+    >>> from mpiqopt.placement.placement import Placement
+    >>> from mpiqopt.registry import find
+    >>> from mpiqopt.topologies.topology import Topology
+    >>> from mpiqopt.transport.serial import SerialFrames
+    >>> path = Topology("path", tuple(find("topology", "path")(nodes=3).cycle()))
+    >>> push = AsynchronousPush(wire(path, Placement(3)), 2, SerialFrames(), True)
+    >>> rows = np.array([[0.0, 1.0], [3.0, 1.0], [0.0, 1.0]])
+    >>> push.share(1, rows[1])  # a third of it goes to each neighbour
+    >>> push.drain()
+    >>> push.pull(rows)
+    >>> rows.round(3).tolist()
+    [[1.0, 1.333], [1.0, 0.333], [1.0, 1.333]]
     """
 
     def __init__(self, wiring: Wiring, width: int, frames: FrameQueue, crowded: bool, unreliable: bool = False):

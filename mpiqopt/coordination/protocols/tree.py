@@ -55,7 +55,12 @@ class Tree(FrameProtocol):
 
 
 def shortest_paths(arcs: np.ndarray, nodes: int) -> Paths:
-    """Return the paths by breadth-first search; arcs: int64 (links, 2), sorted by sender and receiver."""
+    """Return the paths by breadth-first search; arcs: int64 (links, 2), sorted by sender and receiver.
+
+    >>> paths = shortest_paths(np.array([[0, 1], [1, 2], [2, 0]]), 3)  # a directed ring
+    >>> paths.up.tolist(), paths.down.tolist(), paths.height
+    ([-1, 1, 2], [1, 1, 0], 4)
+    """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import breadth_first_order
 
