@@ -33,7 +33,7 @@ class Weights(NamedTuple):
 class IntegerPushSum(FrameProtocol):
     """y_i = U v_i; steps give equal shares of y_i and z_i to all out-neighbours; done when Z y_i/(U z_i) rounds to S.
 
-    Z is the sum of all z, U a power of two so large that roundings cannot hinder the agreement. S, the mean of the
+    v_i are the integers of node i, Z is the sum of all z, U a power of two so large that roundings cannot hinder the agreement. S, the mean of the
     ratios weighted by z, lies between the smallest and the largest: where all round to s, S = s.
     Rounding what it gives costs a node with d neighbours up to d/2 units of y, and momentum hands errors on; wanted is
     Z y/(U z) to 1/2, where z goes to Z pi, pi the stationary distribution: hence U >= c max (d + 1)/pi. On undirected
