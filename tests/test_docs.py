@@ -5,11 +5,13 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import h5py
 import jsonschema
 import pytest
 
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.config import schema
 from mpiqopt.config.parse import load
 from mpiqopt.registry import FOLDERS, members
@@ -61,10 +63,30 @@ def test_readme_names_everything_that_exists():
             assert f"`{name}`" in page, f"{family} {name}"
 
 
+def test_the_mathematics_of_everything_is_written_down():
+    """Methods, compressors, losses, regularisers and coordinators; and the tests that the page cites exist."""
+    page = (ROOT / "docs" / "algorithms.md").read_text()
+    coordinators = get_args(get_type_hints(CoordinatedAlgorithm)["coordinator"])
+    parts = [name for family in ("algorithm", "compressor", "problem", "regularizer") for name in members(family)]
+    for name in [*parts, *coordinators]:
+        assert f"`{name}`" in page, name
+    for path in re.findall(r"`(tests/[\w./]+)`", page):
+        assert (ROOT / path).exists(), path
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+def test_links_lead_to_files_and_headings(page):
+    for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if not target.startswith("http"):
+            goal = page.parent / target if target else page
+            assert goal.exists(), target
+            assert not heading or heading in anchors(goal), f"{target}#{heading}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
