@@ -1,0 +1,43 @@
+"""docs/architecture.md describes the tree that there is: its rooms in the order of imports, and paths that exist."""
+
+import re
+from pathlib import Path
+
+from test_structure import ORDER, PACKAGE
+
+ROOT = PACKAGE.parent
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+ROOMS = re.findall(r"^\| `(\w+)` \|", PAGE.partition("\n## The way")[0], re.M)
+
+
+def test_rooms_are_named_in_the_order_of_imports():
+    """A new room gets a row of the page's table, where it stands in ORDER."""
+    assert tuple(ROOMS) == ORDER
+
+
+def test_every_room_exists():
+    """And nothing of the package stands outside of them."""
+    there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name[0] not in "_." and is_code(path)}
+    assert there == set(ROOMS)
+
+
+def is_code(path: Path) -> bool:
+    return path.suffix == ".py" or (path / "__init__.py").exists()
+
+
+def test_paths_exist():
+    """In quotes from the root; in the way of a vector inside the package, or of cython_ext."""
+    quoted = re.findall(r"`((?:mpiqopt|cython_ext|tests|docs)/[\w./]*)`", PAGE)
+    way = re.findall(r"\b([a-z_]+/\w+\.\w+)", PAGE.partition("## The way of a vector")[2].partition("\n## ")[0])
+    assert len(quoted) > 10
+    assert len(way) > 10
+    for path in [*quoted, *(path if path.startswith("cython_ext/") else f"mpiqopt/{path}" for path in way)]:
+        assert (ROOT / path).exists(), path
+
+
+def test_names_to_register_with_exist():
+    """`NAME` in `path`: the word stands in the file."""
+    found = re.findall(r"`(\w+)` in `([\w./]+)`", PAGE)
+    assert found
+    for name, path in found:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{name} in {path}"
