@@ -1,4 +1,4 @@
-"""docs/architecture.md describes the tree that there is: its rooms in the order of imports, and paths that exist."""
+"""docs/architecture.md describes the tree as it is: packages in the order of imports, and paths that exist."""
 
 import re
 from pathlib import Path
@@ -7,18 +7,18 @@ from test_structure import ORDER, PACKAGE
 
 ROOT = PACKAGE.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-ROOMS = re.findall(r"^\| `(\w+)` \|", PAGE.partition("\n## The way")[0], re.M)
+NAMED = re.findall(r"^\| `(\w+)` \|", PAGE.partition("\n## The way")[0], re.M)
 
 
-def test_rooms_are_named_in_the_order_of_imports():
-    """A new room gets a row of the page's table, where it stands in ORDER."""
-    assert tuple(ROOMS) == ORDER
+def test_packages_are_named_in_the_order_of_imports():
+    """A new one gets a row of the page's table, where it stands in ORDER."""
+    assert tuple(NAMED) == ORDER
 
 
-def test_every_room_exists():
-    """And nothing of the package stands outside of them."""
+def test_every_package_exists():
+    """And none is missing on the page."""
     there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name[0] not in "_." and is_code(path)}
-    assert there == set(ROOMS)
+    assert there == set(NAMED)
 
 
 def is_code(path: Path) -> bool:
