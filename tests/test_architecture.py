@@ -5,6 +5,10 @@ from pathlib import Path
 
 from test_structure import ORDER, PACKAGE
 
+from mpiqopt.network.coordinators import Coordinators
+from mpiqopt.network.gossip import Gossip
+from mpiqopt.network.server import Server
+
 ROOT = PACKAGE.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 NAMED = re.findall(r"^\| `(\w+)` \|", PAGE.partition("\n## The way")[0], re.M)
@@ -41,3 +45,12 @@ def test_names_to_register_with_exist():
     assert found
     for name, path in found:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{name} in {path}"
+
+
+def test_functions_of_the_network_exist():
+    """network.PART.FUNCTION on the page."""
+    parts = {"gossip": Gossip, "server": Server, "coordination": Coordinators}
+    found = re.findall(r"network\.(gossip|server|coordination)\.(\w+)", PAGE)
+    assert {part for part, _ in found} == parts.keys()
+    for part, function in found:
+        assert hasattr(parts[part], function), f"network.{part}.{function}"
