@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from test_structure import ORDER, PACKAGE
+from tools.structure import ORDER, PACKAGE
 
 from mpiqopt.network.coordinators import Coordinators
 from mpiqopt.network.gossip import Gossip
