@@ -159,10 +159,6 @@ cdef inline void rotate_back(const rows* r, Py_ssize_t i) noexcept nogil:
         kernels[r.precision].rotate_back(r.scratch, r.d, r.log2_size, r.rotations[i], r.x + i * r.stride)
 
 
-cdef inline const uint64_t* key_of(const rows* r, Py_ssize_t i) noexcept nogil:
-    return NULL if r.keys == NULL else r.keys + i
-
-
 cdef class Kernel:
     """Rows of vectors to messages and back, by the compiled wire format ``name``.
 
@@ -250,11 +246,16 @@ cdef class Kernel:
         self.check(&r, x, messages, keys, rotations, scratch)
         require_writeable(messages, "messages")
         cdef const wire_format* form = self.form[r.precision]
+        cdef uint8_t* message = r.messages
+        cdef const uint64_t* key = r.keys
         with nogil:
             for i in range(r.count):
-                bad = form.encode(self.parameters, rotated(&r, i), r.size, key_of(&r, i), r.messages + i * r.nbytes)
+                bad = form.encode(self.parameters, rotated(&r, i), r.size, key, message)
                 if bad:
                     break
+                message += r.nbytes
+                if key != NULL:
+                    key += 1
         if bad:
             raise NotFinite(i)
         return 0
@@ -266,10 +267,15 @@ cdef class Kernel:
         self.check(&r, x, messages, keys, rotations, scratch)
         require_writeable(x, "x")
         cdef const wire_format* form = self.form[r.precision]
+        cdef const uint8_t* message = r.messages
+        cdef const uint64_t* key = r.keys
         with nogil:
             for i in range(r.count):
-                form.decode(self.parameters, r.messages + i * r.nbytes, r.size, key_of(&r, i), before_rotation(&r, i))
+                form.decode(self.parameters, message, r.size, key, before_rotation(&r, i))
                 rotate_back(&r, i)
+                message += r.nbytes
+                if key != NULL:
+                    key += 1
         return 0
 
 

@@ -42,11 +42,12 @@ static inline int choose(choice *c, uint32_t index[TILE])
 
 static int random_k_encode(const void *parameters, const void *x, int64_t d, const uint64_t *key, uint8_t *out)
 {
+    const double largest = magnitude(x, d, LARGEST);
+    if (!(largest < BEYOND))
+        return -1;
+    const double unit = sparse_unit(largest, out);
     choice c = choice_of(parameters, d, key);
     uint32_t index[TILE];
-    double unit;
-    if (sparse_scale(x, d, &unit, out))
-        return -1;
     int count;
     for (int64_t sent = 0; (count = choose(&c, index)); sent += count)
         gather(x, index, count, unit, sent, out);

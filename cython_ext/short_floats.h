@@ -110,7 +110,7 @@ static int short_floats_encode(const void *parameters, const void *vector, int64
 }
 
 /* The reverse of shorten_tile. */
-static inline void lengthen_tile(const uint8_t *in, int count, double unit, int format, real *x)
+static __attribute__((noinline)) void lengthen_tile(const uint8_t *in, int count, double unit, int format, real *x)
 {
     float values[TILE];
     uint16_t halves[TILE];

@@ -11,18 +11,16 @@
 /* k, if there are so many coordinates. */
 static inline int64_t sparse_count(double k, int64_t d)
 {
-    return k < (double)d ? (int64_t)k : d;
+    const int64_t whole = (int64_t)k;
+    return whole < d ? whole : d;
 }
 
-/* Write the scale of x; ``unit`` becomes what values are multiplied by. Returns 0, or -1 if a value is not finite. */
-static inline int sparse_scale(const real *x, int64_t d, double *unit, uint8_t *out)
+/* Write the scale of a vector whose largest value is ``largest``; returns what values are multiplied by. */
+static inline double sparse_unit(double largest, uint8_t *out)
 {
-    const double size = magnitude(x, d, LARGEST);
-    if (!(size < BEYOND))
-        return -1;
-    *unit = size < TINY ? 0 : 1 / power_above(size);
-    send_scale(*unit > 0 ? 1 / *unit : 0, out);
-    return 0;
+    const double unit = largest < TINY ? 0 : 1 / power_above(largest);
+    send_scale(unit > 0 ? 1 / unit : 0, out);
+    return unit;
 }
 
 /* Values ``first``, first + 1, ... of a message, from or to the coordinates of x that ``index`` names. */

@@ -12,10 +12,7 @@ typedef struct {
 /* Bits of an index below d. */
 static inline int index_bits(int64_t d)
 {
-    int bits = 0;
-    while ((int64_t)1 << bits < d)
-        bits++;
-    return bits;
+    return d > 1 ? 64 - __builtin_clzll((uint64_t)(d - 1)) : 0;
 }
 
 static int64_t top_k_nbytes(const void *parameters, int64_t d)
@@ -26,9 +23,9 @@ static int64_t top_k_nbytes(const void *parameters, int64_t d)
 }
 
 /* |x| as an integer of the same order. */
-static inline uint64_t order_of_magnitude(real x)
+static inline uint64_t order_of_magnitude(double x)
 {
-    const double a = fabs((double)x);
+    const double a = fabs(x);
     uint64_t u;
     memcpy(&u, &a, 8);
     return u;
@@ -42,27 +39,32 @@ typedef struct {
     int shift;
 } selection;
 
-/* A radix selection: 11 bits of the threshold are found in each pass over the vector. */
-static selection select_largest(const real *x, int64_t d, int64_t k)
+/* A radix selection: 11 bits of the threshold are found in each pass over the vector, whose largest value tells where
+   to begin. */
+static selection select_largest(const real *x, int64_t d, int64_t k, double largest)
 {
-    selection s = {0, k, 0, 63}; /* ties: still wanted of the values that begin with the threshold */
-    while (s.shift > 0) {
-        const int digit = s.shift < 11 ? s.shift : 11;
+    const uint64_t highest = order_of_magnitude(largest);
+    uint64_t threshold = 0;
+    int64_t wanted = k; /* of the values that begin with the threshold */
+    int shift = 63;
+    while (shift > 0) {
+        const int digit = shift < 11 ? shift : 11;
+        const uint64_t mask = (1u << digit) - 1;
         uint32_t count[2048] = {0};
         for (int64_t j = 0; j < d; j++) {
             const uint64_t u = order_of_magnitude(x[j]);
-            if (u >> s.shift == s.threshold)
-                count[u >> (s.shift - digit) & ((1u << digit) - 1)]++;
+            if (u >> shift == threshold)
+                count[u >> (shift - digit) & mask]++;
         }
-        int top = (1 << digit) - 1;
-        while (s.ties > count[top])
-            s.ties -= count[top--];
-        s.shift -= digit;
-        s.threshold = s.threshold << digit | (uint64_t)top;
-        if (s.ties == count[top])
+        uint64_t top = highest >> shift == threshold ? highest >> (shift - digit) & mask : mask;
+        while (wanted > count[top])
+            wanted -= count[top--];
+        shift -= digit;
+        threshold = threshold << digit | top;
+        if (wanted == count[top])
             break; /* all of them: no more to be decided */
     }
-    return s;
+    return (selection){threshold, wanted, 0, shift};
 }
 
 /* The next of them in ascending order, at most a tile; returns how many. */
@@ -88,11 +90,12 @@ static int top_k_encode(const void *parameters, const void *x, int64_t d, const 
     const int bits = index_bits(d);
     uint8_t *indices = out + SCALE_BYTES + 4 * k;
     uint32_t index[TILE];
-    double unit;
+    const double largest = magnitude(x, d, LARGEST);
     (void)key;
-    if (sparse_scale(x, d, &unit, out))
+    if (!(largest < BEYOND))
         return -1;
-    selection s = select_largest(x, d, k);
+    const double unit = sparse_unit(largest, out);
+    selection s = select_largest(x, d, k, largest);
     int count;
     for (int64_t sent = 0; (count = next_largest(&s, x, d, index)); sent += count) {
         gather(x, index, count, unit, sent, out);
@@ -101,19 +104,25 @@ static int top_k_encode(const void *parameters, const void *x, int64_t d, const 
     return 0;
 }
 
+/* Values ``first`` .. of a message with ``indices``, at most a tile. Not inlined: the compiler would prepare for many
+   tiles, and most messages have one. */
+static __attribute__((noinline)) void read_tile(const uint8_t *message, const uint8_t *indices, int bits, int64_t first,
+                                                int count, real *x, int64_t d)
+{
+    uint32_t index[TILE];
+    unpack_words(indices + packed_size(first, bits), index, count, bits);
+    scatter(message, first, index, count, 1.0, x, d);
+}
+
 static void top_k_decode(const void *parameters, const uint8_t *in, int64_t d, const uint64_t *key, void *x)
 {
     const top_k *t = parameters;
     const int64_t k = sparse_count(t->k, d);
     const int bits = index_bits(d);
     const uint8_t *indices = in + SCALE_BYTES + 4 * k;
-    uint32_t index[TILE];
     (void)key;
     memset(x, 0, (size_t)d * sizeof(real));
-    for (int64_t read = 0; read < k; read += TILE) {
-        const int count = k - read < TILE ? (int)(k - read) : TILE;
-        unpack_words(indices + packed_size(read, bits), index, count, bits);
-        scatter(in, read, index, count, 1.0, x, d);
-    }
+    for (int64_t first = 0; first < k; first += TILE)
+        read_tile(in, indices, bits, first, k - first < TILE ? (int)(k - first) : TILE, x, d);
 }
 #endif

@@ -122,7 +122,7 @@ INLINE void round_finite(const rounding *r, const real *x, const real *next, con
 }
 
 /* The codes of d finite values, or values that are found not to be: then the result is -1, else 0. */
-static inline int round_vector(const rounding *r, const real *x, int64_t d, const uint64_t *key, uint8_t *out)
+INLINE int round_vector(const rounding *r, const real *x, int64_t d, const uint64_t *key, uint8_t *out)
 {
     const int bits = r->bits, chance = key && bits <= 8;
     uint32_t random[TILE], words[TILE];
@@ -166,7 +166,7 @@ static int uniform_grid_encode(const void *parameters, const void *x, int64_t d,
             return 0;
         }
     }
-    const double top = fmin(ldexp(1, bits) - 1, 2 * g->levels);
+    const double last = (double)(((int64_t)1 << bits) - 1), top = 2 * g->levels < last ? 2 * g->levels : last;
     const rounding r = {1 / step_of_grid(g, scale), g->shift + 0.5, top, bits, g->rule == GIVEN};
     return round_vector(&r, x, d, key, out);
 }
