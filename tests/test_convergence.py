@@ -4,8 +4,10 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
-from dense import Objective, after, assembled, metropolis, states
 from networkx import cycle_graph
+from tools.dense.networks import metropolis
+from tools.dense.objectives import Objective
+from tools.experiments import after, assembled, states
 
 from mpiqopt.config.parse import parse
 from mpiqopt.registry import members
@@ -464,7 +466,7 @@ def bytes_to_optimum(algorithm: dict, compressor: str, problem: str) -> int:
         if t % 10 == 0 and distance(state.x, solution) < 1e-8:
             break
     assert 0 < t < 999
-    return experiment.network.bytes
+    return experiment.network.traffic.bytes
 
 
 @pytest.mark.parametrize("compressor", SIZES)

@@ -3,52 +3,14 @@
 import os
 
 import pytest
+from tools.plugins import HEAD
 
 from mpiqopt import registry
 from mpiqopt.cli import main
 from mpiqopt.registry import members
 
-HEAD = """
-import sys
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
-
-import numpy as np
-
-from mpiqopt.algorithms.algorithm import Algorithm
-from mpiqopt.algorithms.dgd import DGD
-from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.problems.loss import Loss
-from mpiqopt.registry import register
-from mpiqopt.regularizers.l1 import L1
-from mpiqopt.topologies.graph import Graph
-from mpiqopt.topologies.digraphs import Digraph
-
-part = dataclass(frozen=True, kw_only=True)
-
-class State(NamedTuple):
-    x: np.ndarray
-    other: object = 0
-"""
-
 # number of the first line of what follows
 FIRST = HEAD.count("\n") + 1
-
-
-@pytest.fixture
-def plugin(tmp_path, monkeypatch):
-    """Write a plug-in, with everything imported; what it registers is forgotten after the test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "plugins", {})
-
-    def write(text: str, name: str = "mine.py") -> str:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(HEAD + text)
-        return name
-
-    yield write
-    for path in [*registry.plugins]:
-        registry._forget(path)
 
 
 def line(capsys, *arguments: str) -> str:
@@ -193,7 +155,7 @@ STEPS = {
     "float64 through mix_coded": (
         'default_compressor = "identity"\n'
         "def step(self, state, problem, network, rng):\n"
-        "    return State(state.x + network.mix_coded(state.x)[1])",
+        "    return State(state.x + network.gossip.mix_coded(state.x)[1])",
         "x of the state is float64 8x7 after iteration 1, was float32 8x7 at the start",
     ),
     "another shape": (
@@ -216,7 +178,7 @@ STEPS = {
     "later": (
         "def step(self, state, problem, network, rng):\n"
         "    x = network.mix(state.x)\n"
-        "    return State(x.astype(np.float64) if network.rounds == 20 else x, state.other)",
+        "    return State(x.astype(np.float64) if network.traffic.rounds == 20 else x, state.other)",
         "x of the state is float64 8x7 after iteration",
     ),
 }
@@ -321,7 +283,7 @@ LATE = {
     "later": (
         algorithm(
             "def step(self, state, problem, network, rng):\n"
-            "    return 1 / 0 if network.rounds > 9 else super().step(state, problem, network, rng)"
+            "    return 1 / 0 if network.traffic.rounds > 9 else super().step(state, problem, network, rng)"
         ),
         f"ZeroDivisionError: division by zero (--plugin mine.py: iteration 10: Mine.step, line {FIRST + 5})",
     ),
@@ -406,7 +368,7 @@ def test_an_error_in_a_plugin_on_two_ranks(kind, plugin, config, mpiqopt):
 @pytest.mark.mpi
 def test_an_error_on_one_rank_ends_the_others(plugin, config, mpiqopt):
     step = "def step(self, state, problem, network, rng):\n    x = network.mix(state.x)\n"
-    text = algorithm(step + "    return State(x if network.rounds < 9 or network.place.rank == 0 else 1 / 0)")
+    text = algorithm(step + "    return State(x if network.traffic.rounds < 9 or network.place.rank == 0 else 1 / 0)")
     result = mpiqopt("run", config(algorithm={"name": "mine"}), "-q", "--plugin", plugin(text), ranks=2)
     place = f"(--plugin mine.py: iteration 8: Mine.step, line {FIRST + 6})"
     assert_one_line(result, f"rank 1: ZeroDivisionError: division by zero {place}", status=1)
