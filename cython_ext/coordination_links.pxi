@@ -34,23 +34,43 @@ cdef class Links:
     """The links into and out of the hosted nodes, and a box of frames for each process at their other ends.
 
     Link e out of a hosted node goes by its position among those out of all hosted nodes, sorted by sender and receiver;
-    links in are sorted by receiver and sender. Links of these plain kind bring what is sent once and in order, before
+    links in are sorted by receiver and sender. Links of this plain kind bring what is sent once and in order, before
     the next step: nothing has to be numbered.
 
-    wiring: ``mpiqopt.coordination.wiring.Wiring``, of which all arrays are int64.
+    Parameters
+    ----------
+    wiring : ``mpiqopt.coordination.wiring.Wiring``, of which all arrays are int64
+
+    Attributes
+    ----------
+    hosted, nodes, first : nodes of this process, of the network, and the number of the first hosted one
+    pieces : int64 (hosted,), pieces that left each node since the start of the process
+    bytes_sent : int64 (hosted,), bytes of all frames of each node, headers included
+    format, call : which fields headers have, and the call that new frames belong to
+    in_starts, out_starts : links in_starts[i] .. in_starts[i + 1] - 1 lead into node i
+    in_box, out_box : box of the process at the other end of each link
+    in_there, out_there, in_place, out_place : number of the link there, and among the links of the node there
+    receiver : of links in, the position of the node that they lead to
+    widest : the largest number of links out of a node
+    outgoing, taken : boxes that are being filled, and those that the transport reads
+
+    Raises
+    ------
+    ValueError
+        If a box of the wiring does not exist, or an array has another length.
+    TypeError
+        If an array is not int64.
     """
 
     cdef readonly Py_ssize_t hosted
     cdef readonly int64_t nodes, first
-    cdef readonly cnp.ndarray pieces  # int64 (hosted,): pieces that left each node
-    cdef readonly cnp.ndarray bytes_sent  # int64 (hosted,): bytes of all frames of each node, headers included
+    cdef readonly cnp.ndarray pieces, bytes_sent
     cdef list arrays
     cdef frame_format format
     cdef uint32_t call
-    cdef Py_ssize_t boxes, in_edges, out_edges, widest  # widest: the largest number of links out of a node
+    cdef Py_ssize_t boxes, in_edges, out_edges, widest
     cdef integers in_starts, in_box, in_there, in_place, out_starts, out_box, out_there, out_place
-    cdef integers receiver  # of links in: the position of the node
-    cdef integers counted, counted_bytes
+    cdef integers receiver, counted, counted_bytes
     cdef box* outgoing
     cdef box* taken
 
@@ -106,7 +126,10 @@ cdef class Links:
         self.counted[i] += pieces
 
     cdef int send(self, Py_ssize_t i, Py_ssize_t e, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Node i sends a frame of pieces of weight z on link e."""
+        """Node i sends a frame of pieces on link e, which has to be free.
+
+        z: their weight; payload: ``size`` bytes, a packed vector of integers or, of ``Mass``, float64. They are copied.
+        """
         cdef frame_header h
         h.kind, h.call, h.count, h.tries, h.z = PIECES, self.call, 0, 0, z
         return self.write(i, e, &h, payload, size)
@@ -120,7 +143,8 @@ cdef class Links:
 
     @cython.final
     cdef inline int write_into(self, Py_ssize_t i, box* b, const frame_header* h, const uint8_t* payload,
-                        int64_t size) except -1 nogil:
+                               int64_t size) except -1 nogil:
+        """Write a frame of node i, whose header is complete, at the end of a box, and count its bytes."""
         cdef int64_t begin = b.size
         reserve(b, HEADER_MOST + size)
         b.size += write_header(h, self.format, b.data + b.size)
@@ -132,7 +156,11 @@ cdef class Links:
 
     @cython.final
     cdef int64_t read(self, const uint8_t* data, int64_t size, frame_header* h) except -1 nogil:
-        """Read the header of a frame, whose link exists afterwards; bytes read."""
+        """Read the header of a frame; bytes read.
+
+        Raises ValueError if it is cut off or names a link that does not exist: what comes is used to index arrays, so
+        that nothing behind this looks at links again.
+        """
         cdef int64_t at = read_header(data, size, self.format, self.call, h)
         if at < 0 or h.edge >= <uint64_t> (self.in_edges if frame_goes_in(h.kind) else self.out_edges):
             return broken()
@@ -141,12 +169,20 @@ cdef class Links:
 
 @cython.no_gc
 cdef class Delivery:
-    """What the ways to deliver frames share: boxes are taken by the transport, and what it received is read here."""
+    """What the ways to deliver frames share: boxes are taken by the transport, and what it received is read here.
+
+    A transport asks for ``filled`` boxes, ``take``s their bytes, and hands what it got to ``receive`` at the other end.
+    It knows nothing of frames: bytes between two processes come in order and whole, in pieces that begin and end where
+    frames do.
+    """
 
     cdef readonly Links links
 
     def take(self, Py_ssize_t b):
-        """Return the frames in box b, uint8 (bytes,), and empty it. They are valid until the next ``take`` of b."""
+        """Return the frames in box b, uint8 (bytes,), and empty it.
+
+        They are valid until the next ``take`` of b: two buffers are used in turn. Raises IndexError if there is no box b.
+        """
         if not 0 <= b < self.links.boxes:
             raise IndexError(f"box {b} of {self.links.boxes}")
         return self.links.take(b)
@@ -186,6 +222,7 @@ cdef class Delivery:
 
     @cython.final
     cdef int receive_all(self, const uint8_t* data, int64_t size) except -1 nogil:
+        """Act on frames, one after the other."""
         cdef frame_header h
         cdef int64_t at = 0
         while at < size:
@@ -202,5 +239,9 @@ cdef class Delivery:
         return self.receive_all(b.data, b.size)
 
     cdef int64_t on_frame(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Act on a frame whose payload is at the beginning of ``size`` bytes; bytes of the payload."""
+        """Act on a frame; bytes of its payload.
+
+        payload: the ``size`` bytes that come after the header, other frames included: the payload is as long as its
+        kind says. Raises ValueError if it would be longer, or if the kind does not belong here.
+        """
         return broken()

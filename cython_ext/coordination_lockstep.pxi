@@ -9,7 +9,23 @@ cdef class Lockstep(Delivery):
     and ``agreed``. After every ``step`` and ``flood`` boxes are to be exchanged between processes and ``receive``d,
     and ``deliver`` is to be called.
 
-    wiring: ``mpiqopt.coordination.wiring.Wiring``; rules: those of the coordinator, which nobody else has.
+    Parameters
+    ----------
+    wiring : ``mpiqopt.coordination.wiring.Wiring``
+    rules : those of the coordinator, which nobody else has
+
+    Examples
+    --------
+    >>> from mpiqopt.coordination.protocol import LocalProtocol, Placement, Topology, find
+    >>> star = Topology("star", tuple(find("topology", "star")(nodes=4).cycle()))
+    >>> local = LocalProtocol.of("tree", star, Placement(4))
+    >>> nodes = Lockstep(local.wiring, local.rules(2))
+    >>> nodes.begin(0, np.array([[1, 0], [2, 0], [3, 1], [4, 0]]))
+    >>> for _ in range(local.steps):  # sums go up, and the result comes down
+    ...     nodes.step()
+    ...     nodes.deliver()
+    >>> [part.tolist() for part in nodes.result], nodes.bytes_sent.tolist()
+    ([[2, 0], [3, 1]], [12, 3, 3, 3])
     """
 
     cdef readonly Rules rules

@@ -19,19 +19,39 @@ cdef class MailLinks(Links):
     """Links without common steps: every frame of pieces has a number and is acknowledged.
 
     On ``unreliable`` links frames may be lost, repeated or overtake each other. At most one frame of pieces is then on
-    its way on a link: it is kept, and sent again until it is acknowledged. The wait for that is a round trip and four
-    times its mean deviation, as in TCP (Jacobson, SIGCOMM 1988), half as long again after every try.
+    its way on a link: it is kept, and sent again until it is acknowledged. With R the measured round trip of the link
+    and V its mean deviation, the wait for that is, as in TCP,
+
+        R + 4 V + 0.2 ms,    R <- R + (r - R)/8,    V <- V + (|r - R| - V)/4    for each measured r,
+
+    half as long again after every try.
+
+    Attributes
+    ----------
+    unreliable : True if frames may be lost, repeated or overtake each other
+    now : s, the time of this turn
+    sender : of links out, the position of the node that they lead from
+    sent, received : number of the last frame of pieces on each link out and in; numbers wrap at 2^32
+    busy : of links out, frames that are not acknowledged
+    round_trip, deviation : R and V of links out (s); 0 before one was measured
+    patience : by how much longer than usual to wait for the next acknowledgement
+    pieces_clock, stage_clock : when the last frame of pieces, or of a stage, was sent, and sent again
+    kept : of links out, the frame that is on its way
+
+    References
+    ----------
+    Jacobson, Congestion avoidance and control, SIGCOMM 1988.
     """
 
     cdef bint unreliable
     cdef double now
-    cdef integers sender  # of links out: the position of the node
-    cdef uint32_t* received  # number of the last frame of pieces on each link in
-    cdef uint32_t* sent  # and on each link out
-    cdef uint32_t* busy  # frames that are not acknowledged
+    cdef integers sender
+    cdef uint32_t* received
+    cdef uint32_t* sent
+    cdef uint32_t* busy
     cdef double* round_trip
     cdef double* deviation
-    cdef double* patience  # how many times as long as usual to wait for an acknowledgement
+    cdef double* patience
     cdef clock* pieces_clock
     cdef clock* stage_clock
     cdef box* kept
@@ -86,21 +106,27 @@ cdef class MailLinks(Links):
         return 0
 
     cdef int acknowledge(self, Py_ssize_t e, uint32_t kind, const frame_header* heard) except -1 nogil:
-        """The receiver of link e says that it has heard a frame."""
+        """The receiver of link e says that it has heard a frame: its call, number and try come back to the sender.
+
+        Acknowledgements, and only they, go against the direction of a link.
+        """
         cdef frame_header h
         h.edge, h.place = <uint32_t> self.in_there[e], <uint32_t> self.in_place[e]
         h.kind, h.call, h.count, h.tries = kind, heard.call, heard.count, heard.tries
         return self.write_into(self.receiver[e], &self.outgoing[self.in_box[e]], &h, NULL, 0)
 
     cdef bint is_new(self, const frame_header* h) noexcept nogil:
-        """True the first time that these pieces come, which are the last on their link then."""
+        """True the first time that these pieces come, which are the last on their link then.
+
+        Pieces of an older number are a repetition that was late: they count once.
+        """
         if <int32_t> (h.count - self.received[h.edge]) <= 0:  # numbers wrap at 2^32
             return False
         self.received[h.edge] = h.count
         return True
 
     cdef void on_pieces_heard(self, const frame_header* h) noexcept nogil:
-        """Take note of an acknowledgement."""
+        """Take note of an acknowledgement: of the frame on its way, or on reliable links of the oldest one."""
         if self.busy[h.edge] and (h.count == self.sent[h.edge] or not self.unreliable):
             self.busy[h.edge] -= 1
             self.measure(h.edge, &self.pieces_clock[h.edge], h.tries)
@@ -110,7 +136,11 @@ cdef class MailLinks(Links):
         sent.tries, sent.at[0] = 0, self.now
 
     cdef bint is_late(self, Py_ssize_t e, clock* sent, int64_t size) noexcept nogil:
-        """True if ``size`` bytes on link e are to be sent again now, which is noted as done."""
+        """True if ``size`` bytes on link e are to be sent again now, which is noted as done.
+
+        Before a round trip was measured it is taken as 2 ms and a microsecond a byte; no wait is longer than 1 s,
+        unless the round trip is.
+        """
         cdef double wait = FIRST_ROUND_TRIP + size / FIRST_BANDWIDTH
         if self.round_trip[e] > 0:
             wait = self.round_trip[e] + 4 * self.deviation[e] + GRACE
@@ -141,13 +171,26 @@ cdef class MailLinks(Links):
 
 @cython.no_gc
 cdef class Mail(Delivery):
-    """Delivery without common steps: turns in which nodes act, waiting pieces leave and late ones are sent again."""
+    """Delivery without common steps: turns in which nodes act, waiting pieces leave and late ones are sent again.
 
-    cdef MailLinks mail  # the links
-    cdef uint8_t* loaded  # of links out: 1 if pieces wait until the link is free
+    A class derived from it says what nodes do (``act``), what waits on links (``loaded``, ``send_waiting``) and what
+    becomes of pieces that have come (``on_pieces``). Numbers, acknowledgements and repetition are the same for all:
+    nobody is told of a frame twice.
+
+    Attributes
+    ----------
+    mail : the links
+    loaded : of links out, 1 if pieces wait until the link is free
+    """
+
+    cdef MailLinks mail
+    cdef uint8_t* loaded
 
     def advance(self, double now):
-        """Let every node do what it can at time ``now`` (s). Returns True if anything moved."""
+        """Let every node do what it can; returns True if anything moved.
+
+        now: s, of a clock that never goes back. Returns early if there are frames for other processes.
+        """
         cdef bint moved = False, more = True
         cdef int turns = 0
         self.mail.now = now
@@ -192,6 +235,7 @@ cdef class Mail(Delivery):
 
     @cython.final
     cdef bint has_mail(self) noexcept nogil:
+        """True if frames wait for the transport: unreliable ones between nodes of this process go its way, too."""
         cdef Py_ssize_t b
         for b in range(0 if self.mail.unreliable else 1, self.mail.boxes):
             if self.mail.outgoing[b].size:
@@ -255,8 +299,9 @@ cdef class Mail(Delivery):
         return broken()
 
     cdef int64_t length_of_extremes(self, const uint8_t* payload, int64_t size) except -1 nogil:
+        """Return the bytes of the payload of a stage with extremes, where there are votes."""
         return broken()
 
     cdef int on_pieces(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Take in pieces that have come for the first time."""
+        """Take in pieces that have come for the first time; ``size``: bytes of the payload."""
         return broken()

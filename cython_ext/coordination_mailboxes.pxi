@@ -17,17 +17,31 @@ cdef class Mailboxes(Mail):
     a stage when all its in-neighbours are in the one before. After D stages nothing moves in the network, and the
     extremes that are told in the other D are those of one state of it (ours).
 
-    wiring: ``mpiqopt.coordination.wiring.Wiring``; rules: those of the coordinator, which nobody else has; unreliable:
-    frames may be lost, repeated or overtake each other.
+    A neighbour may be one call ahead, not two, because every call needs all nodes.
+
+    Parameters
+    ----------
+    wiring : ``mpiqopt.coordination.wiring.Wiring``
+    rules : those of the coordinator, which nobody else has
+    unreliable : True if frames may be lost, repeated or overtake each other
+
+    Attributes
+    ----------
+    phase : of each node, what it does: STEPPING, and in a vote DRAINING, FLOODING, then CLOSING or RETRYING; DONE
+    vote, stage : of each node, how many votes it has finished, and in which stage it is, counted through all votes
+    budget : of each node, steps before the next vote
+    in_stage, early_stage : of links in, the stage of the node there in this call, and in the next one
+    heard_stage : of links out, the last stage that was acknowledged, if unreliable
+    absorbed : of links in, frames of pieces that were taken in during this call
+    early : of links in, frames that wait, as z and the payload
     """
 
     cdef readonly Rules rules
     cdef int64_t diameter
     cdef bint begun
     cdef integers stage, vote, phase, budget
-    cdef integers in_stage, early_stage, absorbed  # of links in; absorbed: frames of pieces in this call
-    cdef integers heard_stage  # of links out: what was acknowledged
-    cdef box* early  # of links in: frames that wait
+    cdef integers in_stage, early_stage, absorbed, heard_stage
+    cdef box* early
 
     def __cinit__(self, wiring, Rules rules not None, bint unreliable=False):
         cdef Py_ssize_t i
@@ -54,7 +68,8 @@ cdef class Mailboxes(Mail):
     def begin(self, uint32_t call, cnp.ndarray values, cnp.ndarray budget):
         """Start call number ``call`` with the integers of the nodes, int64 (hosted, d).
 
-        budget: int64 (hosted,), steps before the first vote.
+        call: one more than the last, modulo 2^32; budget: int64 (hosted,), steps of each node before the first vote.
+        Takes in what in-neighbours that are ahead have sent already.
         """
         cdef int64_t* budgets = <int64_t*> pointer(budget, cnp.NPY_INT64, self.mail.hosted, "budget")
         cdef Py_ssize_t i, e
@@ -125,6 +140,7 @@ cdef class Mailboxes(Mail):
         return False
 
     cdef int act_without_vote(self, Py_ssize_t i) except -1 nogil:
+        """Take a step, or find out that node i has the result."""
         if self.rules.step(i):
             return True
         if not self.rules.done(i):
@@ -133,7 +149,10 @@ cdef class Mailboxes(Mail):
         return True
 
     cdef int act_in_steps(self, Py_ssize_t i) except -1 nogil:
-        """In turn all nodes take the same steps; else one that has nothing to do takes none, and stops with others."""
+        """Take a step, or stop for a vote.
+
+        In turn all nodes take the same steps; else one that has nothing to do takes none, and stops when others do.
+        """
         cdef Py_ssize_t e
         if self.rules.step_counts[i] >= self.budget[i] or (not self.rules.in_turn and self.stopped(i)):
             self.phase[i] = DRAINING
@@ -205,6 +224,7 @@ cdef class Mailboxes(Mail):
         return moved
 
     cdef bint in_neighbours_at(self, Py_ssize_t i, int64_t stage) noexcept nogil:
+        """True if all in-neighbours of node i are in that stage or beyond."""
         cdef Py_ssize_t e
         for e in range(self.mail.in_starts[i], self.mail.in_starts[i + 1]):
             if self.in_stage[e] < stage:
@@ -289,6 +309,11 @@ cdef class Mailboxes(Mail):
         return 0
 
     cdef int64_t on_stage(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
+        """Take note of the stage of an in-neighbour, and of the extremes that it knows.
+
+        Of the next call only the stage counts: extremes come in the second D stages of a vote, which nobody enters
+        before all nodes are in the first.
+        """
         cdef Py_ssize_t e = h.edge, i = self.mail.receiver[e]
         cdef bint early = self.is_early(h), news = h.call == self.mail.call and h.count > self.in_stage[e]
         cdef int64_t read = self.length_of_extremes(payload, size) if h.kind == EXTREMES else 0

@@ -8,12 +8,21 @@ cdef class Mass(Mail):
     What is sent arrives once, is added up at the receiver, and what waits for a link adds up, too: the sum over all
     nodes and links stays what it was, up to rounding. A payload is d float64, little-endian.
 
-    wiring: ``mpiqopt.coordination.wiring.Wiring``; d: length of the vectors; unreliable: as of ``MailLinks``.
+    Parameters
+    ----------
+    wiring : ``mpiqopt.coordination.wiring.Wiring``
+    d : length of the vectors
+    unreliable : True if frames may be lost, repeated or overtake each other
+
+    Attributes
+    ----------
+    come : float64 (hosted, d), what has come to each node since the last ``pull``
+    waiting : float64 (links out, d), what waits until the link is free
     """
 
     cdef readonly Py_ssize_t d
-    cdef double* come  # (hosted, d): what has come to each node
-    cdef double* waiting  # (links out, d)
+    cdef double* come
+    cdef double* waiting
 
     def __cinit__(self, wiring, Py_ssize_t d, bint unreliable=False):
         self.links = self.mail = MailLinks(wiring, unreliable)
@@ -29,7 +38,7 @@ cdef class Mass(Mail):
         return bool(self.drained(i))
 
     def push(self, Py_ssize_t i, cnp.ndarray values):
-        """Node i sends a vector, float64 (d,), along each of its links."""
+        """Node i sends a vector, float64 (d,), along each of its links: at the next turn, added to what waits there."""
         cdef double* v = <double*> pointer(values, cnp.NPY_FLOAT64, self.d, "values")
         cdef double* sum
         cdef Py_ssize_t e, j

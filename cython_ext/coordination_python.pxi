@@ -6,10 +6,20 @@ cdef class PythonRules(Rules):
     """Rules that call an object in Python for each node: ``mpiqopt.coordination.protocol.NodeProtocol``.
 
     What a node sends leaves in order: on links that are not free it waits in a queue. Labels of messages travel where
-    other rules have weights.
+    other rules have weights. The interpreter's lock is taken for each call of the object, and its exceptions end the
+    run like those of any plug-in.
 
-    d: length of the vectors; protocol: has start, step, absorb, look and ``votes``; sites: what each hosted node knows
-    of the network from the start, a list.
+    Parameters
+    ----------
+    d : length of the vectors
+    protocol : has ``start``, ``step``, ``absorb``, ``look`` and ``votes``
+    sites : list of what each hosted node knows of the network from the start
+
+    Attributes
+    ----------
+    states : what ``start`` returned for each hosted node
+    queues : of links out, lists of (label, vector) that wait
+    sums : S of each hosted node that knows it, else None
     """
 
     cdef object protocol
@@ -44,7 +54,10 @@ cdef class PythonRules(Rules):
             return bool(messages)
 
     cdef int send(self, Py_ssize_t i, link, label, values) except -1:
-        """Send a message on one of node i's links, now or when it is free."""
+        """Send a message on one of node i's links, now or when it is free.
+
+        Raises IndexError if there is no such link, ValueError for a label or a shape that cannot travel.
+        """
         cdef Py_ssize_t first = self.links.out_starts[i], degree = self.links.out_starts[i + 1] - first
         if not 0 <= link < degree:
             raise IndexError(f"link {link} of {degree}")
@@ -87,6 +100,7 @@ cdef class PythonRules(Rules):
             return self.widen(i, low, high)
 
     cdef int widen(self, Py_ssize_t i, low, high) except -1:
+        """Widen what node i knows by its own low and high, int64 (d,). Raises TypeError or ValueError for others."""
         cdef int64_t* lowest = <int64_t*> pointer(low, cnp.NPY_INT64, self.d, "look(): low")
         cdef int64_t* highest = <int64_t*> pointer(high, cnp.NPY_INT64, self.d, "look(): high")
         cdef Py_ssize_t at = i * self.d, j

@@ -15,14 +15,18 @@ cdef int64_t largest_narrow = (1 << 31) - 1
 cdef class Extremes:
     """The smallest and largest values of the network that each hosted node knows of, in a vote.
 
-    low, high: int64 (hosted, width). A vote is won where high - low <= tolerance everywhere.
+    Attributes
+    ----------
+    low, high : int64 (hosted, width); a vote is won where high - low <= tolerance everywhere
+    apart : of nodes, 1 if they know, or were told, that the vote is lost
+    packed : what ``prepare`` has packed
     """
 
     cdef list arrays
     cdef Py_ssize_t width
     cdef int64_t tolerance
     cdef integers low, high
-    cdef uint8_t* apart  # nodes that know that values are too far apart
+    cdef uint8_t* apart
     cdef uint8_t* packed
 
     def __cinit__(self, Py_ssize_t hosted, Py_ssize_t width, int64_t tolerance):
@@ -77,16 +81,28 @@ cdef class Rules:
     (``look``), and the call is over when the extremes of that are close enough; or each knows by itself when it has the
     result (``done``). Pieces for a link that is not free wait (``loaded``) until delivery asks for them
     (``send_waiting``).
+
+    A further coordinator derives from this class, or from ``IntegerRules``, and is handed out by
+    ``mpiqopt.coordination.protocol.FrameProtocol.rules``.
+
+    Attributes
+    ----------
+    d : length of the vectors
+    steps : int64 (hosted,), steps of each node in this call
+    links : where pieces are sent
+    extremes : what nodes know in a vote; of width 0 if they do not vote
+    votes : True if nodes find out together that they are done
+    in_turn : True if all nodes take the same steps, each when those of its in-neighbours before it have come
+    bears_old : True if pieces of the last call may come in this one, and mean nothing
+    loaded : of links out, 1 if pieces wait until the link is free
     """
 
     cdef readonly Py_ssize_t d
-    cdef readonly cnp.ndarray steps  # int64 (hosted,): steps of each node in this call
+    cdef readonly cnp.ndarray steps
     cdef Links links
     cdef Extremes extremes
     cdef list arrays
-    cdef bint votes
-    cdef bint in_turn  # nodes take the same steps, each when those of its in-neighbours before it have come
-    cdef bint bears_old  # pieces of the last call may come in this one, and mean nothing
+    cdef bint votes, in_turn, bears_old
     cdef integers step_counts
     cdef uint8_t* loaded
 
@@ -94,7 +110,10 @@ cdef class Rules:
         self.arrays, self.d, self.votes = [], d, True
 
     cdef int connect(self, Links links) except -1:
-        """Make arrays for the nodes of these links."""
+        """Make arrays for the nodes of these links; delivery calls it once.
+
+        Raises ValueError if these rules have links already: what they store is that of one network.
+        """
         if self.links is not None:
             raise ValueError("these rules are those of other links already")
         self.links = links
@@ -105,10 +124,11 @@ cdef class Rules:
         return 0
 
     cdef Extremes make_extremes(self):
+        """Return what a vote compares: by default d values, which may be 1 apart."""
         return Extremes(self.links.hosted, self.d if self.votes else 0, 1)
 
     cdef int start(self, cnp.ndarray values) except -1:
-        """Begin a call with int64 (hosted, d)."""
+        """Begin a call with the integers of the nodes, int64 (hosted, d); ``links.call`` is its number."""
         return 0
 
     cdef bint step(self, Py_ssize_t i) except -1 nogil:
@@ -116,7 +136,10 @@ cdef class Rules:
         return False
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Take in pieces of weight z at node i; bytes read. Raises ValueError if they cannot be."""
+        """Take in pieces of weight z at node i; bytes read of ``size``.
+
+        Raises ValueError if the payload is cut off, or a weight cannot be: it would be used to index arrays.
+        """
         return broken()
 
     cdef int look(self, Py_ssize_t i) except -1 nogil:
@@ -133,6 +156,7 @@ cdef class Rules:
 
     @cython.final
     cdef inline bint can_send(self, Py_ssize_t e) noexcept nogil:
+        """True if pieces may leave on link e now, without overtaking others."""
         return self.links.is_free(e) and not self.loaded[e]
 
     cdef object result(self):
@@ -143,14 +167,16 @@ cdef class Rules:
         return low, high
 
     cdef object mass(self):
+        """Return what nodes have, of which tests know that it stays the same."""
         raise NotImplementedError("these rules do not say what nodes have")
 
     cdef bint is_narrow(self):
+        """True if the values of nodes are int32."""
         return False
 
 
 cdef object quotients(const int64_t* sum, Py_ssize_t d, int64_t nodes):
-    """Return floor(S/n) and ceil(S/n)."""
+    """Return floor(S/n) and ceil(S/n) of a sum S, int64 (d,): two new arrays."""
     total = np.empty(d, np.int64)
     memcpy(cnp.PyArray_DATA(total), sum, 8 * d)
     return total // nodes, -(-total // nodes)
@@ -161,14 +187,23 @@ cdef class IntegerRules(Rules):
     """Rules of nodes that have a vector y of integers and a weight z, which add up over the network.
 
     y is int32 as long as |y| fits (``narrow``), which is nearly twice as quick, and becomes int64 for all nodes of the
-    process when it does not; nobody sees which. unit: what y begins with for each 1. total: the sum of all z.
+    process when it does not; nobody sees which. The sums of y and z over all nodes and links stay what they are.
+
+    Attributes
+    ----------
+    unit : what y begins with for each 1 of an integer, and by default z
+    total : the sum of all z in the network
+    y, z : int32 or int64 (hosted, d), int64 (hosted,)
+    may_be_narrow, narrow : True if y may ever be int32, and if it is
+    reach : int64 (hosted,), a bound of |y| of each node, if narrow
+    vectors, weight : of links out, y and z that wait: int64 (links, d), on unreliable links only, and (links,)
+    packed : for the pieces of a step, a packed vector for each link of a node
     """
 
     cdef int64_t unit, total
     cdef bint may_be_narrow, narrow
     cdef void* y
-    cdef integers z, reach  # reach: no |y| of the node is larger, if narrow
-    cdef integers weight, vectors  # z and y that wait on links out
+    cdef integers z, reach, weight, vectors
     cdef uint8_t* packed
 
     cdef int connect(self, Links links) except -1:
@@ -200,7 +235,11 @@ cdef class IntegerRules(Rules):
 
     @cython.final
     cdef void keep_headroom(self, Py_ssize_t i, int64_t times, int64_t more) noexcept nogil:
-        """Make all int64 unless |y| of node i fits into int32 when it is so many times as large and ``more``."""
+        """Make all int64 unless ``times`` |y| + ``more`` of node i fits into int32.
+
+        The bound ``reach`` grows with all that comes; when it is too large it is measured again, and half of int32 is
+        kept free so that this is seldom.
+        """
         if not self.narrow:
             return
         if times * self.reach[i] + more > largest_narrow:
@@ -261,19 +300,38 @@ cdef class IntegerRules(Rules):
 cdef class SplitRules(IntegerRules):
     """FTQC: y_i = 2 v_i and z_i = 2, and steps in which all pieces of a node but one go to random neighbours.
 
-    For z, z - 1, ..., 2 the piece (floor(y/z), 1) goes off (y, z) to an out-neighbour or to the node itself, drawn
-    uniformly from a stream keyed by (seed, node, call). Done when the largest ceil(y_i/z_i) is at most 1 above the
-    smallest floor(y_i/z_i), which is the result. Source: Rikos, Hadjicostis, Johansson; arXiv 2307.06620.
+    A step of node i with z_i > 1, until z_i = 1 but for the pieces that it keeps:
 
-    d: length of the vectors; seed: of the routes.
+        c = floor(y_i/z_i),    (y_i, z_i) <- (y_i - c, z_i - 1),    (c, 1) to an out-neighbour or to the node itself,
+
+    drawn uniformly from a stream keyed by (seed, node, call). Pieces that arrive are added. Done when the largest
+    ceil(y_i/z_i) is at most 1 above the smallest floor(y_i/z_i), which is the result. With z_i = 1 everywhere nothing
+    would ever move: hence the 2.
+
+    Parameters
+    ----------
+    d : length of the vectors
+    seed : of the routes
+
+    Attributes
+    ----------
+    keys, drawn : of each node's stream, and how many numbers were drawn from it in this call
+    routes : where each piece of a step goes, a position in ``destinations``
+    destinations, places : for each link of a node that gets pieces, where they are added up, and which link it is
+    shares : of each link of a node, how many pieces it gets, and then its position in ``destinations``
+    work : for kernels, a tile for each destination
+
+    References
+    ----------
+    Bastianello, Rikos, Johansson, arXiv 2307.06620.
     """
 
     cdef uint64_t seed
     cdef uint64_t* keys
     cdef uint32_t* drawn
-    cdef int32_t* routes  # of each piece: where it goes
-    cdef int32_t* places  # of each destination of the step: which of the node's links it is
-    cdef int32_t* shares  # of each link of the node: pieces on it, then its destination
+    cdef int32_t* routes
+    cdef int32_t* places
+    cdef int32_t* shares
     cdef void* work
     cdef destination* destinations
 
@@ -301,7 +359,10 @@ cdef class SplitRules(IntegerRules):
         return 0
 
     cdef bint step(self, Py_ssize_t i) except -1 nogil:
-        """The pieces that the node keeps are split off last and come back at once: they stay where they are."""
+        """Split off all pieces of a node but one, and send those that leave.
+
+        The pieces that the node keeps are split off last and come back at once: they stay where they are.
+        """
         cdef Py_ssize_t first = self.links.out_starts[i], e
         cdef int64_t z = self.z[i], pieces
         cdef destination* to
@@ -378,17 +439,31 @@ cdef class SplitRules(IntegerRules):
 cdef class ShareRules(IntegerRules):
     """Integer push-sum: a step gives equal shares of y and z to all out-neighbours, and not less to the node itself.
 
-    A neighbour gets round(y s/z + momentum c), with s = floor(z/(degree + 1)) and c what it got in the step before.
-    Done when S = round(total y_i/(unit z_i)) is the same at all nodes; of more than HASHED values a hash is compared.
-    Ours (``mpiqopt.coordination.protocols.integer_push_sum``).
+    A step of node i:
 
-    d: length of the vectors; unit: what they are multiplied by, a power of two; weight: int64 (hosted,), z at the
-    start; total: the sum of all z in the network; momentum: in [0, 1).
+        s = floor(z_i/(degree_i + 1)),    c <- round(y_i s/z_i + momentum c),    (c, s) to every out-neighbour,
+
+    where c remembers what they got in the step before. Done when S = round(total y_i/(unit z_i)) is the same at all
+    nodes; of more than HASHED values a hash of 62 bits is compared. Ours
+    (``mpiqopt.coordination.protocols.integer_push_sum``).
+
+    Parameters
+    ----------
+    d : length of the vectors
+    unit : what they are multiplied by, a power of two
+    weight : int64 (hosted,), z at the start
+    total : the sum of all z in the network
+    momentum : in [0, 1)
+
+    Attributes
+    ----------
+    flow : like y, c of each node; swing: int64 (hosted,), a bound of |c|, if narrow
+    sums : int64 (hosted, d), S at each node when it last looked
     """
 
     cdef double momentum
     cdef cnp.ndarray weights
-    cdef integers start_weight, swing, sums  # swing: no |flow| of the node is larger, if narrow
+    cdef integers start_weight, swing, sums
     cdef void* flow
 
     def __cinit__(self, Py_ssize_t d, int64_t unit, cnp.ndarray weight, int64_t total, double momentum):
@@ -460,8 +535,16 @@ cdef class TreeRules(IntegerRules):
 
     The weight says which way: z is the number of nodes in a sum on the way up, and 0 in the result.
 
-    d: length of the vectors; up: int64 (hosted,), the link out of each node towards the root, -1 at the root;
-    children: int64 (hosted,), how many send theirs to it; down: int64 (links out,), 1 where the result goes.
+    Parameters
+    ----------
+    d : length of the vectors
+    up : int64 (hosted,), the link out of each node towards the root, -1 at the root
+    children : int64 (hosted,), how many nodes send their sums to it
+    down : int64 (links out,), 1 where the result goes
+
+    Attributes
+    ----------
+    heard : int64 (hosted,), frames that have come to each node in this call
     """
 
     cdef cnp.ndarray ways_up, child_counts, ways_down
