@@ -143,6 +143,7 @@ def quantise(cnp.ndarray rows, double step, bint nearest, cnp.ndarray centre, cn
 
 include "coordination_links.pxi"
 include "coordination_mail.pxi"
+include "coordination_extremes.pxi"
 include "coordination_rules.pxi"
 include "coordination_python.pxi"
 include "coordination_lockstep.pxi"

@@ -181,7 +181,7 @@ cdef class Delivery:
     def take(self, Py_ssize_t b):
         """Return the frames in box b, uint8 (bytes,), and empty it.
 
-        They are valid until the next ``take`` of b: two buffers are used in turn. Raises IndexError if there is no box b.
+        They are valid until the next ``take`` of b: two buffers are used in turn. Raises IndexError without a box b.
         """
         if not 0 <= b < self.links.boxes:
             raise IndexError(f"box {b} of {self.links.boxes}")

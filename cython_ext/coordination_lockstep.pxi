@@ -16,7 +16,10 @@ cdef class Lockstep(Delivery):
 
     Examples
     --------
-    >>> from mpiqopt.coordination.protocol import LocalProtocol, Placement, Topology, find
+    >>> from mpiqopt.coordination.protocol import LocalProtocol
+    >>> from mpiqopt.placement.placement import Placement
+    >>> from mpiqopt.registry import find
+    >>> from mpiqopt.topologies.topology import Topology
     >>> star = Topology("star", tuple(find("topology", "star")(nodes=4).cycle()))
     >>> local = LocalProtocol.of("tree", star, Placement(4))
     >>> nodes = Lockstep(local.wiring, local.rules(2))
