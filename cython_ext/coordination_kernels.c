@@ -157,7 +157,7 @@ static inline int64_t order_of(double v)
     return bits;
 }
 
-/* ratio = x/step of a tile; whether all of them, and the centres, are below 2^50. */
+/* ratio = x/step of a tile; true if all of them, and the centres, are below 2^50. */
 static inline int small_ratios(const double *x, int size, double step, const double *centre, double *ratio)
 {
     int64_t most = 0;
@@ -287,7 +287,7 @@ static int64_t widen_by_packed(const uint8_t *in, int64_t available, int64_t d, 
     return length;
 }
 
-/* Whether high - low <= apart everywhere. */
+/* True if high - low <= apart everywhere. */
 static int within(const int64_t *low, const int64_t *high, int64_t d, int64_t apart)
 {
     int beyond = 0;

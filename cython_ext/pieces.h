@@ -14,7 +14,7 @@ static int64_t NAME(add_packed)(const uint8_t *in, int64_t available, int64_t d,
     return read;
 }
 
-/* Whether |v| < 2^50 everywhere. */
+/* True if |v| < 2^50 everywhere. */
 static inline int NAME(are_small)(const VALUE *v, int size)
 {
     return sizeof(VALUE) == 4 || width_of(NAME(all_codes)(v, size)) <= SMALL_IN_DOUBLE;
@@ -87,7 +87,7 @@ static void NAME(split_pieces)(VALUE *y, int64_t d, int64_t z, int64_t pieces, c
 }
 
 /* c = round(part y + momentum c), c what was sent before, goes off y for each neighbour; returns all codes of c. Any
-   integer that is sent and subtracted keeps the sum, but only those within about one let the ratios settle, hence long
+   integer that is sent and subtracted keeps the sum, but only those within about one let the ratios converge, hence long
    double (64 bits of mantissa, or more) for what does not fit into double. */
 static inline CODE NAME(share_tile)(VALUE *restrict y, int size, int64_t z, int64_t share, double momentum,
                                     VALUE neighbours, VALUE *restrict c)

@@ -103,7 +103,7 @@ class CoordinatedAlgorithm(Algorithm):
         float, Field(gt=0, le=1, description="of a node, in each round", needs=(only("activation", "bernoulli"),))
     ] = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_member("algorithm.coordinator", "coordinator", self.coordinator)
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(

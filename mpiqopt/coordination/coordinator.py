@@ -21,10 +21,17 @@ class Coordination(Protocol):
     mail_transport: how messages travel, and why so.
     """
 
-    bytes: int
-    mpi_bytes: int
-    sent: tuple[np.ndarray, np.ndarray] | None
-    mail_transport: str
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def mpi_bytes(self) -> int: ...
+
+    @property
+    def sent(self) -> tuple[np.ndarray, np.ndarray] | None: ...
+
+    @property
+    def mail_transport(self) -> str: ...
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement: ...
 

@@ -100,14 +100,15 @@ class LockstepCoordination(FrameCoordination):
             self._delivery = Lockstep(self.local.wiring, self.local.rules(values.shape[1]))
         nodes = self._delivery
         nodes.begin(call, values)
-        return self._agree_by_votes(nodes, effort) if nodes.votes else self._agree_after_steps(nodes)
-
-    def _agree_after_steps(self, nodes: Lockstep) -> Agreement:
         steps = self.local.steps
+        return self._agree_by_votes(nodes, effort) if steps is None else self._agree_after_steps(nodes, steps)
+
+    def _agree_after_steps(self, nodes: Lockstep, steps: int) -> Agreement:
         self._steps(nodes, steps)
         if not nodes.finished:
             raise NumericalError(f"{self.name}: some nodes do not know the result after {steps} steps")
-        return Agreement(*nodes.result, steps)
+        low, high = nodes.result
+        return Agreement(low, high, steps)
 
     def _agree_by_votes(self, nodes: Lockstep, effort: int) -> Agreement:
         taken, target, votes = 0, effort or first_effort(self.local.wiring.diameter), 0
@@ -116,7 +117,8 @@ class LockstepCoordination(FrameCoordination):
             taken, votes = target, votes + 1
             require_votes(self.name, votes)
             if self._vote(nodes):
-                return Agreement(*nodes.result, next_effort(taken, votes))
+                low, high = nodes.result
+                return Agreement(low, high, next_effort(taken, votes))
             target = taken + taken // 6 + 1
 
     def _steps(self, nodes: Lockstep, count: int) -> None:

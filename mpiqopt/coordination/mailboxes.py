@@ -23,8 +23,8 @@ from mpiqopt.transport.transport import FrameQueue
 PATIENCE, SLEEP = 200, 50e-6
 
 
-class Postman:
-    """Passes frames on between mail of the hosted nodes and a frame queue.
+class FramePump:
+    """Passes frames on between the hosted nodes and other processes, until something is done.
 
     frames: brings them to other processes, and late or never if links are emulated (``transport.transport.FrameQueue``,
     ``emulation.links.EmulatedFrames``); crowded: True if other ranks want this processor, so that waiting must not take
@@ -94,7 +94,7 @@ class MailboxCoordination(FrameCoordination):
 
     def __init__(self, local: LocalProtocol, frames: FrameQueue, crowded: bool, unreliable: bool = False):
         super().__init__(local)
-        self._postman, self._unreliable, self._duration = Postman(frames, crowded), unreliable, np.inf
+        self._pump, self._unreliable, self._duration = FramePump(frames, crowded), unreliable, np.inf
         wiring = local.wiring
         self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring.diameter))
 
@@ -107,14 +107,13 @@ class MailboxCoordination(FrameCoordination):
         nodes, began = self._prepare(values.shape[1]), time.perf_counter()
         nodes.begin(call, values, self._budget)
         # send everything queued before returning: neighbours may be waiting for it
-        self._postman.until(
-            nodes, lambda: (nodes.finished and self._postman.has_taken(nodes)) or nodes.votes > MOST_VOTES
-        )
+        self._pump.until(nodes, lambda: (nodes.finished and self._pump.has_taken(nodes)) or nodes.votes > MOST_VOTES)
         require_votes(self.name, nodes.votes)
         self._duration = time.perf_counter() - began
         for i, steps in enumerate(nodes.steps.tolist()):
             self._budget[i] = next_effort(steps, nodes.votes)
-        return Agreement(*nodes.result, 0)
+        low, high = nodes.result
+        return Agreement(low, high, 0)
 
     def _prepare(self, width: int) -> Mailboxes:
         """Return the nodes, which hear their neighbours from now on."""
@@ -129,27 +128,27 @@ class MailboxCoordination(FrameCoordination):
         little later than others still join (ours). width: of the vectors that the call will have.
         """
         nodes = self._prepare(width)
-        self._postman.until(nodes, lambda: news() or nodes.called)
+        self._pump.until(nodes, lambda: news() or nodes.called)
         end = time.perf_counter() + min(self._duration, longest())
-        self._postman.until(nodes, lambda: time.perf_counter() >= end or nodes.called)
+        self._pump.until(nodes, lambda: time.perf_counter() >= end or nodes.called)
 
     def drain(self) -> None:
         """Return when nothing is on its way in the network; collective, between calls."""
-        self._postman.drain(self._delivery)
+        self._pump.drain(self._delivery)
 
     @property
     def mpi_bytes(self) -> int:
         """Bytes handed to MPI so far."""
-        return self._postman.mpi_bytes
+        return self._pump.mpi_bytes
 
     @property
     def mail_transport(self) -> str:
         """How frames travel, and why so."""
-        return self._postman.mail_transport
+        return self._pump.mail_transport
 
     def close(self) -> None:
         """Give back what MPI holds; collective, after ``drain``."""
-        self._postman.close()
+        self._pump.close()
 
 
 class AsynchronousPush:
@@ -159,7 +158,7 @@ class AsynchronousPush:
 
         (u_i, w_i) -> (u_i, w_i)/(1 + outdegree_i) at node i and, later, added to that of each out-neighbour.
 
-    wiring: of the network; width: length of the vectors, weight included; frames, crowded: as of ``Postman``;
+    wiring: of the network; width: length of the vectors, weight included; frames, crowded: as of ``FramePump``;
     unreliable: frames may be lost or overtake each other.
 
     Examples
@@ -180,7 +179,7 @@ class AsynchronousPush:
     """
 
     def __init__(self, wiring: Wiring, width: int, frames: FrameQueue, crowded: bool, unreliable: bool = False):
-        self._mass, self._postman = Mass(wiring, width, unreliable), Postman(frames, crowded)
+        self._mass, self._pump = Mass(wiring, width, unreliable), FramePump(frames, crowded)
         self._parts = 1.0 / (1 + np.diff(wiring.out_starts))
 
     def share(self, node: int, row: np.ndarray) -> None:
@@ -200,11 +199,11 @@ class AsynchronousPush:
 
     def until(self, done: Callable[[], bool]) -> None:
         """Pass vectors on until ``done``."""
-        self._postman.until(self._mass, done)
+        self._pump.until(self._mass, done)
 
     def drain(self) -> None:
         """Return when nothing is on its way in the network: what came is still to be pulled; collective."""
-        self._postman.drain(self._mass)
+        self._pump.drain(self._mass)
 
     @property
     def bytes(self) -> int:
@@ -219,13 +218,13 @@ class AsynchronousPush:
     @property
     def mpi_bytes(self) -> int:
         """Bytes handed to MPI so far."""
-        return self._postman.mpi_bytes
+        return self._pump.mpi_bytes
 
     @property
     def mail_transport(self) -> str:
         """How frames travel, and why so."""
-        return self._postman.mail_transport
+        return self._pump.mail_transport
 
     def close(self) -> None:
         """Give back what MPI holds; collective, after ``drain``."""
-        self._postman.close()
+        self._pump.close()

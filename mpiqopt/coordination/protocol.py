@@ -175,9 +175,9 @@ class LocalProtocol(NamedTuple):
 
         overlay: that of the network, if it is known: finding it takes libraries that take long to import.
         """
-        chosen = find("coordinator", protocol)() if isinstance(protocol, str) else protocol
-        known = chosen.overlay(topology) if overlay is None else overlay
-        return cls(chosen, wire(topology, place), known, seed)
+        made = find("coordinator", protocol)() if isinstance(protocol, str) else protocol
+        known = made.overlay(topology) if overlay is None else overlay
+        return cls(made, wire(topology, place), known, seed)
 
     def rules(self, d: int) -> Rules:
         """Return new rules for vectors (d,)."""

@@ -14,9 +14,10 @@ from mpiqopt.registry import register
 class FTQC(FrameProtocol):
     """y_i = 2 v_i, z_i = 2; steps send pieces (floor(y_i/z_i), 1) to random out-neighbours; done when ratios agree.
 
-    v_i are the integers of node i. A node with z_i > 1 splits off pieces until one is left. The sums of y and z over nodes and links stay 2S and 2n,
-    and pieces that meet are averaged, until every y_i/z_i lies between floor(S/n) and ceil(S/n), for any S. Nodes need
-    to know the diameter or a bound. Integers on the way are no larger than 2 sum |v_i|, hence the headroom.
+    v_i are the integers of node i. A node with z_i > 1 splits off pieces until one is left. The sums of y and z over
+    nodes and links stay 2S and 2n, and pieces that meet are averaged, until every y_i/z_i lies between floor(S/n) and
+    ceil(S/n), for any S. Nodes need to know the diameter or a bound. Integers on the way are no larger than 2 sum
+    |v_i|, hence the headroom.
 
     References
     ----------

@@ -15,7 +15,7 @@ from mpiqopt.topologies.topology import Topology
 
 # steps of the power method for the stationary distribution; to a factor of 2 is enough
 POWER_STEPS = 1000
-# integers have to fit beside it
+# the larger it is, the less headroom is left for integers
 LARGEST_UNIT = 1 << 40
 # nodes of which all eigenvalues are found at once
 DENSE = 400
@@ -33,14 +33,14 @@ class Weights(NamedTuple):
 class IntegerPushSum(FrameProtocol):
     """y_i = U v_i; steps give equal shares of y_i and z_i to all out-neighbours; done when Z y_i/(U z_i) rounds to S.
 
-    v_i are the integers of node i, Z is the sum of all z, U a power of two so large that roundings cannot hinder the agreement. S, the mean of the
-    ratios weighted by z, lies between the smallest and the largest: where all round to s, S = s.
-    Rounding what it gives costs a node with d neighbours up to d/2 units of y, and momentum hands errors on; wanted is
-    Z y/(U z) to 1/2, where z goes to Z pi, pi the stationary distribution: hence U >= c max (d + 1)/pi. On undirected
-    graphs this is c Z; pi is known, z begins there and stays. The eigenvalues are then real, and momentum makes up for
-    those close to 1: with the second largest eigenvalue s the error goes with 1 - sqrt(1 - s) a step instead of s,
-    which is the square root of the momentum. c = 6 + 2/(1 - momentum) is by experience: on rings, paths, stars,
-    lollipops, barbells, random and complete graphs of up to 200 nodes all nodes agreed, and went on to.
+    v_i are the integers of node i, Z is the sum of all z, U a power of two so large that roundings cannot hinder the
+    agreement. S, the mean of the ratios weighted by z, lies between the smallest and the largest: where all round to s,
+    S = s. Rounding what it gives costs a node with d neighbours up to d/2 units of y, and momentum hands errors on;
+    wanted is Z y/(U z) to 1/2, where z goes to Z pi, pi the stationary distribution: hence U >= c max (d + 1)/pi. On
+    undirected graphs this is c Z; pi is known, z begins there and stays. The eigenvalues are then real, and momentum
+    makes up for those close to 1: with the second largest eigenvalue s the error goes with 1 - sqrt(1 - s) a step
+    instead of s, which is the square root of the momentum. c = 6 + 2/(1 - momentum) is by experience: on rings, paths,
+    stars, lollipops, barbells, random and complete graphs of up to 200 nodes all nodes agreed, and went on to.
 
     References
     ----------

@@ -30,8 +30,8 @@ class Paths(NamedTuple):
 class Tree(FrameProtocol):
     """S goes up the shortest paths to node 0, each node adding v_i to what its children sent, and down again.
 
-    v_i are the integers of node i. On a digraph the ways up and down differ. No coordinator by frames sends less, but node 0 is special, and the paths
-    depend on the whole network.
+    v_i are the integers of node i. On a digraph the ways up and down differ. No coordinator by frames sends less, but
+    node 0 is special, and the paths depend on the whole network.
     """
 
     def overlay(self, topology: Topology) -> Paths:
