@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mpiqopt.data.columns import Columns, Content, Heads
+from mpiqopt.data.column_roles import Content, Heads
+from mpiqopt.data.columns import Columns
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.registry import register
@@ -22,6 +23,7 @@ class Parquet(Columns):
     """
 
     def count(self) -> int | None:
+        """Return the number of rows by the file's metadata; None where some may be dropped."""
         if self.missing == "drop":
             return None
         with self.reading() as where:
@@ -35,15 +37,16 @@ class Parquet(Columns):
         heads = Heads(
             names, tuple(_kind(schema.field(name).type) if schema.names.count(name) == 1 else "word" for name in names)
         )
-        roles = self.roles(heads, where) if like is None else self.alike(heads, like.terms, where)
+        roles = self.roles(heads, where) if like is None else self.roles_of_test(heads, like.terms, where)
         if like is None:
             self.require_numbers(heads, roles, where, heads.label)
         else:
-            heads = self.kinds_of(heads, roles, like.terms)
-        return self.made(path, where, heads, roles, _Frame(file, heads), {"format": "parquet"}, like)
+            heads = self.heads_of_test(heads, roles, like.terms)
+        return self.make_table(path, where, heads, roles, _Frame(file, heads), {"format": "parquet"}, like)
 
 
-def _library(where: str):
+def _library(where: str) -> Any:
+    """Return the module pyarrow.parquet. Raises UsageError, with the cure, if it is not installed."""
     if find_spec("pyarrow") is None:
         raise UsageError(f"{where}: Parquet is read by pyarrow, which is not here: pip install pyarrow")
     from pyarrow import parquet
@@ -51,13 +54,14 @@ def _library(where: str):
     return parquet
 
 
-def _index(schema) -> set[str]:
-    """The columns that hold the index of a pandas table."""
+def _index(schema: Any) -> set[str]:
+    """Return the columns that are the index of a pandas table, by what pandas writes into the schema."""
     described = schema.pandas_metadata or {}
     return {name for name in described.get("index_columns", ()) if isinstance(name, str)}
 
 
 def _kind(given: Any) -> str:
+    """Return what a column of an Arrow type is, as in ``Heads.kinds``; a dictionary is what its values are."""
     from pyarrow import types
 
     if types.is_dictionary(given):
@@ -70,10 +74,11 @@ def _kind(given: Any) -> str:
 
 
 class _Frame(Content):
-    """The columns of a Parquet file, each read when it is asked for."""
+    """Read the columns of a Parquet file, each when it is first asked for, as a pyarrow ChunkedArray."""
 
-    def __init__(self, file, heads: Heads):
-        self._file, self._heads, self._read = file, heads, {}
+    def __init__(self, file: Any, heads: Heads) -> None:
+        self._file, self._heads = file, heads
+        self._read: dict[int, Any] = {}
         self.samples = file.metadata.num_rows
 
     def _column(self, column: int) -> Any:
