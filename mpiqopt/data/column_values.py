@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.data.column_roles import Content, Heads, Roles, Terms
-from mpiqopt.data.csv_layout import TRUTH
+from mpiqopt.data.csv_fields import TRUTH
 from mpiqopt.data.source import Rows
 from mpiqopt.errors import UsageError
 

@@ -17,7 +17,8 @@ import numpy as np
 from mpiqopt.data import csv_layout
 from mpiqopt.data.column_roles import Content, Heads, Roles
 from mpiqopt.data.columns import Columns
-from mpiqopt.data.csv_layout import MISSING, NOTHING, Given, Layout, is_missing, is_number
+from mpiqopt.data.csv_fields import MISSING, NOTHING, is_missing, is_number
+from mpiqopt.data.csv_layout import Given, Layout
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
@@ -82,6 +83,7 @@ class Csv(Columns):
             return sum(1 for _ in _records(self.path, found))
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file: find its layout, say what columns are for, read those that are used."""
         found = self._layout(path, where)
         heads = Heads(found.names, found.kinds, found.row_names)
         roles = self.roles(heads, where) if like is None else self.roles_of_test(heads, like.terms, where)
@@ -145,6 +147,7 @@ class _Lines(Content):
         self.samples = len(self._frame)
 
     def numbers(self, column: int) -> np.ndarray:
+        """Return a column as float64 (m,), NaN where a value is missing."""
         if column not in self._known:  # a table may have very many columns, and pandas takes its time for each
             self._known[column] = self._frame[column].to_numpy(np.float64)
         return self._known[column]
@@ -153,6 +156,7 @@ class _Lines(Content):
         return self._frame[column]
 
     def place(self, row: int, column: int) -> str:
+        """Return line, column and field of a sample, found by reading the text once more."""
         for number, (line, fields) in enumerate(_records(self.path, self.found)):
             if number == row:
                 return f"line {line}, {self.heads.label(column)}: {quoted(fields[column])}"

@@ -12,28 +12,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from mpiqopt.data.csv_fields import (
+    GROUPED,
+    INTEGER,
+    NOTHING,
+    is_number,
+    is_word,
+    kind_of_fields,
+    may_be_grouped,
+)
 from mpiqopt.errors import UsageError, clipped, quoted
 from mpiqopt.files import textfiles
 
-# The layout is found in LOOK lines, or in ENOUGH of them if those have BYTES already. A single line of more than LONGEST
-# bytes is no table: without that limit a binary file of one line would be read whole.
+# The layout is found in LOOK lines, or in ENOUGH of them if those have BYTES already. A line of more than LONGEST bytes
+# is no table: without that limit a binary file of one line would be read whole.
 LOOK, ENOUGH, BYTES, LONGEST = 100, 20, 1 << 20, 1 << 26
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
-# Markers of a missing value. Among words only NOTHING: "None" and "-" may be categories.
-NOTHING = ("", "?", "NA", "N/A", "NaN", "nan", "NAN", "null", "NULL")
-MISSING = (*NOTHING, "None", "-", ".")
-NUMBERS = {
-    mark: re.compile(rf"[ \t]*[+-]?((\d+{whole}|[{mark}]\d+)(e[+-]?\d+)?|inf|infinity)[ \t]*", re.IGNORECASE | re.ASCII)
-    # "5." is a number; "5," is one and a comma
-    for mark, whole in ((".", r"([.]\d*)?"), (",", r"(,\d+)?"))
-}
-INTEGER = re.compile(r"[ \t]*[+-]?\d+[ \t]*", re.ASCII)
-GROUPED = re.compile(r"[ \t]*[+-]?[1-9]\d{0,2}(,\d{3})+[ \t]*", re.ASCII)
 # the first line of a file for a spreadsheet
 SEPARATOR = re.compile('"?sep=(.)"?')
 # A comment behind a number, in a table of numbers alone: elsewhere a word may have a # in it.
 INLINE = re.compile(r'(?<=[\d."])[ \t]+#[^\r\n]*')
-TRUTH = {"true": 1.0, "false": 0.0}
 
 # The number of a line, from 1 on, and its fields.
 Record = tuple[int, list[str]]
@@ -88,20 +86,6 @@ class Layout(NamedTuple):
     samples: list[Record]
     inline: bool
     returns: bool
-
-
-def is_number(word: str, decimal: str) -> bool:
-    """Return True for what is read as a number; markers of missing values are none. decimal: "." or ",".
-
-    >>> is_number("1.5e3", "."), is_number("1,5", "."), is_number("1,5", ","), is_number("NA", ".")
-    (True, False, True, False)
-    """
-    return NUMBERS[decimal].fullmatch(word) is not None
-
-
-def is_missing(word: str) -> bool:
-    """Return True for a marker of a missing number."""
-    return word in MISSING
 
 
 def without_comment(line: str) -> str:
@@ -265,34 +249,22 @@ def _read(lines: list[str], delimiter: str, decimal: str | None) -> _Reading | N
 
 def _share(columns: list[tuple[str, ...]], decimal: str) -> float:
     """Return the part of the columns that are numbers."""
-    return sum(_kind(column, decimal) == "number" for column in columns) / len(columns)
-
-
-def _kind(column: Iterable[str], decimal: str) -> str:
-    """Return what most values of a column are: "number", "bool", "word", or "empty" if all are missing."""
-    present = [word for word in column if not is_missing(word)]
-    if not present:
-        return "empty"
-    if 2 * sum(is_number(word, decimal) for word in present) >= len(present):
-        return "number"
-    return "bool" if all(word.strip().lower() in TRUTH for word in present) else "word"
+    return sum(kind_of_fields(column, decimal) == "number" for column in columns) / len(columns)
 
 
 def _require_decimal(reading: _Reading, given: Given, where: str) -> None:
     """Raise UsageError if every comma in numbers may stand between thousands: 1,234 is 1234 or 1.234."""
     if reading.decimal == "." or given.decimal:
         return
-    commas = [(line, word) for line, fields in reading.records for word in fields if "," in word and _is_comma(word)]
+    commas = [
+        (line, word) for line, fields in reading.records for word in fields if "," in word and may_be_grouped(word)
+    ]
     if commas and all(GROUPED.fullmatch(word) for _, word in commas):
         line, word = commas[0]
         raise UsageError(
             f"{where}: line {line}: {quoted(word)} may be {word.strip().replace(',', '.', 1)} or "
             f"{word.strip().replace(',', '')}: say data.decimal = ',', or write numbers without commas"
         )
-
-
-def _is_comma(word: str) -> bool:
-    return is_number(word, ",") or GROUPED.fullmatch(word) is not None
 
 
 def _layout_of_lines(lines: list[str], given: Given, encoding: str, returns: bool, where: str) -> Layout:
@@ -303,7 +275,7 @@ def _layout_of_lines(lines: list[str], given: Given, encoding: str, returns: boo
     rows = [row for _, row in below if len(row) == fields]
     columns = fields - _is_last_empty(first, rows, fields)
     words = first[:-1] if len(first) > columns and first[-1] == "" else first
-    kinds = tuple(_kind([row[j] for row in rows] or [first[j]], reading.decimal) for j in range(columns))
+    kinds = tuple(kind_of_fields([row[j] for row in rows] or [first[j]], reading.decimal) for j in range(columns))
     short = len(words) == columns - 1
     if len(words) == columns:
         header = _has_header(words, rows, kinds, reading.decimal, given.header, line, where)
@@ -335,10 +307,8 @@ def _is_last_empty(first: list[str], rows: list[list[str]], fields: int) -> bool
     return len(first) == fields - 1 or first[-1] == ""
 
 
-def _requires_header(
-    words: list[str], columns: int, decimal: str, given: bool | None, line: int, where: str
-) -> bool:
-    """Return True for a header one name short. Raises UsageError for other first lines with a wrong number of fields."""
+def _requires_header(words: list[str], columns: int, decimal: str, given: bool | None, line: int, where: str) -> bool:
+    """Return True for a header one name short. Raises UsageError for any other wrong number of fields."""
     header = not any(is_number(word, decimal) for word in words) if given is None else given
     if header and len(words) == columns - 1:
         return True
@@ -370,7 +340,7 @@ def _has_header(
     if not rows:
         return not any(is_number(word, decimal) for word in first)
     numbers = [j for j, word in enumerate(first) if kinds[j] == "number" and is_number(word, decimal)]
-    named = [j for j, word in enumerate(first) if kinds[j] == "number" and _is_name(word, decimal)]
+    named = [j for j, word in enumerate(first) if kinds[j] == "number" and is_word(word, decimal)]
     words = [j for j, kind in enumerate(kinds) if kind in ("word", "bool") and first[j].strip() not in NOTHING]
     again = [j for j in words if first[j] in {row[j] for row in rows}]
     whole = all(INTEGER.fullmatch(first[j]) for j in numbers)
@@ -387,10 +357,6 @@ def _has_header(
     if named:
         raise _undecided(where, line, f"{first[named[0]]!r} stands above numbers, {first[numbers[0]]!r} is one")
     raise _undecided(where, line, f"{quoted(first[words[0]])} is a word like those below")
-
-
-def _is_name(word: str, decimal: str) -> bool:
-    return not is_missing(word) and not is_number(word, decimal)
 
 
 def _is_count(first: list[str]) -> bool:

@@ -1,4 +1,8 @@
-"""LIBSVM's lines of index:value, plain or compressed, read by scikit-learn."""
+"""LIBSVM's lines of index:value, plain or compressed, read by scikit-learn.
+
+scikit-learn's reader is fast, knows no words as labels and names no line of what is wrong. A file that it refuses is
+read again in Python, which does both.
+"""
 
 import io
 import re
@@ -9,7 +13,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 import numpy as np
 
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.source import Table, in_memory, mapping, numbered, renumbered, text_of
+from mpiqopt.data.source import Features, Table, in_memory, mapping, numbered, renumbered, text_of
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
@@ -35,6 +39,7 @@ class LibSVM(FileSource):
     ] = "auto"
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file, features in CSR. ``terms``: the index of the first feature, 0 or 1."""
         features, labels, words = _loaded(path, where)
         base = self._base(features) if like is None else like.terms
         width = self.features if like is None else like.features
@@ -46,18 +51,22 @@ class LibSVM(FileSource):
             said["labels"] = mapping(words)
         return in_memory(path, rows, labels, words=words, read=said, terms=base)
 
-    def _base(self, features) -> int:
-        """What the file calls its first feature."""
+    def _base(self, features: Features) -> int:
+        """Return the index of the first feature: 0 or 1. features: CSR, with the indices of the file."""
         if self.index_base != "auto":
             return self.index_base
         return int(features.indices.size > 0 and features.indices.min() > 0)
 
     def _width(self, like: Table | None) -> str:
+        """Say what limits the indices, for a message."""
         return f"data.features = {self.features}" if like is None else f"{like.where} has {like.features} features"
 
 
-def _based(features, base: int, width: int | None, path: str, where: str, wanted: str) -> Any:
-    """The rows with indices from 0 on. Raises UsageError, with the line, for one outside of the width."""
+def _based(features: Features, base: int, width: int | None, path: str, where: str, wanted: str) -> Any:
+    """Return the rows (m, width) with indices from 0 on. Raises UsageError, with the line, for one outside of these.
+
+    base: index of the first feature; width: how many there are, by default as many as occur; wanted: what says so.
+    """
     from scipy.sparse import csr_matrix
 
     indices = features.indices
@@ -72,7 +81,7 @@ def _based(features, base: int, width: int | None, path: str, where: str, wanted
 
 
 def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | None]:
-    """Features with the indices of the file, labels as numbers, and the words that they were."""
+    """Return features (CSR) with the indices of the file, labels as numbers, and the words that they were, if any."""
     from sklearn.datasets import load_svmlight_file
 
     try:
@@ -95,7 +104,7 @@ def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | N
 
 
 def _text(path: str, where: str) -> BinaryIO:
-    """The file's text in an encoding that has ASCII in it, without a byte order mark."""
+    """Open the text of a file in an encoding that has ASCII in it, without a byte order mark."""
     file = textfiles.opened(path)
     head = file.read(4)
     textfiles.require_no_other(head, where)
@@ -118,7 +127,7 @@ def _lines(path: str, where: str) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _line_of(path: str, row: int) -> int:
-    """The number of the line of a sample."""
+    """Return the number of the line of a sample. row: its number, from 0 on."""
     return next(number for place, (number, _) in enumerate(_lines(path, path)) if place == row)
 
 
@@ -132,6 +141,7 @@ def _wrong(lines: list[tuple[int, list[bytes]]], words: bool) -> str:
 
 
 def _wrong_label(label: bytes, words: bool) -> str:
+    """Say what is wrong with a label; "" if nothing is."""
     if b"," in label:
         return f"several labels, {quoted(text_of(label))}; want one"
     if b":" in label:
@@ -142,6 +152,7 @@ def _wrong_label(label: bytes, words: bool) -> str:
 
 
 def _wrong_pairs(pairs: list[bytes]) -> str:
+    """Say what is wrong with the first wrong index:value of a line; "" if none is. qid:value, of rankings, may be."""
     last = -1
     for pair in pairs:
         index, colon, value = pair.partition(b":")

@@ -30,6 +30,7 @@ class Parquet(Columns):
             return _library(where).ParquetFile(self.path).metadata.num_rows
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file, of which only the used columns are read."""
         file = _library(where).ParquetFile(path)
         schema = file.schema_arrow
         index = _index(schema)
@@ -87,11 +88,14 @@ class _Frame(Content):
         return self._read[column]
 
     def numbers(self, column: int) -> np.ndarray:
+        """Return a column as float64 (m,); decimals and integers of any size are rounded, null is NaN."""
         return self._column(column).to_pandas().to_numpy(np.float64, na_value=np.nan)
 
     def words(self, column: int) -> Any:
+        """Return a column as a pandas Series of strings; null stays missing."""
         values = self._column(column).to_pandas()
         return values.astype(str).where(values.notna())
 
     def place(self, row: int, column: int) -> str:
+        """Return row, column and value: Parquet has no lines."""
         return f"row {row + 1}, {self._heads.label(column)}: {quoted(self._column(column)[row].as_py())}"
