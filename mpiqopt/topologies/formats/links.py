@@ -1,4 +1,4 @@
-"""What a file says of a graph, whatever its format, and numbers as people write them."""
+"""What a file says of a graph, whatever its format: ``Links``, what readers make them with, and numbers in texts."""
 
 import re
 from collections.abc import Hashable, Iterable
@@ -17,25 +17,39 @@ NODE = 200
 
 
 class Given(NamedTuple):
-    """A file as a reader gets it: all its bytes, decompressed. where: what messages call it."""
+    """Give a reader the bytes of a file, decompressed. encoding: ``topology.encoding``; where: for messages."""
 
     content: bytes
     encoding: str | None
     where: str
-    weighted: bool = False  # weights = "file"
+    weighted: bool = False  # True with topology.weights = "file"
 
     def text(self) -> str:
-        """Return the file as text. Raises UsageError."""
+        """Return the file as text. Raises UsageError for bytes that are none."""
         return decoded(self.content, self.encoding, self.where, "topology.encoding")
 
 
 class Links(NamedTuple):
-    """The nodes and links of a file.
+    """Keep the nodes and links of a file as it names them: perhaps repeated, in both directions, and with loops.
 
-    keys: what tells nodes apart, in the order of the file. ends: int64 (E, 2), places in ``keys``. weights: float64
-    (E,), NaN where none is given. lines: int64 (E,) of the file, 0 where that is not known. directed: True if links are
-    arcs, False if not, None if the file does not tell. labels: names that nodes have beside their keys.
-    matrix: the links are all entries of a matrix that are not 0, those of its diagonal, too. said: what was understood.
+    Attributes
+    ----------
+    keys:
+        what tells nodes apart, in the order of the file
+    ends:
+        int64 (E, 2), places in ``keys``; of arcs (from, to)
+    weights:
+        float64 (E,), NaN where none is given
+    lines:
+        int64 (E,), of the file, 0 where that is not known
+    directed:
+        True if links are arcs, False if not, None if the file does not tell
+    labels:
+        names that nodes have in addition to their keys
+    matrix:
+        True if the links are all entries of a matrix that are not 0, those of its diagonal, too
+    said:
+        how the file was understood, a few words by subject: {"format": "graphml"}
     """
 
     keys: tuple[Hashable, ...]
@@ -54,9 +68,16 @@ class Links(NamedTuple):
 
 
 class Collector:
-    """Nodes and links as a reader meets them."""
+    """Collect nodes and links as a reader meets them.
 
-    def __init__(self, keys: Iterable[Hashable] = ()):
+    >>> found = Collector(["a"])
+    >>> found.link("a", "b", "0,5", line=3)
+    >>> links = found.links(directed=False)
+    >>> links.keys, links.ends.tolist(), links.weights.tolist(), links.arc(0)
+    (('a', 'b'), [[0, 1]], [0.5], 'line 3: edge (a, b)')
+    """
+
+    def __init__(self, keys: Iterable[Hashable] = ()) -> None:
         self._places: dict[Hashable, int] = {}
         self._ends: list[int] = []
         self._weights: list[float] = []
@@ -72,7 +93,11 @@ class Collector:
         return self._places.setdefault(key, len(self._places))
 
     def link(self, a: Hashable, b: Hashable, given: Any = None, line: int = 0) -> None:
-        """Add a link and the weight that the file gives it. Raises UsageError for a weight that is no number."""
+        """Add a link a -> b, and its ends if they are new.
+
+        given: the weight as the file has it, None without; line: of the file, 0 if that is not known. Raises UsageError
+        for a weight that is no finite number.
+        """
         self._ends += (self.node(a), self.node(b))
         self._weights.append(weight_of(a, b, given, line))
         self._lines.append(line)
@@ -89,7 +114,11 @@ def at(line: int, message: str) -> str:
 
 
 def number(given: Any) -> float:
-    """Return a finite number that a file gives, NaN for all else; 0,5 is one half."""
+    """Return a finite number that a file gives, NaN for all else; 0,5 is one half.
+
+    >>> number("0,5"), number("1e-3"), number("a")
+    (0.5, 0.001, nan)
+    """
     if (
         isinstance(given, str)
         and "," in given
@@ -105,12 +134,12 @@ def number(given: Any) -> float:
 
 
 def is_whole(word: str) -> bool:
-    """Return True for digits that an array can hold."""
+    """Return True for digits of a number that an int64 can be."""
     return word.isdecimal() and len(word) < 19
 
 
 def weight_of(a: Any, b: Any, given: Any, line: int) -> float:
-    """Return the weight of a link, NaN where none is given. Raises UsageError for what is no number."""
+    """Return the weight of the link from a to b, NaN where none is given. Raises UsageError for what is no number."""
     if given is None:
         return np.nan
     value = number(given)
@@ -120,7 +149,7 @@ def weight_of(a: Any, b: Any, given: Any, line: int) -> float:
 
 
 def unique_labels(labels: Iterable[Any]) -> tuple[str, ...] | None:
-    """Return the names that nodes have beside their ids if all have one and no two the same, else None."""
+    """Return the names that nodes have in addition to their ids if all have one and no two the same, else None."""
     words = [str(label).strip() if isinstance(label, str | int | float) else "" for label in labels]
     return tuple(words) if all(words) and len(set(words)) == len(words) else None
 
@@ -131,8 +160,8 @@ def require_nodes(count: int) -> None:
         raise UsageError(f"the file says that it has {count} nodes: more than memory can hold")
 
 
-def of_networkx(graph) -> Links:
-    """Return the links of a networkx graph, whose nodes may have labels, and links weights."""
+def of_networkx(graph: Any) -> Links:
+    """Return the links of a networkx graph of any kind, with labels of nodes and weights as far as given."""
     found = Collector(graph)
     for a, b, weight in graph.edges(data="weight"):
         found.link(a, b, weight)

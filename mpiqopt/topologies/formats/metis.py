@@ -1,4 +1,9 @@
-"""METIS (and Chaco): how many nodes and links, then a line for each node, the numbers from 1 on of its neighbours."""
+"""METIS (and Chaco): how many nodes and links, then a line for each node, the numbers from 1 on of its neighbours.
+
+A third number says what else a line has: "1" weights behind the neighbours, "10" weights of the node in front, as many
+as a fourth number says, "100" a size of the node. Weights and sizes of nodes are passed over. Source: Karypis, manual
+of METIS 5, "Graph file".
+"""
 
 from collections.abc import Iterator
 
@@ -16,6 +21,7 @@ def read(given: Given) -> Links:
 
 
 def _links(header: tuple[int, str], following: Iterator[tuple[int, str]]) -> Links:
+    """Return the links that follow a header. Raises UsageError for one that its other end does not name, too."""
     line, words = header[0], header[1].split()
     sizes = [_whole(word, line) for word in words]
     if not 2 <= len(sizes) <= 4:
@@ -43,7 +49,10 @@ def _links(header: tuple[int, str], following: Iterator[tuple[int, str]]) -> Lin
 
 
 def _arcs(rows: list[tuple[int, str]], skipped: int, weighted: bool) -> dict[tuple[int, int], tuple]:
-    """From node to node: the weight, None where links have none, and the line."""
+    """Return the weight (None where links have none) and the line of each arc, by its ends.
+
+    rows: line and text of each node; skipped: words in front of the neighbours; weighted: True if weights follow these.
+    """
     arcs = {}
     for node, (line, text) in enumerate(rows, 1):
         numbers = [_whole(word, line) for word in text.split()[skipped:]]
@@ -58,6 +67,7 @@ def _arcs(rows: list[tuple[int, str]], skipped: int, weighted: bool) -> dict[tup
 
 
 def _whole(word: str, line: int) -> int:
+    """Return a whole number. Raises UsageError for other words."""
     if not is_whole(word):
         raise UsageError(at(line, f"{word[:20]!r}, want a whole number"))
     return int(word)

@@ -1,6 +1,7 @@
 """Pajek's networks: vertices with numbers and quoted names, then edges, arcs, lists of these, or a matrix.
 
-Not by networkx, which makes one node of two with the same name, and arcs of edges where a file has both.
+``*vertices 2``, ``1 "a"``, ``2 "b"``, ``*edges``, ``1 2 0.5``. Not by networkx, which makes one node of two with the
+same name, and arcs of edges where a file has both.
 """
 
 import re
@@ -16,7 +17,10 @@ LINKS = ("edges", "arcs", "edgeslist", "arcslist", "matrix")
 
 
 class Section(NamedTuple):
-    """What follows a line such as "*vertices 4": lines with their numbers. name: in small letters, without the "*"."""
+    """Keep what follows a line such as "*vertices 4": numbers and words of lines.
+
+    line: of the heading; name: its word in small letters, without the "*"; size: the word behind it, or "".
+    """
 
     line: int
     name: str
@@ -46,7 +50,7 @@ def read(given: Given) -> Links:
 
 
 def _sections(text: str) -> list[Section]:
-    """The sections but for *network, which says a name. Raises UsageError if there are none."""
+    """Return the sections but for *network, which says a name. Raises UsageError if there are none."""
     found: list[Section] = []
     for line, row in enumerate(lines(text), 1):
         words = [inside or plain for inside, plain in WORDS.findall(row)]
@@ -65,7 +69,7 @@ def _sections(text: str) -> list[Section]:
 
 
 def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | None]]:
-    """Line, ends and weight of each link of a section."""
+    """Yield line, ends and weight (None without) of each link of a section. count: vertices that there are."""
     if section.name == "matrix" and [len(words) for _, words in section.rows] != [count] * count:
         raise UsageError(at(section.line, f"want {count} rows of {count} numbers, as there are vertices"))
     for row, (line, words) in enumerate(section.rows, 1):
@@ -82,6 +86,7 @@ def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | 
 
 
 def _node(word: str, count: int, line: int) -> int:
+    """Return the number of a vertex. Raises UsageError for what is none of 1 to ``count``."""
     if not (is_whole(word) and 1 <= int(word) <= count):
         raise UsageError(at(line, f"{quoted(word)} is no vertex, want 1 to {count}"))
     return int(word)
