@@ -12,20 +12,23 @@ example, run ``pytest tests/test_examples.py -k NAME_OF_THE_MODULE``. An example
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# not a shift of bits in the middle of a line
+EXAMPLE = re.compile(r"^ *>>> ", re.MULTILINE)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def modules_with_examples() -> list[str]:
     """Return the import names of the modules whose text has a ``>>>``; no other module is imported."""
     python = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "mpiqopt").rglob("*.py")}
-    compiled = {f"mpiqopt.{path.stem}": path for path in (ROOT / "cython_ext").glob("*.pyx")}
+    compiled = {f"mpiqopt._{path.stem}": path for path in (ROOT / "cython_ext").glob("*.pyx")}
     named = {name.removesuffix(".__init__"): path for name, path in {**python, **compiled}.items()}
-    return sorted(name for name, path in named.items() if ">>> " in path.read_text())
+    return sorted(name for name, path in named.items() if EXAMPLE.search(path.read_text()))
 
 
 @pytest.mark.parametrize("name", modules_with_examples())

@@ -101,7 +101,7 @@ def _mean(values: np.ndarray, mask: np.ndarray | None) -> float:
 
 
 class FeatureColumns(NamedTuple):
-    """Features as columns of numbers: float64 (m,) each, their names, and what ``Terms`` keeps for a second file."""
+    """Keep features as columns of numbers: float64 (m,) each, names, and what ``Terms`` keeps for a second file."""
 
     columns: list[np.ndarray]
     names: list[str]

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from mpiqopt.data.column_roles import Content, Heads, Roles, Terms, may_be_index, require_index, unnamed_index
 from mpiqopt.data.column_values import FeatureColumns, Gaps, encoded_targets
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.source import Table, few, grouped, mapping, renumbered
+from mpiqopt.data.labels import label_mapping, list_few, number_groups, renumber_labels
+from mpiqopt.data.source import Table
 from mpiqopt.errors import QUOTED, UsageError, clipped, listing, quoted
 from mpiqopt.field import Field
 
@@ -145,10 +146,10 @@ class Columns(FileSource):
             raise UsageError(f"{where}: no feature is left beside the target")
         targets, words = encoded_targets(heads, roles, content, gaps)
         if like is not None:
-            targets, words = renumbered(targets, words, like), like.words
+            targets, words = renumber_labels(targets, words, like), like.words
         groups, group_names = None, ()
         if roles.by is not None:
-            groups, group_names = grouped(gaps.kept(content.words(roles.by)).to_numpy(object))
+            groups, group_names = number_groups(gaps.kept(content.words(roles.by)).to_numpy(object))
         said = said | _understood(heads, roles, features, words, group_names) | gaps.read()
         if self.features is None and 0 in roles.features and may_be_index(heads, content):
             said["perhaps an index"] = f"{heads.label(0)}, which counts (data.ignore = [0] leaves it out)"
@@ -218,11 +219,11 @@ def _understood(
     """Return what the columns were taken for, in a few words each, for ``Table.read``."""
     name, names = heads.names[roles.target] if heads.names else "", features.names
     said = {"target": f"{quoted(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
-    said["features"] = f"{len(names)}" + (f": {few(names)}" if heads.names or features.categories else "")
+    said["features"] = f"{len(names)}" + (f": {list_few(names)}" if heads.names or features.categories else "")
     if words:
-        said["labels"] = mapping(words)
+        said["labels"] = label_mapping(words)
     for j, known in features.categories.items():
-        said[f"categories of {clipped(heads.name(j), QUOTED)}"] = few(known)
+        said[f"categories of {clipped(heads.name(j), QUOTED)}"] = list_few(known)
     if roles.index is not None:
         kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
         said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"

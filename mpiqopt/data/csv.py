@@ -95,7 +95,7 @@ class Csv(Columns):
         return self.make_table(path, where, heads, roles, content, _understood(path, found), like)
 
     def _layout(self, path: str, where: str) -> Layout:
-        with textfiles.opened(path) as file:
+        with textfiles.open_decompressed(path) as file:
             return csv_layout.find_layout(file, Given(self.delimiter, self.decimal, self.header, self.encoding), where)
 
 
@@ -105,7 +105,7 @@ def _understood(path: str, found: Layout) -> dict[str, str]:
     decimal = ", decimal commas" if found.decimal == "," else ""
     encoding = "" if found.encoding == "utf-8" else f", {found.encoding.removesuffix('-sig')}"
     return {
-        "format": f"csv, {between} between columns{decimal}{encoding}{textfiles.compression(path)}",
+        "format": f"csv, {between} between columns{decimal}{encoding}{textfiles.compression_of(path)}",
         "header": f"line {found.header}" if found.header else "none",
     }
 
@@ -120,7 +120,7 @@ def _example(found: Layout, heads: Heads, column: int) -> str:
 
 def _records(path: str, found: Layout) -> Iterator[csv_layout.Record]:
     """Yield line and fields of each sample. Slow: only to count a few, and to say where something is wrong."""
-    with textfiles.opened(path) as file, io.TextIOWrapper(file, found.encoding, newline=None) as lines:
+    with textfiles.open_decompressed(path) as file, io.TextIOWrapper(file, found.encoding, newline=None) as lines:
         text = map(csv_layout.without_comment, lines) if found.inline else lines
         yield from (each for each in csv_layout.records(text, found.delimiter) if each[0] > found.skip)
 
@@ -164,7 +164,7 @@ class _Lines(Content):
 
     def _require_text(self) -> None:
         """Raise UsageError for the first line that is not of the encoding, if there is one."""
-        textfiles.text(self.path, self.found.encoding, self.where, "data.encoding")
+        textfiles.read_text(self.path, self.found.encoding, self.where, "data.encoding")
 
     def _read(self) -> Any:
         """Return all columns as a pandas DataFrame. Raises UsageError for fields that are no numbers."""
@@ -214,7 +214,7 @@ class _Lines(Content):
         """Let pandas read the file without its comments, by way of ``_Pieces``."""
         import pandas
 
-        with textfiles.opened(self.path) as file:
+        with textfiles.open_decompressed(self.path) as file:
             return pandas.read_csv(_Pieces(file, self.found, self.where), **self._options(pandas.__version__))
 
     def _options(self, version_of_pandas: str) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def find_layout(file: BinaryIO, given: Given, where: str) -> Layout:
     """
     data, whole = _head(file, where)
     encoding = textfiles.encoding_of(data, given.encoding, where, "data.encoding")
-    text = textfiles.decoded(data, given.encoding, where, "data.encoding", whole)
+    text = textfiles.decode(data, given.encoding, where, "data.encoding", whole)
     if "\0" in text:  # such as text that was made UTF-32 twice
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UsageError(f"{where}: line {line}: is no text: a character that is 0")

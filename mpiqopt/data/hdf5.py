@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
-from mpiqopt.data.source import Rows, Table, grouped, mapping, numbered, renumbered, require_numbers
+from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels
+from mpiqopt.data.source import Rows, Table, require_numbers
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -43,12 +44,12 @@ class Hdf5(FileSource):
             if len(shape) != 2 or labels.shape != shape[:1]:
                 wanted = f"want {self.x_key} (samples, d) and {self.y_key} (samples,)"
                 raise UsageError(f"{where}: {wanted}, got {shape} and {labels.shape}")
-            targets, words = numbered(where, _values(labels))
+            targets, words = number_labels(where, _values(labels))
             groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
         if like is not None:
-            targets, words = renumbered(targets, words, like), like.words
+            targets, words = renumber_labels(targets, words, like), like.words
             require_same_width(shape[1], like)
-        said = {"format": "hdf5"} | ({"labels": mapping(words)} if words else {})
+        said = {"format": "hdf5"} | ({"labels": label_mapping(words)} if words else {})
         if group_names:
             said["nodes"] = f"{self.by!r}, {len(group_names)} names"
 
@@ -59,11 +60,11 @@ class Hdf5(FileSource):
         return Table(path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said)
 
     def _groups(self, where: str, file: Any, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Return ``grouped`` names of nodes. shape: (m,), which they have to have."""
+        """Return ``number_groups`` names of nodes. shape: (m,), which they have to have."""
         names = _dataset(where, file, self.by)
         if names.shape != shape:
             raise UsageError(f"{where}: want {self.by} (samples,), a name for each of {shape[0]}, got {names.shape}")
-        return grouped(_values(names))
+        return number_groups(_values(names))
 
 
 def _opened(path: str) -> Any:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, BinaryIO, Literal
 import numpy as np
 
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.source import Features, Table, in_memory, mapping, numbered, renumbered, text_of
+from mpiqopt.data.labels import label_mapping, number_labels, renumber_labels, text_of
+from mpiqopt.data.source import Features, Table, in_memory
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
@@ -45,10 +46,10 @@ class LibSVM(FileSource):
         width = self.features if like is None else like.features
         rows = _based(features, base, width, path, where, self._width(like))
         if like is not None:
-            labels, words = renumbered(labels, words, like), like.words
-        said = {"format": "libsvm" + textfiles.compression(path), "index base": f"{base}"}
+            labels, words = renumber_labels(labels, words, like), like.words
+        said = {"format": "libsvm" + textfiles.compression_of(path), "index base": f"{base}"}
         if words:
-            said["labels"] = mapping(words)
+            said["labels"] = label_mapping(words)
         return in_memory(path, rows, labels, words=words, read=said, terms=base)
 
     def _base(self, features: Features) -> int:
@@ -97,7 +98,7 @@ def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | N
     wrong = _wrong(lines, words=True)
     if wrong:
         raise UsageError(f"{where}: {wrong}")
-    codes, words = numbered(where, np.array([text_of(label) for label in given]))
+    codes, words = number_labels(where, np.array([text_of(label) for label in given]))
     rows = b"\n".join(b" ".join([b"%d" % code, *parts[1:]]) for code, (_, parts) in zip(codes, lines, strict=True))
     features, labels = load_svmlight_file(io.BytesIO(rows), zero_based=True)
     return features, labels, words
@@ -105,7 +106,7 @@ def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | N
 
 def _text(path: str, where: str) -> BinaryIO:
     """Open the text of a file in an encoding that has ASCII in it, without a byte order mark."""
-    file = textfiles.opened(path)
+    file = textfiles.open_decompressed(path)
     head = file.read(4)
     textfiles.require_no_other(head, where)
     file.seek(0)
@@ -113,7 +114,7 @@ def _text(path: str, where: str) -> BinaryIO:
         file.read(len(UTF8_MARK))
     elif any(head.startswith(mark) for mark in textfiles.MARKS):
         file.close()
-        return io.BytesIO(textfiles.text(path, None, where, "data.path").encode())
+        return io.BytesIO(textfiles.read_text(path, None, where, "data.path").encode())
     return file
 
 

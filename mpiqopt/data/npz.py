@@ -6,17 +6,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
-from mpiqopt.data.source import (
-    Features,
-    Table,
-    grouped,
-    in_memory,
-    mapping,
-    numbered,
-    renumbered,
-    require_numbers,
-    text_of,
-)
+from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels, text_of
+from mpiqopt.data.source import Features, Table, in_memory, require_numbers
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -52,7 +43,7 @@ class Npz(FileSource):
         """Return the table of a file, whose arrays are read whole. Pickled objects are refused: they can run code."""
         with np.load(path, allow_pickle=False) as file:
             require_keys(where, ("y",) if self.by is None else ("y", self.by), file)
-            targets, words = numbered(where, file["y"])
+            targets, words = number_labels(where, file["y"])
             features = file["X"] if "X" in file else _sparse(where, file)
             names = None if self.by is None else file[self.by]
         said = {"format": "npz" if isinstance(features, np.ndarray) else "npz, sparse"}
@@ -75,7 +66,7 @@ def _labelled_table(
     where:
         what messages call the file
     features, targets, words:
-        (m, d), dense or CSR; float64 (m,) and what they stand for, as ``numbered`` returns them
+        (m, d), dense or CSR; float64 (m,) and what they stand for, as ``number_labels`` returns them
     names:
         (m,), the name of each sample's node, None without ``data.by``
     said:
@@ -89,13 +80,13 @@ def _labelled_table(
         for shapes that do not fit, and labels that the training samples lack
     """
     if like is not None:
-        targets, words = renumbered(targets, words, like), like.words
+        targets, words = renumber_labels(targets, words, like), like.words
         require_same_width(features.shape[-1], like)
-    more: dict[str, Any] = {"words": words, "read": said | ({"labels": mapping(words)} if words else {})}
+    more: dict[str, Any] = {"words": words, "read": said | ({"labels": label_mapping(words)} if words else {})}
     if names is not None:
         if names.shape != targets.shape:
             raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")
-        more["groups"], more["group_names"] = grouped(names)
+        more["groups"], more["group_names"] = number_groups(names)
         more["read"]["nodes"] = f"{len(more['group_names'])} names"
     return in_memory(where, features, targets, **more)
 

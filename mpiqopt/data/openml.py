@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from mpiqopt.data.source import Source, Table, few, in_memory, mapping, numbered, quiet
+from mpiqopt.data.labels import label_mapping, list_few, number_labels
+from mpiqopt.data.source import Source, Table, in_memory, quiet
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -49,10 +50,10 @@ class OpenML(Source):
         features, labels, names = found.data, found.target, tuple(map(str, found.feature_names))
         if labels is None or features.dtype == object:
             raise UsageError(f"data.dataset = {self.dataset!r}: {where} is not numeric with one target")
-        targets, words = numbered(where, labels)
-        said = {"format": "openml", "features": f"{len(names)}: {few(names)}"}
+        targets, words = number_labels(where, labels)
+        said = {"format": "openml", "features": f"{len(names)}: {list_few(names)}"}
         if words:
-            said["labels"] = mapping(words)
+            said["labels"] = label_mapping(words)
         return in_memory(where, features, targets, names=names, words=words, read=said)
 
     def _fetched(self, where: str) -> Any:

@@ -2,16 +2,15 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
+from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only
-from mpiqopt.files.names import in_order
 
 # Which samples: a slice, or their numbers in ascending order.
 Rows = slice | np.ndarray
@@ -22,8 +21,6 @@ Features = Any
 SMALL = 1 << 24
 # splits that depend on the seed
 DRAWN = ("iid", "dirichlet", "inner-dirichlet", "pathological")
-# names or labels that a line lists, however many there are
-SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -113,79 +110,6 @@ def require_numbers(where: str, dtype: np.dtype) -> None:
         raise UsageError(f"{where}: want features that are real numbers, got type {dtype}")
 
 
-def numbered(where: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Return labels as float64 of the same shape and, where they are words, those that 0, 1, ... stand for.
-
-    Words are sorted by code points, so that the numbers do not depend on the order of the samples. Words that are all
-    numbers ("1", "2") become these numbers. Raises UsageError for what is neither numbers nor words.
-
-    >>> numbers, words = numbered("animals", np.array(["dog", "cat", "dog"]))
-    >>> numbers.tolist(), words
-    ([1.0, 0.0, 1.0], ('cat', 'dog'))
-    """
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "fiubSUOT" or (labels.dtype == object and not all(map(_is_word, labels.flat))):
-        raise UsageError(f"{where}: want targets that are real numbers or words, got type {labels.dtype}")
-    try:
-        return labels.astype(np.float64), None
-    except (ValueError, TypeError):
-        words, codes = np.unique(labels, return_inverse=True)
-        return codes.astype(np.float64).reshape(labels.shape), tuple(map(text_of, words.tolist()))
-
-
-def _is_word(label: Any) -> bool:
-    return isinstance(label, (str, bytes))
-
-
-def text_of(word: str | bytes) -> str:
-    """Return a word of a file as text; bytes that are not UTF-8 are escaped (``\\xff``)."""
-    return word.decode("utf-8", "backslashreplace") if isinstance(word, bytes) else str(word)
-
-
-def renumbered(targets: np.ndarray, words: tuple[str, ...] | None, like: "Table") -> np.ndarray:
-    """Return the targets of a second file with the numbers that words have in the first, float64 of the same shape.
-
-    targets, words: of the second file, as ``numbered`` returns them; like: the table of the first. Raises UsageError
-    for a word that the first file lacks, and if only one of the two has words.
-    """
-    if words is None or like.words is None:
-        if words is not like.words:
-            found, known = ("words", "numbers") if words else ("numbers", "words")
-            raise UsageError(f"its targets are {found}, those of {like.where} {known}")
-        return targets
-    strange = [word for word in words if word not in like.words]
-    if strange:
-        raise UsageError(f"its label {quoted(strange[0])} is none of {like.where}: {mapping(like.words)}")
-    return np.array([like.words.index(word) for word in words], np.float64)[targets.astype(np.int64)]
-
-
-def grouped(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return which group each sample belongs to, int64 (m,), and the names of the groups in the order people count.
-
-    names: (m,) words or numbers, the group of each sample.
-
-    >>> group, found = grouped(np.array(["n10", "n2", "n10"]))
-    >>> group.tolist(), found
-    ([1, 0, 1], ('n2', 'n10'))
-    """
-    values, codes = np.unique(names, return_inverse=True)
-    found = [text_of(value) for value in values.tolist()]
-    order = in_order(found)
-    places = {name: number for number, name in enumerate(order)}
-    return np.array([places[name] for name in found], np.int64)[codes], tuple(order)
-
-
-def mapping(words: Iterable[str]) -> str:
-    """Say which number each word is: "no = 0, yes = 1"."""
-    return few([f"{word} = {number}" for number, word in enumerate(words)])
-
-
-def few(words: Sequence[str]) -> str:
-    """Return the first ``SHOWN`` words, joined by commas, and how many there are if that is not all."""
-    shown = clipped(", ".join(words[:SHOWN]), 2 * QUOTED)
-    return shown if len(words) <= SHOWN else f"{shown}, ... ({len(words)} in all)"
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Suppress the warnings of reading libraries: what matters becomes an error of one line, the rest is noise."""
@@ -229,11 +153,11 @@ class Source(ABC):
     split: Annotated[
         Literal["contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological", "natural"],
         Field(
-            description="contiguous: node i holds samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
+            description="contiguous: node i has samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
             "same after a random permutation; by-label: after sorting by label; dirichlet: each label's samples in "
             "proportions drawn from Dirichlet(alpha); inner-dirichlet: sizes are given, and each node draws "
-            "Dirichlet(alpha) proportions of labels; pathological: each node holds classes_per_node labels; natural: "
-            "each node holds the samples that the data say are its own"
+            "Dirichlet(alpha) proportions of labels; pathological: each node has classes_per_node labels; natural: "
+            "each node has the samples that the data say are its own"
         ),
     ] = "contiguous"
     alpha: Annotated[
@@ -296,7 +220,7 @@ class Source(ABC):
 
     @property
     def is_drawn(self) -> bool:
-        """True if anything of the data depends on their seed."""
+        """Return True if anything of the data depends on their seed."""
         return self.draws or self.split in DRAWN or self.test_fraction > 0 or self.label_noise > 0
 
     @abstractmethod

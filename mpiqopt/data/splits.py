@@ -14,7 +14,7 @@ from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.arithmetic.rounding import exponential
 from mpiqopt.data.source import Source
 from mpiqopt.errors import UsageError, clipped, quoted
-from mpiqopt.files.names import in_order
+from mpiqopt.files.names import sort_names
 from mpiqopt.memory import require_memory
 
 # splits that divide each class by itself
@@ -339,7 +339,7 @@ def homes_of(groups: Collection[str], nodes: int, names: Sequence[str] | None) -
     >>> homes_of(["n10", "n9", "n1"], 2, None)
     {'n1': 0, 'n9': 1, 'n10': 1}
     """
-    key, ordered = "data.split = 'natural'", in_order(groups)
+    key, ordered = "data.split = 'natural'", sort_names(groups)
     if len(ordered) < nodes:
         raise UsageError(f"{key}: the data name only {len(ordered)} nodes; want topology.nodes <= that, got {nodes}")
     common = set(ordered) & set(names or ())

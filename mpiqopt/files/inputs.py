@@ -41,7 +41,7 @@ def require_file(path: str | Path, where: str | None = None) -> None:
         raise UsageError(f"{where or path}: is {found}, not a file")
 
 
-def examine(paths: Iterable[str], data: Iterable[str] = ()) -> tuple[Input, ...]:
+def examine_inputs(paths: Iterable[str], data: Iterable[str] = ()) -> tuple[Input, ...]:
     """Return what there is at some paths; files that are missing are left out.
 
     paths: of files whose content counts; data: of those of which size and time are enough.
@@ -53,12 +53,12 @@ def examine(paths: Iterable[str], data: Iterable[str] = ()) -> tuple[Input, ...]
     )
 
 
-def require_same(inputs: Iterable[Input], here: str) -> None:
+def require_same_inputs(inputs: Iterable[Input], here: str) -> None:
     """Raise UsageError if another file is at the path of one of ``inputs`` on this rank; none at all is fine.
 
-    inputs: what ``examine`` found on rank 0; here: what messages call this rank. A file is not opened if its size and
-    time of change are those of rank 0's, as on a file system that all share: thousands of ranks would ask for it at
-    once.
+    inputs: what ``examine_inputs`` found on rank 0; here: what messages call this rank. A file is not opened if its
+    size and time of change are those of rank 0's, as on a file system that all share: thousands of ranks would ask for
+    it at once.
     """
     for given in inputs:
         try:

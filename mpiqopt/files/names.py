@@ -8,12 +8,12 @@ from typing import Any
 DIGITS = re.compile("([0-9]+)")
 
 
-def in_order(names: Collection) -> list:
+def sort_names(names: Collection) -> list:
     """Return the names sorted: as numbers if all are finite numbers, else as words in which numbers count as numbers.
 
     names: strings, or whatever a JSON file has. Those of the same number stay in the order in which they were given.
 
-    >>> in_order(["n10", "n2", "m3"]), in_order(["10", "9", "1e1"])
+    >>> sort_names(["n10", "n2", "m3"]), sort_names(["10", "9", "1e1"])
     (['m3', 'n2', 'n10'], ['9', '10', '1e1'])
     """
     try:

@@ -41,10 +41,10 @@ OTHERS = {
 HEAD = 4096
 
 
-def ending(path: str) -> str:
+def file_ending(path: str) -> str:
     """Return the ending of a file's name, in small letters and without that of its compression; "" if it has none.
 
-    >>> ending("data/A.CSV.gz"), ending("graph.net"), ending("README")
+    >>> file_ending("data/A.CSV.gz"), file_ending("graph.net"), file_ending("README")
     ('.csv', '.net', '')
     """
     name = PurePath(path).name.lower()
@@ -59,7 +59,7 @@ def is_compressed(path: str) -> bool:
         return _opener(file.read(6)) is not None
 
 
-def opened(path: str) -> BinaryIO:
+def open_decompressed(path: str) -> BinaryIO:
     """Open a file to read its bytes, decompressed on the way. Raises OSError if it cannot be opened.
 
     Reading a damaged archive raises one of DAMAGED.
@@ -74,11 +74,11 @@ def _opener(begin: bytes) -> Any:
     return next((opener for mark, opener in COMPRESSED.items() if begin.startswith(mark)), None)
 
 
-def content(path: str, where: str) -> bytes:
+def read_decompressed(path: str, where: str) -> bytes:
     """Return all bytes of a file, decompressed. Raises UsageError if it is missing, no plain file or damaged."""
     require_file(path, where)
     try:
-        with opened(path) as file:
+        with open_decompressed(path) as file:
             return file.read()
     except DAMAGED as error:
         raise UsageError(f"{where}: a damaged archive: {error}") from error
@@ -124,13 +124,13 @@ def _wide(head: bytes) -> str:
     return "utf-16-be" if even.count(0) > len(even) // 2 and not odd.count(0) else ""
 
 
-def decoded(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
+def decode(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
     """Return bytes as text, in the encoding of ``encoding_of``.
 
     data, given: the bytes, and the encoding that the config says; whole: False if they are the beginning of a text,
     which may end amid a character. Raises UsageError that names the line and the cure.
 
-    >>> decoded(b"Z\\xc3", None, "a.csv", "data.encoding", whole=False)
+    >>> decode(b"Z\\xc3", None, "a.csv", "data.encoding", whole=False)
     'Z'
     """
     encoding = encoding_of(data, given, where, key)
@@ -150,12 +150,12 @@ def undecodable(error: UnicodeDecodeError, data: bytes, where: str, key: str) ->
     return f"{where}: line {line} is not {error.encoding.upper()} (byte 0x{data[error.start]:02x}){cure}"
 
 
-def text(path: str, given: str | None, where: str, key: str) -> str:
-    """Return a file as text: ``content``, ``decoded``, and their errors."""
-    return decoded(content(path, where), given, where, key)
+def read_text(path: str, given: str | None, where: str, key: str) -> str:
+    """Return a file as text: ``read_decompressed``, ``decode``, and their errors."""
+    return decode(read_decompressed(path, where), given, where, key)
 
 
-def compression(path: str) -> str:
+def compression_of(path: str) -> str:
     """Return how a file is compressed, to append to the name of its format: ", gzip", or "". Raises OSError."""
     with open(path, "rb") as file:
         opener = _opener(file.read(6))

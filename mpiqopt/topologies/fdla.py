@@ -110,7 +110,7 @@ def optimum(nodes: int, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Program:
-    """The semidefinite program of a graph: its maps between y and pairs of matrices."""
+    """Map between y and pairs of matrices as the semidefinite program of a graph does."""
 
     nodes: int
     edges: np.ndarray
@@ -156,7 +156,12 @@ class _Program:
 
 
 class _Newton:
-    """Directions in which the product X S comes nearer to a multiple of I, X remains feasible (Helmberg et al.)."""
+    """Find directions in which the product X S comes nearer to a multiple of I and X remains feasible.
+
+    dual, slack: X and S, positive definite. After Helmberg, Rendl, Vanderbei and Wolkowicz, "An interior-point method
+    for semidefinite programming", SIAM Journal on Optimization 6, 1996. Its linear system, (1 + m, 1 + m), is factored
+    once for predictor and corrector.
+    """
 
     def __init__(self, program: _Program, dual: np.ndarray, slack: np.ndarray) -> None:
         self.program, self.dual = program, dual

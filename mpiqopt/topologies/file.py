@@ -13,11 +13,11 @@ from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.errors import UsageError, brief, clipped, naming
 from mpiqopt.field import Field, only
 from mpiqopt.files import textfiles
-from mpiqopt.files.names import in_order
+from mpiqopt.files.names import sort_names
 from mpiqopt.registry import register
 from mpiqopt.terminal import printable
 from mpiqopt.topologies.formats import choose
-from mpiqopt.topologies.formats.links import Given, Links, at, number
+from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.matrix import NEAR
 from mpiqopt.topologies.graph import Graph, Made, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
@@ -111,7 +111,7 @@ class File(Graph):
     def _simple(self) -> "_Simple":
         """Read the file. Raises UsageError that names it, whatever a reading library raises."""
         where = f"topology.path = {self.path}"
-        given = Given(textfiles.content(self.path, where), self.encoding, where, self.weights == "file")
+        given = Given(textfiles.read_decompressed(self.path, where), self.encoding, where, self.weights == "file")
         try:
             links = choose.read(self.path, self.format, given)
         except UsageError as error:
@@ -161,7 +161,7 @@ class File(Graph):
             return links, "undirected: arcs are taken as links"
         a, b = (links.keys[end] for end in links.ends[alone].tolist())
         # the keys last, which a line that is too long keeps
-        arc = at(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
+        arc = at_line(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
         raise UsageError(
             f"{arc} has no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = "
             "true"
@@ -242,7 +242,7 @@ def _numbered(links: Links, directed: bool) -> tuple[_Simple, str]:
     A link that a format names from both ends is not counted as dropped.
     """
     names = _names(links)
-    order = in_order(links.keys)
+    order = sort_names(links.keys)
     place = {key: i for i, key in enumerate(order)}
     numbers = np.array([place[key] for key in links.keys], np.int64)
     ends = numbers[links.ends] if directed else np.sort(numbers[links.ends], axis=1)
@@ -289,7 +289,7 @@ def _names(links: Links) -> tuple[str, ...]:
 
 def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return names that are all whole numbers written as floats, as NumPy does ("3.0e+00"), without decimals."""
-    values = [number(name) for name in names if set(name) & set(".eE")]
+    values = [finite_number(name) for name in names if set(name) & set(".eE")]
     if len(values) < len(names) or not all(value.is_integer() for value in values):
         return names
     whole = tuple(str(int(value)) for value in values)

@@ -6,7 +6,7 @@
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 
@@ -20,7 +20,7 @@ def links_of(table: Rows) -> Links:
     found = Collector()
     for line in table.lines:
         if line.data or not all(line.words):
-            raise UsageError(at(line.number, "want names of nodes"))
+            raise UsageError(at_line(line.number, "want names of nodes"))
         first, *others = line.words
         found.node(first)
         for other in others:
@@ -50,5 +50,5 @@ def fits(lines: list[Line], other: bool) -> bool:
 
 def _are_measured(names: set[str]) -> bool:
     """Return True if all are numbers, and not all of them whole: a table, not names."""
-    numbers = [number(name) for name in names]
+    numbers = [finite_number(name) for name in names]
     return not any(np.isnan(numbers)) and not all(value.is_integer() for value in numbers)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Given, Links, at, is_whole, number, weight_of
+from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number, is_whole, weight_of
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 # what the columns of the two ends are called, in small letters without blanks and underscores
@@ -66,9 +66,9 @@ def _require_words(lines: list[Line], columns: Columns) -> None:
     least = max(columns.source, columns.target)
     for line in lines:
         if 1 < len(line.words) <= least:
-            raise UsageError(at(line.number, f"{len(line.words)} words, want {least + 1} or more"))
+            raise UsageError(at_line(line.number, f"{len(line.words)} words, want {least + 1} or more"))
         if not all(_names(line, columns)) or not line.words:
-            raise UsageError(at(line.number, "the name of a node is empty"))
+            raise UsageError(at_line(line.number, "the name of a node is empty"))
 
 
 def _names(line: Line, columns: Columns) -> list[str]:
@@ -95,7 +95,7 @@ def _given(line: Line, column: int | None) -> object:
         return ast.literal_eval(line.data).get("weight")
     except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):  # the last two: too deep
         message = f"{quoted(line.data)}: want attributes such as {{'weight': 0.5}}"
-        raise UsageError(at(line.number, message)) from None
+        raise UsageError(at_line(line.number, message)) from None
 
 
 def columns_of(lines: list[Line]) -> Columns:
@@ -136,7 +136,7 @@ def _by_name(words: list[str]) -> Columns | None:
 
 def _is_header(head: Line, rest: list[Line]) -> bool:
     """Return True for words above numbers: nodes that are numbers, or at least weights."""
-    if len(head.words) not in (2, 3) or any(not np.isnan(number(word)) for word in head.words):
+    if len(head.words) not in (2, 3) or any(not np.isnan(finite_number(word)) for word in head.words):
         return False
     if all(_are_numbers(line.words[:2]) for line in rest):
         return True
@@ -144,7 +144,7 @@ def _is_header(head: Line, rest: list[Line]) -> bool:
 
 
 def _are_numbers(words: list[str]) -> bool:
-    return not any(np.isnan(number(word)) for word in words)
+    return not any(np.isnan(finite_number(word)) for word in words)
 
 
 def counts(lines: list[Line]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.files.textfiles import decoded
+from mpiqopt.files.textfiles import decode
 from mpiqopt.memory import memory
 
 EUROPEAN = re.compile(r"[+-]?[0-9]*,[0-9]+")
@@ -26,7 +26,7 @@ class Given(NamedTuple):
 
     def text(self) -> str:
         """Return the file as text. Raises UsageError for bytes that are none."""
-        return decoded(self.content, self.encoding, self.where, "topology.encoding")
+        return decode(self.content, self.encoding, self.where, "topology.encoding")
 
 
 class Links(NamedTuple):
@@ -64,7 +64,7 @@ class Links(NamedTuple):
     def arc(self, link: int) -> str:
         """Return a link as messages name it, after its line: "line 3: edge (a, b)"."""
         a, b = (self.keys[end] for end in self.ends[link].tolist())
-        return at(int(self.lines[link]), f"edge ({a}, {b})")
+        return at_line(int(self.lines[link]), f"edge ({a}, {b})")
 
 
 class Collector:
@@ -108,15 +108,15 @@ class Collector:
         return Links(tuple(self._places), ends, np.array(self._weights), np.array(self._lines), directed, **more)
 
 
-def at(line: int, message: str) -> str:
+def at_line(line: int, message: str) -> str:
     """Return a message after the line of the file that it is about, if that is known (not 0)."""
     return f"line {line}: {message}" if line else message
 
 
-def number(given: Any) -> float:
+def finite_number(given: Any) -> float:
     """Return a finite number that a file gives, NaN for all else; 0,5 is one half.
 
-    >>> number("0,5"), number("1e-3"), number("a")
+    >>> finite_number("0,5"), finite_number("1e-3"), finite_number("a")
     (0.5, 0.001, nan)
     """
     if (
@@ -142,9 +142,9 @@ def weight_of(a: Any, b: Any, given: Any, line: int) -> float:
     """Return the weight of the link from a to b, NaN where none is given. Raises UsageError for what is no number."""
     if given is None:
         return np.nan
-    value = number(given)
+    value = finite_number(given)
     if value != value:
-        raise UsageError(at(line, f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number"))
+        raise UsageError(at_line(line, f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number"))
     return value
 
 

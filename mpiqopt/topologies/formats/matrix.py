@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 # rows of mixing matrices sum to 1, as far as they are written with all digits
@@ -70,7 +70,7 @@ def _names(lines: list[Line]) -> tuple[tuple[str, ...] | None, tuple[str, ...] |
         return None, None
     if all(len(line.words) == size + 1 for line in rest):
         # with a corner, which is no number (rows and columns of a symmetric matrix begin alike), or, as by R, without
-        above = head[1:] if len(head) == size + 1 and np.isnan(number(head[0])) else head
+        above = head[1:] if len(head) == size + 1 and np.isnan(finite_number(head[0])) else head
         if tuple(above) == beside:
             return beside, beside
     if len(head) == size and all(len(line.words) == size for line in rest):
@@ -90,12 +90,14 @@ def _values(lines: list[Line], first: int) -> np.ndarray:
     for row, line in zip(values, lines, strict=True):
         words = line.words[first:]
         if len(words) != size or line.data:
-            raise UsageError(at(line.number, f"{len(words)} numbers, want {size}: the matrix has as many rows"))
+            raise UsageError(at_line(line.number, f"{len(words)} numbers, want {size}: the matrix has as many rows"))
         row[:] = _numbers(words)
         wrong = np.flatnonzero(~np.isfinite(row))
         if len(wrong):
             column = int(wrong[0])
-            raise UsageError(at(line.number, f"column {column + 1 + first} is {quoted(words[column])}, want a number"))
+            raise UsageError(
+                at_line(line.number, f"column {column + 1 + first} is {quoted(words[column])}, want a number")
+            )
     return values
 
 
@@ -104,21 +106,21 @@ def _numbers(words: list[str]) -> list[float] | np.ndarray:
     try:
         return np.array(words, np.float64)  # five times as fast
     except ValueError:
-        return [number(word) for word in words]
+        return [finite_number(word) for word in words]
 
 
 def is_labelled(lines: list[Line]) -> bool:
     """Return True if the same words stand above and at the left of numbers, and not all of them are numbers, too."""
     above, beside = _names(lines)
-    if above is None or above != beside or not any(np.isnan(number(name)) for name in above):
+    if above is None or above != beside or not any(np.isnan(finite_number(name)) for name in above):
         return False
-    return not any(np.isnan(number(word)) for line in lines[1:] for word in line.words[1:])
+    return not any(np.isnan(finite_number(word)) for line in lines[1:] for word in line.words[1:])
 
 
 def is_doubtful(lines: list[Line]) -> bool:
     """Return True if names, above or at the left alone, are numbers: one more row or column of the matrix, perhaps."""
     above, beside = _names(lines)
-    return (above is None) != (beside is None) and not any(np.isnan(number(name)) for name in above or beside)
+    return (above is None) != (beside is None) and not any(np.isnan(finite_number(name)) for name in above or beside)
 
 
 def plausible(found: Links) -> bool:

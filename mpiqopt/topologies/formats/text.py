@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.formats import adjlist, edges, matrix, metis
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line
 from mpiqopt.topologies.formats.words import Rows, rows
 
 T = TypeVar("T")
@@ -32,7 +32,9 @@ def read(given: Given) -> Links:
     if "edges" in found and edges.counts(table.lines):
         head = table.lines[0]
         raise UsageError(
-            at(head.number, f"{' '.join(head.words)} is a link, or numbers of nodes and links: say topology.format = ")
+            at_line(
+                head.number, f"{' '.join(head.words)} is a link, or numbers of nodes and links: say topology.format = "
+            )
             + "'edges' for a link, else begin the line with #"
         )
     (links,) = found.values()
@@ -77,7 +79,7 @@ def _why_none(table: Rows) -> str:
     lines = table.lines
     longest = max(lines, key=lambda line: len(line.words))
     if len(longest.words) > 3 and len(lines) != len(longest.words):
-        return at(
+        return at_line(
             longest.number,
             f"{len(longest.words)} words fit no edge list, and the lines no matrix or adjacency list; say "
             "topology.format",

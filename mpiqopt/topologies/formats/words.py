@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import at, number
+from mpiqopt.topologies.formats.links import at_line, finite_number
 
 NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "blanks"}
 # what networkx writes after the ends of a link
@@ -91,7 +91,7 @@ def _without_comment(line: str, place: int) -> tuple[str, str]:
         return found[1].strip().rstrip(",;"), found[2]
     body = OUTSIDE_QUOTES.match(line)[0] if '"' in line else line.split("#")[0]
     if "{" in _unquoted(body):
-        raise UsageError(at(place, "a { without its }: want attributes such as {'weight': 0.5}"))
+        raise UsageError(at_line(place, "a { without its }: want attributes such as {'weight': 0.5}"))
     return body, ""
 
 
@@ -125,7 +125,7 @@ def _whole(bodies: list[str], mark: str, other: str) -> bool:
 
 def _is_name(words: list[str]) -> bool:
     """Return True if words belong together: several, not all of which are numbers."""
-    return len(words) > 1 and any(np.isnan(number(word)) for word in words)
+    return len(words) > 1 and any(np.isnan(finite_number(word)) for word in words)
 
 
 def _split(body: str, mark: str, line: int) -> list[str]:
@@ -135,7 +135,9 @@ def _split(body: str, mark: str, line: int) -> list[str]:
         return [field.strip() for field in fields]
     if "," in body and DECIMAL_COMMA.search(_unquoted(body)) and BARE_BLANK.search(_unquoted(body)):
         raise UsageError(
-            at(line, "blanks, and commas between digits: separate words by tabs or semicolons, or write 0.5 for 0,5")
+            at_line(
+                line, "blanks, and commas between digits: separate words by tabs or semicolons, or write 0.5 for 0,5"
+            )
         )
     if '"' in body:
         return [quoted.replace('""', '"') or plain for quoted, plain in QUOTED_OR_NOT.findall(body)] or [""]
