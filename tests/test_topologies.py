@@ -267,7 +267,7 @@ def test_diameter_against_networkx(text, directed_method, monkeypatch):
     expected = networkx.diameter(union) if made.nodes > 1 else 0
     assert made.diameter == expected
     assert type(made.diameter) is int
-    monkeypatch.setattr("mpiqopt.topologies.topology.SEARCH_BYTES", 1)
+    monkeypatch.setattr("mpiqopt.topologies.connectivity.SEARCH_BYTES", 1)
     assert topology("[topology]\n" + text).diameter == expected
     monkeypatch.setattr("mpiqopt.topologies.topology.DIAMETER_LIMIT", 0)
     bound = topology("[topology]\n" + text).diameter

@@ -21,7 +21,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT
 from mpiqopt.arithmetic.rounding import significant
-from mpiqopt.topologies.chebyshev import damped, extremes
+from mpiqopt.topologies.chebyshev import damped_interval, polynomial_extremes
 from mpiqopt.topologies.mixing import Mixing
 from mpiqopt.topologies.topology import DENSE_LIMIT, Topology
 
@@ -113,8 +113,8 @@ def gossiped(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0
     step: that of coded gossip, of (1 - step) I + step W for W.
     """
     if chebyshev:
-        interval = topology.interval if step == 1 else damped(topology.interval, step)
-        return [np.append(np.linspace(*extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
+        interval = topology.interval if step == 1 else damped_interval(topology.interval, step)
+        return [np.append(np.linspace(*polynomial_extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
     matrices = spectrum(topology)
     if matrices is None:
         return None

@@ -7,7 +7,7 @@ from mpiqopt import registry
 from mpiqopt.cli import complain
 from mpiqopt.config.parse import Config
 from mpiqopt.errors import fits
-from mpiqopt.files.inputs import Input, examine, require_same
+from mpiqopt.files.inputs import Input, examine_inputs, require_same_inputs
 from mpiqopt.run.allocator import keep_freed_memory
 from mpiqopt.run.loop import Outcome, run
 from mpiqopt.run.start import AlreadyFinished, Options
@@ -27,12 +27,14 @@ class Job(NamedTuple):
     def of(cls, config: Config, options: Options) -> "Job":
         """What rank 0 hands out."""
         read, data = [config.path, *registry.plugins, *config.files()], config.data_files()
-        return cls(config, options, examine(read + data) if config.data.is_small() else examine(read, data))
+        return cls(
+            config, options, examine_inputs(read + data) if config.data.is_small() else examine_inputs(read, data)
+        )
 
     def __call__(self, transport) -> int:
         """Exit status of a run in which all ranks take the same way; collective."""
         keep_freed_memory()
-        together(transport, lambda: require_same(self.inputs, transport.name))
+        together(transport, lambda: require_same_inputs(self.inputs, transport.name))
         try:
             outcome = run(self.config, self.options, transport)
         except AlreadyFinished as news:

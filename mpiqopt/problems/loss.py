@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from mpiqopt.data.labels import list_few
 from mpiqopt.data.shares import Shares
-from mpiqopt.data.source import few
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
@@ -46,7 +46,7 @@ class Loss:
         if shares.words is not None:
             raise UsageError(
                 f"{shares.where}: problem.name = {self.name!r} predicts numbers, but the targets are words "
-                f"({few(shares.words)}): want logistic or softmax"
+                f"({list_few(shares.words)}): want logistic or softmax"
             )
         return targets
 
