@@ -63,7 +63,7 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     codec = _codec(experiment) if coded else None
     message = plain if codec is None else codec.nbytes
     if algorithm.server:
-        down = message if getattr(algorithm, "two_way", False) else plain
+        down = message if algorithm.coded_downlink else plain
         uploaded = (ranks - 1) * plain if codec is None else Server(codec, place, SerialTransport()).uploaded
         return (place.nodes - 1) * (message + down), uploaded + (ranks - 1) * down
     exchanges = [plan(mixing, place) for mixing in cycle]
@@ -160,58 +160,56 @@ def _round(cost: rounds.Round) -> str:
     return f"{_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
 
 
-def _gossip_rounds(experiment: Experiment) -> str:
-    algorithm, topology = experiment.algorithm, experiment.network.topology
-    about = ["auto"] * (experiment.config.algorithm.gossip_rounds == "auto")
-    if topology.knows("contraction"):
-        reached = topology.reached(algorithm.gossip_rounds, algorithm.chebyshev)
-        about.insert(0, f"|P_K(W) - J| = {reached:.3g}")
-    return f"{algorithm.gossip_rounds}" + f" ({', '.join(about)})" * bool(about)
-
-
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
-    config, algorithm, topology = experiment.config, experiment.algorithm, experiment.network.topology
-    sizes = experiment.shares.sizes
+    """Return all lines of facts: of nodes and data, constants, the method's own, costs."""
+    algorithm, topology = experiment.algorithm, experiment.network.topology
+    given, coded = experiment.config.algorithm, experiment.network.coded
+    return [
+        *_sizes(experiment, ranks),
+        *as_read(topology),
+        *_constants(experiment),
+        *_step_size(experiment),
+        *algorithm.facts_for_check(given, topology, coded),
+        *_costs(experiment, ranks),
+        ("memory per rank", f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"),
+    ]
+
+
+def _sizes(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """Return the numbers of nodes, samples and coordinates, and how data were read."""
+    problem, sizes = experiment.problem, experiment.shares.sizes
     spread = f"{sizes.min()} to {sizes.max()} per node" if sizes.min() != sizes.max() else f"{sizes[0]} per node"
-    facts = [
-        ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
+    return [
+        ("nodes", f"{experiment.network.topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
         *((f"data: {subject}", words) for subject, words in experiment.shares.read.items()),
         ("samples", f"{sizes.sum()}, {spread}"),
         *_held_out(experiment.shares),
-        (
-            "parameter",
-            f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
-        ),
+        ("parameter", f"{problem.d} coordinates = {problem.outputs} x {problem.features}"),
     ]
-    facts += as_read(topology)
-    facts += _constants(experiment)
-    facts += _step_size(experiment)
-    if hasattr(algorithm, "gossip_rounds"):
-        facts.append(("gossip_rounds K", _gossip_rounds(experiment)))
-    if hasattr(algorithm, "gossip_step") and experiment.network.coded:
-        auto = " (auto)" * (config.algorithm.gossip_step == "auto")
-        facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
-    memory = f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"
-    if algorithm.variable_traffic:
-        found_out = [("bytes", "as many as nodes find time for: see a run")]
-        return [*facts, *(_coordination(experiment, ranks) or found_out), ("memory per rank", memory)]
+
+
+def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """Return rounds and bytes of an iteration and of the run, as far as they can be predicted."""
+    if experiment.algorithm.variable_traffic:
+        unknown = [("bytes", "as many as nodes find time for: see a run")]
+        return _coordination(experiment, ranks) or unknown
     payload, moved = bytes_per_iteration(experiment, ranks)
-    facts += [
-        ("rounds per iteration", str(algorithm.rounds())),
-        ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
-    ]
-    if experiment.network.coded:
-        plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
-        codec, d = _codec(experiment), experiment.problem.d
-        times = f", {plain / payload:.3g} times as many" if payload else ""
-        facts += [
-            ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),
-            ("coded message", f"{_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
-        ]
     return [
-        *facts,
-        ("bytes of the whole run", f"{_bytes(payload * config.run.iterations)} from node to node"),
-        ("memory per rank", memory),
+        ("rounds per iteration", str(experiment.algorithm.rounds())),
+        ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
+        *(_savings(experiment, ranks, payload) if experiment.network.coded else ()),
+        ("bytes of the whole run", f"{_bytes(payload * experiment.config.run.iterations)} from node to node"),
+    ]
+
+
+def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[str, str]]:
+    """Return what an iteration would send without compression, and the size of a coded message."""
+    plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
+    codec, d = _codec(experiment), experiment.problem.d
+    times = f", {plain / payload:.3g} times as many" if payload else ""
+    return [
+        ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),
+        ("coded message", f"{_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
     ]
 
 
