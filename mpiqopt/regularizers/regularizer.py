@@ -12,7 +12,8 @@ class Regularizer(ABC):
 
         prox_{step h}(x) = argmin_z  h(z) + |z - x|^2 / (2 step)
 
-    A subclass defines ``__call__`` and ``prox``; `mpiqopt test` checks that the one minimises the other. A plug-in puts `@register("regularizer", NAME)` above:
+    A subclass defines ``__call__`` and ``prox``; `mpiqopt test` checks that the one minimises the other.
+    A plug-in puts `@register("regularizer", NAME)` above:
 
     >>> @dataclass(frozen=True, kw_only=True)
     ... class HalfSquare(Regularizer):
