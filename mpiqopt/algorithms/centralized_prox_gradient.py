@@ -38,4 +38,4 @@ class CentralizedProxGradient(Algorithm):
         return State(x)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        return State(descend(state.x, network.mean(problem.grad(state.x)), self.step_size, problem))
+        return State(descend(state.x, network.server.mean(problem.grad(state.x)), self.step_size, problem))

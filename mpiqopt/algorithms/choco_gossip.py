@@ -14,7 +14,8 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip
-from mpiqopt.network.network import Memory, Network
+from mpiqopt.network.gossip import Memory
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
 from mpiqopt.streams import Streams
@@ -45,8 +46,8 @@ class ChocoGossip(CodedGossip):
         return 1.0
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
-        return State(x - self.step_size * problem.grad(x), network.memory(x))
+        return State(x - self.step_size * problem.grad(x), network.gossip.memory(x))
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        memory = network.innovate(state.x, state.memory)
+        memory = network.gossip.innovate(state.x, state.memory)
         return State(self.approach(state.x, memory), memory)

@@ -8,7 +8,8 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
-from mpiqopt.network.network import Memory, Network
+from mpiqopt.network.gossip import Memory
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
 from mpiqopt.streams import Streams
@@ -40,9 +41,9 @@ class ChocoSGD(CodedGossip, StochasticAlgorithm):
         return 1 / (2 * self.smoothness(facts))
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
-        return State(x, network.memory(x), 0)
+        return State(x, network.gossip.memory(x), 0)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         y = state.x - self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
-        memory = network.innovate(y, state.memory)
+        memory = network.gossip.innovate(y, state.memory)
         return State(self.approach(y, memory), memory, state.t + 1)

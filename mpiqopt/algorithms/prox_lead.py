@@ -9,7 +9,8 @@ from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
-from mpiqopt.network.network import Memory, Network
+from mpiqopt.network.gossip import Memory
+from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
 from mpiqopt.streams import Streams
@@ -58,13 +59,13 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
         return resolved
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
-        return State(x, np.zeros_like(x), network.memory(x), 0)
+        return State(x, np.zeros_like(x), network.gossip.memory(x), 0)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         a, gamma, alpha = self.step_at(state.t), self.gossip_step, self.memory_rate
         gradient = self.gradient(state.x, state.t, problem, rng)
         z = state.x - a * (gradient + state.dual)
-        own, heard = network.mix_coded((z - state.memory.sent).astype(z.dtype, copy=False))
+        own, heard = network.gossip.mix_coded((z - state.memory.sent).astype(z.dtype, copy=False))
         apart = (-0.5 * gamma * (state.memory.heard + heard)).astype(z.dtype, copy=False)
         memory = Memory(state.memory.sent + alpha * own, state.memory.heard + alpha * heard)
         return State(problem.prox(z - apart, a), state.dual + apart / a, memory, state.t + 1)

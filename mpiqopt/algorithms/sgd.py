@@ -34,5 +34,5 @@ class SGD(StochasticAlgorithm):
         return State(x, 0)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        direction = network.mean(self.gradient(state.x, state.t, problem, rng))
+        direction = network.server.mean(self.gradient(state.x, state.t, problem, rng))
         return State(descend(state.x, direction, self.step_at(state.t), problem), state.t + 1)

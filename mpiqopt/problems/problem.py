@@ -73,7 +73,7 @@ class Problem:
             self.evaluations += batch.counts
         if self.machines is not None:
             self._calls += 1
-            self.machines.hold(self._calls, began)
+            self.machines.delay(self._calls, began)
         return out
 
     def node_evaluator(self, node: int) -> Evaluator:
