@@ -13,7 +13,7 @@ ESSENTIAL = 3
 CLEAR = "\r\x1b[2K"
 
 
-def columns(stream: TextIO | None) -> int | None:
+def terminal_width(stream: TextIO | None) -> int | None:
     """Return how many characters wide rows on a stream may be; None if nothing says so, as for files and pipes.
 
     COLUMNS says so, and a terminal, which may be narrower. Off a terminal COLUMNS counts only without LINES: the two
@@ -60,13 +60,13 @@ def shortened(text: str, width: int) -> str:
     return text[: max(width - 1 - tail, 0)] + "…" + text[len(text) - tail :]
 
 
-def listed(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
+def two_columns(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
     """Return names, each with a text beside it, as aligned lines that end with a newline.
 
     rows: (name, text). width: characters of a line; None for lines of any length. A long text goes on below its first
     line; where less than NARROW is left beside the names it stands below its name.
 
-    >>> print(listed([("nodes", "8 on 2 ranks"), ("rounds", "16")], 40, "# "), end="")
+    >>> print(two_columns([("nodes", "8 on 2 ranks"), ("rounds", "16")], 40, "# "), end="")
     # nodes   8 on 2 ranks
     # rounds  16
     """
@@ -121,7 +121,7 @@ class LiveLine:
         if self.live:
             self._open = True
             # in the last column some terminals begin a new row
-            self.write(CLEAR + fitted(facts, (columns(self.stream) or USUAL) - 1))
+            self.write(CLEAR + fitted(facts, (terminal_width(self.stream) or USUAL) - 1))
 
     def clear(self) -> None:
         """Leave an empty line, where others may write."""

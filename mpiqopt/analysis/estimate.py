@@ -1,9 +1,17 @@
-"""What a run will do and cost, before it is started."""
+"""Predictions of what a run will do and cost, before it is started.
+
+>>> from mpiqopt.algorithms.gradient_tracking import GradientTracking
+>>> from mpiqopt.contracts.algorithm import experiment
+>>> made = experiment(GradientTracking())  # 8 nodes in a ring, d = 5, two gossip rounds an iteration
+>>> links, between_ranks, message = 16, 4, 5 * 8
+>>> bytes_per_iteration(made, ranks=2) == (2 * links * message, 2 * between_ranks * message)
+True
+"""
 
 import numpy as np
 
-from mpiqopt.analysis import holdings, rounds
-from mpiqopt.analysis.graphs import as_read, diameter
+from mpiqopt.analysis import node_samples, rounds
+from mpiqopt.analysis.graphs import diameter_text, file_facts
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.parse import Config
@@ -14,7 +22,7 @@ from mpiqopt.placement.placement import Placement, plan
 from mpiqopt.run import constants
 from mpiqopt.run.assembly import Experiment, assemble, facts_of
 from mpiqopt.run.constants import Constants
-from mpiqopt.terminal import listed
+from mpiqopt.terminal import two_columns
 from mpiqopt.topologies.topology import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
 
@@ -26,34 +34,50 @@ MOST_APART = 2.0**62
 HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
-def describe(config: Config, ranks: int = 1, width: int | None = None) -> str:
-    """The resolved config as TOML, and below it the derived constants and costs, as comments of that width."""
+def describe_run(config: Config, ranks: int = 1, width: int | None = None) -> str:
+    """Return the resolved config as TOML, and below it the derived constants and costs, as comments.
+
+    Parameters
+    ----------
+    config: as read; data are loaded and the topology is made, nothing runs.
+    ranks: how many the run is to have, for bytes between ranks and memory.
+    width: characters of a line of the comments; None for any.
+
+    Raises UsageError if there are more ranks than nodes, or where the run itself would.
+    """
     _require_ranks(ranks, config.nodes)
     with np.errstate(all="ignore"):
         return _described(config, assemble(config, SerialTransport()), ranks, width)
 
 
 def _require_ranks(ranks: int, nodes: int | None) -> None:
+    """Raise UsageError if there are more ranks than nodes."""
     if nodes is not None and ranks > nodes:
         raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
 
 
 def _described(config: Config, experiment: Experiment, ranks: int, width: int | None) -> str:
+    """Return the text of ``describe_run`` from the assembled run."""
     import tomli_w
 
     _require_ranks(ranks, experiment.network.place.nodes)
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
-    facts = listed(_facts(experiment, ranks), width, "# ")
-    held = holdings.table(holdings.of_shares(experiment.shares), width, "#   ")
+    facts = two_columns(_facts(experiment, ranks), width, "# ")
+    samples = node_samples.node_table(node_samples.samples_of_shares(experiment.shares), width, "#   ")
     text = f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"
-    return f"{text}#\n# training samples of the nodes\n{held}"
+    return f"{text}#\n# training samples of the nodes\n{samples}"
 
 
 def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) -> tuple[float, float]:
-    """Payload from node to node, and bytes between ranks, of one iteration (mean over a cycle of graphs).
+    """Return the payload from node to node, and the bytes between ranks, of one iteration.
 
-    coded: with the config's compressor; False: as it would be without.
+    Over topologies in turn both are means over a cycle. Only for methods without ``variable_traffic``.
+
+    Parameters
+    ----------
+    experiment: the assembled run, all nodes in this process. ranks: how many the nodes are to be spread over.
+    coded: True for messages of the config's compressor, False for what would be sent without it.
     """
     place = Placement(experiment.network.place.nodes, ranks)
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
@@ -72,16 +96,19 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
 
 
 def _codec(experiment: Experiment) -> Codec | None:
-    """What codes the vectors; None if they are sent as they are."""
+    """Return what encodes the vectors; None if they are sent as they are."""
     return experiment.network.codec(experiment.start) if experiment.network.compressor is not None else None
 
 
 def _constants(experiment: Experiment) -> list[tuple[str, str]]:
-    """Lambda or the diameter, and L, unless they would take longer than the set-up of the run, which needs them not."""
+    """Return lambda or the diameter, and L.
+
+    They are left out where they would take longer than the set-up of a run that needs none of them.
+    """
     topology, facts = experiment.network.topology, []
     if not topology.doubly_stochastic:
         if topology.knows("diameter"):
-            facts.append(("diameter of the digraph", diameter(topology)))
+            facts.append(("diameter of the digraph", diameter_text(topology)))
     elif topology.knows("contraction"):
         lam = topology.contraction
         facts.append(("contraction lambda", f"{lam:.6g} (1 - lambda = {1 - lam:.3g})"))
@@ -97,7 +124,10 @@ def _constants(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _data_constants(experiment: Experiment) -> Constants:
-    """Those that the run needs; of small networks all."""
+    """Return the constants that the run needs; of networks of up to DENSE_LIMIT nodes all.
+
+    They cost a few passes over the data.
+    """
     known, problem = experiment.constants, experiment.problem
     if known.lipschitz is None and experiment.network.place.nodes <= DENSE_LIMIT and problem.loss.curvature is not None:
         return constants.find(problem, experiment.start, experiment.mean, experiment.network.transport, observe=False)
@@ -105,7 +135,10 @@ def _data_constants(experiment: Experiment) -> Constants:
 
 
 def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
-    """The step, and a warning where a given one is beyond what is known to converge."""
+    """Return the step, and a warning where a given one is beyond what is known to converge.
+
+    Known is what ``Algorithm.bears`` proves or was measured; the warning does not mean that the run must diverge.
+    """
     algorithm, automatic = experiment.algorithm, experiment.config.algorithm.step_size == "auto"
     said = [("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * automatic)]
     known = _data_constants(experiment)
@@ -133,7 +166,7 @@ def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
 
     topology, first = experiment.network.topology, _spread(experiment)
     # of digraphs that are not doubly stochastic it is there already
-    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic + [
+    facts = [("diameter", diameter_text(topology))] * topology.doubly_stochastic + [
         (f"a round of {name}", f"about {_round(cost(name, first))} (the first, values differ by {first:.0f} Delta)"),
     ]
     if algorithm.zoom != 1:
@@ -161,12 +194,16 @@ def _round(cost: rounds.Round) -> str:
 
 
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
-    """Return all lines of facts: of nodes and data, constants, the method's own, costs."""
+    """Return all lines of facts, as (name, text).
+
+    In this order: sizes of the problem, how files were read, constants, the step, the method's own values, costs,
+    memory.
+    """
     algorithm, topology = experiment.algorithm, experiment.network.topology
     given, coded = experiment.config.algorithm, experiment.network.coded
     return [
         *_sizes(experiment, ranks),
-        *as_read(topology),
+        *file_facts(topology),
         *_constants(experiment),
         *_step_size(experiment),
         *algorithm.facts_for_check(given, topology, coded),
@@ -214,7 +251,10 @@ def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[s
 
 
 def _held_out(shares: Shares) -> list[tuple[str, str]]:
-    """How many samples are held out, and how many of the others have wrong labels."""
+    """Return how many samples are held out, and how many of the others have wrong labels.
+
+    Labels that no training sample has are counted, too: no model can find them.
+    """
     facts = []
     if shares.held_out:
         unknown = np.setdiff1d(shares.test_targets, shares.targets)
@@ -226,6 +266,11 @@ def _held_out(shares: Shares) -> list[tuple[str, str]]:
 
 
 def _bytes(count: float, digits: int = 4) -> str:
+    """Return a number of bytes with a decimal unit, rounded to ``digits`` digits and at most four.
+
+    >>> _bytes(163840), _bytes(163840, 2), _bytes(999.96)
+    ('163.8 kB', '160 kB', '1 kB')
+    """
     count = float(f"{count:.{digits}g}")
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:

@@ -6,7 +6,7 @@ import click
 
 from mpiqopt.cli import complain
 from mpiqopt.cli.options import config_options, load_config
-from mpiqopt.terminal import columns
+from mpiqopt.terminal import terminal_width
 
 
 @click.command("check")
@@ -17,11 +17,11 @@ def command(config_path, overrides, plugins, ranks) -> None:
 
     Runs nothing and needs no MPI; the data are loaded.
     """
-    from mpiqopt.analysis.estimate import describe
+    from mpiqopt.analysis.estimate import describe_run
     from mpiqopt.config.idle import warning
 
     config = load_config(config_path, overrides, plugins)
-    click.echo(describe(config, ranks, columns(sys.stdout)), nl=False)
+    click.echo(describe_run(config, ranks, terminal_width(sys.stdout)), nl=False)
     idle = warning(config)
     if idle:
         complain(idle)

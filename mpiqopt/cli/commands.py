@@ -10,7 +10,7 @@ import mpiqopt
 from mpiqopt.cli import complain
 from mpiqopt.cli.output import refusal
 from mpiqopt.errors import UsageError
-from mpiqopt.terminal import columns
+from mpiqopt.terminal import terminal_width
 
 COMMANDS = (
     "run",
@@ -44,7 +44,7 @@ class Context(click.Context):
     formatter_class = Formatter
 
     def __init__(self, *arguments, **settings):
-        width = columns(sys.stdout)
+        width = terminal_width(sys.stdout)
         if width is not None:
             settings["terminal_width"] = min(width, HELP_COLUMNS)
         super().__init__(*arguments, **settings)

@@ -23,22 +23,28 @@ def command(compressors, size, dtype, repeat, plugins, output) -> None:
     All of them, or those named, such as: qsgd eden,bits=4 flattened-one-bit,block_size=1024
     """
     from mpiqopt import registry
-    from mpiqopt.analysis.compressors import draw, everything, measure, parse, print_rows
-    from mpiqopt.analysis.figures import target_of
+    from mpiqopt.analysis.compressors import (
+        all_compressors,
+        draw_measurements,
+        measure_compressors,
+        named_compressor,
+        print_measurements,
+    )
+    from mpiqopt.analysis.figures import figure_path
 
     for plugin in plugins:
         registry.load_plugin(plugin)
     if output is not None:
-        target_of(output)  # before minutes of measuring
-    chosen = [parse(word) for word in compressors] or everything()
+        figure_path(output)  # before minutes of measuring
+    chosen = [named_compressor(word) for word in compressors] or all_compressors()
     line, rows = LiveLine(sys.stderr), []
-    for row in measure(chosen, size, dtype, repeat):
+    for row in measure_compressors(chosen, size, dtype, repeat):
         rows.append(row)
         line.show((f"measured {len(rows)}/{len(chosen)}",), (printable(row.label),))
     line.clear()
     title = f"{size} {dtype} values, one core"
     if output is not None:
-        draw(rows, title, output)
-    print_rows(rows, title)
+        draw_measurements(rows, title, output)
+    print_measurements(rows, title)
     if output is not None:
         said(f"drawn to {output}")

@@ -8,7 +8,7 @@ import click
 
 from mpiqopt import kernels
 from mpiqopt.cli.output import printed
-from mpiqopt.terminal import columns, listed
+from mpiqopt.terminal import terminal_width, two_columns
 
 
 @click.command("doctor")
@@ -37,7 +37,7 @@ def _report(transport) -> str:
         from mpiqopt.transport.diagnosis import one_sided_progress
 
         facts += _progress(one_sided_progress(transport.comm) or [])
-    return listed(facts, columns(sys.stdout)).rstrip()
+    return two_columns(facts, terminal_width(sys.stdout)).rstrip()
 
 
 def _installation(transport) -> list[tuple[str, str]]:

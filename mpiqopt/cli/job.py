@@ -64,7 +64,7 @@ def _sum_up(outcome: Outcome, output: Path) -> None:
         tested = [("test loss", "{:.6g}", m.test_loss), ("accuracy", "{:.4f}", m.accuracy)]
         complain(line + "".join(f", {name} {form.format(value)}" for name, form, value in tested if value is not None))
     if outcome.status == "finished" and outcome.reason.startswith("iterations"):
-        from mpiqopt.analysis.trend import trends
+        from mpiqopt.analysis.trend import describe_trends
         from mpiqopt.results.reader import read
 
-        complain(trends(read(output)))
+        complain(describe_trends(read(output)))

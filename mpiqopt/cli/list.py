@@ -5,7 +5,7 @@ import sys
 import click
 
 from mpiqopt import registry
-from mpiqopt.terminal import columns, listed, printable
+from mpiqopt.terminal import printable, terminal_width, two_columns
 
 
 @click.command("list")
@@ -23,7 +23,7 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
     for name in [family] if family else registry.FOLDERS:
         click.secho(name, bold=True)
         rows = [(member, _meaning(cls)) for member, cls in registry.members(name).items()]
-        click.echo(listed(rows, columns(sys.stdout), "  "), nl=False)
+        click.echo(two_columns(rows, terminal_width(sys.stdout), "  "), nl=False)
 
 
 def _meaning(cls: type) -> str:

@@ -11,10 +11,10 @@ from mpiqopt.cli.output import said
 @click.option("--data", is_flag=True, help="Draw what each node holds instead, by a result file or a config.")
 def command(files: tuple[str, ...], output: str, data: bool) -> None:
     """Draw objective, stationarity and consensus against iterations, samples, bytes and time; several runs in one."""
-    from mpiqopt.analysis.figures import target_of
+    from mpiqopt.analysis.figures import figure_path
     from mpiqopt.cli import complain
 
-    target_of(output)
+    figure_path(output)
     for note in _data(files, output) if data else _trajectories(files, output):
         complain(note)
     said(f"drawn to {output}")
@@ -22,17 +22,17 @@ def command(files: tuple[str, ...], output: str, data: bool) -> None:
 
 def _trajectories(files: tuple[str, ...], output: str) -> list[str]:
     """Draw them; what the figure does not show."""
-    from mpiqopt.analysis.plots import DRAWN, plot
+    from mpiqopt.analysis.plots import DRAWN, plot_runs
     from mpiqopt.results.reader import read
 
-    return plot([read(path, DRAWN) for path in files], output)
+    return plot_runs([read(path, DRAWN) for path in files], output)
 
 
 def _data(files: tuple[str, ...], output: str) -> list[str]:
     """Draw what nodes hold."""
-    from mpiqopt.analysis import holdings
+    from mpiqopt.analysis import node_samples
 
     if len(files) > 1:
         raise click.UsageError(f"--data: draws one file, got {len(files)}")
-    holdings.draw(holdings.of_file(files[0]), output)
+    node_samples.draw_node_samples(node_samples.read_node_samples(files[0]), output)
     return []
