@@ -1,4 +1,4 @@
-"""mpiqopt check"""
+"""mpiqopt check: the config with every default, and what a run will cost."""
 
 import sys
 
@@ -12,10 +12,11 @@ from mpiqopt.terminal import terminal_width
 @click.command("check")
 @config_options
 @click.option("--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Ranks that the run will have.")
-def command(config_path, overrides, plugins, ranks) -> None:
+def command(config_path: str, overrides: tuple[str, ...], plugins: tuple[str, ...], ranks: int) -> None:
     """Check CONFIG and print it with every default, the constants that follow, and what a run will cost.
 
-    Runs nothing and needs no MPI; the data are loaded.
+    Runs nothing and needs no MPI; the data are loaded. The output is a config again: what follows from the keys
+    stands in comments.
     """
     from mpiqopt.analysis.estimate import describe_run
     from mpiqopt.config.idle import warning

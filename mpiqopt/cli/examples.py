@@ -1,4 +1,4 @@
-"""mpiqopt examples"""
+"""mpiqopt examples: the example configs and job scripts, copied."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def command(folder: Path) -> None:
 
 
 def _copied(source: Path, copy: Path) -> bool:
-    """Copy a file unless there is one; returns True if it did."""
+    """Copy a file unless there is one; return True if it was copied. Raises UsageError if it cannot be written."""
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with open(copy, "xb") as file:

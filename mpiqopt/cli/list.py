@@ -1,20 +1,23 @@
-"""mpiqopt list"""
+"""mpiqopt list: what can be named in a config."""
 
 import sys
 
 import click
 
 from mpiqopt import registry
+from mpiqopt.cli.options import load_plugins, plugin_option
 from mpiqopt.terminal import printable, terminal_width, two_columns
 
 
 @click.command("list")
 @click.argument("family", required=False, metavar="[FAMILY]")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")
+@plugin_option
 def command(family: str | None, plugins: tuple[str, ...]) -> None:
-    """Print what can be named in a config: all families, or one (data, problem, algorithm, compressor, ...)."""
-    for plugin in plugins:
-        registry.load_plugin(plugin)
+    """Print what can be named in a config: all families, or one (data, problem, algorithm, compressor, ...).
+
+    A line for each name, with a formula or what it is; keys and their meanings are in docs/config.md.
+    """
+    load_plugins(plugins)
     if family is not None and family not in registry.FOLDERS:
         raise click.UsageError(
             f"unknown family {family!r}{registry.suggestion(family, registry.FOLDERS)}; "
@@ -27,5 +30,5 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
 
 
 def _meaning(cls: type) -> str:
-    """The first line of what a part says of itself."""
+    """Return the first line of a part's docstring."""
     return printable((cls.__doc__ or "").strip().partition("\n")[0])
