@@ -4,11 +4,11 @@ import os
 from itertools import product
 from typing import TextIO
 
-# of a terminal that does not say
+# columns of a terminal that does not tell its width
 USUAL = 80
 # a column of text that is narrower than this goes below its name
 NARROW = 24
-# facts of a live line that are worth abbreviations
+# so many facts of a live line may be abbreviated to fit
 ESSENTIAL = 3
 CLEAR = "\r\x1b[2K"
 

@@ -34,9 +34,9 @@ from mpiqopt.topologies.topology import DENSE_LIMIT, Topology
 MATRIX_LIMIT = 384
 # eigenvalues and points of the circle that are tried
 EIGENVALUES, POINTS = 65, 64
-# eigenvalues of A close to the circle around which more points are tried
+# so many eigenvalues of A, the closest to the circle, have more points tried around them
 RESONANCES = 8
-# to the circle
+# eigenvalues closer than this to the circle count as those of equal rows
 CLOSEST = 1e-6
 # of those, how far the points are from the nearest one, in units of its distance from the eigenvalue
 NEARBY = [sign * far for far in (0.05, 0.1, 0.2, 0.3, 0.42, 0.58, 0.8, 1.1, 1.5, 2.0, 3.0, 5.0) for sign in (-1, 1)]

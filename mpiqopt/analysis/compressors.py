@@ -130,7 +130,10 @@ def _seconds(action: Callable[[], None]) -> float:
 
 
 def _bound(codec: Codec, x: np.ndarray) -> float | None:
-    """Return omega, 1 - delta, or what the resolution says of this vector; None if nothing is known."""
+    """Return omega, 1 - delta, or what the resolution says of this vector; None if nothing is known.
+
+    A resolution is an absolute error of a coordinate, squared: relative to |x|^2/d it becomes a relative one.
+    """
     compressor, width = codec.compressor, codec.stretches[0].width
     if compressor.omega(width) is not None:
         return compressor.omega(width)
@@ -181,7 +184,10 @@ def _figure(rows: list[Measurement], title: str) -> "Figure":
 
 
 def _draw_errors(axes: "Axes", rows: list[Measurement]) -> None:
-    """Draw a mark for each compressor: bits per coordinate across, error up, both logarithmic."""
+    """Draw a mark for each compressor: bits per coordinate across, error up, both logarithmic.
+
+    Errors below EXACT, of compressors that lose nothing, are drawn there.
+    """
     for i, (row, (colour, _)) in enumerate(zip(rows, curve_styles(len(rows)), strict=True)):
         # an exact compressor cannot be drawn on a logarithmic axis
         axes.loglog(row.bits, max(row.error, EXACT), "os^vDPX"[i % 7], color=colour)

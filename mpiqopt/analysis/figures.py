@@ -89,7 +89,10 @@ def _said(output: str) -> str:
 
 
 def _require_free(path: Path, kind: str) -> None:
-    """Raise OSError unless there is nothing, an empty file or a figure of the kind at ``path``."""
+    """Raise OSError unless there is nothing, an empty file or a figure of the kind at ``path``.
+
+    A result file or a config is never replaced by a figure because of a slip in -o.
+    """
     if not os.path.lexists(path):
         return
     if not path.is_file():
@@ -192,7 +195,10 @@ def use_fonts_for(texts: list[str]) -> None:
 
 
 def _characters(path: str) -> set[int]:
-    """Return the code points of a font file, none of one that cannot be read."""
+    """Return the code points of a font file, none of one that cannot be read.
+
+    Fonts of a machine may be broken, or of a kind that matplotlib does not know.
+    """
     from matplotlib.ft2font import FT2Font
 
     with suppress(OSError, RuntimeError):

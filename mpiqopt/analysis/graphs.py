@@ -91,7 +91,7 @@ def _spread(degrees: np.ndarray) -> str:
 
 
 def _distances(topology: Topology) -> list[tuple[str, object]]:
-    """Return the diameter, and whether a digraph is strongly connected."""
+    """Return the diameter, and of digraphs "yes" or "no" to strong connection."""
     strong = topology.strongly_connected
     facts = [("strongly connected", "yes" if strong else "no")] if topology.directed or not strong else []
     if strong:

@@ -104,7 +104,10 @@ def node_table(samples: NodeSamples, width: int | None, indent: str = "") -> str
 
 
 def _lines(columns: list[Column]) -> list[str]:
-    """Return the heading and the rows of a table."""
+    """Return the heading and the rows of a table.
+
+    Not by ``tables.print_table``: `check` puts them into comments.
+    """
     cells = [[column.heading, *column.cells] for column in columns]
     wide = [max(map(len, own)) for own in cells]
     just = [str.ljust if column.is_name else str.rjust for column in columns]
@@ -142,7 +145,10 @@ def _kinds(samples: NodeSamples) -> list[tuple[str, np.ndarray]]:
 
 
 def _extremes(samples: NodeSamples) -> list[Column]:
-    """Return a row for samples and for each label: who has fewest and most, and what the middle one has."""
+    """Return a row for samples and for each label: who has fewest and most, and what the middle one has.
+
+    Of equal counts the node with the smallest number is named for the fewest, the largest for the most.
+    """
     kinds = [("samples", samples.sizes), *_kinds(samples)]
     order = [np.argsort(counts, kind="stable") for _, counts in kinds]
     middle = len(samples.sizes) // 2

@@ -82,7 +82,10 @@ def _rows(results: list[Result]) -> tuple[tuple[str, str], ...]:
 
 
 def _figure(results: list[Result], curves: list[list[np.ndarray]]) -> "Figure":
-    """Return the figure of the curves [row][run]."""
+    """Return the figure of the curves [row][run]: a row for each quantity, a column for each cost.
+
+    Axes of a row share their scale, those of a column their costs.
+    """
     from matplotlib.figure import Figure
 
     title, names = run_labels(results)

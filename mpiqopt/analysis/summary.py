@@ -67,7 +67,10 @@ def print_summary(result: Result) -> None:
 
 
 def _end(result: Result) -> str:
-    """Return how the run ended and where it was made, in one sentence."""
+    """Return how the run ended and where it was made, in one sentence.
+
+    Of runs by mailboxes it also says what carried the frames: windows or messages.
+    """
     about, records = result.attributes, len(result.columns["iteration"])
     reason = f" ({about['stop_reason']})" if about.get("stop_reason") else ""
     carried = f"; frames by {about['transport']}" if "transport" in about else ""

@@ -1,4 +1,8 @@
-"""mpiqopt config-schema: the keys of a config, as JSON schema or as docs/config.md."""
+"""mpiqopt config-schema: the keys of a config, as JSON schema or as docs/config.md.
+
+$ mpiqopt config-schema > config.schema.json
+$ mpiqopt config-schema --markdown > docs/config.md
+"""
 
 import json
 

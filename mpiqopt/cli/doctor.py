@@ -1,4 +1,10 @@
-"""mpiqopt doctor: versions of this installation, and what its MPI can do."""
+"""mpiqopt doctor: versions of this installation, and what its MPI can do.
+
+    $ mpiqopt doctor
+    $ mpiexec -n 2 python -m mpiqopt doctor
+
+It is the only command that always asks for MPI, so that a broken library is reported by name.
+"""
 
 import platform
 import sys
@@ -71,7 +77,10 @@ def _installation(transport: "Transport") -> list[tuple[str, str]]:
 
 
 def _progress(results: list[Any]) -> list[tuple[str, str]]:
-    """Return the measurements of one-sided operations, and the advice that follows."""
+    """Return the measurements of one-sided operations, and the advice that follows.
+
+    results: as of ``transport.diagnosis.one_sided_progress``; times are in s and printed in ms.
+    """
     facts = []
     for r in results:
         verdict = "WAITS for the target to enter MPI" if r.waits else "progresses"

@@ -1,4 +1,10 @@
-"""mpiqopt examples: the example configs and job scripts, copied."""
+"""mpiqopt examples: the example configs and job scripts, copied.
+
+    $ mpiqopt examples here
+    here/configs/breast-cancer.toml written
+
+The exit status is 2 if one cannot be written.
+"""
 
 from pathlib import Path
 
@@ -22,7 +28,7 @@ def command(folder: Path) -> None:
     for source in sorted(path for path in EXAMPLES.glob("*/*") if path.is_file()):
         copy = folder / source.relative_to(EXAMPLES)
         done.append(f"{copy} {'written' if _copied(source, copy) else 'is there already: left as it is'}")
-    click.echo("\n".join(done))  # at the end: whether it can be said or not, all are copied
+    click.echo("\n".join(done))  # at the end: all are copied even if standard output is closed
 
 
 def _copied(source: Path, copy: Path) -> bool:

@@ -57,7 +57,10 @@ class Job(NamedTuple):
 
 
 def _say(outcome: Outcome, output: Path) -> None:
-    """Print how a run ended, in two lines if one is too short for the cure."""
+    """Print how a run ended: status, reason, what to do about it and the result file.
+
+    In two lines if one would be cut.
+    """
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
     whole = f"{status}{outcome.reason}{hint}{'; ' * bool(outcome.cure)}{outcome.cure}; {output}"
@@ -67,7 +70,10 @@ def _say(outcome: Outcome, output: Path) -> None:
 
 
 def _sum_up(outcome: Outcome, output: Path) -> None:
-    """Print the last record, and how numbers still changed at the end if the run was not stopped early."""
+    """Print the last record, and how numbers still changed at the end if the run was not stopped early.
+
+    The second line needs the result file, which is read again.
+    """
     if outcome.metrics is not None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"

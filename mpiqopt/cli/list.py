@@ -1,4 +1,9 @@
-"""mpiqopt list: what can be named in a config."""
+"""mpiqopt list: what can be named in a config.
+
+    $ mpiqopt list algorithm
+
+The text beside a name is the first line of the docstring of its class.
+"""
 
 import sys
 
@@ -30,5 +35,5 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
 
 
 def _meaning(cls: type) -> str:
-    """Return the first line of a part's docstring."""
+    """Return the first line of a part's docstring, with control characters escaped."""
     return printable((cls.__doc__ or "").strip().partition("\n")[0])

@@ -1,4 +1,10 @@
-"""mpiqopt plot: figures of trajectories, or of the division of samples."""
+"""mpiqopt plot: figures of trajectories, or of the division of samples.
+
+    $ mpiqopt plot dgd.h5 extra.h5 -o compared.pdf
+    $ mpiqopt plot --data digits.toml -o samples.png
+
+That the figure can be written is checked before anything is read.
+"""
 
 import click
 

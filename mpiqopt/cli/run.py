@@ -1,4 +1,10 @@
-"""mpiqopt run: a config's run, on one process or on all ranks."""
+"""mpiqopt run: a config's run, on one process or on all ranks.
+
+    $ mpiqopt run digits.toml --set run.seed=1 -o seed1.h5
+    $ mpiexec -n 4 python -m mpiqopt run digits.toml --resume
+
+The command only makes a ``Job``, which is then called on every rank: ranks above 0 do not import this module.
+"""
 
 from pathlib import Path
 

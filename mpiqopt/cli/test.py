@@ -1,4 +1,10 @@
-"""mpiqopt test: the promises of a plug-in's parts."""
+"""mpiqopt test: the promises of a plug-in's parts.
+
+    $ mpiqopt test huber.py --set huber.threshold=0.5
+    problem huber: node returns value and gradient: ok
+
+The checks are those of ``contracts``; keys without a default have to be given.
+"""
 
 from typing import Any
 

@@ -1,4 +1,9 @@
-"""mpiqopt topology: a graph in numbers and as a picture."""
+"""mpiqopt topology: a graph in numbers and as a picture.
+
+    $ mpiqopt topology digits.toml --set topology.nodes=20 -o graph.png
+
+Only the table [topology] matters, but the whole config has to be right.
+"""
 
 import sys
 
