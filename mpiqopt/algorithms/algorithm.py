@@ -30,9 +30,9 @@ BatchSize = Annotated[
 ]
 
 
-# Of the largest step that a method is known to bear, what is taken.
+# Share of the largest stable step that automatic steps take.
 SHARE = 0.95
-# Where a method bears less than this, in units of 1/L, nothing would happen in the time that anybody has.
+# A stable step below this, in units of 1/L, would need more iterations than anybody waits for.
 HOPELESS_STEP = 1e-3
 
 
@@ -126,10 +126,10 @@ class Algorithm(ABC):
     extra_values: ClassVar[int] = 0  # numbers that travel with each vector
     mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
-    common_point: ClassVar[bool] = False  # all nodes hold the same x
-    observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
+    common_point: ClassVar[bool] = False  # all nodes have the same x
+    observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
-    exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
+    exact: ClassVar[bool] = False  # with full batches every node reaches the optimum, which ``mpiqopt test`` checks
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
@@ -198,7 +198,7 @@ class Algorithm(ABC):
             return self
         return replace(self, step_size=self.automatic_step(facts))
 
-    def bears(self, facts: Facts) -> float | None:
+    def largest_stable_step(self, facts: Facts) -> float | None:
         """Return r: steps below r/L converge, for convex f_i however unequal. None where no such r is known."""
         return DESCENT
 
@@ -214,21 +214,21 @@ class Algorithm(ABC):
         return min(1.0, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def require_step(self, facts: Facts) -> float:
-        """Return ``bears``. Raises UsageError, with the cure, where it is unknown or below HOPELESS_STEP."""
-        bears, name = self.bears(facts), facts.topology.name
-        if bears is None:
+        """Return ``largest_stable_step``. Raises UsageError, with the cure, where it is unknown or below HOPELESS_STEP."""
+        bound, name = self.largest_stable_step(facts), facts.topology.name
+        if bound is None:
             raise UsageError(
                 f"algorithm.step_size = 'auto': no step is known that {self.name!r} bears over topology {name!r}, "
                 "whose W is too large for that, varies or is not doubly stochastic: give algorithm.step_size"
             )
-        if bears < HOPELESS_STEP:
+        if bound < HOPELESS_STEP:
             raise UsageError(
-                f"algorithm.step_size = 'auto': {self.name!r} bears no step beyond {bears:.2g}/L over topology "
+                f"algorithm.step_size = 'auto': {self.name!r} bears no step beyond {bound:.2g}/L over topology "
                 f"{name!r} (W has eigenvalues close to the unit circle, away from 1): use topology.weights = "
                 "'lazy-metropolis', another topology, or proxgt-sr-e, whose gossip_rounds grow with it; or give "
                 "algorithm.step_size"
             )
-        return bears
+        return bound
 
     def rounds_per_variable(self) -> int:
         """Return how many gossip rounds mix a variable once."""
@@ -303,13 +303,13 @@ class Algorithm(ABC):
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
 
 
-def tracked(contraction: float, least: float) -> float:
+def tracking_step(contraction: float, least: float) -> float:
     """Return a L of gradient tracking, from lambda, the contraction of its gossip: 10 (1 - lambda), ``least`` to 1.
 
     Modes of the mean shrink by 1 - a mu, those that tell nodes apart by 1 - (1 - lambda)^2/(a L), for lambda near 1:
     both alike for a L = (1 - lambda) sqrt(L/mu), which is not known; 100 is assumed for L/mu (ours).
 
-    >>> [round(tracked(contraction, least=0.25), 6) for contraction in (0.99, 0.95, 0.5)]
+    >>> [round(tracking_step(contraction, least=0.25), 6) for contraction in (0.99, 0.95, 0.5)]
     [0.25, 0.5, 1.0]
     """
     return min(1.0, max(least, 10 * (1 - contraction)))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import SHARE, Facts, tracked
+from mpiqopt.algorithms.algorithm import SHARE, Facts, tracking_step
 from mpiqopt.algorithms.stochastic import Minibatch
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -40,16 +40,16 @@ class GradientTracking(Minibatch):
     exact = True
     mixed_variables = 2
 
-    def bears(self, facts: Facts) -> float | None:
+    def largest_stable_step(self, facts: Facts) -> float | None:
         """Return the r of the circle criterion for this recursion over the topology (``stability``)."""
         from mpiqopt.algorithms import stability
 
         return stability.largest_step(stability.spectrum(facts.topology), stability.tracking)
 
     def automatic_step(self, facts: Facts) -> float:
-        """Return ``tracked`` over L, at least 1/(3L), unless that is more than a stable step."""
+        """Return ``tracking_step`` over L, at least 1/(3L), unless that is more than a stable step."""
         topology = facts.topology
-        most = tracked(topology.contraction, LEAST) if topology.knows("contraction") else LEAST
+        most = tracking_step(topology.contraction, LEAST) if topology.knows("contraction") else LEAST
         return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:

@@ -34,7 +34,7 @@ class PGExtra(Minibatch):
     exact = True
     fixed_symmetric = True
 
-    def bears(self, facts: Facts) -> float:
+    def largest_stable_step(self, facts: Facts) -> float:
         """Return 1 + lambda_min with h (Theorem 1 of the paper); (5 + 3 lambda_min)/4 without (Li and Yan 2021)."""
         lowest = facts.topology.smallest_eigenvalue
         return 1 + lowest if facts.regularized else (5 + 3 * lowest) / 4

@@ -29,7 +29,7 @@ class ProxDGD(Minibatch):
     several in turn. Source: Zeng and Yin, "On nonconvex decentralized gradient descent", 2018.
     """
 
-    def bears(self, facts: Facts) -> float:
+    def largest_stable_step(self, facts: Facts) -> float:
         """Return the r for which W X - a G(X) is an averaged map (``kept_share``)."""
         return kept_share(facts.topology)
 

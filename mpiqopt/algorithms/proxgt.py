@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import SHARE, Algorithm, BatchSize, Facts, PositiveInt, tracked
+from mpiqopt.algorithms.algorithm import SHARE, Algorithm, BatchSize, Facts, PositiveInt, tracking_step
 from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta, gossip_step_fact
 from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.arithmetic.rounding import significant
@@ -83,7 +83,7 @@ class ProxGT(Scheduled):
     mixed_variables = 2
     most: ClassVar[float] = 1.0  # a L, where more is borne
 
-    def bears(self, facts: Facts) -> float | None:
+    def largest_stable_step(self, facts: Facts) -> float | None:
         """Return the r of tracking with P_K; with h more than 1/4 only where that is proved."""
         from mpiqopt.algorithms import stability
 
@@ -95,13 +95,13 @@ class ProxGT(Scheduled):
         return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
 
     def automatic_step(self, facts: Facts) -> float:
-        """Return ``tracked`` over L, or nearly the largest stable step with P_K if that is less.
+        """Return ``tracking_step`` over L, or nearly the largest stable step with P_K if that is less.
 
         Noisy estimators take at most ``most``/L, coded messages at most 1/(4L) (ours).
         """
         topology, most = facts.topology, UNPROVED
         if not facts.coded and topology.knows("contraction"):
-            most = min(self.most, tracked(topology.reached(self.gossip_rounds, self.chebyshev), UNPROVED))
+            most = min(self.most, tracking_step(topology.reached(self.gossip_rounds, self.chebyshev), UNPROVED))
         return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def contraction(self, facts: Facts) -> float:
@@ -139,7 +139,7 @@ class ProxGT(Scheduled):
         if self.gossip_step == "auto":
             resolved = replace(resolved, gossip_step=self._automatic_gossip_step(facts))
         if self.chebyshev == "auto":
-            resolved = replace(resolved, chebyshev=self._bears_chebyshev(facts))
+            resolved = replace(resolved, chebyshev=self._allows_chebyshev(facts))
         if self.gossip_rounds == "auto":
             rounds = facts.topology.rounds_needed(resolved.chebyshev, CODED_TARGET if facts.coded else GOSSIP_TARGET)
             resolved = replace(resolved, gossip_rounds=rounds)
@@ -156,7 +156,7 @@ class ProxGT(Scheduled):
             )
         return delta
 
-    def _bears_chebyshev(self, facts: Facts) -> bool:
+    def _allows_chebyshev(self, facts: Facts) -> bool:
         """Return True for one symmetric W, if messages are coded only with K > 1 and K sqrt(1 - delta) <= 1.
 
         delta is the compressor's. The recursion multiplies the errors of coded messages; without the bound it diverged

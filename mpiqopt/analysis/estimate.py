@@ -137,7 +137,7 @@ def _data_constants(experiment: Experiment) -> Constants:
 def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the step, and a warning where a given one is beyond what is known to converge.
 
-    Known is what ``Algorithm.bears`` proves or was measured; the warning does not mean that the run must diverge.
+    Known is what ``Algorithm.largest_stable_step`` proves or was measured; the warning does not mean that the run must diverge.
     """
     algorithm, automatic = experiment.algorithm, experiment.config.algorithm.step_size == "auto"
     said = [("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * automatic)]
@@ -145,8 +145,8 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     if automatic or not known.give_steps:
         return said
     facts = facts_of(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
-    bears = algorithm.bears(facts)
-    largest = None if bears is None else bears / algorithm.smoothness(facts)
+    bound = algorithm.largest_stable_step(facts)
+    largest = None if bound is None else bound / algorithm.smoothness(facts)
     if largest is not None and algorithm.step_size > largest:
         often = "" if experiment.problem.loss.curvature == 1 else " (for classes far too cautious, as a rule)"
         said.append(("warning", f"step_size is beyond {largest:.3g}, up to which it is known to converge{often}"))
