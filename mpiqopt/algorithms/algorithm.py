@@ -214,7 +214,7 @@ class Algorithm(ABC):
         return min(1.0, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def require_step(self, facts: Facts) -> float:
-        """Return ``largest_stable_step``. Raises UsageError, with the cure, where it is unknown or below HOPELESS_STEP."""
+        """Return ``largest_stable_step``. Raises UsageError, with the cure, if it is unknown or below HOPELESS_STEP."""
         bound, name = self.largest_stable_step(facts), facts.topology.name
         if bound is None:
             raise UsageError(

@@ -137,7 +137,7 @@ def _data_constants(experiment: Experiment) -> Constants:
 def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the step, and a warning where a given one is beyond what is known to converge.
 
-    Known is what ``Algorithm.largest_stable_step`` proves or was measured; the warning does not mean that the run must diverge.
+    Known is ``Algorithm.largest_stable_step``; the warning does not mean that the run must diverge.
     """
     algorithm, automatic = experiment.algorithm, experiment.config.algorithm.step_size == "auto"
     said = [("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * automatic)]
