@@ -129,7 +129,7 @@ class Algorithm(ABC):
     common_point: ClassVar[bool] = False  # all nodes have the same x
     observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
-    exact: ClassVar[bool] = False  # with full batches every node reaches the optimum, which ``mpiqopt test`` checks
+    exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
@@ -159,18 +159,6 @@ class Algorithm(ABC):
     def tolerates_loss(self) -> bool:
         """Return True if lost messages are retransmitted, so that ``emulate.loss`` is allowed."""
         return False
-
-    @property
-    def coded_downlink(self) -> bool:
-        """Return True if the server compresses what it sends to the nodes, too."""
-        return False
-
-    def facts_for_check(self, given: "Algorithm", topology: Topology, coded: bool) -> list[tuple[str, str]]:
-        """Return what `mpiqopt check` prints about values of this method alone, as (name, text).
-
-        given: the method as in the config, before ``resolve``. coded: True if messages are compressed.
-        """
-        return []
 
     def own_automatic(self) -> list[str]:
         """Return the keys at 'auto' that a class outside of the package has added.
@@ -237,6 +225,18 @@ class Algorithm(ABC):
     def rounds(self) -> int:
         """Return the gossip (or server) rounds of one iteration, after ``resolve``."""
         return self.mixed_variables * self.rounds_per_variable()
+
+    @property
+    def coded_downlink(self) -> bool:
+        """Return True if the server compresses what it sends to the nodes, too."""
+        return False
+
+    def facts_for_check(self, given: "Algorithm", topology: Topology, coded: bool) -> list[tuple[str, str]]:
+        """Return what `mpiqopt check` prints about values of this method alone, as (name, text).
+
+        given: the method as in the config, before ``resolve``. coded: True if messages are compressed.
+        """
+        return []
 
     @abstractmethod
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> Any:
