@@ -11,7 +11,7 @@ True
 import numpy as np
 
 from mpiqopt.analysis import node_samples, rounds
-from mpiqopt.analysis.graphs import diameter_text, file_facts
+from mpiqopt.analysis.graphs import diameter, file_facts
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.parse import Config
@@ -108,7 +108,7 @@ def _constants(experiment: Experiment) -> list[tuple[str, str]]:
     topology, facts = experiment.network.topology, []
     if not topology.doubly_stochastic:
         if topology.knows("diameter"):
-            facts.append(("diameter of the digraph", diameter_text(topology)))
+            facts.append(("diameter of the digraph", diameter(topology)))
     elif topology.knows("contraction"):
         lam = topology.contraction
         facts.append(("contraction lambda", f"{lam:.6g} (1 - lambda = {1 - lam:.3g})"))
@@ -166,7 +166,7 @@ def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
 
     topology, first = experiment.network.topology, _spread(experiment)
     # of digraphs that are not doubly stochastic it is there already
-    facts = [("diameter", diameter_text(topology))] * topology.doubly_stochastic + [
+    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic + [
         (f"a round of {name}", f"about {_round(cost(name, first))} (the first, values differ by {first:.0f} Delta)"),
     ]
     if algorithm.zoom != 1:

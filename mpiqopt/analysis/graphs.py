@@ -95,11 +95,11 @@ def _distances(topology: Topology) -> list[tuple[str, object]]:
     strong = topology.strongly_connected
     facts = [("strongly connected", "yes" if strong else "no")] if topology.directed or not strong else []
     if strong:
-        facts.append(("diameter", diameter_text(topology)))
+        facts.append(("diameter", diameter(topology)))
     return facts
 
 
-def diameter_text(topology: Topology) -> str:
+def diameter(topology: Topology) -> str:
     """Return the diameter, or an upper bound that says so."""
     return "at most " * (topology.nodes > DIAMETER_LIMIT) + str(topology.diameter)
 
