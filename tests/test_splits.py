@@ -380,15 +380,15 @@ def test_check_says_what_nodes_hold(config, capsys):
 
 
 def test_many_labels_are_counted_and_tables_are_as_wide_as_asked():
-    from mpiqopt.analysis.holdings import Holdings, table
+    from mpiqopt.analysis.node_samples import NodeSamples, node_table
 
-    held = Holdings(np.array([2, 3]), np.eye(2, 13, dtype=int), [str(i) for i in range(13)], [])
-    assert table(held, None).splitlines() == [
+    held = NodeSamples(np.array([2, 3]), np.eye(2, 13, dtype=int), [str(i) for i in range(13)], [])
+    assert node_table(held, None).splitlines() == [
         "node  samples  of 13 labels",
         "   0        2             1",
         "   1        3             1",
     ]
-    words = Holdings(
+    words = NodeSamples(
         np.array([2, 3]), np.ones((2, 6), int), [f"a long name {i}" for i in range(6)], ["St. Mary's", "n"]
     )
     lines = table(words, 50, "# ").splitlines()
@@ -423,16 +423,16 @@ def test_the_result_file_and_a_figure_say_it_too(config, capsys, tmp_path, monke
 
 def test_figures_of_what_nodes_hold():
     """Bars of labels, or of all samples for numbers; names of groups; areas for many nodes; many labels by colour."""
-    from mpiqopt.analysis.holdings import Holdings, _figure
+    from mpiqopt.analysis.node_samples import NodeSamples, _figure
 
     counts = np.array([[3, 1], [0, 2]])
-    figure = _figure(Holdings(counts.sum(axis=1), counts, ["yes", "$no$"], ["St. Mary's", "$x_{"]))
+    figure = _figure(NodeSamples(counts.sum(axis=1), counts, ["yes", "$no$"], ["St. Mary's", "$x_{"]))
     (axes,) = figure.axes
     assert [(bar.get_y(), bar.get_height()) for bar in axes.patches] == [(0, 3), (0, 0), (3, 1), (0, 2)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["yes", "$no$"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["St. Mary's", "$x_{"]
-    (axes,) = _figure(Holdings(np.array([5, 7]), None, [], [])).axes
+    (axes,) = _figure(NodeSamples(np.array([5, 7]), None, [], [])).axes
     assert [bar.get_height() for bar in axes.patches] == [5, 7]
-    many = _figure(Holdings(np.full(300, 25), np.ones((300, 25), int), [str(i) for i in range(25)], []))
+    many = _figure(NodeSamples(np.full(300, 25), np.ones((300, 25), int), [str(i) for i in range(25)], []))
     assert len(many.axes[0].collections) == 25
     assert "25 labels" in many.axes[0].get_title()
