@@ -1,7 +1,7 @@
 """Turn rows of vectors into rows of messages: a compressor with its blocks, keys and clock.
 
 A vector of d values is cut into blocks of ``compressor.block_size`` coordinates, each a message of its own. Blocks of
-equal width are encoded together, as rows of one array, so that Python is called once or twice a round, not once a block.
+equal width are encoded together, as rows of one array, so that Python is called once or twice a round.
 """
 
 import time
@@ -51,7 +51,7 @@ class Codec:
     Attributes
     ----------
     blocks, nbytes : how many blocks a message has, and its bytes
-    omega, delta, usual_delta, gossip_omega, damping : the compressor's constants for the worst block; None where a block
+    omega, delta, usual_delta, gossip_omega, damping : the compressor's constants for the worst block; None if one block
         has none
     seconds : time spent in encoding and decoding
     """

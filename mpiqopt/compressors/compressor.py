@@ -172,8 +172,8 @@ class Compressor(ABC):
 class KernelCompressor(Compressor):
     """A compressor that is one compiled kernel, with functions nbytes, encode and decode of its own.
 
-    ``kernel`` is a ``mpiqopt._compressors.Kernel`` or one of its subclasses: a class attribute, or a cached property if it
-    depends on fields. With ``random = True`` the kernel gets the messages' own keys, and rounds by them.
+    ``kernel`` is a ``mpiqopt._compressors.Kernel`` or of one of its subclasses: a class attribute, or a cached property
+    if it depends on fields. With ``random = True`` the kernel gets the messages' own keys, and rounds by them.
     """
 
     kernel: ClassVar[Any]
