@@ -172,11 +172,11 @@ cdef class Kernel:
     >>> byte = Kernel("uniform_grid", 8, 0, 127, 127, 127, 0.5, 1)
     >>> x, messages = np.array([[1.0, -1.5, 0.2]]), np.empty((1, byte.nbytes(3)), np.uint8)
     >>> byte.encode(x, messages)
-    >>> messages
-    array([[129, 124, 127]], dtype=uint8)
+    >>> messages.tolist()
+    [[129, 124, 127]]
     >>> byte.decode(messages, x)
-    >>> x
-    array([[ 1. , -1.5,  0. ]])
+    >>> x.tolist()
+    [[1.0, -1.5, 0.0]]
     """
 
     cdef const wire_format* form[2]

@@ -1,4 +1,15 @@
-"""Round to levels relative to the norm, by chance: QSGD."""
+"""Round to levels relative to the norm, by chance: QSGD.
+
+>>> import numpy as np
+>>> from mpiqopt.compressors.compressor import Draw
+>>> qsgd, keys = QSGD(levels=2), np.array([7], np.uint64)
+>>> x, draw = np.array([[3.0, 0.0, -4.0]]), Draw(0, keys, keys)
+>>> messages = np.empty((1, qsgd.nbytes(3, x.dtype)), np.uint8)
+>>> qsgd.encode(x, messages, draw)
+>>> qsgd.decode(messages, x, draw)
+>>> x.tolist()  # multiples of |x|/2
+[[2.5, 0.0, -5.0]]
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,18 +31,6 @@ class QSGD(KernelCompressor):
     bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a value, code ``levels`` for
     zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD: communication-efficient SGD via gradient quantization and
     encoding", 2017, Section 3.1 (there with Elias coding too; blocks are its buckets).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mpiqopt.compressors.compressor import Draw
-    >>> qsgd, keys = QSGD(levels=2), np.array([7], np.uint64)
-    >>> x, draw = np.array([[3.0, 0.0, -4.0]]), Draw(0, keys, keys)
-    >>> messages = np.empty((1, qsgd.nbytes(3, x.dtype)), np.uint8)
-    >>> qsgd.encode(x, messages, draw)
-    >>> qsgd.decode(messages, x, draw)
-    >>> x  # multiples of |x|/2
-    array([[ 2.5,  0. , -5. ]])
     """
 
     random = True

@@ -1,4 +1,15 @@
-"""Send the largest coordinates."""
+"""Send the largest coordinates.
+
+>>> import numpy as np
+>>> from mpiqopt.compressors.compressor import Draw
+>>> top, keys = TopK(fraction=0.5), np.zeros(1, np.uint64)
+>>> x, draw = np.array([[1.0, -3.0, 0.5, 2.0]]), Draw(0, keys, keys)
+>>> messages = np.empty((1, top.nbytes(4, x.dtype)), np.uint8)
+>>> top.encode(x, messages, draw)
+>>> top.decode(messages, x, draw)
+>>> x.tolist()
+[[0.0, -3.0, 0.0, 2.0]]
+"""
 
 from dataclasses import dataclass
 
@@ -15,18 +26,6 @@ class TopK(Compressor):
 
     Message: the smallest power of two above max|x| (4 bytes), k float32 relative to it in ascending order of index, and
     their indices, ceil(log2 d) bits each. Stich, Cordonnier, Jaggi, "Sparsified SGD with memory", 2018.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mpiqopt.compressors.compressor import Draw
-    >>> top, keys = TopK(fraction=0.5), np.zeros(1, np.uint64)
-    >>> x, draw = np.array([[1.0, -3.0, 0.5, 2.0]]), Draw(0, keys, keys)
-    >>> messages = np.empty((1, top.nbytes(4, x.dtype)), np.uint8)
-    >>> top.encode(x, messages, draw)
-    >>> top.decode(messages, x, draw)
-    >>> x
-    array([[ 0., -3.,  0.,  2.]])
     """
 
     fraction: Fraction = 0.01
