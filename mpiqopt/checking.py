@@ -73,7 +73,11 @@ def model(cls: type) -> type[BaseModel]:
 def _checkable(hint: Any) -> Any:
     """Return a type whose ``Field`` marks are pydantic's."""
     if isinstance(hint, Field):
-        said = {name: value for name, value in hint._asdict().items() if name != "needs" and value is not None}
+        said = {
+            name: value
+            for name, value in hint._asdict().items()
+            if name not in ("needs", "family") and value is not None
+        }
         conditions = [condition for need in hint.needs if (condition := need.condition())]
         if conditions:
             said["description"] = "; ".join([hint.description, *conditions])

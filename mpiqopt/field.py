@@ -57,7 +57,8 @@ class Field(NamedTuple):
     """Bounds and meaning of a config key, in Annotated; ``config`` makes a pydantic field of it.
 
     ge, gt, le, lt: bounds of a number; min_length, max_length: of a string or list. needs: all without which the key
-    changes nothing; a key that is given in vain is named by ``run`` and ``check``.
+    changes nothing; a key that is given in vain is named by ``run`` and ``check``. family: that of
+    the registry of which the value names a part.
     """
 
     ge: float | None = None
@@ -68,3 +69,4 @@ class Field(NamedTuple):
     max_length: int | None = None
     description: str | None = None
     needs: tuple[Need, ...] = ()
+    family: str | None = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mpiqopt.errors import LINE, UsageError, brief
+from mpiqopt.errors import LINE, UsageError, brief, quoted
 
 FOLDERS = {
     "data": "mpiqopt.data",
@@ -28,6 +28,7 @@ FOLDERS = {
     "topology": "mpiqopt.topologies",
     "algorithm": "mpiqopt.algorithms",
     "compressor": "mpiqopt.compressors",
+    "coordinator": "mpiqopt.coordination.protocols",
 }
 # What a part of a family inherits from: module and class, imported where a plug-in is looked at.
 BASES = {
@@ -37,6 +38,7 @@ BASES = {
     "topology": ("mpiqopt.topologies.graph", "AnyGraph"),
     "algorithm": ("mpiqopt.algorithms.algorithm", "Algorithm"),
     "compressor": ("mpiqopt.compressors.compressor", "Compressor"),
+    "coordinator": ("mpiqopt.coordination.protocol", "CoordinationProtocol"),
 }
 # Where it is set, errors in plug-ins come with their traceback.
 TRACEBACK = "MPIQOPT_TRACEBACK"
@@ -150,6 +152,14 @@ def find(family: str, name: str) -> type:
     if name not in known:
         raise UsageError(f"unknown {family} {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
     return known[name]
+
+
+def require_member(key: str, family: str, name: str) -> None:
+    """Raise UsageError, which names the key of a config, unless a family has a part called ``name``."""
+    _import_file(family, name.replace("-", "_"))
+    if name not in _classes[family]:
+        known = members(family)
+        raise UsageError(f"{key} = {quoted(name)}: unknown{suggestion(name, known)}; known: {', '.join(known)}")
 
 
 def _import_file(family: str, name: str) -> None:

@@ -15,10 +15,12 @@ from mpiqopt.analysis.graphs import diameter, file_facts
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.parse import Config
+from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan
+from mpiqopt.registry import find
 from mpiqopt.run import constants
 from mpiqopt.run.assembly import Experiment, assemble, facts_of
 from mpiqopt.run.constants import Constants
@@ -154,25 +156,27 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
-    """What a round of coordination will cost, by a model; nothing if there is none."""
+    """Return what a round of coordination will cost, by the coordinator's model; nothing if there is none."""
     algorithm = experiment.algorithm
     if not hasattr(algorithm, "coordinator"):
         return []
     network, name = rounds.measure(experiment.network.topology), algorithm.coordinator
+    protocol = algorithm.protocol
     d = experiment.problem.d + 1  # the vector and who has joined
 
-    def cost(protocol: str, spread: float) -> rounds.Round:
+    def cost(protocol: CoordinationProtocol, spread: float) -> rounds.Round | None:
         return rounds.predict(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
 
     topology, first = experiment.network.topology, _spread(experiment)
+    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find("coordinator", "tree")(), first)
     # of digraphs that are not doubly stochastic it is there already
-    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic + [
-        (f"a round of {name}", f"about {_round(cost(name, first))} (the first, values differ by {first:.0f} Delta)"),
-    ]
+    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
+    if mine is None or late is None or tree is None:
+        return [*facts, (f"a round of {name}", f"not predicted, {name} has no model: see a run")]
+    facts.append((f"a round of {name}", f"about {_round(mine)} (the first, values differ by {first:.0f} Delta)"))
     if algorithm.zoom != 1:
-        facts.append(("  with zoom", f"about {_round(cost(name, ZOOMED))} when they differ by {ZOOMED:.2g} Delta"))
-    mine, tree = cost(name, first), cost("tree", first)
-    if name not in ("tree", "allreduce"):
+        facts.append(("  with zoom", f"about {_round(late)} when they differ by {ZOOMED:.2g} Delta"))
+    if name != "tree" and isinstance(protocol, FrameProtocol):
         facts.append(("  a tree instead", f"about {_round(tree)}"))
     if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
         facts.append(

@@ -17,8 +17,8 @@ PYTHON, MPI, SCIPY = 80e6, 21e6, 26e6
 ENTRY, ENTRY_MADE = 40, 50
 # for each coordinate of each node: arrays of a step and of a record
 STEP = {8: 40, 4: 32}
-# the same with coded gossip; of coordination, with the node's own training, of all coordinators and of each
-CODED, COORDINATED, PROTOCOL = 40, 40, {"ftqc": 16, "integer-push-sum": 16}
+# the same with coded gossip; of coordination, with the node's own training (a coordinator says what it adds)
+CODED, COORDINATED = 40, 40
 # for each node that trains by itself: Python's objects
 TRAINED = 2700
 # for each sample of all ranks while data are loaded, more if some are held out; for each of a rank
@@ -98,5 +98,5 @@ def _per_node(experiment: Experiment) -> float:
     if experiment.network.compressor is not None and not algorithm.server:
         beside += CODED
     if hasattr(algorithm, "coordinator"):
-        beside += COORDINATED + PROTOCOL.get(algorithm.coordinator, 0)
+        beside += COORDINATED + algorithm.protocol.bytes_per_value
     return sum(arrays.values()) / problem.hosted + beside * problem.d + TRAINED * algorithm.trains
