@@ -1,4 +1,4 @@
-"""What is said of a config key beside its type: ranks import parts without the library that checks configs."""
+"""Bounds and meaning of a config key beside its type, without the library that checks configs: ranks import this."""
 
 from typing import Any, NamedTuple
 
@@ -38,12 +38,18 @@ class Need(NamedTuple):
 
 
 def only(key: str, value: Any, because: str = "") -> Need:
-    """A key matters only if another one is ``value``, or one of them if that is a tuple."""
+    """Return the condition that a key matters only if another one is ``value``, or one of them if that is a tuple.
+
+    >>> only("split", "dirichlet").condition()
+    'only with split = "dirichlet"'
+    >>> only("split", "dirichlet").holds("iid")
+    False
+    """
     return Need(key, value, True, because)
 
 
 def unless(key: str, value: Any, because: str = "") -> Need:
-    """A key matters unless another one is ``value``."""
+    """Return the condition that a key matters unless another one is ``value``."""
     return Need(key, value, False, because)
 
 

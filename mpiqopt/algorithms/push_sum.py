@@ -67,7 +67,7 @@ class PushSum(StochasticAlgorithm):
     def tolerates_loss(self) -> bool:
         return self.execution == "asynchronous"
 
-    def bears(self, facts: Facts) -> float:
+    def largest_stable_step(self, facts: Facts) -> float:
         """2 min w_i: a node's step is a/w_i, and W averages in the norm that its limit weighs (ours)."""
         return DESCENT if self.in_background else DESCENT * lowest_weight(facts.topology)
 

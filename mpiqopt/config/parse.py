@@ -30,7 +30,7 @@ from mpiqopt.files.inputs import require_file
 from mpiqopt.problems.loss import Loss
 from mpiqopt.registry import suggestion
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.topology import Topology, in_turn
+from mpiqopt.topologies.topology import Topology, topology_in_turn
 
 if TYPE_CHECKING:
     from mpiqopt.topologies.graph import AnyGraph
@@ -201,7 +201,7 @@ class Config(NamedTuple):
         with naming(self.path):
             for graph in self.graphs:
                 graph.require_memory()
-            topology = in_turn([graph.name for graph in self.graphs], [graph.make() for graph in self.graphs])
+            topology = topology_in_turn([graph.name for graph in self.graphs], [graph.make() for graph in self.graphs])
             if self.algorithm.directed:
                 topology.require_strong()
             else:

@@ -8,6 +8,7 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.config.parse import Config
 from mpiqopt.data import shares
+from mpiqopt.data.scaling import scale_features
 from mpiqopt.data.shares import Shares
 from mpiqopt.data.source import Source
 from mpiqopt.emulation.machines import Machines
@@ -76,7 +77,7 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
         if small
         else together(transport, lambda: _load(config, place, topology))
     )
-    held = shares.scale(held, config.data, mean, config.run.dtype)
+    held = scale_features(held, config.data, mean, config.run.dtype)
     _require_features(config, held, transport)
     problem = together(transport, lambda: _problem(config, held))
     if config.run.stop_accuracy is not None and not problem.has_accuracy:
@@ -248,13 +249,13 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     seed = config.run.seed if config.data.seed is None else config.data.seed
     names = topology.names if topology.named else None
     with naming(config.path):
-        return shares.load(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
+        return shares.load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
 
 
 def _cut(config: Config, place: Placement, topology: Topology) -> list[Shares]:
     """The shares of every rank."""
     whole = _load(config, Placement(place.nodes), topology)
-    return [shares.cut(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
+    return [shares.cut_shares(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
 
 
 def divided(config: Config) -> Shares:
