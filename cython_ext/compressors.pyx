@@ -38,7 +38,8 @@ cdef extern from "compressors_kernels.h" nogil:
         void (*hadamard)(void*, unsigned) noexcept nogil
         void (*rotate)(const void*, int64_t, unsigned, uint64_t, void*) noexcept nogil
         void (*rotate_back)(void*, int64_t, unsigned, uint64_t, void*) noexcept nogil
-        void (*signs_decode_mean)(const void*, const uint8_t*, int64_t, int64_t, int64_t, int32_t*, void*) noexcept nogil
+        void (*signs_decode_mean)(const void*, const uint8_t*, int64_t, int64_t, int64_t, int32_t*,
+                                  void*) noexcept nogil
         void (*count_votes)(const uint8_t*, int64_t, int64_t, int64_t, int32_t*) noexcept nogil
         void (*pack_words)(const uint32_t*, uint8_t*, int64_t, int) noexcept nogil
         void (*unpack_words)(const uint8_t*, uint32_t*, int64_t, int) noexcept nogil
@@ -208,8 +209,8 @@ cdef class Kernel:
         x : float64 or float32 (rows, d)
         messages : uint8 (rows, nbytes(d)), or (rows, nbytes(D)) with rotations
         keys : uint64 (rows,), of the random words of each message; None for no randomness
-        rotations : uint64 (rows,); rows become y = D^(-1/2) H diag(+-1) [x; 0] first, H the Hadamard matrix, D the power
-            of two that is at least d, the signs bits of the stream of this key
+        rotations : uint64 (rows,); rows become y = D^(-1/2) H diag(+-1) [x; 0] first, H the Hadamard matrix, D the
+            power of two that is at least d, the signs bits of the stream of this key
         scratch : (D,) of the type of x, overwritten; for rotations
 
         Raises
@@ -303,8 +304,8 @@ cdef class UniformGrid(Kernel):
     Parameters
     ----------
     bits : of one code, 1 to 16
-    rule : "given": the step is ``given``; "largest", "norm": max|x| or |x| divided by ``levels``; "zoom": the smallest of
-        given * zoom^j, j >= 0, with max|x| <= levels * step
+    rule : "given": the step is ``given``; "largest", "norm": max|x| or |x| divided by ``levels``; "zoom": the smallest
+        of given * zoom^j, j >= 0, with max|x| <= levels * step
     """
 
     def __init__(self, int bits, str rule, int64_t levels, double shift, double centre, double given=0, double zoom=1):
@@ -319,8 +320,8 @@ cdef class Signs(Kernel):
 
     Parameters
     ----------
-    rule : "constant": the amplitude is ``factor``; "largest", "mean", "root-mean-square": factor times max|x|, (1/d)|x|_1
-        or |x|/sqrt(d), of the rotated row if there are rotations
+    rule : "constant": the amplitude is ``factor``; "largest", "mean", "root-mean-square": factor times max|x|,
+        (1/d)|x|_1 or |x|/sqrt(d), of the rotated row if there are rotations
     """
 
     def __init__(self, str rule, double factor=1):
@@ -379,8 +380,8 @@ cdef class Floats(Kernel):
 
     Parameters
     ----------
-    format : "float32", "float16" or "bfloat16", to nearest, ties to even; or "power-of-two": sign and 8 bits of exponent,
-        rounded up with the probability that makes it unbiased (keys), 0 below 2^-254
+    format : "float32", "float16" or "bfloat16", to nearest, ties to even; or "power-of-two": sign and 8 bits of
+        exponent, rounded up with the probability that makes it unbiased (keys), 0 below 2^-254
     """
 
     def __init__(self, str format):
