@@ -186,7 +186,7 @@ def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
 
 
 def _spread(experiment: Experiment) -> float:
-    """How far, in steps of the grid, values of nodes will be apart in the first round: by gradients at the start."""
+    """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
     algorithm = experiment.algorithm
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
     moved = algorithm.step_size * algorithm.local_steps * max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
