@@ -136,7 +136,7 @@ cdef class Links:
 
     @cython.final
     cdef inline int write(self, Py_ssize_t i, Py_ssize_t e, frame_header* h, const uint8_t* payload,
-                   int64_t size) except -1 nogil:
+                          int64_t size) except -1 nogil:
         """Write a frame of node i for the receiver of link e into its box."""
         h.edge, h.place = <uint32_t> self.out_there[e], <uint32_t> self.out_place[e]
         return self.write_into(i, &self.outgoing[self.out_box[e]], h, payload, size)
