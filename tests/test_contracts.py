@@ -7,7 +7,7 @@ from test_plugins import HEAD, plugin  # noqa: F401 - a fixture
 
 from mpiqopt import registry
 from mpiqopt.cli import main
-from mpiqopt.config.parse import member
+from mpiqopt.config.build import member
 from mpiqopt.contracts.contract import checks
 from mpiqopt.registry import FOLDERS, members
 

@@ -11,7 +11,8 @@ from mpiqopt.analysis.figures import as_they_are, defaults, distinct, legend_abo
 from mpiqopt.analysis.tables import Column, number, print_table
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.config.parse import member, typed
+from mpiqopt.config.build import member
+from mpiqopt.config.overrides import typed
 from mpiqopt.errors import UsageError
 from mpiqopt.memory import require_memory
 from mpiqopt.registry import members

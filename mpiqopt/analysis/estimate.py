@@ -6,7 +6,7 @@ from mpiqopt.analysis import holdings, rounds
 from mpiqopt.analysis.graphs import as_read, diameter
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.compressors.codec import Codec
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.server import Server

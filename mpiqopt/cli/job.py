@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mpiqopt import registry
 from mpiqopt.cli import complain
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.errors import fits
 from mpiqopt.files.inputs import Input, examine, require_same
 from mpiqopt.run.allocator import keep_freed_memory

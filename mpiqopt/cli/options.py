@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import click
 
-from mpiqopt.config.parse import Config, load
+from mpiqopt.config.config import Config
+from mpiqopt.config.parse import load
 from mpiqopt.registry import load_plugin
 
 

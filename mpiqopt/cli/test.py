@@ -57,7 +57,7 @@ def _value(text: str) -> Any:
 
 
 def _made(path: str, family: str, cls: type, settings: dict[str, dict[str, Any]]) -> Any:
-    from mpiqopt.config.parse import member
+    from mpiqopt.config.build import member
 
     try:
         return member(family, {"name": cls.name, **settings[cls.name]}, path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.data import shares
 from mpiqopt.data.shares import Shares
 from mpiqopt.data.source import Source

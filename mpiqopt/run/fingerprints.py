@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mpiqopt import registry
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.network import Network

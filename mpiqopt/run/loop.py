@@ -10,8 +10,8 @@ import numpy as np
 
 import mpiqopt
 from mpiqopt import kernels
+from mpiqopt.config.config import Config
 from mpiqopt.config.idle import warning
-from mpiqopt.config.parse import Config
 from mpiqopt.data.shares import label_counts
 from mpiqopt.errors import LINE, NotFinite, NumericalError, clipped, fits
 from mpiqopt.results import checkpoint

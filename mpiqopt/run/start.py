@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpiqopt.config.parse import ENDS, Config, first_difference, parse
+from mpiqopt.config.config import Config
+from mpiqopt.config.continuation import first_difference, same_ends
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import clear_parts, require_writable
@@ -87,7 +89,7 @@ def _continuation(config: Config, output: Path, before: "Result") -> Plan:
     finished = ""
     if about["status"] == "finished":
         finished = f"{output}: finished already ({about['stop_reason']}); {LONGER}"
-        if all(getattr(old.run, key) == getattr(config.run, key) for key in ENDS):
+        if same_ends(old, config):
             return Plan(finished=finished)
     if about["stop_reason"].startswith("diverged"):
         raise UsageError(f"{output}: the run {about['stop_reason']}; change the config and say --overwrite")
