@@ -173,9 +173,11 @@ class CoordinatedAlgorithm(Algorithm):
 
         In the background trainings begin at ``starts`` where nodes are idle; the round begins with the first news.
         """
-        training, how = problem.training, self.descent(pull)
+        how = self.descent(pull)
         if not self.asynchronous:
-            return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
+            active = self.active(state.t, rng, problem)
+            return problem.trainer().train(starts, centres, state.x, how, state.t, active)
+        training = problem.background_trainer()
         training.start(starts, centres, state.x, how, state.t)
         width = starts.shape[1] + 1  # the vector and who has joined
         self._coordinator(network).coordination.wait(training.news, lambda: LATE * training.shortest(), width)

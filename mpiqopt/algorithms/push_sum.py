@@ -90,7 +90,7 @@ class PushSum(StochasticAlgorithm):
 
     def _interval(self, state, problem, network):
         """What happens at the hosted nodes in one interval."""
-        training, exchange = problem.training, network.mass_exchange(state.mass.shape[1])
+        training, exchange = problem.background_trainer(), network.mass_exchange(state.mass.shape[1])
         how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
         mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
         while True:

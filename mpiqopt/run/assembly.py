@@ -25,7 +25,7 @@ from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.agreement import by_first, dealt, together
 
 if TYPE_CHECKING:
-    from mpiqopt.problems.training import Training
+    pass
 
 
 # Keys of a method whose automatic values are made of the data.
@@ -82,7 +82,7 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     )
     held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
     _require_features(config, held, transport)
-    problem = together(transport, lambda: _problem(config, held))
+    problem = together(transport, lambda: _problem(config, held, place))
     if config.run.stop_accuracy is not None and not problem.has_accuracy:
         raise AgreedError(
             f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 (or "
@@ -99,10 +99,8 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     if "interval" in derived:
         network.interval = tuple(derived["interval"])
     streams = Streams(config.run.seed, place.first, problem.sizes)
-    if config.emulate.of_machines:
-        problem.machines = Machines(config.emulate, place, config.run.seed)
     if algorithm.trains:
-        problem.training = _training(algorithm, problem, streams, transport)
+        problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
     return Experiment(
         config=config,
         problem=problem,
@@ -132,14 +130,6 @@ def _require_features(config: Config, held: Shares, transport) -> None:
     if largest == 0 and config.problem.curvature:
         why = "each is constant, and data.scale = 'standard'" if config.data.scale == "standard" else "all of them"
         raise AgreedError(f"{config.path}: data: features are 0 in every sample ({why}): nothing can be fitted to them")
-
-
-def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> "Training":
-    from mpiqopt.problems.training import BackgroundTraining, Training
-
-    if algorithm.in_background:
-        return BackgroundTraining(problem, streams, problem.machines, transport.processors)
-    return Training(problem, streams, problem.machines)
 
 
 def _wants_constants(config: Config) -> str:
@@ -256,9 +246,10 @@ def divided(config: Config) -> Shares:
     return _load(config, Placement(topology.nodes), topology)
 
 
-def _problem(config: Config, held: Shares) -> Problem:
+def _problem(config: Config, held: Shares, place: Placement) -> Problem:
+    machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
     with naming(config.path):
-        problem = Problem(config.problem, held, config.regularizer, config.run.dtype)
+        problem = Problem(config.problem, held, config.regularizer, config.run.dtype, machines)
     # an iterate, its gradient and two more, before the first is made
     size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
     require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")
