@@ -60,7 +60,7 @@ def needed(e: Experiment, solution: np.ndarray) -> tuple[int, int]:
     for k in count(1):
         state = e.algorithm.step(state, e.problem, e.network, e.streams)
         if np.linalg.norm(state.x - solution, axis=1).max() <= 1e-8:
-            return k, e.network.bytes
+            return k, e.network.traffic.bytes
         if k == MOST:
             raise RuntimeError(f"not within 1e-8 after {MOST} iterations")
 

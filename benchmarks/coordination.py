@@ -39,10 +39,10 @@ def call_cost(network: Network, name: str, mailboxes: bool, d: int, spread: floa
     """Median seconds of a call, and bytes of all nodes."""
     place, rng = network.place, np.random.default_rng(0)
     base, previous, effort, seconds = rng.standard_normal(d), np.zeros(d), 0, []
-    coordinator = network.coordinator(name, "floor", mailboxes)
+    coordinator = network.coordination.coordinator(name, "floor", mailboxes)
     for call in range(45 if d < 10_000 else 15):
         rows = values(d, spread, rng, base)[place.first : place.last]
-        network.settle()
+        network.drain()
         if call == 5:
             sent = network.counters()["bytes"]
         network.transport.maximum(np.zeros(1))  # all begin together
@@ -50,7 +50,7 @@ def call_cost(network: Network, name: str, mailboxes: bool, d: int, spread: floa
         agreed = coordinator.coordinate(rows, previous, STEP, call, effort, np.zeros((len(rows), 0), np.int64))
         seconds.append(time.perf_counter() - begin)
         previous, effort = agreed.vector, agreed.effort
-    network.settle()
+    network.drain()
     return statistics.median(seconds[5:]), (network.counters()["bytes"] - sent) / len(seconds[5:])
 
 

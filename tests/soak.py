@@ -308,7 +308,9 @@ class Trial:
         self.network = Network(
             case.topology, self.place, transport, seed=case.seed, mailboxes=kind, emulate=case.emulate
         )
-        self.coordinator: Coordinator = self.network.coordinator(case.coordinator, case.rounding, case.mailboxes)
+        self.coordinator: Coordinator = self.network.coordination.coordinator(
+            case.coordinator, case.rounding, case.mailboxes
+        )
         self.agreements: list[Any] = []
         self._listen()
         self.tally = Tally(cases=1)
@@ -390,7 +392,7 @@ class Trial:
     def _settle(self, expected: Expected) -> None:
         """As a run does before a record: after it ranks may wait for each other in MPI."""
         with self.watchdog.watching(f"settle: {self.case}"):
-            self.network.settle()
+            self.network.drain()
             held = self._held()
             # rank 0 is the last to come to the blocking collective as often as the others
             if self._own.random() < self.case.pauses:

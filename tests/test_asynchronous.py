@@ -46,7 +46,7 @@ def iterate(experiment, count: int):
         state = algorithm.step(state, *arguments)
     if experiment.problem.training is not None:
         experiment.problem.training.pause()
-    experiment.network.settle()
+    experiment.network.drain()
     state = algorithm.drained(state, experiment.network)
     experiment.close()
     return state

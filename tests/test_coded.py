@@ -26,7 +26,7 @@ from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.errors import UsageError
 from mpiqopt.network.network import Network
-from mpiqopt.network.server import Server
+from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find, members
 from mpiqopt.topologies.mixing import from_edges
@@ -315,7 +315,7 @@ def test_coded_gossip_keeps_the_mean(compressor):
     np.testing.assert_allclose(end.mean(axis=0), start.mean(axis=0), rtol=0, atol=1e-14)
     network, rows = experiment.network, np.random.default_rng(1).standard_normal((8, D))
     for accelerated in (False, True):
-        mixed, memory = network.gossip_coded(rows, network.memory(rows), 5, accelerated, 0.3)
+        mixed, memory = network.gossip.repeat_coded(rows, network.gossip.memory(rows), 5, accelerated, 0.3)
         assert np.abs(memory.sent).max() > 0.01
         np.testing.assert_allclose(mixed.mean(axis=0), rows.mean(axis=0), rtol=0, atol=1e-12)
 
@@ -386,8 +386,8 @@ def test_chebyshev_of_the_damped_matrix(graph, step, rounds):
     edges = EXTREMES[graph]
     W, n = metropolis(edges), len(edges)
     topology = Topology(graph, (from_edges(n, np.array(edges.edges), "metropolis"),))
-    network = Network(topology, Placement(n), SerialTransport(), find("compressor", "identity")())
-    P, _ = network.gossip_coded(np.eye(n), network.memory(np.eye(n)), rounds, True, step)
+    network = Network(topology, Placement(n), SerialTransport(), compressor=find("compressor", "identity")())
+    P, _ = network.gossip.repeat_coded(np.eye(n), network.gossip.memory(np.eye(n)), rounds, True, step)
     np.testing.assert_allclose(
         P, accelerated_gossip((1 - step) * np.eye(n) + step * W, rounds, around_zero), rtol=0, atol=1e-12
     )
@@ -455,11 +455,11 @@ def test_a_tie_of_votes_is_a_vote_for_plus(nodes):
     experiment = example("sign-sgd", "sign", {"name": "ring", "nodes": nodes})
     votes = np.ones((nodes, D))
     votes[::2] = -1.0
-    parts, _ = experiment.network.collect(votes)
-    np.testing.assert_array_equal(experiment.network.spread(parts, D, True), np.ones(D))
+    parts, _ = experiment.network.server.collect(votes)
+    np.testing.assert_array_equal(experiment.network.server.spread(parts, D, True), np.ones(D))
     votes[1] = -1.0
-    parts, _ = experiment.network.collect(votes)
-    np.testing.assert_array_equal(experiment.network.spread(parts, D, True), -np.ones(D))
+    parts, _ = experiment.network.server.collect(votes)
+    np.testing.assert_array_equal(experiment.network.server.spread(parts, D, True), -np.ones(D))
 
 
 # The server
@@ -471,15 +471,15 @@ def test_parts_join_to_the_whole_vector(nodes, block_size):
     """Whatever the number of blocks, of nodes and of ranks: parts are the documented blocks of the documented nodes."""
     experiment = example("ef-sgd", "qsgd", {"name": "ring", "nodes": nodes}, block_size)
     network, vector = experiment.network, np.arange(1.0, D + 1)
-    network.collect(np.tile(vector, (nodes, 1)))
-    parts = network.parts(vector)
+    network.server.collect(np.tile(vector, (nodes, 1)))
+    parts = network.server.parts(vector)
     starts = served_from(nodes, blocks_of(block_size))
     np.testing.assert_array_equal(rows_from_parts(parts, starts), vector)
     np.testing.assert_array_equal(parts.sum(), vector.sum())  # filled up with zeros
-    np.testing.assert_array_equal(network.spread(parts, D, False), vector)
+    np.testing.assert_array_equal(network.server.spread(parts, D, False), vector)
     for ranks in range(1, nodes + 1):
         codec = network.codec(vector[None])
-        shared = [Server(codec, Placement(nodes, ranks, r), None).parts(vector) for r in range(ranks)]
+        shared = [ServedBlocks(codec, Placement(nodes, ranks, r), None).parts(vector) for r in range(ranks)]
         np.testing.assert_array_equal(np.concatenate(shared), parts)
 
 
@@ -489,13 +489,13 @@ def test_collect_and_spread_are_the_mean_of_what_was_decoded(nodes, compressor):
     """Also the echo, which error feedback subtracts: what the server understood, not what the node meant."""
     experiment = example("ef-sgd", compressor, {"name": "ring", "nodes": nodes}, 4)
     network, rows = experiment.network, np.random.default_rng(2).standard_normal((nodes, D))
-    parts, echo = network.collect(rows, echo=True)
+    parts, echo = network.server.collect(rows, echo=True)
     codec, numbers = own_codec(experiment), np.arange(nodes)
     decoded = codec.decode(codec.encode(rows, numbers, 0), numbers, 0)
     np.testing.assert_array_equal(echo, decoded)
-    whole = network.spread(parts, D, False)
+    whole = network.server.spread(parts, D, False)
     np.testing.assert_allclose(whole, decoded.mean(axis=0), rtol=0, atol=1e-14)
-    back = network.spread(parts, D, True)
+    back = network.server.spread(parts, D, True)
     server = np.array([nodes])
     np.testing.assert_array_equal(back, codec.decode(codec.encode(whole[None], server, 0), server, 0)[0])
 
@@ -535,8 +535,8 @@ def test_bytes_of_coded_gossip(name, compressor, topology, dtype, itemsize):
     after(experiment, 3)
     links = {8: 16, 5: 8, 1: 0}[topology["nodes"]]
     rounds = 3 * experiment.algorithm.rounds()
-    assert experiment.network.rounds == rounds
-    assert experiment.network.bytes == rounds * links * message_size(compressor, itemsize)
+    assert experiment.network.traffic.rounds == rounds
+    assert experiment.network.traffic.bytes == rounds * links * message_size(compressor, itemsize)
     if sent:
         assert {messages.shape for _, _, messages in sent} == {(topology["nodes"], message_size(compressor, itemsize))}
 
@@ -551,7 +551,7 @@ def test_bytes_of_the_server(name, compressor, nodes, dtype, itemsize, two_way):
     after(experiment, 3)
     up = message_size(compressor, itemsize)
     down = up if two_way else D * itemsize
-    assert (experiment.network.rounds, experiment.network.bytes) == (3, 3 * (nodes - 1) * (up + down))
+    assert (experiment.network.traffic.rounds, experiment.network.traffic.bytes) == (3, 3 * (nodes - 1) * (up + down))
 
 
 @pytest.mark.parametrize("name", GOSSIPED)
@@ -564,7 +564,7 @@ def test_identity_costs_what_no_compressor_costs(name):
     ]
     for first, second in zip(*(arrays(after(experiment, 5)) for experiment in runs), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert runs[0].network.bytes == runs[1].network.bytes == 5 * runs[0].algorithm.rounds() * 16 * D * 8
+    assert runs[0].network.traffic.bytes == runs[1].network.traffic.bytes == 5 * runs[0].algorithm.rounds() * 16 * D * 8
 
 
 @pytest.mark.parametrize(("coded", "plain"), [("lead", "d2"), ("ef-sgd", "sgd"), ("qsgd-sgd", "sgd")])
@@ -581,7 +581,7 @@ def test_identity_gives_the_uncoded_method(coded, plain):
     ]
     first, second = (after(experiment, 30).x for experiment in runs)
     np.testing.assert_allclose(first, second, rtol=0, atol=1e-13)
-    assert runs[0].network.bytes == runs[1].network.bytes > 0
+    assert runs[0].network.traffic.bytes == runs[1].network.traffic.bytes > 0
 
 
 # Random keys

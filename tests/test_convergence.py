@@ -464,7 +464,7 @@ def bytes_to_optimum(algorithm: dict, compressor: str, problem: str) -> int:
         if t % 10 == 0 and distance(state.x, solution) < 1e-8:
             break
     assert 0 < t < 999
-    return experiment.network.bytes
+    return experiment.network.traffic.bytes
 
 
 @pytest.mark.parametrize("compressor", SIZES)

@@ -129,7 +129,7 @@ def coordinate(topology, coordinator: str, coordination: str, rows, step=1.0, ro
     network = assembled(topology, problem, {**algorithm, "step_size": 1.0}, None, data).network
     center = np.full(rows.shape[1], previous)
     columns = np.array(extra, np.int64).reshape(len(rows), -1)
-    agreed = network.coordinator(coordinator, rounding, coordination == "mailboxes")
+    agreed = network.coordination.coordinator(coordinator, rounding, coordination == "mailboxes")
     result = agreed.coordinate(rows, center, step, 0, 0, columns)
     return result.vector, result.extra
 

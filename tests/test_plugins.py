@@ -193,7 +193,7 @@ STEPS = {
     "float64 through mix_coded": (
         'default_compressor = "identity"\n'
         "def step(self, state, problem, network, rng):\n"
-        "    return State(state.x + network.mix_coded(state.x)[1])",
+        "    return State(state.x + network.gossip.mix_coded(state.x)[1])",
         "x of the state is float64 8x7 after iteration 1, was float32 8x7 at the start",
     ),
     "another shape": (
@@ -216,7 +216,7 @@ STEPS = {
     "later": (
         "def step(self, state, problem, network, rng):\n"
         "    x = network.mix(state.x)\n"
-        "    return State(x.astype(np.float64) if network.rounds == 20 else x, state.other)",
+        "    return State(x.astype(np.float64) if network.traffic.rounds == 20 else x, state.other)",
         "x of the state is float64 8x7 after iteration",
     ),
 }
@@ -321,7 +321,7 @@ LATE = {
     "later": (
         algorithm(
             "def step(self, state, problem, network, rng):\n"
-            "    return 1 / 0 if network.rounds > 9 else super().step(state, problem, network, rng)"
+            "    return 1 / 0 if network.traffic.rounds > 9 else super().step(state, problem, network, rng)"
         ),
         f"ZeroDivisionError: division by zero (--plugin mine.py: iteration 10: Mine.step, line {FIRST + 5})",
     ),
@@ -406,7 +406,7 @@ def test_an_error_in_a_plugin_on_two_ranks(kind, plugin, config, mpiqopt):
 @pytest.mark.mpi
 def test_an_error_on_one_rank_ends_the_others(plugin, config, mpiqopt):
     step = "def step(self, state, problem, network, rng):\n    x = network.mix(state.x)\n"
-    text = algorithm(step + "    return State(x if network.rounds < 9 or network.place.rank == 0 else 1 / 0)")
+    text = algorithm(step + "    return State(x if network.traffic.rounds < 9 or network.place.rank == 0 else 1 / 0)")
     result = mpiqopt("run", config(algorithm={"name": "mine"}), "-q", "--plugin", plugin(text), ranks=2)
     place = f"(--plugin mine.py: iteration 8: Mine.step, line {FIRST + 6})"
     assert_one_line(result, f"rank 1: ZeroDivisionError: division by zero {place}", status=1)

@@ -166,7 +166,7 @@ def test_rounds_and_bytes(name, topology, links, dtype, itemsize):
     rounds, d = 7 * experiment.algorithm.rounds(), state.x.shape[1]
     up, down = CODED.get(name, lambda d, plain: (plain, plain))(d, d * itemsize)
     size = (topology["nodes"] - 1) * (up + down) if ALGORITHMS[name].server else links * up
-    assert (experiment.network.rounds, experiment.network.bytes) == (rounds, rounds * size)
+    assert (experiment.network.traffic.rounds, experiment.network.traffic.bytes) == (rounds, rounds * size)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_bytes_of_a_varying_topology(name):
     plain = {"chebyshev": False} if name in SETTINGS else {}
     experiment = example(algorithm(name, **plain), {"name": "one-peer-exponential", "nodes": 6})
     state = after(experiment, 5)
-    assert experiment.network.bytes == 5 * experiment.algorithm.rounds() * 6 * state.x.nbytes // 6
+    assert experiment.network.traffic.bytes == 5 * experiment.algorithm.rounds() * 6 * state.x.nbytes // 6
 
 
 # Gossip
@@ -195,7 +195,7 @@ def test_bytes_of_a_varying_topology(name):
 def gossip_matrix(topology: dict, rounds: int, accelerated: bool) -> np.ndarray:
     """P_K, read off the network by gossiping the identity."""
     network = example(algorithm("dgd"), topology).network
-    return network.gossip(np.eye(topology["nodes"]), rounds, accelerated)
+    return network.gossip.repeat(np.eye(topology["nodes"]), rounds, accelerated)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5, 9, 16])
@@ -248,4 +248,4 @@ def test_one_node_gossips_once_and_keeps_its_row():
     experiment = example(algorithm("proxgt-sa"), {"name": "ring", "nodes": 1})
     row = np.arange(5.0)[None]
     assert experiment.algorithm.gossip_rounds == 1
-    np.testing.assert_array_equal(experiment.network.gossip(row, 4, True), row)
+    np.testing.assert_array_equal(experiment.network.gossip.repeat(row, 4, True), row)

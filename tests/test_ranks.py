@@ -140,7 +140,7 @@ from mpiqopt.registry import register
 @dataclass(frozen=True, kw_only=True)
 class Faulty(DGD):
     def step(self, state, problem, network, rng):
-        if network.rounds == 20 and network.place.rank == 1:
+        if network.traffic.rounds == 20 and network.place.rank == 1:
             raise ERROR("broken on purpose")
         return super().step(state, problem, network, rng)
 """

@@ -33,4 +33,4 @@ class CentralizedProxGradient(Algorithm):
         return State(x)
 
     def step(self, state, problem, network, rng):
-        return State(descend(state.x, network.mean(problem.grad(state.x)), self.step_size, problem))
+        return State(descend(state.x, network.server.mean(problem.grad(state.x)), self.step_size, problem))

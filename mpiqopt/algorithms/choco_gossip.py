@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip
-from mpiqopt.network.network import Memory
+from mpiqopt.network.gossip import Memory
 from mpiqopt.registry import register
 
 
@@ -33,8 +33,8 @@ class ChocoGossip(CodedGossip):
         return 1.0
 
     def init(self, x, problem, network, rng):
-        return State(x - self.step_size * problem.grad(x), network.memory(x))
+        return State(x - self.step_size * problem.grad(x), network.gossip.memory(x))
 
     def step(self, state, problem, network, rng):
-        memory = network.innovate(state.x, state.memory)
+        memory = network.gossip.innovate(state.x, state.memory)
         return State(self.approach(state.x, memory), memory)

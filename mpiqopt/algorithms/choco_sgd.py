@@ -8,7 +8,7 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
-from mpiqopt.network.network import Memory
+from mpiqopt.network.gossip import Memory
 from mpiqopt.registry import register
 
 
@@ -36,9 +36,9 @@ class ChocoSGD(CodedGossip, StochasticAlgorithm):
         return 1 / (2 * self.smoothness(facts))
 
     def init(self, x, problem, network, rng):
-        return State(x, network.memory(x), 0)
+        return State(x, network.gossip.memory(x), 0)
 
     def step(self, state, problem, network, rng):
         y = state.x - self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
-        memory = network.innovate(y, state.memory)
+        memory = network.gossip.innovate(y, state.memory)
         return State(self.approach(y, memory), memory, state.t + 1)

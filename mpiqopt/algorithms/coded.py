@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.field import Field
-from mpiqopt.network.network import Memory
+from mpiqopt.network.gossip import Memory
 
 GAMMA = "gamma: (1 - gamma) I + gamma W is used for W where messages are coded; auto: by the compressor"
 Gamma = Annotated[float, Field(gt=0, le=1)] | Literal["auto"]

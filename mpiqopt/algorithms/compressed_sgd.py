@@ -44,6 +44,6 @@ class CompressedSGD(StochasticAlgorithm):
         return State(x, 0)
 
     def step(self, state, problem, network, rng):
-        parts, _ = network.collect(self.gradient(state.x, state.t, problem, rng))
-        direction = network.spread(parts, problem.d, self.two_way)
+        parts, _ = network.server.collect(self.gradient(state.x, state.t, problem, rng))
+        direction = network.server.spread(parts, problem.d, self.two_way)
         return State(descend(state.x, direction, self.step_at(state.t), problem), state.t + 1)

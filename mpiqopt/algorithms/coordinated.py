@@ -184,7 +184,7 @@ class CoordinatedAlgorithm(Algorithm):
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:
-        return network.coordinator(self.coordinator, self.rounding, self.by_mailboxes)
+        return network.coordination.coordinator(self.coordinator, self.rounding, self.by_mailboxes)
 
     def active(self, t: int, rng: Streams, problem: Problem) -> np.ndarray:
         """Which hosted nodes train in round t, bool (hosted,)."""

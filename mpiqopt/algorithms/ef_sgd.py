@@ -48,17 +48,17 @@ class EFSGD(CompressedSGD):
         return max(bold, cautious / (facts.lipschitz + noise))
 
     def init(self, x, problem, network, rng):
-        return State(x, np.zeros_like(x), network.parts(np.zeros_like(x[0])), 0)
+        return State(x, np.zeros_like(x), network.server.parts(np.zeros_like(x[0])), 0)
 
     def step(self, state, problem, network, rng):
         step = self.step_at(state.t)
         wanted = state.error + step * self.gradient(state.x, state.t, problem, rng)
         damping = network.codec(wanted).damping
-        parts, sent = network.collect(wanted, echo=True)
+        parts, sent = network.server.collect(wanted, echo=True)
         parts = state.server_error + damping * parts
-        change = network.spread(parts, problem.d, self.two_way)
+        change = network.server.spread(parts, problem.d, self.two_way)
         if self.two_way:
             change *= damping
         x = problem.prox(state.x[:1] - change, step)
         x = np.repeat(x, len(state.x), axis=0)
-        return State(x, wanted - damping * sent, parts - network.parts(change), state.t + 1)
+        return State(x, wanted - damping * sent, parts - network.server.parts(change), state.t + 1)

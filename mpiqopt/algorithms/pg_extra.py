@@ -40,7 +40,7 @@ class PGExtra(Minibatch):
         return State(x, np.zeros_like(x), 0)
 
     def step(self, state, problem, network, rng):
-        apart = network.disagreement(state.x)
+        apart = network.gossip.disagreement(state.x)
         gradient = self.gradient(state.x, state.t, problem, rng)
         z = state.x - (apart + self.step_size * gradient + state.dual)
         return State(problem.prox(z, self.step_size), state.dual + 0.5 * apart, state.t + 1)

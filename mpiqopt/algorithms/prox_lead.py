@@ -9,7 +9,7 @@ from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
-from mpiqopt.network.network import Memory
+from mpiqopt.network.gossip import Memory
 from mpiqopt.registry import register
 
 
@@ -52,13 +52,13 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
         return resolved
 
     def init(self, x, problem, network, rng):
-        return State(x, np.zeros_like(x), network.memory(x), 0)
+        return State(x, np.zeros_like(x), network.gossip.memory(x), 0)
 
     def step(self, state, problem, network, rng):
         a, gamma, alpha = self.step_at(state.t), self.gossip_step, self.memory_rate
         gradient = self.gradient(state.x, state.t, problem, rng)
         z = state.x - a * (gradient + state.dual)
-        own, heard = network.mix_coded((z - state.memory.sent).astype(z.dtype, copy=False))
+        own, heard = network.gossip.mix_coded((z - state.memory.sent).astype(z.dtype, copy=False))
         apart = (-0.5 * gamma * (state.memory.heard + heard)).astype(z.dtype, copy=False)
         memory = Memory(state.memory.sent + alpha * own, state.memory.heard + alpha * heard)
         return State(problem.prox(z - apart, a), state.dual + apart / a, memory, state.t + 1)

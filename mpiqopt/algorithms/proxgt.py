@@ -17,7 +17,8 @@ from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
-from mpiqopt.network.network import Memory, Network
+from mpiqopt.network.gossip import Memory
+from mpiqopt.network.network import Network
 from mpiqopt.registry import register
 from mpiqopt.topologies.topology import GOSSIP_TARGET
 
@@ -174,7 +175,7 @@ class ProxGT(Scheduled):
 
     def init(self, x, problem, network, rng):
         zero = np.zeros_like(x)
-        memory = network.memory(x) if network.coded else ()
+        memory = network.gossip.memory(x) if network.coded else ()
         return State(x, zero, zero, x, 0, memory, memory)
 
     def step(self, state, problem, network, rng):
@@ -188,8 +189,8 @@ class ProxGT(Scheduled):
     def gossip(self, network: Network, rows: np.ndarray, memory: Memory | tuple[()]):
         """P_K of the rows, and the memory of the messages if they are coded."""
         if not memory:
-            return network.gossip(rows, self.gossip_rounds, self.chebyshev), ()
-        return network.gossip_coded(rows, memory, self.gossip_rounds, self.chebyshev, self.gossip_step)
+            return network.gossip.repeat(rows, self.gossip_rounds, self.chebyshev), ()
+        return network.gossip.repeat_coded(rows, memory, self.gossip_rounds, self.chebyshev, self.gossip_step)
 
     @abstractmethod
     def estimate(self, state: State, problem, rng) -> np.ndarray:

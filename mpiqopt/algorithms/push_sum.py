@@ -86,11 +86,11 @@ class PushSum(StochasticAlgorithm):
             return self._interval(state, problem, network)
         mass = state.mass.copy()
         mass[:, :-1] -= self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
-        return _ratios(state, network.push(mass))
+        return _ratios(state, network.gossip.push(mass))
 
     def _interval(self, state, problem, network):
         """What happens at the hosted nodes in one interval."""
-        training, exchange = problem.background_trainer(), network.mass_exchange(state.mass.shape[1])
+        training, exchange = problem.background_trainer(), network.coordination.mass_exchange(state.mass.shape[1])
         how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
         mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
         while True:
@@ -111,7 +111,7 @@ class PushSum(StochasticAlgorithm):
         if not self.in_background:
             return state
         mass = state.mass.copy()
-        network.mass_exchange(mass.shape[1]).pull(mass)
+        network.coordination.mass_exchange(mass.shape[1]).pull(mass)
         return _ratios(state, mass)._replace(t=state.t)
 
 

@@ -25,5 +25,5 @@ class SGD(StochasticAlgorithm):
         return State(x, 0)
 
     def step(self, state, problem, network, rng):
-        direction = network.mean(self.gradient(state.x, state.t, problem, rng))
+        direction = network.server.mean(self.gradient(state.x, state.t, problem, rng))
         return State(descend(state.x, direction, self.step_at(state.t), problem), state.t + 1)

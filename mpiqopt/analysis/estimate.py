@@ -9,7 +9,7 @@ from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
-from mpiqopt.network.server import Server
+from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan
 from mpiqopt.run import constants
 from mpiqopt.run.assembly import Experiment, assemble, facts_of
@@ -64,7 +64,7 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     message = plain if codec is None else codec.nbytes
     if algorithm.server:
         down = message if getattr(algorithm, "two_way", False) else plain
-        uploaded = (ranks - 1) * plain if codec is None else Server(codec, place, SerialTransport()).uploaded
+        uploaded = (ranks - 1) * plain if codec is None else ServedBlocks(codec, place, SerialTransport()).uploaded
         return (place.nodes - 1) * (message + down), uploaded + (ranks - 1) * down
     exchanges = [plan(mixing, place) for mixing in cycle]
     links, moved = (np.mean([getattr(e, name) for e in exchanges]) for name in ("links", "rows_moved"))
@@ -100,7 +100,7 @@ def _data_constants(experiment: Experiment) -> Constants:
     """Those that the run needs; of small networks all."""
     known, problem = experiment.constants, experiment.problem
     if known.lipschitz is None and experiment.network.place.nodes <= DENSE_LIMIT and problem.loss.curvature is not None:
-        return constants.find(problem, experiment.start, experiment.network, observe=False)
+        return constants.find(problem, experiment.start, experiment.mean, experiment.network.transport, observe=False)
     return known
 
 

@@ -93,11 +93,11 @@ def same_state_gives_same_bits(method: Algorithm) -> str | None:
         return IN_BACKGROUND
     made = experiment(method, h=True, start="normal")
     state = after(made, 4)
-    rounds = made.network.rounds
+    rounds = made.network.traffic.rounds
     next_one = after(made, 1, state)
     first = copies(next_one)
     after(made, 1, next_one)  # a later iteration in between must not matter
-    made.network.rounds = rounds
+    made.network.traffic.rounds = rounds
     require_same(after(made, 1, state), first, "is another when step() is called again")
     return None
 

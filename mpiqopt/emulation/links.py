@@ -2,24 +2,26 @@
 
 import heapq
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mpiqopt.emulation.settings import LONGEST, Emulate, drawn
 from mpiqopt.placement.placement import Placement
 from mpiqopt.streams import generator
+from mpiqopt.transport.transport import FrameExchange, FrameQueue, FrameSource, SteppingNodes
 
 
-class Rounds:
+class RoundDelays:
     """Delays of synchronous rounds: every node waits for the slowest message to it."""
 
     def __init__(self, emulate: Emulate, place: Placement, seed: int):
         self._emulate, self._place, self._seed = emulate, place, seed
-        self._held = 0
+        self._rounds = 0
         self._mine: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def hold(self, links: np.ndarray, bytes: float, began: float) -> None:
+    def delay(self, links: np.ndarray, bytes: float, began: float) -> None:
         """Return when messages of so many bytes, sent at ``began`` on all ``links`` (count, 2), have arrived here."""
         emulate, place = self._emulate, self._place
         known = self._mine.get(id(links))
@@ -28,27 +30,41 @@ class Rounds:
             # keeps links, so that id stays theirs
             known = self._mine[id(links)] = links, here & emulate.affected(links)
         mine = known[1]
-        self._held += 1
+        self._rounds += 1
         if not mine.any():
             return
-        stream = generator(self._seed, "link", self._held)
+        stream = generator(self._seed, "link", self._rounds)
         delay = emulate.delay * drawn(emulate.delay_distribution, stream, len(links))[mine].max()
         on_the_way = min(delay + bytes / (emulate.bandwidth or np.inf), LONGEST)
         time.sleep(max(0.0, began + on_the_way - time.perf_counter()))
 
 
+class CountingNodes(SteppingNodes, Protocol):
+    """Nodes that act in steps and count what they send."""
+
+    nodes: int  # of the whole network
+    bytes_sent: np.ndarray  # int64 (hosted,)
+
+
+class CuttingNodes(FrameSource, Protocol):
+    """Nodes that tell where their frames end."""
+
+    def cut(self, frames: np.ndarray) -> list[tuple[int, int, bool]]:
+        """Return the end of each frame, the number of its link at the receiver, and True if that leads into it."""
+
+
 class EmulatedFrameExchange:
-    """Steps of coordination behind bad links. exchange: what brings the frames of a step to other processes."""
+    """Steps of coordination behind emulated links. exchange: what brings the frames of a step to other processes."""
 
-    def __init__(self, exchange, rounds: Rounds, links: np.ndarray):
-        self._exchange, self._rounds, self._links = exchange, rounds, links
+    def __init__(self, exchange: FrameExchange, delays: RoundDelays, links: np.ndarray):
+        self._exchange, self._delays, self._links = exchange, delays, links
 
-    def exchange(self, nodes) -> None:
-        """All frames of a step arrive; on a node's links go equal parts of what it sends."""
+    def exchange(self, nodes: CountingNodes) -> None:
+        """Let all frames of a step arrive, late: each link of a node carries an equal part of what it sends."""
         began, before = time.perf_counter(), nodes.bytes_sent.copy()
         self._exchange.exchange(nodes)
         sent = (nodes.bytes_sent - before).max() / max(1, len(self._links) / nodes.nodes)
-        self._rounds.hold(self._links, sent, began)
+        self._delays.delay(self._links, sent, began)
 
     @property
     def bytes(self) -> int:
@@ -66,13 +82,13 @@ class _Flight(NamedTuple):
 
 
 class EmulatedFrames:
-    """Mailboxes behind bad links: frames are lost, held back and may overtake each other.
+    """Mailboxes behind emulated links: frames are lost, delayed and may overtake each other.
 
-    post: what brings frames to other processes; wiring: links by number, as the frames have them.
+    frames: what brings them to other processes; wiring: links by number, as the frames have them.
     """
 
-    def __init__(self, post, emulate: Emulate, wiring, seed: int):
-        self._post, self._emulate = post, emulate
+    def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int):
+        self._frames, self._emulate = frames, emulate
         self._stream = generator(seed, "link", wiring.first)
         # links as frames name them at their destination: data by the links in, acknowledgements by the links out
         self._affected = {
@@ -84,8 +100,8 @@ class EmulatedFrames:
         self._landed: list[list[bytes]] = [[] for _ in range(wiring.boxes)]
         self._number = 0
 
-    def pass_on(self, nodes) -> bool:
-        """Take frames off the nodes, and bring those that are due on their way."""
+    def pass_on(self, nodes: CuttingNodes) -> bool:
+        """Take frames off the nodes, and send those that are due. True if there were any."""
         now = time.perf_counter()
         moved = False
         for b in range(len(self._landed)):
@@ -99,9 +115,9 @@ class EmulatedFrames:
             frames, self._landed[0] = b"".join(self._landed[0]), []
             nodes.receive(np.frombuffer(frames, np.uint8))
             moved = True
-        return self._post.pass_on(_Outbox(nodes, self._landed)) or moved
+        return self._frames.pass_on(_Outbox(nodes, self._landed)) or moved
 
-    def _launch(self, b: int, nodes, now: float) -> None:
+    def _launch(self, b: int, nodes: CuttingNodes, now: float) -> None:
         frames, at = nodes.take(b), 0
         for end, link, inward in nodes.cut(frames):
             due = self._due((inward, b, link), end - at, now)
@@ -124,31 +140,31 @@ class EmulatedFrames:
 
     @property
     def bytes(self) -> int:
-        return self._post.bytes
+        return self._frames.bytes
 
     @property
     def chosen(self) -> str:
-        return self._post.chosen
+        return self._frames.chosen
 
-    def has_taken(self, nodes) -> bool:
-        return self._post.has_taken(_Outbox(nodes, self._landed))
+    def has_taken(self, nodes: FrameSource) -> bool:
+        return self._frames.has_taken(_Outbox(nodes, self._landed))
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is in the air."""
-        return not self._air and not any(self._landed) and self._post.quiet
+        """True if no frame is on its way."""
+        return not self._air and not any(self._landed) and self._frames.quiet
 
-    def totals(self):
-        return self._post.totals()
+    def totals(self) -> tuple[Callable[[], bool], np.ndarray]:
+        return self._frames.totals()
 
     def close(self) -> None:
-        self._post.close()
+        self._frames.close()
 
 
 class _Outbox:
-    """What has landed, as ``FrameQueue.pass_on`` asks nodes for it."""
+    """Frames that have arrived, as ``FrameQueue.pass_on`` asks nodes for them."""
 
-    def __init__(self, nodes, landed: list[list[bytes]]):
+    def __init__(self, nodes: FrameSource, landed: list[list[bytes]]):
         self.receive, self._landed = nodes.receive, landed
 
     def filled(self, b: int) -> int:

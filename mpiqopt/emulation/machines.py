@@ -24,7 +24,7 @@ class Machines:
             factor = factor * drawn(emulate.slowdown_distribution, stream, 1)[0]
         return max(taken, min(factor * plain, LONGEST))
 
-    def hold(self, round: int, began: float) -> None:
+    def delay(self, round: int, began: float) -> None:
         """Return when gradients at all hosted nodes, taken one after the other here, would be there."""
         taken = time.perf_counter() - began
         hosted = len(self._factors)

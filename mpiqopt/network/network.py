@@ -1,353 +1,109 @@
-"""What algorithms see of the network: mix, gossip and mean. Counts rounds and real bytes."""
+"""What algorithms see of the network: gossip with neighbours, a server, exact coordination."""
 
-import time
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, Rounds
+from mpiqopt.emulation.links import RoundDelays
 from mpiqopt.emulation.settings import Emulate
-from mpiqopt.errors import UsageError
-from mpiqopt.placement.placement import ExchangePlan, Placement, plan
-from mpiqopt.placement.reduction import Reduction
-from mpiqopt.topologies.chebyshev import damped, polynomial
+from mpiqopt.network.codecs import Codecs
+from mpiqopt.network.coordinators import Coordinators
+from mpiqopt.network.gossip import ONE_ROUND, Gossip, Schedule
+from mpiqopt.network.server import Server
+from mpiqopt.network.traffic import Traffic
+from mpiqopt.placement.placement import Placement
 from mpiqopt.topologies.topology import Topology
+from mpiqopt.transport.transport import Transport
 
-if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
+if TYPE_CHECKING:  # imported where a message is coded: many ranks start at once
     from mpiqopt.compressors.codec import Codec
     from mpiqopt.compressors.compressor import Compressor
-    from mpiqopt.coordination.asynchronous import MassExchange
-    from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
-    from mpiqopt.coordination.wiring import Wiring
-    from mpiqopt.network.server import Server
-
-
-class Memory(NamedTuple):
-    """What difference coding remembers of a gossiped variable: float64 rows (hosted, d).
-
-    Sums in float32 would drift away, a rounding in every round.
-
-    sent: X^, the sum of all (damped) messages that a node has sent, the same at the node and at all that hear it;
-    heard: (W - I) X^, summed from what was heard.
-    """
-
-    sent: np.ndarray
-    heard: np.ndarray
 
 
 class Network:
-    """The hosted rows' end of the network.
+    """The hosted rows' end of the network. Arrays are (hosted, d), float64 or float32.
 
-    Arrays are (hosted, d), float64 or float32. ``rounds`` counts gossip rounds; ``bytes`` the payload from
-    node to node, summed over directed edges; ``mpi_bytes`` what is handed to MPI between ranks. The three are
-    the network's whole state: they tell the mixing matrix of a round, and its messages are rounded by random numbers
-    keyed by (seed, node, rounds). ``compressor``: the wire format of what is coded; None: no coding.
-    An iteration mixes ``mixed_variables`` variables, each in K = ``rounds_per_variable`` rounds: it uses matrices tK to
-    tK + K - 1 of the cycle for each of them. (Round after round, each would see half of an even cycle.)
+    gossip: rounds with neighbours, ``Gossip``; server: uploads and downloads, ``Server``; coordination: exact averages
+    of integers, ``Coordinators``; traffic: what gossip and server have sent, ``Traffic``.
+
+    Parameters
+    ----------
+    topology : the mixing matrices.
+    place : which nodes this rank hosts.
+    transport : carries rows and frames between ranks.
+    compressor : the wire format of messages that are coded; None if none are.
+    seed : of all random numbers that messages are rounded and routed by.
+    schedule : which mixing matrix a round uses.
+    interval : of W's eigenvalues but 1, for Chebyshev gossip; by default it is computed.
+    mailboxes : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
+    emulate : slower links than there are; none by default.
+
+    >>> import numpy as np
+    >>> from mpiqopt.topologies.lattices import Ring
+    >>> from mpiqopt.topologies.topology import Topology
+    >>> from mpiqopt.topologies.topology import in_turn
+    >>> from mpiqopt.transport.serial import SerialTransport
+    >>> ring = in_turn(["ring"], [Ring(nodes=4).make()])
+    >>> network = Network(ring, Placement(4), SerialTransport())
+    >>> network.mix(np.array([[3.0], [0.0], [0.0], [0.0]])).ravel().round(6).tolist()
+    [1.0, 1.0, 0.0, 1.0]
+    >>> network.traffic
+    Traffic(rounds=1, bytes=64, mpi_bytes=0)
     """
 
     def __init__(
         self,
         topology: Topology,
         place: Placement,
-        transport,
+        transport: Transport,
+        *,
         compressor: "Compressor | None" = None,
         seed: int = 0,
+        schedule: Schedule = ONE_ROUND,
+        interval: tuple[float, float] | None = None,
         mailboxes: str = "auto",
         emulate: Emulate | None = None,
     ):
-        self.topology, self.place, self.transport = topology, place, transport
-        self.compressor, self._seed, self.mailboxes = compressor, seed, mailboxes
-        self.coded = compressor is not None and compressor.name != "identity"
-        self.mixed_variables, self.rounds_per_variable = 1, 1
-        self.rounds = self.bytes = self.mpi_bytes = 0
-        self._hosted = np.arange(place.first, place.last)
-        self._codecs: dict[tuple[int, np.dtype], Codec] = {}
-        self._server_round = 0
-        self._servers: dict[tuple[int, np.dtype], Server] = {}
-        self._plans: list[ExchangePlan] = [plan(mixing, place) for mixing in topology.cycle]
-        self._channels: dict[tuple[int, int, int], object] = {}
-        self._reduction = Reduction(place)
-        self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
-        self._exchange_of_mass: MassExchange | None = None
-        # by an earlier process of the run
-        self.sent_before = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
-        self._emulate = emulate or Emulate()
-        self._rounds = Rounds(self._emulate, place, seed) if self._emulate.of_links else None
+        self.topology, self.place, self.transport, self.compressor = topology, place, transport, compressor
+        emulate = emulate or Emulate()
+        delays = RoundDelays(emulate, place, seed) if emulate.of_links else None
+        self.traffic = Traffic()
+        self._codecs = Codecs(compressor, seed, place.nodes)
+        self.gossip = Gossip(topology, place, transport, self.traffic, self._codecs, schedule, interval, delays)
+        self.server = Server(place, transport, self.traffic, self._codecs, delays)
+        self.coordination = Coordinators(topology, place, transport, self.server, seed, mailboxes, emulate, delays)
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
-        """W X: one gossip round, new array. Sums run in ascending node id; equal rows stay equal to the bit."""
-        return self._mix(rows)
-
-    def disagreement(self, rows: np.ndarray) -> np.ndarray:
-        """(I - W) X: one gossip round, rounded once after the subtraction (x - mix(x) would be rounded before it)."""
-        return self._mix(rows, 0.0, -1.0)
-
-    def _mix(self, rows: np.ndarray, *affine) -> np.ndarray:
-        """One round with the mixer's ``keep, move, rest, previous``."""
-        phase = self.phase
-        ghosts = self._exchange(phase, rows)
-        return self._plans[phase].mixer.mix(rows, ghosts, np.empty_like(rows), *affine)
+        """Return W X, one gossip round, for rows X (hosted, d); see ``Gossip.mix``."""
+        return self.gossip.mix(rows)
 
     @property
-    def phase(self) -> int:
-        """Which matrix of the cycle this round uses."""
-        if not self.topology.varies:
-            return 0
-        iteration, within = divmod(self.rounds, self.mixed_variables * self.rounds_per_variable)
-        return (iteration * self.rounds_per_variable + within % self.rounds_per_variable) % len(self._plans)
+    def coded(self) -> bool:
+        """True if messages are coded: the method codes them, with a compressor that changes something."""
+        return self.compressor is not None and self.compressor.name != "identity"
 
-    def _exchange(self, phase: int, rows: np.ndarray) -> np.ndarray:
-        """The ghost rows of a round with a matrix of the cycle; the round is counted."""
-        exchange = self._plans[phase]
-        kind = phase, rows.shape[1], rows.itemsize
-        channel = self._channels.get(kind)
-        if channel is None:
-            channel = self._channels[kind] = self.transport.channel(exchange, phase, rows.shape[1], rows.dtype)
-        began = time.perf_counter()
-        ghosts = channel.exchange(rows)
-        if self._rounds is not None:
-            self._rounds.hold(self._links[phase], rows.shape[1] * rows.itemsize, began)
-        self.rounds += 1
-        self.bytes += exchange.links * rows.shape[1] * rows.itemsize
-        self.mpi_bytes += exchange.rows_moved * rows.shape[1] * rows.itemsize
-        return ghosts
-
-    @cached_property
-    def _links(self) -> list[np.ndarray]:
-        """Links of each mixing matrix."""
-        return [mixing.arcs() for mixing in self.topology.cycle]
-
-    @cached_property
-    def _uplinks(self) -> np.ndarray:
-        """Links of a server to all nodes."""
-        return np.stack([np.zeros(self.place.nodes, np.int64), np.arange(self.place.nodes)], axis=1)
-
-    def _hold_server(self, *sizes: float) -> None:
-        """Messages of so many bytes between the server and all nodes, one after the other."""
-        if self._rounds is not None:
-            for size in sizes:
-                self._rounds.hold(self._uplinks, size, time.perf_counter())
-
-    def mix_coded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Q and (W - I) Q, one gossip round, with Q what all nodes decode of the rows; both in float64.
-
-        A node decodes its own message as its neighbours do. Raises NotFinite with the node's number in ``row``.
-        """
-        codec, round = self.codec(rows), self.rounds
-        phase = self.phase
-        messages = codec.encode(rows, self._hosted, round)
-        ghosts, exchange = self._exchange(phase, messages), self._plans[phase]
-        own = codec.decode(messages, self._hosted, round, np.float64)
-        others = codec.decode(ghosts, exchange.ghosts, round, np.float64)
-        return own, exchange.mixer.mix(own, others, np.empty_like(own), 0.0, 1.0)
+    def codec(self, rows: np.ndarray) -> "Codec":
+        """Return the codec of rows like these."""
+        return self._codecs.of(rows)
 
     @property
     def codec_seconds(self) -> float | None:
-        """Spent here in encoding and decoding since the start of the process; None if messages are not coded."""
-        return sum(codec.seconds for codec in self._codecs.values()) if self.coded else None
-
-    def codec(self, rows: np.ndarray) -> "Codec":
-        """The codec of rows like these."""
-        kind = rows.shape[1], rows.dtype
-        if kind not in self._codecs:
-            from mpiqopt.compressors.codec import Codec
-
-            self._codecs[kind] = Codec(self.compressor, *kind, self._seed, self.place.nodes)
-        return self._codecs[kind]
-
-    def memory(self, rows: np.ndarray) -> Memory:
-        """Of a variable of which nothing was sent yet. Raises UsageError if W varies: (W - I) X^ needs one W."""
-        if self.topology.varies:
-            raise UsageError(
-                f"coded gossip needs one mixing matrix, but topology {self.topology.name!r} varies in time"
-            )
-        return Memory(np.zeros(rows.shape), np.zeros(rows.shape))
-
-    def innovate(self, rows: np.ndarray, memory: Memory) -> Memory:
-        """Difference coding, one gossip round: X^ + r C(X - X^), r the damping that makes r C a contraction."""
-        own, heard = self.mix_coded((rows - memory.sent).astype(rows.dtype, copy=False))
-        damping = self.codec(rows).damping
-        if damping != 1:
-            own *= damping
-            heard *= damping
-        return Memory(memory.sent + own, memory.heard + heard)
-
-    def gossip(self, rows: np.ndarray, rounds: int, chebyshev: bool = False) -> np.ndarray:
-        """P_K(W) X with K = rounds: W^K, or the polynomial of ``topologies.chebyshev``, which needs one symmetric W."""
-        gossip = polynomial(rounds, self.interval if chebyshev else None)
-        first, previous = rows, None
-        for keep, move, rest in gossip.steps:
-            affine = (keep, move) if rest == 0 else (keep, move, rest, previous)
-            previous, rows = rows, self._mix(rows, *affine)
-        if gossip.start:
-            rows += gossip.start * first
-        return rows
-
-    def gossip_coded(
-        self, rows: np.ndarray, memory: Memory, rounds: int, chebyshev: bool = False, step: float = 1.0
-    ) -> tuple[np.ndarray, Memory]:
-        """``gossip`` with (1 - step) I + step W for W, of coded messages: X + step (W - I) X^ stands for W X."""
-        gossip = polynomial(rounds, damped(self.interval, step) if chebyshev else None)
-        first = previous = rows
-        for keep, move, rest in gossip.steps:
-            memory = self.innovate(rows, memory)
-            mixed = keep * rows + (move * step) * memory.heard
-            if rest != 0:
-                mixed += rest * previous
-            previous, rows = rows, mixed.astype(rows.dtype, copy=False)
-        if gossip.start:
-            rows += gossip.start * first
-        return rows, memory
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        """Of W's eigenvalues, for Chebyshev gossip. Set at the start of a run: all ranks and a continuation use one."""
-        return self.topology.interval
-
-    def mean(self, rows: np.ndarray) -> np.ndarray:
-        """(1/n) sum of all nodes' rows, (d,), the same bits at every node and for any number of ranks.
-
-        A server round: node 0 gathers and broadcasts, 2 (n - 1) messages.
-        """
-        self.rounds += 1
-        size = rows.shape[1] * rows.itemsize
-        self.bytes += 2 * (self.place.nodes - 1) * size
-        self.mpi_bytes += (sum(self._reduction.counts[1:]) + self.place.ranks - 1) * size
-        self._hold_server(size, size)
-        return self.uncounted_mean(rows)
-
-    def collect(self, rows: np.ndarray, echo: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """Coded upload, with ``spread`` a server round: the parts of the mean that hosted nodes serve.
-
-        Parts are (hosted, width), as in ``server.Server``. With ``echo`` also what the server decodes of the rows.
-        Raises NotFinite with the node's number in ``row``.
-        """
-        server, self._server_round = self._server(rows), self.rounds
-        self.rounds += 1
-        self.bytes += (self.place.nodes - 1) * server.codec.nbytes
-        self.mpi_bytes += server.uploaded
-        self._hold_server(server.codec.nbytes)
-        return server.collect(rows, self._server_round, echo)
-
-    def spread(self, parts: np.ndarray, d: int, compressed: bool) -> np.ndarray:
-        """Download of all parts, coded or as they are: a vector (d,), the same bits at every node."""
-        server = self._servers[d, parts.dtype]
-        size = server.codec.nbytes if compressed else d * parts.itemsize
-        self.bytes += (self.place.nodes - 1) * size
-        self.mpi_bytes += (self.place.ranks - 1) * size
-        self._hold_server(size)
-        return server.spread(parts, self._server_round, compressed)
-
-    def parts(self, vector: np.ndarray) -> np.ndarray:
-        """The coordinates of a vector (d,) that hosted nodes serve."""
-        return self._server(vector[None]).parts(vector)
-
-    def _server(self, rows: np.ndarray) -> "Server":
-        from mpiqopt.network.server import Server
-
-        kind = rows.shape[1], rows.dtype
-        if kind not in self._servers:
-            self._servers[kind] = Server(self.codec(rows), self.place, self.transport)
-        return self._servers[kind]
-
-    def coordinator(self, name: str, rounding: "Rounding", by_mailboxes: bool) -> "Coordinator":
-        """Exact averages of integers, in steps that all nodes take together or by mailboxes."""
-        from mpiqopt.coordination.coordinator import Coordinator
-
-        kind = name, rounding, by_mailboxes
-        if kind not in self._coordinators:
-            coordination = self._coordination(name, by_mailboxes)
-            self._coordinators[kind] = Coordinator(name, coordination, self.place.nodes, self.place.first, rounding)
-        return self._coordinators[kind]
-
-    def _coordination(self, name: str, by_mailboxes: bool) -> "Coordination":
-        from mpiqopt.coordination.allreduce import AllreduceCoordination
-        from mpiqopt.coordination.asynchronous import AsynchronousCoordination
-        from mpiqopt.coordination.lockstep import LockstepCoordination
-        from mpiqopt.coordination.wiring import overlay_of, wire
-
-        place, transport = self.place, self.transport
-        if name == "allreduce" or place.nodes == 1:
-            return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._hold_server)
-        overlay = transport.share(overlay_of(self.topology, name) if place.rank == 0 else None)
-        wiring = wire(self.topology, place, name, overlay)
-        if not by_mailboxes:
-            exchange = transport.frame_exchange(wiring.ranks)
-            if self._rounds is not None:
-                exchange = EmulatedFrameExchange(exchange, self._rounds, self.topology.arcs())
-            return LockstepCoordination(wiring, name, self._seed, exchange)
-        return AsynchronousCoordination(wiring, name, self._seed, *self._mail(wiring))
-
-    def _mail(self, wiring: "Wiring") -> tuple[Any, bool, bool]:
-        """Mailboxes, whether this processor is wanted by others, and whether frames can be lost or overtake others."""
-        post = self.transport.frame_queue(wiring.ranks, self.mailboxes)
-        if self._emulate.of_links:
-            post = EmulatedFrames(post, self._emulate, wiring, self._seed)
-        return post, self.transport.crowded, self._emulate.of_links
-
-    def mass_exchange(self, d: int) -> "MassExchange":
-        """Vectors (d,) handed on by mailboxes."""
-        from mpiqopt.coordination.asynchronous import MassExchange
-        from mpiqopt.coordination.wiring import wire
-
-        if self._exchange_of_mass is None:
-            wiring = wire(self.topology, self.place, "push-sum")
-            self._exchange_of_mass = MassExchange(wiring, d, *self._mail(wiring))
-        return self._exchange_of_mass
-
-    def push(self, rows: np.ndarray) -> np.ndarray:
-        """W X with columns of W that sum to 1, where rows need not: one round that keeps the sum over the nodes."""
-        sums = self._row_sums[self.phase]
-        return self._mix(rows, 0.0, 1.0) + sums * rows
-
-    @cached_property
-    def _row_sums(self) -> list[np.ndarray]:
-        hosted = slice(self.place.first, self.place.last)
-        return [mixing.row_sums()[hosted, None] for mixing in self.topology.cycle]
-
-    def _coordinations(self) -> list:
-        """Everything that packs its messages itself."""
-        all = [coordinator.coordination for coordinator in self._coordinators.values()]
-        return all if self._exchange_of_mass is None else [*all, self._exchange_of_mass]
+        """Seconds of encoding and decoding on this rank so far; None if messages are not coded."""
+        return self._codecs.seconds if self.coded else None
 
     def counters(self) -> dict[str, int]:
-        """``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective: each rank knows what it packed."""
-        own = np.array([[c.bytes, c.mpi_bytes] for c in self._coordinations()], np.int64)
-        packed, moved = self.transport.total(own.sum(axis=0)).tolist() if len(own) else (0, 0)
-        calls = sum(coordinator.calls for coordinator in self._coordinators.values())
-        return {"rounds": self.rounds + calls, "bytes": self.bytes + packed, "mpi_bytes": self.mpi_bytes + moved}
+        """Return ``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective."""
+        traffic, (calls, sent, moved) = self.traffic, self.coordination.totals()
+        return {
+            "rounds": traffic.rounds + calls,
+            "bytes": traffic.bytes + sent,
+            "mpi_bytes": traffic.mpi_bytes + moved,
+        }
 
-    def sent(self) -> dict[str, np.ndarray]:
-        """``pieces`` and ``bytes`` sent by each hosted node so far, int64 (hosted,), where messages are packed."""
-        total = {name: before.copy() for name, before in self.sent_before.items()}
-        for coordination in self._coordinations():
-            if coordination.sent is not None:
-                for own, more in zip(total.values(), coordination.sent, strict=True):
-                    own += more
-        return total
-
-    @property
-    def carriers(self) -> str:
-        """How the frames of coordination travel, and why so; "" if there are none."""
-        return "; ".join(dict.fromkeys(coordination.chosen for coordination in self._coordinations()))
-
-    def settle(self) -> None:
-        """Collective: when it returns nothing is on its way, so that ranks may wait for each other in MPI."""
-        for coordination in self._coordinations():
-            coordination.settle()
+    def drain(self) -> None:
+        """Return when nothing is on its way, so that ranks may wait for each other in MPI; collective."""
+        self.coordination.drain()
 
     def close(self) -> None:
-        """Collective: give back what MPI holds."""
-        for coordination in self._coordinations():
-            coordination.settle()
-            coordination.close()
-
-    def uncounted_mean(self, rows: np.ndarray) -> np.ndarray:
-        """``mean`` for metrics: not part of the algorithm's communication."""
-        reduction, transport = self._reduction, self.transport
-        gathered = transport.gather(reduction.partial_sums(rows), reduction.counts)
-        if gathered is None:
-            return transport.broadcast(np.empty(rows.shape[1], rows.dtype))
-        return transport.broadcast(reduction.finish(gathered) / rows.dtype.type(self.place.nodes))
+        """Give back what MPI holds, collective."""
+        self.coordination.close()

@@ -111,7 +111,7 @@ class Problem:
             self.evaluations += batch.counts
         if self._machines is not None:
             self._calls += 1
-            self._machines.hold(self._calls, began)
+            self._machines.delay(self._calls, began)
         return out
 
     def make_trainer(self, streams: Streams, processors: int | None = None) -> None:

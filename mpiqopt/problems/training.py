@@ -81,7 +81,7 @@ class MachineTimes(Protocol):
     def seconds(self, node: int, round: int, steps: int, taken: float) -> float:
         """Return the seconds of a training of ``steps`` gradients at a hosted node that really took ``taken``."""
 
-    def hold(self, round: int, began: float) -> None:
+    def delay(self, round: int, began: float) -> None:
         """Return when the gradients of all hosted nodes would be there, begun at ``began`` (time.perf_counter)."""
 
 

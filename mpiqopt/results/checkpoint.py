@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.network.network import Network
+from mpiqopt.network.traffic import Traffic
 from mpiqopt.results import files
 from mpiqopt.transport.agreement import by_first
 
@@ -96,8 +97,7 @@ def restore(
     by_first(transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes))
     for name, own in wanted.items():
         transport.scatter(saved.rows(name, own.dtype), place.counts, own)
-    for name in ("rounds", "bytes", "mpi_bytes"):
-        setattr(network, name, progress[name])
+    network.traffic.restore(Traffic(progress["rounds"], progress["bytes"], progress["mpi_bytes"]))
     return _shaped(state, {**values, **{name: progress[NUMBER + name] for name in numbers}})
 
 

@@ -14,7 +14,9 @@ from mpiqopt.emulation.machines import Machines
 from mpiqopt.errors import AgreedError, UsageError, naming, quoted
 from mpiqopt.files.inputs import require_file
 from mpiqopt.memory import require_memory
+from mpiqopt.network.gossip import Schedule
 from mpiqopt.network.network import Network
+from mpiqopt.network.node_mean import NodeMean
 from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.problem import Problem
 from mpiqopt.run import constants
@@ -23,6 +25,7 @@ from mpiqopt.run.metrics import Evaluator
 from mpiqopt.streams import Streams, generator, standard_normal
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.agreement import by_first, dealt, together
+from mpiqopt.transport.transport import Transport
 
 if TYPE_CHECKING:
     pass
@@ -42,6 +45,7 @@ class Experiment(NamedTuple):
     config: Config
     problem: Problem
     network: Network
+    mean: NodeMean
     algorithm: Algorithm
     streams: Streams
     evaluate: Evaluator
@@ -66,21 +70,13 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
     topology, small = by_first(transport, lambda: _begun(config, transport.size))
     place = Placement(topology.nodes, transport.size, transport.rank)
     coded = config.algorithm.default_compressor is not None
-    network = Network(
-        topology,
-        place,
-        transport,
-        config.compressor if coded else None,
-        config.run.seed,
-        mailboxes=config.run.transport,
-        emulate=config.emulate,
-    )
+    mean = NodeMean(place, transport)
     held = (
         dealt(transport, lambda: _cut(config, place, topology))
         if small
         else together(transport, lambda: _load(config, place, topology))
     )
-    held = shares.scale(held, config.data, network.uncounted_mean, config.run.dtype)
+    held = shares.scale(held, config.data, mean, config.run.dtype)
     _require_features(config, held, transport)
     problem = together(transport, lambda: _problem(config, held, place))
     if config.run.stop_accuracy is not None and not problem.has_accuracy:
@@ -88,16 +84,24 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
             f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 (or "
             "data.test_path) and a problem with classes (logistic, softmax)"
         )
-    start = _start(config, problem, network)
-    known = _constants(config, problem, start, network)
+    start = _start(config, problem, place, transport)
+    known = _constants(config, problem, start, mean, transport)
     if derived is None:
         derived = by_first(transport, lambda: _derived(config, facts_of(config, topology, known, held, problem)))
     algorithm = replace(
         config.algorithm, **{name: value for name, value in derived.items() if hasattr(config.algorithm, name)}
     )
-    network.mixed_variables, network.rounds_per_variable = algorithm.mixed_variables, algorithm.rounds_per_variable()
-    if "interval" in derived:
-        network.interval = tuple(derived["interval"])
+    network = Network(
+        topology,
+        place,
+        transport,
+        compressor=config.compressor if coded else None,
+        seed=config.run.seed,
+        schedule=Schedule(algorithm.mixed_variables, algorithm.rounds_per_variable()),
+        interval=tuple(derived["interval"]) if "interval" in derived else None,
+        mailboxes=config.run.transport,
+        emulate=config.emulate,
+    )
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if algorithm.trains:
         problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
@@ -105,11 +109,14 @@ def assemble(config: Config, transport, *, derived: dict[str, float] | None = No
         config=config,
         problem=problem,
         network=network,
+        mean=mean,
         algorithm=algorithm,
         streams=streams,
         evaluate=Evaluator(
             problem,
-            network,
+            place,
+            transport,
+            mean,
             config.record.mapping_step,
             known.lipschitz if config.record.per_node else None,
             held.solution if held.solution is not None and held.solution.shape == (problem.d,) else None,
@@ -146,7 +153,7 @@ def _watches_consensus(config: Config) -> bool:
     return config.run.tolerance is not None and config.run.tolerance_on == "nodes" and not config.algorithm.common_point
 
 
-def _constants(config: Config, problem: Problem, start: np.ndarray, network: Network) -> Constants:
+def _constants(config: Config, problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport) -> Constants:
     """Raises AgreedError, with the key that wants them, where the loss knows no bound of its curvature."""
     wanted = _wants_constants(config)
     if not wanted and not (config.algorithm.own_automatic() and problem.loss.curvature is not None):
@@ -156,7 +163,7 @@ def _constants(config: Config, problem: Problem, start: np.ndarray, network: Net
             f"{config.path}: {wanted}: problem {config.problem.name!r} knows no bound of its curvature, of which it "
             "would be made: give a number (for run.tolerance_on 'mean', for record.per_node false)"
         )
-    known = constants.find(problem, start, network, config.algorithm.observes)
+    known = constants.find(problem, start, mean, transport, config.algorithm.observes)
     if not known.give_steps:
         raise AgreedError(
             f"{config.path}: {wanted}: L = {known.lipschitz:g}, the smoothness of the loss, gives no step: features or "
@@ -256,15 +263,15 @@ def _problem(config: Config, held: Shares, place: Placement) -> Problem:
     return problem
 
 
-def _start(config: Config, problem: Problem, network: Network) -> np.ndarray:
+def _start(config: Config, problem: Problem, place: Placement, transport: Transport) -> np.ndarray:
     """x_0 (hosted, d), equal at all nodes unless a file says otherwise."""
-    kind, place = config.run.start, network.place
+    kind = config.run.start
     if kind == "zero":
         point = np.zeros(problem.d)
     elif kind == "normal":
         point = standard_normal(generator(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
     else:
-        point = by_first(network.transport, lambda: _earlier(config, problem.d, place.nodes))
+        point = by_first(transport, lambda: _earlier(config, problem.d, place.nodes))
     rows = point[place.first : place.last] if point.ndim == 2 else np.repeat(point[None], problem.hosted, axis=0)
     return np.ascontiguousarray(rows, dtype=problem.dtype)
 

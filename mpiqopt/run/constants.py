@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.arithmetic.rounding import significant
-from mpiqopt.network.network import Network
+from mpiqopt.network.node_mean import NodeMean
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import standard_normal
+from mpiqopt.transport.transport import Transport
 
 # of gradient descent, before the curvature of F is looked at; and of the power iteration that finds it
 DESCENTS, POWERS = 20, 30
@@ -40,28 +41,24 @@ class Constants(NamedTuple):
         return self.lipschitz is not None and self.mean_lipschitz > 1 / EXTREME and self.largest < EXTREME
 
 
-def find(problem: Problem, start: np.ndarray, network: Network, observe: bool) -> Constants:
+def find(problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport, observe: bool) -> Constants:
     """Return the constants, ``observed`` only if it is asked for. Collective; for losses that bound their curvature."""
     own = problem.lipschitz()
     squares, largest = problem.sample_constants()
-    lipschitz, squared, largest = network.transport.maximum(
-        np.array([own.max(), squares.max(), largest.max()])
-    ).tolist()
-    means = network.uncounted_mean(np.stack([own, problem.gradient_variance(start)], axis=1)).tolist()
+    lipschitz, squared, largest = transport.maximum(np.array([own.max(), squares.max(), largest.max()])).tolist()
+    means = mean(np.stack([own, problem.gradient_variance(start)], axis=1)).tolist()
     found = lipschitz, means[0], squared**0.5, largest, means[1]
     constants = Constants(*(significant(value, 10) for value in found))
     if not (observe and constants.give_steps):
         return constants
-    observed, bound = observe_curvature(problem, start, network, constants)
+    observed, bound = observe_curvature(problem, start, mean, constants)
     return constants._replace(
         observed=significant(max(observed, LEAST_OBSERVED * lipschitz), 6),
         slack=significant(min(max(observed / bound, LEAST_OBSERVED), 1.0), 6),
     )
 
 
-def observe_curvature(
-    problem: Problem, start: np.ndarray, network: Network, constants: Constants
-) -> tuple[float, float]:
+def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, constants: Constants) -> tuple[float, float]:
     """Return the largest curvature of F after a few steps of proximal gradient descent, and its bound for all x.
 
     That of losses for classes is far below its bound once samples are told apart, and larger steps do no harm: their
@@ -69,9 +66,9 @@ def observe_curvature(
     """
 
     def gradient(x: np.ndarray) -> np.ndarray:
-        return network.uncounted_mean(problem.value_and_grad(x[None].astype(problem.dtype))[1].astype(np.float64))
+        return mean(problem.value_and_grad(x[None].astype(problem.dtype))[1].astype(np.float64))
 
-    x, step = network.uncounted_mean(start.astype(np.float64)), 1 / constants.mean_lipschitz
+    x, step = mean(start.astype(np.float64)), 1 / constants.mean_lipschitz
     for _ in range(DESCENTS):
         x = problem.prox(x - step * gradient(x), step)
     length = 1e-4 * max(1.0, float(np.add.reduce(x * x)) ** 0.5)
@@ -79,7 +76,7 @@ def observe_curvature(
     def change(direction: np.ndarray) -> np.ndarray:
         return (gradient(x + length * direction) - gradient(x - length * direction)) / (2 * length)
 
-    squares = largest_eigenvalue(lambda v: network.uncounted_mean(problem.squares(v)), problem.features)
+    squares = largest_eigenvalue(lambda v: mean(problem.squares(v)), problem.features)
     return largest_eigenvalue(change, problem.d), problem.bound(squares)
 
 

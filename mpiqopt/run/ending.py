@@ -95,7 +95,7 @@ class Ending:
     def _objective(self, x: np.ndarray) -> float:
         """(1/n) sum_i |f_i(x_i)|."""
         values = self.experiment.problem.value_and_grad(x)[0]
-        return float(self.experiment.network.uncounted_mean(np.abs(values)[:, None])[0])
+        return float(self.experiment.mean(np.abs(values)[:, None])[0])
 
 
 def cure(experiment: Experiment) -> str:

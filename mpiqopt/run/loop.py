@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from mpiqopt.config.config import Config
 from mpiqopt.config.idle import warning
 from mpiqopt.data.shares import label_counts
 from mpiqopt.errors import LINE, NotFinite, NumericalError, clipped, fits
+from mpiqopt.network.traffic import Traffic
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import followed
 from mpiqopt.results.layout import NODE_QUANTITIES
@@ -32,9 +34,6 @@ from mpiqopt.transport.launch import crowding
 
 if TYPE_CHECKING:
     from mpiqopt.results.writer import Writer
-
-
-NETWORK_COUNTERS = ("rounds", "bytes", "mpi_bytes")
 
 
 class Outcome(NamedTuple):
@@ -123,7 +122,7 @@ class Trajectory:
         self.iteration, self.elapsed, self.coded_before = 0, 0.0, 0.0
         self.last_record, self.next_record, self.saved_at = -1, 0, 0
         self.metrics: Metrics | None = None
-        self._retreat: tuple[dict, dict, dict, Watched] | None = None
+        self._retreat: tuple[dict, Traffic, dict, Watched] | None = None
         prints = self._fingerprints()
         saved = plan.saved
         self.ending = Ending(
@@ -134,7 +133,11 @@ class Trajectory:
         name, transport = experiment.algorithm.name, self.network.transport
         self.form = together(transport, lambda: form_of(name, self.state, experiment.start))
         if saved is not None:
-            self.state = checkpoint.restore(output, saved, self.state, self._counters(), self.network)
+            counted = self._counted()
+            self.state = checkpoint.restore(output, saved, self.state, counted, self.network)
+            if self.problem.training is not None:
+                sent = self.network.coordination.sent()
+                self.network.coordination.restore_sent({name: counted[f"nodes.{name}"] for name in sent})
             self.iteration, self.elapsed, self.run_id = saved["iteration"], saved["time"], saved["run_id"]
             self.coded_before, self.saved_at = saved.get("codec_time", 0.0), self.iteration
             self.last_record, self.next_record = saved["last_record"], self._record_after(self.iteration)
@@ -187,20 +190,20 @@ class Trajectory:
         """Arrays (hosted,) that are counted up in place."""
         training = self.problem.training
         own = {} if training is None else {f"nodes.{name}": value for name, value in vars(training.counters).items()}
-        sent = {f"nodes.{name}": value for name, value in self.network.sent_before.items()} if own else {}
-        return {"evaluations": self.problem.evaluations, **own, **sent}
+        return {"evaluations": self.problem.evaluations, **own}
 
     def _counted(self) -> dict[str, np.ndarray]:
-        """``_counters`` with what this process has sent."""
-        sent = {f"nodes.{name}": value for name, value in self.network.sent().items()}
-        return {name: sent.get(name, value) for name, value in self._counters().items()}
+        """``_counters``, and what nodes that train have sent since the run began."""
+        if self.problem.training is None:
+            return self._counters()
+        return self._counters() | {f"nodes.{name}": value for name, value in self.network.coordination.sent().items()}
 
     def _write_nodes(self) -> None:
         """Collective: what each node has done, into the result file."""
         training, gather = self.problem.training, self.network.transport.gather
         if training is None:
             return
-        own = vars(training.counters) | self.network.sent()
+        own = vars(training.counters) | self.network.coordination.sent()
         own["waiting"] = np.maximum(self.elapsed - training.busy(), 0)
         columns = {name: gather(value, self.network.place.counts) for name, value in own.items()}
         if self.writer is not None:
@@ -256,29 +259,28 @@ class Trajectory:
     def _stop_now(self, control: Control) -> Outcome:
         """End a run in one process amid an iteration, which is thrown away, with what came since ranks last agreed."""
         control.watch.answered()
-        own, network, counted, self.ending.watched = self._retreat
+        own, traffic, counted, self.ending.watched = self._retreat
         vars(self).update(own)
-        vars(self.network).update(network)
+        self.network.traffic.restore(traffic)
         for name, values in self._counters().items():
             values[:] = counted[name]
         self.writer.cut(self.iteration)
         self._save(control)
         return self._finish(control, "stopped", control.watch.reason(control.watch.number, True))
 
-    def _here(self) -> tuple[dict, dict, dict, Watched] | None:
+    def _here(self) -> tuple[dict, Traffic, dict, Watched] | None:
         """Where the run is: states do not change, and the rest is counted. None if there is more to it."""
         if self.problem.training is not None:
             return None
         own = {name: getattr(self, name) for name in ("state", "iteration", "elapsed", "last_record", "next_record")}
-        network = {name: getattr(self.network, name) for name in NETWORK_COUNTERS}
         counted = {name: values.copy() for name, values in self._counters().items()}
-        return own, network, counted, self.ending.watched
+        return own, replace(self.network.traffic), counted, self.ending.watched
 
     def _hold(self) -> None:
         """Nothing goes on in the background while ranks wait for each other."""
         if self.problem.training is not None:
             self.problem.training.pause()
-        self.network.settle()
+        self.network.drain()
         self.state = self.experiment.algorithm.drained(self.state, self.network)
 
     def _release(self) -> None:
@@ -375,7 +377,7 @@ class Trajectory:
         if self.writer is not None:
             kept = "stopped" if status == "diverged" else status
             names = {"node": self.network.topology.names, "coordinate": self.problem.coordinate_names}
-            written = self.writer.finish(kept, reason, x, self.network.carriers, names)
+            written = self.writer.finish(kept, reason, x, self.network.coordination.mail_transport, names)
         if not self.network.transport.broadcast(np.array([written]))[0]:
             reason = f"{reason}, but the file cannot be written; iteration {self.saved_at} is saved"
             return Outcome("stopped", reason, self.iteration, self.metrics, written=False)

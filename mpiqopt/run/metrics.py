@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.network.network import Network
+from mpiqopt.network.node_mean import NodeMean
+from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.problem import Problem
+from mpiqopt.transport.transport import Transport
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,15 @@ class Evaluator(NamedTuple):
     """
 
     problem: Problem
-    network: Network
+    place: Placement
+    transport: Transport
+    mean: NodeMean
     mapping_step: float
     lipschitz: float | None = None
     solution: np.ndarray | None = None
 
     def __call__(self, x: np.ndarray) -> Metrics:
-        mean = self.network.uncounted_mean(x)
+        mean = self.mean(x)
         deviation = x - mean
         values, gradients = self.problem.value_and_grad(mean[None])
         d, held_out = len(mean), self.problem.held_out
@@ -52,7 +56,7 @@ class Evaluator(NamedTuple):
         columns[:, d + 2] = self.problem.evaluations
         if held_out is not None:
             columns[:, d + 3] = held_out.losses(mean)
-        averages = self.network.uncounted_mean(columns)
+        averages = self.mean(columns)
         gradient, (smooth, consensus, samples, *tested) = averages[:d], averages[d:].tolist()
         point = mean.astype(np.float64)
         nearest, mapping = self._mapping(point, gradient)
@@ -63,7 +67,7 @@ class Evaluator(NamedTuple):
             consensus=consensus,
             nonzeros=int(np.count_nonzero(nearest)),
             samples=samples,
-            test_loss=tested[0] * self.network.place.nodes / held_out.total if tested else None,
+            test_loss=tested[0] * self.place.nodes / held_out.total if tested else None,
             accuracy=self._accuracy(mean) if self.problem.has_accuracy else None,
             criterion=None if self.lipschitz is None else self._criterion(x, consensus),
             error=error,
@@ -77,12 +81,12 @@ class Evaluator(NamedTuple):
 
     def _accuracy(self, x: np.ndarray) -> float:
         held_out = self.problem.held_out
-        (correct,) = self.network.transport.total(np.array([held_out.correct(x)]))
+        (correct,) = self.transport.total(np.array([held_out.correct(x)]))
         return float(correct / held_out.total)
 
     def _criterion(self, x: np.ndarray, consensus: float) -> float:
         """(1/n) sum_i |s(x_i)|^2 + L^2 consensus: one global gradient for each node."""
-        place, transport = self.network.place, self.network.transport
+        place, transport = self.place, self.transport
         total = 0.0
         for node in range(place.nodes):
             row = np.zeros(x.shape[1], np.float64)
@@ -91,5 +95,5 @@ class Evaluator(NamedTuple):
             # the sum of one row and zeros is that row, exactly
             row = transport.total(row)
             gradients = self.problem.value_and_grad(row.astype(x.dtype)[None])[1]
-            total += self._mapping(row, self.network.uncounted_mean(gradients.astype(np.float64)))[1]
+            total += self._mapping(row, self.mean(gradients.astype(np.float64)))[1]
         return total / place.nodes + self.lipschitz * self.lipschitz * consensus

@@ -5,22 +5,23 @@ from typing import TypeVar
 
 from mpiqopt.errors import AgreedError, UsageError, out_of_memory
 from mpiqopt.registry import explained
+from mpiqopt.transport.transport import Transport
 
 T = TypeVar("T")
 
 
-def together(transport, make: Callable[[], T]) -> T:
+def together(transport: Transport, make: Callable[[], T]) -> T:
     """Every rank does it. If one raises UsageError, all raise AgreedError with the message of the lowest rank."""
     result, message = _attempt(make)
     return _agreed(result, transport.first_error(message))
 
 
-def by_first(transport, make: Callable[[], T]) -> T:
+def by_first(transport: Transport, make: Callable[[], T]) -> T:
     """Rank 0 does it, and all get the (small) result, or raise AgreedError."""
     return _agreed(*transport.share(_attempt(make) if transport.rank == 0 else None))
 
 
-def dealt(transport, make: Callable[[], list[T]]) -> T:
+def dealt(transport: Transport, make: Callable[[], list[T]]) -> T:
     """Rank 0 makes a part for each rank, and each gets its own, or all raise AgreedError."""
     parts = None
     if transport.rank == 0:

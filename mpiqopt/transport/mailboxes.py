@@ -26,7 +26,7 @@ class TwoSided:
         self.comm, self.ranks = comm, ranks
         self.bytes = 0
         self._requests: list[MPI.Request | None] = [None] * len(ranks)
-        self._room = np.empty(1 << 16, np.uint8)
+        self._buffer = np.empty(1 << 16, np.uint8)
         self._status = MPI.Status()
 
     def ready(self, k: int) -> bool:
@@ -49,9 +49,9 @@ class TwoSided:
         for rank in self.ranks:
             while self.comm.Iprobe(rank, TAG, self._status):
                 size = self._status.Get_count(MPI.BYTE)
-                if size > self._room.size:
-                    self._room = np.empty(2 * size, np.uint8)
-                frames = self._room[:size]
+                if size > self._buffer.size:
+                    self._buffer = np.empty(2 * size, np.uint8)
+                frames = self._buffer[:size]
                 self.comm.Recv([frames, MPI.BYTE], rank, TAG)
                 yield frames
 
@@ -85,7 +85,7 @@ class Windows:
         self._window = MPI.Win.Allocate(16 * count + self._slot * count, 1, comm=comm)
         memory = np.frombuffer(self._window.tomemory(), np.uint8) if count else np.empty(0, np.uint8)
         memory[:] = 0
-        self._held, self._read = memory[: 16 * count].view(np.int64).reshape(2, count)
+        self._announced, self._read = memory[: 16 * count].view(np.int64).reshape(2, count)
         self._slots = memory[16 * count :].reshape(count, self._slot)
         self._sent, self._heard = [0] * count, [0] * count
         self._rest: list[np.ndarray | None] = [None] * count
@@ -128,8 +128,8 @@ class Windows:
         """What has come since the last time; each is valid until the next."""
         self.comm.Iprobe()  # between hosts a put arrives while its target is in MPI
         self._window.Sync()
-        for k in np.flatnonzero(self._held >> (BITS_OF_SIZE + 1) > self._heard):
-            word = int(self._held[k])
+        for k in np.flatnonzero(self._announced >> (BITS_OF_SIZE + 1) > self._heard):
+            word = int(self._announced[k])
             piece = self._slots[k, : word & (LAST - 1)]
             if not word & LAST or self._parts[k]:
                 self._parts[k].append(piece.copy())
@@ -144,7 +144,7 @@ class Windows:
 
     @property
     def whole(self) -> bool:
-        """Whether no message waits for room in a slot, or for its rest."""
+        """Whether no message waits for space in a slot, or for its rest."""
         return all(self.ready(k) for k, rest in enumerate(self._rest) if rest is not None)
 
     @property
@@ -197,16 +197,16 @@ class Both:
         self._ways[0].comm.Free()  # of this host's ranks
 
 
-def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], kind: str) -> tuple[Windows | TwoSided | Both, str]:
-    """Mailboxes to the ranks that hold neighbours, and what was chosen and why; collective.
+def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str) -> tuple[Windows | TwoSided | Both, str]:
+    """Return mailboxes to the ranks that hold neighbours, and what was chosen and why; collective.
 
-    kind: "auto" | "window" | "two-sided". Auto: windows within a host if one-sided operations do not wait for a rank
-    that computes, which is measured, and two-sided messages otherwise; between hosts two-sided messages, because every
-    flush of a window would be a round trip.
+    mail_transport: "auto" | "window" | "two-sided". Auto: windows within a host if one-sided operations do not wait for
+    a rank that computes, which is measured, and two-sided messages otherwise; between hosts two-sided messages, because
+    every flush of a window would be a round trip.
     """
-    if kind == "two-sided":
+    if mail_transport == "two-sided":
         return TwoSided(comm, ranks), "two-sided (as the config says)"
-    if kind == "window":
+    if mail_transport == "window":
         return Windows(comm, ranks), "window (as the config says)"
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
     waits = not progresses(host)

@@ -3,17 +3,20 @@
 import os
 import pickle
 import threading
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import DTypeLike
 
 from mpiqopt.placement.placement import ExchangePlan
+from mpiqopt.transport.transport import Channel, Transport
 from mpiqopt.transport.waiting import PatientComm, quietly, wait_all
 
 if TYPE_CHECKING:
-    from mpiqopt.transport.frames import FrameExchange, FrameQueue
+    from mpiqopt.transport.frames import MailboxFrames, NeighbourFrameExchange
 
 
 # seconds after which a process ends by itself that MPI was to end
@@ -25,10 +28,18 @@ def library() -> str:
     return " ".join(MPI.Get_library_version().split(",")[0].splitlines()[0].rstrip("\0").split())
 
 
-class Channel:
+class NeighbourChannel(Channel):
     """Persistent sends and receives for one exchange; one message per neighbouring rank."""
 
-    def __init__(self, comm: MPI.Intracomm, exchange: ExchangePlan, tag: int, width: int, dtype, wait_all):
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        exchange: ExchangePlan,
+        tag: int,
+        width: int,
+        dtype: DTypeLike,
+        wait_all: Callable[[list[MPI.Request]], object],
+    ):
         self.ghosts = np.empty((len(exchange.ghosts), width), dtype)
         self.outbox = np.empty((len(exchange.outgoing), width), dtype)
         self.outgoing = exchange.outgoing
@@ -49,19 +60,23 @@ class Channel:
             request.Free()
 
 
-def _packed(value) -> np.ndarray:
+def _packed(value: Any) -> np.ndarray:
     return np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
 
 
-def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]):
+def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each rank with its piece of rows that lie one after the other; counts: (rank, rows)."""
     start = 0
     for rank, count in counts:
         yield rank, rows[start : start + count]
         start += count
 
 
-class MPITransport:
-    """Two-sided MPI between the ranks of a communicator. Same interface as ``transport.serial.SerialTransport``."""
+class MPITransport(Transport):
+    """Two-sided MPI between the ranks of a communicator.
+
+    patient: ranks that wait give the processor away, as ``waiting.until`` does; for more ranks than processors.
+    """
 
     def __init__(self, comm: MPI.Intracomm, patient: bool = False):
         self.comm, request = (PatientComm(comm) if patient else comm).Idup()
@@ -70,7 +85,7 @@ class MPITransport:
         self.rank, self.size = comm.rank, comm.size
         self.name = f"rank {self.rank} on {MPI.Get_processor_name()}"
         self.library = library()
-        self._channels: list[Channel] = []
+        self._channels: list[NeighbourChannel] = []
 
     @cached_property
     def processors(self) -> int:
@@ -88,9 +103,9 @@ class MPITransport:
         host.Free()
         return size
 
-    def channel(self, exchange: ExchangePlan, tag: int, width: int, dtype) -> Channel:
+    def channel(self, exchange: ExchangePlan, tag: int, width: int, dtype: DTypeLike) -> NeighbourChannel:
         # tags up to 32767 are guaranteed; exchanges run one after the other, so that equal tags cannot meet
-        channel = Channel(self.comm, exchange, tag % 32768, width, dtype, self._wait_all)
+        channel = NeighbourChannel(self.comm, exchange, tag % 32768, width, dtype, self._wait_all)
         self._channels.append(channel)
         return channel
 
@@ -140,11 +155,11 @@ class MPITransport:
         quietly(self.comm.Iallreduce(MPI.IN_PLACE, lowest, MPI.MIN))
         return self._shared(message, int(lowest[0])) if lowest[0] < self.size else None
 
-    def share(self, value):
+    def share(self, value: Any) -> Any:
         return self._shared(value, 0)
 
-    def _shared(self, value, root: int):
-        """The value of one rank at every rank."""
+    def _shared(self, value: Any, root: int) -> Any:
+        """Return the value of rank ``root`` on every rank."""
         packed = _packed(value) if self.rank == root else None
         size = np.array([0 if packed is None else packed.size])
         quietly(self.comm.Ibcast(size, root))
@@ -153,7 +168,7 @@ class MPITransport:
         quietly(self.comm.Ibcast(packed, root))
         return value if self.rank == root else pickle.loads(packed)
 
-    def deal(self, parts: list | None):
+    def deal(self, parts: list | None) -> Any:
         packed = [_packed(part) for part in parts] if parts is not None else []
         sizes, size = np.array([part.size for part in packed]), np.empty(1, np.int64)
         quietly(self.comm.Iscatter(sizes if packed else None, size))
@@ -161,15 +176,15 @@ class MPITransport:
         quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
         return pickle.loads(own)
 
-    def frame_exchange(self, ranks: tuple[int, ...]) -> "FrameExchange":
-        from mpiqopt.transport.frames import FrameExchange
+    def frame_exchange(self, ranks: tuple[int, ...]) -> "NeighbourFrameExchange":
+        from mpiqopt.transport.frames import NeighbourFrameExchange
 
-        return FrameExchange(self.comm.Dup(), ranks)
+        return NeighbourFrameExchange(self.comm.Dup(), ranks)
 
-    def frame_queue(self, ranks: tuple[int, ...], kind: str) -> "FrameQueue":
-        from mpiqopt.transport.frames import FrameQueue
+    def frame_queue(self, ranks: tuple[int, ...], mail_transport: str) -> "MailboxFrames":
+        from mpiqopt.transport.frames import MailboxFrames
 
-        return FrameQueue(self.comm.Dup(), ranks, kind)
+        return MailboxFrames(self.comm.Dup(), ranks, mail_transport)
 
     def close(self) -> None:
         """Free requests and communicators, so that nothing is pending, and finalise MPI."""

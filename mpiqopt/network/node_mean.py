@@ -1,0 +1,36 @@
+"""The mean over all nodes, by one collective that is not part of an algorithm's communication."""
+
+import numpy as np
+
+from mpiqopt.placement.placement import Placement
+from mpiqopt.placement.reduction import Reduction
+from mpiqopt.transport.transport import Transport
+
+
+class NodeMean:
+    """(1/n) sum_i x_i over the rows x_i of all nodes: the same bits at every node and for any number of ranks.
+
+    Metrics, the scaling of data and constants are made of such means; they count neither bytes nor rounds.
+
+    Parameters
+    ----------
+    place : which nodes the ranks host.
+    transport : carries the partial sums of each rank to rank 0, and the mean back.
+    """
+
+    def __init__(self, place: Placement, transport: Transport):
+        self._nodes, self._transport, self._reduction = place.nodes, transport, Reduction(place)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the mean (d,) of rows (hosted, d), collective."""
+        reduction, transport = self._reduction, self._transport
+        gathered = transport.gather(reduction.partial_sums(rows), reduction.counts)
+        if gathered is None:
+            return transport.broadcast(np.empty(rows.shape[1], rows.dtype))
+        return transport.broadcast(reduction.finish(gathered) / rows.dtype.type(self._nodes))
+
+    @property
+    def rows_moved(self) -> int:
+        """Rows that travel between ranks for one mean: partial sums to rank 0, the mean to every other rank."""
+        counts = self._reduction.counts
+        return sum(counts[1:]) + len(counts) - 1
