@@ -99,6 +99,7 @@ class Algorithm(ABC):
     observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
+    keys_from_data: ClassVar[tuple[str, ...]] = ("step_size",)  # whose automatic values need constants of the data
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
@@ -128,6 +129,15 @@ class Algorithm(ABC):
     def tolerates_loss(self) -> bool:
         """Whether lost messages are noticed and sent again: not where every round waits for every message."""
         return False
+
+    @property
+    def uses_interval(self) -> bool:
+        """Return True if gossip uses the interval of W's eigenvalues: all ranks and a continuation get the same."""
+        return False
+
+    def automatic_from_data(self) -> list[str]:
+        """Return the keys at 'auto' whose values are made of the data's constants."""
+        return [key for key in self.keys_from_data if getattr(self, key, None) == "auto"]
 
     def own_automatic(self) -> list[str]:
         """Return the keys that are 'auto' and that a class outside of the package has added: its ``resolve`` is asked.

@@ -35,6 +35,7 @@ class FTQCADMM(CoordinatedAlgorithm):
     """
 
     exact = True
+    keys_from_data = ("step_size", "penalty")
 
     penalty: Annotated[
         Positive | Literal["auto"], Field(description="rho of the augmented Lagrangian; auto: 3 local_steps / L")

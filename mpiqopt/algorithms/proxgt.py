@@ -57,6 +57,7 @@ class ProxGT(Scheduled):
 
     default_compressor = "identity"
     exact = True
+    keys_from_data = ("step_size", "batch_size", "large_batch_size", "epoch_length")
 
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],
@@ -169,6 +170,10 @@ class ProxGT(Scheduled):
     def recurs(self) -> bool:
         """True if batches between restarts are used, for estimates or for the step."""
         return self.epoch_length != 1 or self.step_size == "auto"
+
+    @property
+    def uses_interval(self) -> bool:
+        return bool(self.chebyshev)
 
     def rounds_per_variable(self) -> int:
         return self.gossip_rounds
