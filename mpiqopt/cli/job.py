@@ -9,7 +9,8 @@ from mpiqopt.config.config import Config
 from mpiqopt.errors import fits
 from mpiqopt.files.inputs import Input, examine, require_same
 from mpiqopt.run.allocator import keep_freed_memory
-from mpiqopt.run.loop import Outcome, run
+from mpiqopt.run.ending import Outcome
+from mpiqopt.run.loop import run
 from mpiqopt.run.start import AlreadyFinished, Options
 from mpiqopt.transport.agreement import together
 

@@ -180,7 +180,7 @@ def _require_features(config: Config, shares: Shares, transport: Transport) -> N
 
 @on_all_ranks
 def _build_problem(config: Config, shares: Shares, place: Placement) -> Problem:
-    """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if they are large."""
+    """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
     machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
     with naming(config.path):
         problem = Problem(config.problem, shares, config.regularizer, config.run.dtype, machines)

@@ -1,6 +1,6 @@
 """When a run is over: what it was to reach, its iterations, or numbers that are of no use any more."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,31 +15,80 @@ LOOK = 10.0
 UNEVEN = 30.0
 
 
+class End(NamedTuple):
+    """Why a run is over. status: "finished", "stopped" or "diverged"; reason: for the user."""
+
+    status: str
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    Attributes
+    ----------
+    status : "finished", "stopped" (a checkpoint is there) or "diverged"
+    reason : for the user
+    iteration : iterations done
+    metrics : of the last record; None if there is none
+    cure : what may help against a divergence
+    written : False if the file on disk is behind what was done
+    """
+
+    status: str
+    reason: str
+    iteration: int
+    metrics: Metrics | None
+    cure: str = ""
+    written: bool = True
+
+
 class Watched(NamedTuple):
-    """What is remembered from record to record, and in checkpoints. looked: consensus when nodes were looked at."""
+    """What is remembered from record to record, and in checkpoints, to notice a divergence.
+
+    objective: F + h at the last record; looked: consensus when the nodes' own objectives were last looked at.
+    """
 
     objective: float = float("nan")
     looked: float = 0.0
 
+    def to_save(self) -> dict[str, float]:
+        """Return both, by the names that they have in checkpoints."""
+        return {f"watched_{name}": value for name, value in self._asdict().items()}
+
+    @classmethod
+    def restored(cls, saved: dict[str, Any]) -> "Watched":
+        """Return them as a checkpoint has them."""
+        return cls(*(saved[f"watched_{name}"] for name in cls._fields))
+
 
 class Ending:
-    """Decides at every record whether a run goes on. All calls are collective."""
+    """Decides at every record whether a run goes on. All calls are collective.
+
+    Parameters
+    ----------
+    experiment : what is run
+    watched : from the checkpoint that is continued
+    """
 
     def __init__(self, experiment: Experiment, watched: Watched | None = None):
         self.experiment, self.watched = experiment, watched or Watched()
         self.scale = max(self._objective(experiment.start), self._objective(np.zeros_like(experiment.start)))
 
-    def of(self, x: np.ndarray, metrics: Metrics, iteration: int, sent: int) -> tuple[str, str] | None:
-        """Status and reason if the run is over at this record; sent: bytes from node to node so far."""
+    def of(self, x: np.ndarray, metrics: Metrics, iteration: int, sent: int) -> End | None:
+        """Return the end if the run is over at this record, else None.
+
+        x: the hosted nodes' iterates (hosted, d); sent: bytes from node to node so far.
+        """
         reasons = [self._diverged(x, metrics, iteration), self._reached(metrics, sent)]
         # rank 0 decides: ranks must not part
         over = self.experiment.network.transport.broadcast(np.array([bool(reason) for reason in reasons])).tolist()
         if over[0]:
-            return "diverged", f"diverged at iteration {iteration}: {reasons[0]}"
+            return End("diverged", f"diverged at iteration {iteration}: {reasons[0]}")
         if over[1]:
-            return "finished", reasons[1]
+            return End("finished", reasons[1])
         if iteration == self.experiment.config.run.iterations:
-            return "finished", f"iterations: {iteration} done{self._missed(metrics)}"
+            return End("finished", f"iterations: {iteration} done{self._missed(metrics)}")
         return None
 
     def _reached(self, metrics: Metrics, sent: int) -> str:
