@@ -47,15 +47,15 @@ test-mpi: $(VENV)/ready
 
 # The core of the suite in an empty environment: on the newest Python with the newest versions, and the lowest of both.
 test-newest test-lowest: .venv/ready
-	.venv/bin/python tests/core.py $(@:test-%=%)
+	PYTHONPATH=tests .venv/bin/python -m tools.core $(@:test-%=%)
 
 # Examples on every Python here, lowest and newest versions, four MPIs, 1 to 4 ranks: the same bits? (an hour)
 matrix: .venv/ready
-	.venv/bin/python tests/matrix.py
+	PYTHONPATH=tests .venv/bin/python -m tools.matrix
 
 # Source distribution and wheel in dist/, and the wheel tried in an empty environment.
 dist: .venv/ready
-	.venv/bin/python tests/try_dist.py dist
+	PYTHONPATH=tests .venv/bin/python -m tools.try_dist dist
 
 # Starts a one-node SLURM from Debian's packages and takes it down again; skips, with the reason, where it cannot.
 test-slurm: $(VENV)/ready
@@ -67,7 +67,7 @@ test-hosts: $(VENV)/ready
 
 # Random calls of coordination on 1 to 8 ranks, all checked against the sum.
 soak: $(VENV)/ready
-	$(BIN)/python tests/soak.py --all --calls $(CALLS)
+	PYTHONPATH=tests $(BIN)/python -m tools.soak --all --calls $(CALLS)
 
 # Thousands of hostile calls, drawn from SEED, in a few minutes; CASE=... makes one of them again, KINDS=... some.
 fuzz: CALLS = 3000
@@ -106,7 +106,7 @@ else
 # what .venv has, but with Debian's MPI
 $(VENV)/ready:
 	$(MAKE) MPI=mpich .venv/ready
-	.venv/bin/python tests/environments.py layer $(VENV) mpiexec.$(MPI:debian-%=%)
+	PYTHONPATH=tests .venv/bin/python -m tools.environments layer $(VENV) mpiexec.$(MPI:debian-%=%)
 	touch $@
 endif
 

@@ -12,7 +12,7 @@
 /* Word j of the stream with key (low, high): a bijective hash of the counter (multiply-xorshift, constants of the hash
    "lowbias32" by C. Wellons). The upper half of the key enters between the rounds, so that streams with different
    upper halves are not shifted copies of each other. Keys are hashes themselves (Philox, block_key): keys that differ
-   in a single upper bit would give streams that are correlated. Ours; tests/test_kernels.py has the statistics. */
+   in a single upper bit would give streams that are correlated. Ours; tests/test_random_words.py has the statistics. */
 #define STRIDE 0x9E3779B1u
 
 static inline uint32_t mixed(uint32_t h, uint32_t upper_key)

@@ -1,47 +1,22 @@
-"""Fixtures that start the command line, alone and under mpiexec, and that write configs and tables."""
+"""Fixtures that start the command line, alone and under mpiexec, and that write configs, tables, graphs, plug-ins."""
 
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Generous for a crowded machine; a hanging MPI job is ended by it.
-TIMEOUT = 120
+pytest.register_assert_rewrite("tools")  # asserts of helpers say what they compared
 
-# More ranks than cores: the libraries must yield the processor while they wait. Open MPI does so by itself when it
-# is told that it may oversubscribe, and refuses to run as root (in containers) unless told.
-MPI_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-}
-# A test that is itself run under a launcher (or in a SLURM job) must not look like a rank of it.
-LAUNCHER_PREFIXES = ("MPIQOPT_RANKS", "PMI", "HYDI", "OMPI_", "SLURM_", "PALS_", "MPI_LOCAL")
+# ruff: noqa: E402
+from tools.commands import TIMEOUT, command, environment
+from tools.plugins import HEAD
 
-
-def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_PREFIXES)}
-    return {**kept, **MPI_ENVIRONMENT}
-
-
-def command(*arguments: str, ranks: int = 0) -> list[str]:
-    """The command line of mpiqopt; ranks = 0: one process without mpiexec."""
-    alone = [sys.executable, "-m", "mpiqopt", *arguments]
-    return [mpiexec(), "-n", str(ranks), *alone] if ranks else alone
-
-
-def mpiexec() -> str:
-    beside = Path(sys.executable).with_name("mpiexec")
-    return str(beside) if beside.exists() else shutil.which("mpiexec") or pytest.skip("no mpiexec: install an MPI")
+from mpiqopt import registry
+from mpiqopt.algorithms.dgd import DGD
+from mpiqopt.registry import find
+from mpiqopt.topologies.graph import Made
 
 
 @pytest.fixture
@@ -96,3 +71,37 @@ def written(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         return find("data", kind)(path=str(path), **keys).open(0)
 
     return write
+
+
+@pytest.fixture
+def directed_method(monkeypatch):
+    """DGD as if it worked on any strongly connected digraph."""
+    monkeypatch.setattr(DGD, "directed", True)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a file with this name and content."""
+
+    def make(name: str, content: str | bytes, **keys) -> Made:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return find("topology", "file")(path=str(path), **keys).make()
+
+    return make
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Write a plug-in, with everything imported; what it registers is forgotten after the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "plugins", {})
+
+    def write(text: str, name: str = "mine.py") -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(HEAD + text)
+        return name
+
+    yield write
+    for path in [*registry.plugins]:
+        registry._forget(path)

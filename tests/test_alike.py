@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import environment, mpiexec
+from tools.commands import environment, mpiexec
 
 pytestmark = pytest.mark.mpi
 # seconds until a job that does not end is killed: one that is refused takes one or two

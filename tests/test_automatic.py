@@ -6,8 +6,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import tomli_w
-from dense import metropolis, states
 from networkx import cycle_graph, hypercube_graph
+from tools.dense.networks import metropolis
+from tools.experiments import states
 
 from mpiqopt.algorithms import stability
 from mpiqopt.algorithms.algorithm import SHARE

@@ -3,15 +3,11 @@
 Statistical tests have fixed seeds and bounds of 5 standard errors, which is 1 in 3,000,000 for each comparison.
 """
 
-import json
-from itertools import product
-from math import ceil
-from pathlib import Path
-
 import numpy as np
 import pytest
-import reference_compressors as plain
 from scipy.stats import norm
+from tools import reference_compressors as plain
+from tools.compressors import CASES, FIRST, both_types, every, first, random_rounding
 
 from mpiqopt import _compressors as kernels
 from mpiqopt.compressors.compressor import Compressor, Draw
@@ -32,51 +28,7 @@ from mpiqopt.contracts.compressor import (
     vector,
 )
 from mpiqopt.errors import NotFinite, UsageError
-from mpiqopt.registry import find, members
-
-MESSAGES = Path(__file__).parent / "messages"
-
-# Settings to test; of what is not named, the defaults.
-FRACTIONS = [{"fraction": 0.01}, {"fraction": 0.3}, {"fraction": 1.0}]
-SETTINGS = {
-    "eden": [{"bits": bits} for bits in (1, 2, 3, 4)],
-    "flattened-one-bit": [{"clip": 3.0}, {"clip": 1.5}, {"dither": 2.0}],
-    "low-rank": [{"rank": rank} for rank in (1, 2, 3)],
-    "one-bit": [{}, {"dither": 2.0}],
-    "qsgd": [{"levels": levels} for levels in (1, 7, 15, 31, 63, 127, 1000)],  # 2 to 8 and 11 bits
-    "random-k": FRACTIONS,
-    "top-k": FRACTIONS,
-    "uniform": [
-        *(
-            {"step": 0.25, "kind": k, "rounding": r}
-            for k in ("mid-tread", "mid-riser")
-            for r in ("nearest", "stochastic")
-        ),
-        {"step": 2.0, "bits": 1, "kind": "mid-riser"},
-        {"step": 0.1, "bits": 6},
-        {"step": 0.01, "bits": 12},
-    ],
-    "zoom-in": [{}, {"bits": 5}, {"bits": 12, "initial_step": 0.01, "factor": 0.5, "expand": 3.0}],
-}
-
-
-def case(name: str, settings: dict):
-    return pytest.param(find("compressor", name)(**settings), id="-".join([name, *map(str, settings.values())]))
-
-
-CASES = [case(name, settings) for name in members("compressor") for settings in SETTINGS.get(name, [{}])]
-FIRST = [case(name, SETTINGS.get(name, [{}])[0]) for name in members("compressor")]
-every = pytest.mark.parametrize("c", CASES)
-first = pytest.mark.parametrize("c", FIRST)
-both_types = pytest.mark.parametrize("dtype", [np.float64, np.float32])
-
-# The same bytes for all keys; uniform: with rounding = "nearest".
-NOT_RANDOM = {"bfloat16", "float16", "float32", "identity", "scaled-sign", "sign", "top-k", "zoom-in"}
-
-
-def random_rounding(c: Compressor) -> bool:
-    return c.name not in NOT_RANDOM and getattr(c, "rounding", "stochastic") == "stochastic"
-
+from mpiqopt.registry import find
 
 # Errors
 
@@ -188,162 +140,6 @@ def test_sign_is_the_sign(c):
     if c.name != "sign":
         pytest.skip("only sign")
     assert sample(c, np.array([2.0, -3, 0, -0.0, 1e-300, -1e-300]), 1)[0].tolist() == [1, -1, 1, 1, 1, -1]
-
-
-# Bytes
-
-
-@every
-@both_types
-def test_other_keys_give_other_bytes(c, dtype):
-    """Where C is random (1000 values: by chance never equal), and there only.
-
-    low-rank: random through the shared key; at d = 1000 that shows in all of its bytes.
-    """
-    x = vector("normal", 1000)[None].astype(dtype)
-    one, other = encoded(c, x, keys(1)), encoded(c, x, keys(1, seed=5))
-    if random_rounding(c) and getattr(c, "fraction", 0) < 1:
-        assert not np.array_equal(one, other)
-    else:
-        assert np.array_equal(one, other)
-
-
-def low_rank_bytes(c, d, itemsize):
-    a = ceil(np.sqrt(d))
-    b = ceil(d / a)
-    return 8 + 4 * min(c.rank, a, b) * (a + b)
-
-
-def bits_to_bytes(header, bits, count):
-    return header + ceil(bits * count / 8)
-
-
-def adaptive_header(c):
-    return 4 if c.dither == "adaptive" else 0
-
-
-# Bytes of a message of d values, from the docstrings; D: the power of two that is at least d.
-FORMULAS = {
-    "bfloat16": lambda c, d, itemsize: 4 + 2 * d,
-    "drive": lambda c, d, itemsize: bits_to_bytes(4, 1, plain.padded_size(d)),
-    "eden": lambda c, d, itemsize: bits_to_bytes(4, c.bits, plain.padded_size(d)),
-    "flattened-one-bit": lambda c, d, itemsize: bits_to_bytes(adaptive_header(c), 1, plain.padded_size(d)),
-    "float16": lambda c, d, itemsize: 4 + 2 * d,
-    "float32": lambda c, d, itemsize: 4 + 4 * d,
-    "identity": lambda c, d, itemsize: itemsize * d,
-    "low-rank": low_rank_bytes,
-    "natural": lambda c, d, itemsize: bits_to_bytes(4, 9, d),
-    "one-bit": lambda c, d, itemsize: bits_to_bytes(adaptive_header(c), 1, d),
-    "qsgd": lambda c, d, itemsize: bits_to_bytes(4, ceil(np.log2(2 * c.levels + 1)), d),
-    "random-k": lambda c, d, itemsize: 4 + 4 * ceil(c.fraction * d),
-    "scaled-sign": lambda c, d, itemsize: bits_to_bytes(4, 1, d),
-    "sign": lambda c, d, itemsize: bits_to_bytes(0, 1, d),
-    "terngrad": lambda c, d, itemsize: bits_to_bytes(4, 2, d),
-    "top-k": lambda c, d, itemsize: bits_to_bytes(4 + 4 * ceil(c.fraction * d), ceil(np.log2(d)), ceil(c.fraction * d)),
-    "uniform": lambda c, d, itemsize: bits_to_bytes(0, c.bits, d),
-    "zoom-in": lambda c, d, itemsize: bits_to_bytes(4, c.bits, d),
-}
-
-
-@every
-@both_types
-def test_size_of_messages(c, dtype):
-    if c.name not in FORMULAS:
-        pytest.skip("no formula")
-    for d in (1, 2, 3, 7, 8, 9, 64, 1000, 1024, 1025, 4096, 100_003):
-        assert c.nbytes(d, np.dtype(dtype)) == FORMULAS[c.name](c, d, np.dtype(dtype).itemsize)
-
-
-def stored(name: str) -> list[tuple[Compressor, np.ndarray, Draw, bytes, np.ndarray]]:
-    """Compressor, vector, keys, message and decoded vector of each case in a file."""
-    file = json.loads((MESSAGES / f"{name}.json").read_text())
-    draw = Draw(file["round"], np.array([file["own"]], np.uint64), np.array([file["shared"]], np.uint64))
-    return [
-        (
-            find("compressor", name)(**one["settings"]),
-            np.array([file["x"]], one["dtype"]),
-            draw,
-            bytes.fromhex(one["message"]),
-            np.array([one["decoded"]], one["dtype"]),
-        )
-        for one in file["cases"]
-    ]
-
-
-STORED_X = [0.5, -1.25, 0.0, 3.0, -0.001, 1e-9, 1.0, -2.875, 0.3, -0.7, 1.5]
-
-
-def store(name: str) -> None:
-    """Write the file of stored messages of a compressor: once, when it is new. `python test_compressors.py NAME`."""
-    draw, lines = keys(1, seed=9), []
-    for settings, dtype in product(SETTINGS.get(name, [{}]), ("float64", "float32")):
-        c, x = find("compressor", name)(**settings), np.array([STORED_X], dtype)
-        message = encoded(c, x, draw)
-        y = decoded(c, message, x, draw)[0]
-        if name in REFERENCES:
-            y = REFERENCES[name][1](c, message.tobytes(), len(y), x.dtype, int(draw.own[0]), int(draw.shared[0]))
-        values = {"message": message.tobytes().hex(), "decoded": y.tolist()}
-        lines.append(json.dumps({"settings": settings, "dtype": dtype, **values}))
-    head = {"round": draw.round, "own": int(draw.own[0]), "shared": int(draw.shared[0]), "x": STORED_X}
-    cases = ",\n  ".join(lines)
-    MESSAGES.mkdir(exist_ok=True)
-    (MESSAGES / f"{name}.json").write_text(f'{json.dumps(head)[:-1]}, "cases": [\n  {cases}\n]}}\n')
-
-
-@pytest.mark.parametrize("name", members("compressor"))
-def test_stored_messages(name):
-    """What an earlier version wrote is read to the last bit, and would be written again."""
-    cases = stored(name)
-    assert cases
-    for c, x, draw, message, y in cases:
-        got = decoded(c, np.frombuffer(message, np.uint8)[None], x, draw)
-        assert got.tobytes() == y.tobytes()
-        assert encoded(c, x, draw).tobytes() == message
-
-
-# References
-
-
-REFERENCES = plain.references(CENTROIDS)
-
-
-@every
-@both_types
-@pytest.mark.parametrize("d", [1, 3, 8, 1000, 1025, 2056])
-def test_kernel_is_the_reference(c, dtype, d):
-    """Messages and decoded vectors to the last bit."""
-    if c.name not in REFERENCES:
-        pytest.skip("no reference")
-    encode, decode = REFERENCES[c.name]
-    x = np.array([vector(kind, d, seed=4) for kind in KINDS]).astype(dtype)
-    draw = keys(len(x))
-    messages = encoded(c, x, draw)
-    y = decoded(c, messages, x, draw)
-    for i in range(len(x)):
-        own, shared = int(draw.own[i]), int(draw.shared[i])
-        message = messages[i].tobytes()
-        assert message.hex() == encode(c, x[i], own, shared, draw.round).hex()
-        assert np.array_equal(decode(c, message, d, x.dtype, own, shared), y[i])
-
-
-@pytest.mark.parametrize("c", [p for p in CASES if p.values[0].name == "low-rank"])
-@pytest.mark.parametrize("d", [1, 5, 100, 1000])
-def test_low_rank_is_a_projection(c, d):
-    """P has orthonormal columns, Q = M^T P, both to float32, 2^-24 each; decoded is P Q^T to rounding."""
-    a = ceil(np.sqrt(d))
-    b = ceil(d / a)
-    rank, x = min(c.rank, a, b), vector("normal", d)
-    message = encoded(c, x[None], keys(1))[0]
-    unit = message[:8].view(np.float64)[0]
-    factors = message[8:].view(np.float32).reshape(a + b, rank).astype(np.float64)
-    P, Q = factors[:a], factors[a:]
-    M = np.append(x, np.zeros(a * b - d)).reshape(a, b)
-    assert np.frexp(unit)[0] == 0.5
-    assert np.abs(x).max() <= unit <= 2 * np.abs(x).max() * (1 + 1e-8)
-    assert np.allclose(P.T @ P, np.eye(rank), atol=1e-6)
-    assert np.allclose(unit * Q, M.T @ P, rtol=1e-6, atol=1e-6 * np.abs(M).max())
-    y = decoded(c, message[None], x[None], keys(1))[0]
-    assert np.allclose(y, unit * (P @ Q.T).ravel()[:d], rtol=1e-12, atol=1e-12)
 
 
 # Sizes of vectors and of values
@@ -479,75 +275,3 @@ def test_means_of_fixed_amplitude_are_counts(n, name, amplitude, settings):
     mean = np.empty((1, d))
     c.decode_mean(messages[:, None], mean, Draw(3, keys(n).own, keys(1).shared))
     assert np.array_equal(mean[0], amplitude * (2 * counts - n) / n)
-
-
-# Facts of FO-SGD
-
-
-def test_mean_of_one_bit_is_clipped():
-    """E C(x) = clip(x), 4000 draws; beyond the dither the sign is certain."""
-    c, x = find("compressor", "one-bit")(dither=0.75), np.linspace(-2, 2, 65)
-    y = sample(c, x, 4000)
-    clipped = np.clip(x, -0.75, 0.75)
-    assert np.all(np.abs(y) == 0.75)
-    assert np.all(np.abs(y.mean(axis=0) - clipped) <= 5 * np.sqrt(0.75**2 - clipped**2) / np.sqrt(4000))
-
-
-def rotation(d: int, key: int) -> np.ndarray:
-    """U as a matrix (D, D)."""
-    size = plain.padded_size(d)
-    return np.array([plain.rotated(row, key) for row in np.eye(size)]).T
-
-
-@pytest.mark.parametrize("d", [64, 50])
-@pytest.mark.parametrize("settings", [{"dither": 0.75}, {"clip": 1.2}])
-def test_mean_of_flattened_one_bit_is_clipped(d, settings):
-    """E C(x) = U^T clip(U x) for every U: one shared key, 4000 own ones."""
-    c, x, n = find("compressor", "flattened-one-bit")(**settings), vector("normal", d), 4000
-    shared = keys(1).shared
-    draw = Draw(3, keys(n).own, np.repeat(shared, n))
-    y = through(c, np.tile(x, (n, 1)), draw)
-    U = rotation(d, int(shared[0]))[:, :d]
-    amplitude = settings.get("dither", settings.get("clip", 0) * np.linalg.norm(x) / 8)
-    expected = U.T @ np.clip(U @ x, -amplitude, amplitude)
-    assert np.any(np.abs(U @ x) > amplitude)
-    assert np.all(np.abs(y.mean(axis=0) - expected) <= 5 * standard_error(y) + 2.0**-20 * amplitude)
-
-
-@pytest.mark.parametrize("settings", [{"dither": 9.0}, {}, {"clip": 6.0}])
-@pytest.mark.parametrize("d", [64, 1024])
-def test_error_of_flattened_one_bit(d, settings):
-    """|C(x)|^2 = D dither^2 exactly (U is orthogonal), <C(x), x> = |x|^2 in the mean: the error is D dither^2 - |x|^2.
-
-    For vectors that are not clipped: one value and its rotation of equal magnitudes.
-    """
-    c, x, n = find("compressor", "flattened-one-bit")(**settings), vector("one-sparse", d), 400
-    y = sample(c, x, n)
-    size = x @ x
-    square = d * 81.0 if "dither" in settings else c.clip**2 * size
-    squares = np.sum(y**2, axis=1)
-    assert np.all(squares >= square * (1 - 1e-12))
-    assert np.all(squares <= square * SCALE**2 * (1 + 1e-12))
-    along = y @ x
-    assert abs(along.mean() - size) <= 5 * standard_error(along)
-
-
-@pytest.mark.parametrize("log_d", range(4, 17))
-def test_errors_on_sparse_vectors(log_d):
-    """Flattened c^2 - 1 = 8 for every d, to 5 standard errors; without flattening d - 1, exactly and in each draw.
-
-    Flattened, the error is c^2 + 1 - 2 <C(x), x>/|x|^2, and the last is the mean of D signs times c.
-    """
-    d, n = 2**log_d, 100 if log_d < 12 else 20
-    x = vector("one-sparse", d)
-    flat = relative_errors(x, sample(find("compressor", "flattened-one-bit")(clip=3.0), x, n))
-    assert abs(flat.mean() - 8) <= 5 * 2 * np.sqrt(8 / (d * n)) + 9 * (SCALE**2 - 1)
-    bits = relative_errors(x, sample(find("compressor", "one-bit")(), x, n))
-    assert np.allclose(bits, d - 1, rtol=2 * (SCALE**2 - 1))
-
-
-if __name__ == "__main__":
-    import sys
-
-    for member in sys.argv[1:]:
-        store(member)

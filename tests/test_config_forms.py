@@ -6,7 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_wrong_input import refused, write
+from tools.data_files import write
+from tools.refusals import refused
 
 from mpiqopt.cli import main
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from test_data import write
-from test_plugins import HEAD, plugin  # noqa: F401 - a fixture
+from tools.data_files import write_samples
 
 from mpiqopt import registry
 from mpiqopt.cli import main
@@ -50,7 +49,7 @@ def test_parts_keep_their_promises(family, name, settings, check, tmp_path):
         rng = np.random.default_rng(0)
         features = np.where(rng.random((53, 6)) < 0.4, rng.standard_normal((53, 6)).round(3), 0)
         features[0, 5] = 1.0
-        write(name, tmp_path / settings["path"], features, rng.integers(0, 2, 53).astype(float))
+        write_samples(name, tmp_path / settings["path"], features, rng.integers(0, 2, 53).astype(float))
     with np.errstate(all="ignore"):
         reason = check(member(family, {"name": name, **settings}, str(tmp_path / "test.toml")))
     if reason:
@@ -319,7 +318,7 @@ def source(family: str, body: str) -> str:
 
 
 @pytest.mark.parametrize("family", RIGHT)
-def test_what_is_right_keeps_everything(family, plugin, capsys):  # noqa: F811
+def test_what_is_right_keeps_everything(family, plugin, capsys):
     assert main(["test", plugin(source(family, RIGHT[family][1]))]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(checks(family)) + 1
@@ -328,7 +327,7 @@ def test_what_is_right_keeps_everything(family, plugin, capsys):  # noqa: F811
 
 
 @pytest.mark.parametrize(("claim", "family", "body", "said"), WRONG, ids=[claim for claim, *_ in WRONG])
-def test_what_is_wrong_is_noticed(claim, family, body, said, plugin, capsys):  # noqa: F811
+def test_what_is_wrong_is_noticed(claim, family, body, said, plugin, capsys):
     """By the check for it, with what was found; the line is one, and the status is 1."""
     assert main(["test", plugin(source(family, body))]) == 1
     out, err = capsys.readouterr()
@@ -344,7 +343,7 @@ def test_every_check_is_broken_once():
     assert {(family, claim) for claim, family, *_ in WRONG} == claims
 
 
-def test_an_error_of_the_plugin_is_what_is_said(plugin, capsys):  # noqa: F811
+def test_an_error_of_the_plugin_is_what_is_said(plugin, capsys):
     """File, function and line, not a traceback; the other checks go on."""
     body = INIT + STEP + "        return [][3]\n"
     assert main(["test", plugin(source("algorithm", body))]) == 1
@@ -356,7 +355,7 @@ def test_an_error_of_the_plugin_is_what_is_said(plugin, capsys):  # noqa: F811
     assert "Traceback" not in out + err
 
 
-def test_keys_are_given_by_name_of_the_part(plugin, capsys):  # noqa: F811
+def test_keys_are_given_by_name_of_the_part(plugin, capsys):
     """A key without a default has to be."""
     path = plugin(source("regularizer", "    much: float\n    pass\n"))
     assert main(["test", path]) == 2
@@ -373,7 +372,7 @@ def test_keys_are_given_by_name_of_the_part(plugin, capsys):  # noqa: F811
 
 
 @pytest.mark.parametrize("text", ["1/0", "sys.exit(0)", "x = 1", "def f(:", "register('data', 'x')"])
-def test_a_file_that_is_no_plugin_is_status_2(text, plugin, capsys):  # noqa: F811
+def test_a_file_that_is_no_plugin_is_status_2(text, plugin, capsys):
     assert main(["test", plugin(text)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -397,7 +396,7 @@ def test_the_examples_keep_what_they_promise(capsys, monkeypatch):
 
 
 @pytest.mark.mpi
-def test_it_speaks_once_under_a_launcher(plugin, mpiqopt):  # noqa: F811
+def test_it_speaks_once_under_a_launcher(plugin, mpiqopt):
     result = mpiqopt("test", plugin(source("topology", RIGHT["topology"][1])), ranks=2)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == len(checks("topology")) + 1

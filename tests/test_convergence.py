@@ -4,8 +4,10 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
-from dense import Objective, after, assembled, metropolis, states
 from networkx import cycle_graph
+from tools.dense.networks import metropolis
+from tools.dense.objectives import Objective
+from tools.experiments import after, assembled, states
 
 from mpiqopt.config.parse import parse
 from mpiqopt.registry import members

@@ -2,9 +2,9 @@
 
 import hashlib
 
-import h5py
 import numpy as np
 import pytest
+from tools.data_files import write_samples
 
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
@@ -41,34 +41,11 @@ def samples() -> tuple[np.ndarray, np.ndarray]:
     return features, rng.integers(0, 2, 53).astype(float)
 
 
-def write(kind: str, path, features, targets) -> str:
-    from scipy.sparse import csr_array
-    from sklearn.datasets import dump_svmlight_file
-
-    if kind == "csv":
-        np.savetxt(path, np.column_stack([features, targets]), delimiter=",", header="a,b,c,d,e,f,target", comments="")
-    elif kind == "libsvm":
-        dump_svmlight_file(features, targets, str(path), zero_based=False)
-    elif kind == "parquet":
-        import pandas
-
-        pandas.DataFrame(np.column_stack([features, targets]), columns=[*"abcdef", "target"]).to_parquet(path)
-    elif kind == "npz":
-        np.savez(path, X=features, y=targets)
-    elif kind == "sparse npz":
-        rows = csr_array(features)
-        np.savez(path, data=rows.data, indices=rows.indices, indptr=rows.indptr, shape=rows.shape, y=targets)
-    else:
-        with h5py.File(path, "w") as file:
-            file["X"], file["y"] = features, targets
-    return str(path)
-
-
 @pytest.mark.parametrize("kind", ["csv", "libsvm", "npz", "sparse npz", "hdf5", "parquet"])
 @pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "dirichlet"])
 def test_ranks_load_the_rows_of_their_nodes(kind, split, samples, tmp_path):
     """Three ranks together hold what one holds, node by node, and sparse stays sparse."""
-    path = write(kind, tmp_path / f"data.{kind.split()[-1]}", *samples)
+    path = write_samples(kind, tmp_path / f"data.{kind.split()[-1]}", *samples)
     src = source(kind.split()[-1], path=path, split=split, test_fraction=0.1)
     whole = load(src, 7, seed=5)
     parts = [load(src, 7, 3, rank, seed=5) for rank in range(3)]
@@ -91,7 +68,7 @@ def test_ranks_load_the_rows_of_their_nodes(kind, split, samples, tmp_path):
 
 
 def test_hdf5_reads_only_its_rows(samples, tmp_path, monkeypatch):
-    path = write("hdf5", tmp_path / "data.h5", *samples)
+    path = write_samples("hdf5", tmp_path / "data.h5", *samples)
     table = source("hdf5", path=path).open(0)
     asked = []
     read = table.rows
@@ -101,7 +78,7 @@ def test_hdf5_reads_only_its_rows(samples, tmp_path, monkeypatch):
 
 
 def test_contiguous_split_is_the_documented_one(samples, tmp_path):
-    held = load(source("npz", path=write("npz", tmp_path / "d.npz", *samples)), 7)
+    held = load(source("npz", path=write_samples("npz", tmp_path / "d.npz", *samples)), 7)
     for i in range(7):
         a, b = i * 53 // 7, (i + 1) * 53 // 7
         assert np.array_equal(held.features[held.offsets[i] : held.offsets[i + 1]], samples[0][a:b])
@@ -142,7 +119,7 @@ def test_unit_rows():
 @pytest.mark.parametrize("scale", ["standard", "unit-rows"])
 def test_scaling_keeps_sparse_data_sparse(scale, samples, tmp_path):
     """Standard scaling of sparse data divides by the deviation and does not centre."""
-    path = write("libsvm", tmp_path / "d.libsvm", *samples)
+    path = write_samples("libsvm", tmp_path / "d.libsvm", *samples)
     keys = {
         "data__name": '"libsvm"',
         "data__path": f'"{path}"',
@@ -184,7 +161,7 @@ def test_synthetic_classes_follow_the_planted_scores():
 
 
 def test_csv_target_by_name_and_number(samples, tmp_path):
-    path = write("csv", tmp_path / "d.csv", *samples)
+    path = write_samples("csv", tmp_path / "d.csv", *samples)
     by_name, by_number = (load(source("csv", path=path, target=target), 3) for target in ("b", 1))
     assert np.array_equal(by_name.targets, samples[0][:, 1])
     assert np.array_equal(by_name.features, by_number.features)
@@ -217,7 +194,7 @@ def test_a_batch_larger_than_the_data_is_the_data():
 
 
 def test_a_rank_keeps_only_its_rows(samples, tmp_path):
-    held = load(source("npz", path=write("npz", tmp_path / "d.npz", *samples)), 7, 7, 3)
+    held = load(source("npz", path=write_samples("npz", tmp_path / "d.npz", *samples)), 7, 7, 3)
     assert held.features.base is None or held.features.base.size == held.features.size
 
 

@@ -5,7 +5,7 @@ import re
 import h5py
 import numpy as np
 import pytest
-from dense import assembled
+from tools.experiments import assembled
 
 from mpiqopt.analysis.trend import trend
 from mpiqopt.cli import main

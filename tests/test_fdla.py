@@ -8,8 +8,8 @@ import sys
 import networkx
 import numpy as np
 import pytest
-from test_same_bits import ENVIRONMENTS
-from test_topologies import DIGRAPHS, edge_array, topology
+from tools.processors import ENVIRONMENTS
+from tools.topologies import DIGRAPHS, edge_array, topology
 
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import find, members

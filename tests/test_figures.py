@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TIMEOUT, command, environment
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from tools.commands import TIMEOUT, command, environment
 from tools.trajectories import write
 
 from mpiqopt.analysis.figures import KINDS, defaults, save, target_of

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas
 import pytest
-from test_tables import FRAME, WRITTEN, X, refusal, rows
+from tools.written_tables import FRAME, WRITTEN, X, refusal, rows
 
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError

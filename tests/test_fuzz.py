@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import environment
 from tools import calls, fuzz, results
 from tools.calls import Caller, Outcome
 from tools.cases import Bench, Case, checked_and_run, of_config, of_result, of_resume, of_start
+from tools.commands import environment
 from tools.results import CHECKPOINT, RESULT, Base
 
 TESTS = Path(__file__).parent

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pytest
-from test_graph_files import RING, links, pairs, read
-from test_wrong_input import refused
-
-__all__ = ["read"]
+from tools.refusals import refused
+from tools.topologies import RING, links, pairs
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import TIMEOUT, environment
-from test_wrong_input import SYNTHETIC, hdf5, npz, refused, write
+from tools.commands import TIMEOUT, environment
+from tools.data_files import SYNTHETIC, hdf5, npz, write
+from tools.refusals import refused
 
 from mpiqopt.cli import main
 from mpiqopt.errors import clipped, one_line, quoted

@@ -8,8 +8,8 @@ from glob import glob
 from pathlib import Path
 
 import pytest
-from conftest import LAUNCHER_PREFIXES, TIMEOUT, environment, mpiexec
-from environments import layer
+from tools.commands import LAUNCHER_PREFIXES, TIMEOUT, environment, mpiexec
+from tools.environments import layer
 
 # what the other launcher would set for the first of two ranks
 OF_OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0"}

@@ -3,52 +3,14 @@
 import os
 
 import pytest
+from tools.plugins import HEAD
 
 from mpiqopt import registry
 from mpiqopt.cli import main
 from mpiqopt.registry import members
 
-HEAD = """
-import sys
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
-
-import numpy as np
-
-from mpiqopt.algorithms.algorithm import Algorithm
-from mpiqopt.algorithms.dgd import DGD
-from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.problems.loss import Loss
-from mpiqopt.registry import register
-from mpiqopt.regularizers.l1 import L1
-from mpiqopt.topologies.graph import Graph
-from mpiqopt.topologies.digraphs import Digraph
-
-part = dataclass(frozen=True, kw_only=True)
-
-class State(NamedTuple):
-    x: np.ndarray
-    other: object = 0
-"""
-
 # number of the first line of what follows
 FIRST = HEAD.count("\n") + 1
-
-
-@pytest.fixture
-def plugin(tmp_path, monkeypatch):
-    """Write a plug-in, with everything imported; what it registers is forgotten after the test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "plugins", {})
-
-    def write(text: str, name: str = "mine.py") -> str:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(HEAD + text)
-        return name
-
-    yield write
-    for path in [*registry.plugins]:
-        registry._forget(path)
 
 
 def line(capsys, *arguments: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from conftest import environment
+from tools.commands import environment
 
 from mpiqopt import kernels
 from mpiqopt._processor import LEVELS, lacking

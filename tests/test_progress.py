@@ -7,7 +7,7 @@ from glob import glob
 
 import h5py
 import pytest
-from conftest import TIMEOUT, environment, mpiexec
+from tools.commands import TIMEOUT, environment, mpiexec
 
 pytestmark = pytest.mark.mpi
 MEASURE = """

@@ -5,7 +5,9 @@ from itertools import islice
 import networkx
 import numpy as np
 import pytest
-from dense import Objective, after, assembled, chebyshev, contraction, extremes, metropolis, states
+from tools.dense.networks import chebyshev, contraction, extremes, metropolis
+from tools.dense.objectives import Objective
+from tools.experiments import after, assembled, states
 
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.registry import members

@@ -1,13 +1,11 @@
 """Trajectories are the same bits on any number of ranks, with MPI and without, and bytes are counted rightly."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import TIMEOUT, environment, mpiexec
+from tools.run_many import run_on
 
 from mpiqopt.registry import members
 from mpiqopt.results.layout import REPRODUCIBLE
@@ -64,13 +62,6 @@ def configs(write) -> list[str]:
     return paths
 
 
-def launch(ranks: int, folder: Path, paths: list[str]) -> None:
-    folder.mkdir()
-    script = [sys.executable, str(Path(__file__).with_name("run_many.py")), str(folder), *paths]
-    start = [mpiexec(), "-n", str(ranks)] if ranks else []
-    subprocess.run([*start, *script], env=environment(), check=True, timeout=TIMEOUT)
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> tuple[Path, list[str]]:
     """Results of all configs in one process without MPI, and the configs."""
@@ -90,7 +81,7 @@ def alone(tmp_path_factory) -> tuple[Path, list[str]]:
         return str(folder / name)
 
     paths = configs(write)
-    launch(0, folder / "results", paths)
+    run_on(0, folder / "results", paths)
     return folder / "results", paths
 
 
@@ -98,7 +89,7 @@ def alone(tmp_path_factory) -> tuple[Path, list[str]]:
 @pytest.mark.parametrize("ranks", [1, 4, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (2, 3, 8))])
 def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     folder, paths = alone
-    launch(ranks, tmp_path / "results", paths)
+    run_on(ranks, tmp_path / "results", paths)
     for path in paths:
         name = f"{Path(path).stem}.h5"
         with h5py.File(folder / name) as one, h5py.File(tmp_path / "results" / name) as many:

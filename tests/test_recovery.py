@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import TIMEOUT, command, environment, mpiexec
-
-from mpiqopt.results.layout import REPRODUCIBLE
+from tools.commands import TIMEOUT, command, environment, mpiexec
+from tools.interruption import descendants, interrupted, iteration_saved
+from tools.outputs import records
 
 # Some 3 s in one process of a slow machine: long enough to be interrupted in the middle.
 LONG = {
@@ -34,44 +34,11 @@ def whole(tmp_path_factory) -> dict[str, np.ndarray]:
     tables = {"problem": {"name": "logistic", "l2": 0.1}, "topology": {"name": "ring", "nodes": 8}, **LONG}
     (folder / "a.toml").write_text(tomli_w.dumps(tables))
     subprocess.run(command("run", "a.toml", "-q"), cwd=folder, env=environment(), check=True, timeout=TIMEOUT)
-    return contents(folder / "a.h5")
-
-
-def contents(path: Path) -> dict[str, np.ndarray]:
-    with h5py.File(path) as file:
-        names = [name for name in REPRODUCIBLE if name in file]
-        return {name: file[name][()] for name in [*names, "final/x"]}
-
-
-def iteration_saved(folder: Path) -> int:
-    """The iteration of the checkpoint, -1 without one."""
-    checkpoint = folder / "small.h5.checkpoint"
-    if not checkpoint.exists():
-        return -1
-    with h5py.File(checkpoint) as file:
-        return int(file.attrs["iteration"])
-
-
-def interrupted(folder: Path, ranks: int, *extra: str) -> subprocess.Popen:
-    """Start (or go on with) the run, and return when it has written a checkpoint on the way."""
-    before = max(iteration_saved(folder), 0)
-    job = subprocess.Popen(
-        command("run", "small.toml", "-q", *extra, ranks=ranks),
-        cwd=folder,
-        env=environment(),
-        start_new_session=True,
-        stderr=subprocess.DEVNULL,
-    )
-    end = time.monotonic() + TIMEOUT
-    while iteration_saved(folder) <= before:
-        assert job.poll() is None, "the run ended before its first checkpoint"
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return job
+    return records(folder / "a.h5")
 
 
 def assert_same(folder: Path, whole: dict[str, np.ndarray]) -> None:
-    now = contents(folder / "small.h5")
+    now = records(folder / "small.h5")
     assert now.keys() == whole.keys()
     for name, values in whole.items():
         assert np.array_equal(now[name], values), name
@@ -149,7 +116,7 @@ def test_memories_and_errors_survive_an_interruption(algorithm, compressor, mpiq
     job.send_signal(signal.SIGUSR1)
     assert job.wait(TIMEOUT) == 75
     assert mpiqopt("run", path, "-q", "--resume", ranks=3).returncode == 0
-    assert_same(tmp_path, contents(tmp_path / "whole.h5"))
+    assert_same(tmp_path, records(tmp_path / "whole.h5"))
 
 
 def test_kill_9_leaves_a_file_that_opens_and_resumes(mpiqopt, config, whole, tmp_path):
@@ -182,14 +149,6 @@ def test_kill_9_of_one_rank_ends_the_job(config, tmp_path):
     assert time.monotonic() - begun < 20
     with h5py.File(tmp_path / "small.h5") as file:
         assert len(file["iteration"]) > 0
-
-
-def descendants(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += map(int, task.read_text().split())
-    return found[1:]
 
 
 def test_a_file_can_be_read_while_it_is_written(config, tmp_path):

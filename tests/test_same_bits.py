@@ -19,7 +19,8 @@ import numpy as np
 import pandas
 import pytest
 import tomli_w
-from conftest import TIMEOUT, environment
+from tools.commands import TIMEOUT, with_tools
+from tools.processors import ENVIRONMENTS
 
 from mpiqopt._processor import LEVELS, lacking
 from mpiqopt.registry import members
@@ -60,24 +61,6 @@ SCALES = ("none", "standard", "unit-rows")
 SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
 SIZES = {"inner-dirichlet": {"sizes": "linear", "label_noise": 0.1}}
 
-
-def dispatched() -> str:
-    """What NumPy can be told not to use here; releases name it differently."""
-    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-
-    return ",".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
-
-
-ENVIRONMENTS = {
-    "BLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
-    "BLAS for Nehalem": {"OPENBLAS_CORETYPE": "Nehalem"},
-    "NumPy without SIMD": {"NPY_DISABLE_CPU_FEATURES": dispatched()},
-    "libm without FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX2_Usable,-FMA_Usable"},
-    "two threads": {"OMP_NUM_THREADS": "2"},
-    "kernels v2": {"MPIQOPT_KERNELS": "v2"},
-    "kernels v3": {"MPIQOPT_KERNELS": "v3"},
-    "kernels v4": {"MPIQOPT_KERNELS": "v4"},
-}
 
 QUICK = ("kernels v2", "kernels v3")
 
@@ -185,8 +168,8 @@ def cases() -> dict[str, dict]:
 
 def digests(configs: list[str], variables: dict[str, str]) -> dict[str, dict[str, str]]:
     """What each run comes to in an environment, by what it is."""
-    script = [sys.executable, str(Path(__file__).with_name("bits.py")), *configs]
-    run = subprocess.run(script, env=environment() | variables, capture_output=True, text=True, timeout=4 * TIMEOUT)
+    script = [sys.executable, "-m", "tools.bits", *configs]
+    run = subprocess.run(script, env=with_tools() | variables, capture_output=True, text=True, timeout=4 * TIMEOUT)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TIMEOUT, environment
+from tools.commands import TIMEOUT, environment
 
 from mpiqopt.cli import main
 from mpiqopt.topologies.topology import Topology

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import TIMEOUT, command, environment
+from tools.commands import TIMEOUT, command, environment
 
 # of what takes an hour; a machine that is busy with other tests is slow
 SECONDS = 15

@@ -5,7 +5,7 @@ import sys
 
 import h5py
 import pytest
-from conftest import TIMEOUT, environment
+from tools.commands import TIMEOUT, environment
 
 PRINTING = [
     "show small.h5",

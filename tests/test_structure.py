@@ -1,4 +1,4 @@
-"""The one-way order of imports, what commands import, and that kernels refuse what they cannot read."""
+"""The one-way order of imports, sizes of files, what commands import, and that kernels refuse what they cannot read."""
 
 import ast
 import os
@@ -70,6 +70,33 @@ def test_mpi_is_called_in_transport_and_the_command_line_only():
     for path in PACKAGE.rglob("*.py"):
         if "mpi4py" in path.read_text():
             assert path.relative_to(PACKAGE).parts[0] in ("transport", "cli"), path
+
+
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.stem)
+def test_tests_import_no_other_tests(path):
+    """What several of them need is in tests/tools/, fixtures in conftest.py."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not [name for name in names if name.startswith(("test_", "conftest"))], path.name
+
+
+# lines at most, by folder and ending
+LIMITS = {("mpiqopt", ".py"): 400, ("cython_ext", ".pyx"): 600, ("tests", ".py"): 500}
+# larger ones, on their way out
+LARGE = {"columns.py", "compressors.pyx", "coordination.pyx", "parse.py"}
+
+
+@pytest.mark.parametrize(("folder", "ending"), LIMITS)
+def test_files_are_short(folder, ending):
+    lines = {path: path.read_text().count("\n") for path in sorted((TESTS.parent / folder).rglob(f"*{ending}"))}
+    large = {path.name: count for path, count in lines.items() if count > LIMITS[folder, ending]}
+    assert large.keys() <= LARGE, large
 
 
 def modules_after(arguments: list[str], folder: Path) -> set[str]:

@@ -3,26 +3,13 @@
 import networkx
 import numpy as np
 import pytest
+from tools.topologies import DIGRAPHS, edge_array, topology
 
 from mpiqopt.algorithms.dgd import DGD
-from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import find, members
-from mpiqopt.topologies.graph import Digraph
 from mpiqopt.topologies.mixing import column_stochastic, from_edges, from_entries, simple_arcs, simple_edges
 from mpiqopt.topologies.topology import Topology
-
-BASE = '[data]\nname = "synthetic"\n[problem]\nname = "least-squares"\n[algorithm]\nname = "dgd"\n'
-
-DIGRAPHS = {name for name, cls in members("topology").items() if issubclass(cls, Digraph)}
-
-
-def topology(text: str) -> Topology:
-    return parse(BASE + text, "test.toml").topology()
-
-
-def edge_array(graph: networkx.Graph) -> np.ndarray:
-    return simple_edges(np.array(list(graph.edges), np.int64))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -182,12 +169,6 @@ def test_large_varying_graphs_agree_with_dense_algebra(monkeypatch):
     lanczos = topology(text)
     assert (lanczos.contraction, lanczos.reached(7, False)) == pytest.approx(expected[:2], abs=1e-6)
     assert lanczos.rounds_needed(False) == expected[2]
-
-
-@pytest.fixture
-def directed_method(monkeypatch):
-    """DGD as if it worked on any strongly connected digraph."""
-    monkeypatch.setattr(DGD, "directed", True)
 
 
 def digraph(mixing) -> networkx.DiGraph:

@@ -1,11 +1,14 @@
-"""Every iterate of every method against a dense-matrix reference in NumPy (dense.py, from ALGORITHMS.md)."""
+"""Every iterate of every method against a dense-matrix reference in NumPy (tools/dense, from ALGORITHMS.md)."""
 
 from itertools import islice, product
 
 import networkx
 import numpy as np
 import pytest
-from dense import GRAPHS, LOSSES, METHODS, assembled, assert_follows, metropolis, one_peer, states
+from tools.dense.networks import metropolis, one_peer
+from tools.dense.objectives import LOSSES
+from tools.dense.trajectories import METHODS, assert_follows
+from tools.experiments import GRAPHS, assembled, states
 
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
@@ -55,7 +58,7 @@ def variants() -> list:
 
 
 def test_every_method_has_a_reference():
-    """A new method is not finished until its mathematics is written a second time, in dense.py."""
+    """A new method is not finished until its mathematics is written a second time, in tools/dense."""
     assert set(ALGORITHMS) <= set(METHODS)
 
 

@@ -2,27 +2,12 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from tools.data_files import SYNTHETIC, hdf5, npz, write
+from tools.refusals import refused
 
 from mpiqopt.cli import main
-
-SYNTHETIC = {"name": "synthetic", "task": "classification", "samples": 83, "features": 7}
-
-
-def refused(capsys, folder: Path, *arguments: str) -> str:
-    """The one line that a command says; checks the rest."""
-    before = sorted(folder.rglob("*"))
-    status = main(list(map(str, arguments)))
-    out, err = capsys.readouterr()
-    assert status == 2, (out, err)
-    assert out == ""
-    assert err.startswith("mpiqopt: ")
-    assert err.count("\n") == 1
-    assert len(err) <= 201
-    assert sorted(folder.rglob("*")) == before
-    return err
 
 
 @pytest.mark.parametrize(
@@ -103,25 +88,6 @@ def test_wrong_value(command, changes, said, config, capsys, tmp_path, monkeypat
     message = refused(capsys, tmp_path, command, path)
     assert said in message
     assert path in message
-
-
-def write(path: Path, content: str | bytes) -> str:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path.name
-
-
-def hdf5(path: Path, **arrays) -> str:
-    with h5py.File(path, "w") as file:
-        for name, values in arrays.items():
-            file[name] = values
-    return path.name
-
-
-def npz(path: Path, **arrays) -> str:
-    """By default a sparse matrix of one value."""
-    sparse = {"data": [1.0], "indices": [0], "indptr": [0, 1, 1], "shape": [2, 3], "y": [0, 1]}
-    np.savez(path, **({**sparse, **arrays} if "X" not in arrays else arrays))
-    return path.name
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,16 @@ from mpiqopt.transport.transport import FrameExchange, FrameQueue, FrameSource, 
 
 
 class RoundDelays:
-    """Delays of synchronous rounds: every node waits for the slowest message to it."""
+    """Delays of synchronous rounds: every node waits for the slowest message to it.
+
+    A message of b bytes takes delay D + b/bandwidth, D drawn with mean 1 (or 1) for every message of a round.
+
+    Parameters
+    ----------
+    emulate : the table [emulate].
+    place : which nodes this rank hosts.
+    seed : of the drawn delays, which depend on the round and the link, not on ranks.
+    """
 
     def __init__(self, emulate: Emulate, place: Placement, seed: int):
         self._emulate, self._place, self._seed = emulate, place, seed
@@ -22,7 +31,11 @@ class RoundDelays:
         self._mine: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def delay(self, links: np.ndarray, bytes: float, began: float) -> None:
-        """Return when messages of so many bytes, sent at ``began`` on all ``links`` (count, 2), have arrived here."""
+        """Sleep until messages of so many bytes, sent at ``began`` on all ``links``, would have arrived here.
+
+        links: (count, 2), (sender, receiver), the same array in every call for the same links; began: as
+        time.perf_counter counts.
+        """
         emulate, place = self._emulate, self._place
         known = self._mine.get(id(links))
         if known is None:
@@ -75,6 +88,8 @@ class EmulatedFrameExchange:
 
 
 class _Flight(NamedTuple):
+    """A frame on its way: when it is due (s), a number that breaks ties, the box it goes to."""
+
     due: float
     number: int
     box: int
@@ -88,7 +103,7 @@ class EmulatedFrames:
     """
 
     def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int):
-        self._frames, self._emulate = frames, emulate
+        self._frames, self._emulate, self.chosen = frames, emulate, frames.chosen
         self._stream = generator(seed, "link", wiring.first)
         # links as frames name them at their destination: data by the links in, acknowledgements by the links out
         self._affected = {
@@ -118,6 +133,7 @@ class EmulatedFrames:
         return self._frames.pass_on(_Outbox(nodes, self._landed)) or moved
 
     def _launch(self, b: int, nodes: CuttingNodes, now: float) -> None:
+        """Take all frames out of box b; those that are not lost are on their way."""
         frames, at = nodes.take(b), 0
         for end, link, inward in nodes.cut(frames):
             due = self._due((inward, b, link), end - at, now)
@@ -127,7 +143,7 @@ class EmulatedFrames:
             at = end
 
     def _due(self, link: tuple[bool, int, int], size: int, now: float) -> float | None:
-        """When a frame arrives; None if it is lost."""
+        """Return when a frame of ``size`` bytes arrives, in seconds of time.perf_counter; None if it is lost."""
         emulate = self._emulate
         inward, b, number = link
         if (b, number) not in self._affected[inward]:
@@ -141,10 +157,6 @@ class EmulatedFrames:
     @property
     def bytes(self) -> int:
         return self._frames.bytes
-
-    @property
-    def chosen(self) -> str:
-        return self._frames.chosen
 
     def has_taken(self, nodes: FrameSource) -> bool:
         return self._frames.has_taken(_Outbox(nodes, self._landed))
@@ -176,4 +188,5 @@ class _Outbox:
 
 
 def _by_box(box: np.ndarray, number: np.ndarray, affected: np.ndarray) -> set[tuple[int, int]]:
+    """Return (box, number of the link there) of the links that are affected."""
     return set(zip(box[affected].tolist(), number[affected].tolist(), strict=True))

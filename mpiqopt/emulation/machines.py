@@ -8,14 +8,24 @@ from mpiqopt.streams import generator
 
 
 class Machines:
-    """How long trainings are to take at the hosted nodes."""
+    """How long gradients and trainings are to take at the hosted nodes.
+
+    A training of E gradients takes slowdown_i E gradient_seconds (or slowdown_i times what it took here), times a drawn
+    factor of mean 1 if the slowdown has a distribution; never less than it really took.
+
+    Parameters
+    ----------
+    emulate : the table [emulate].
+    place : which nodes this rank hosts.
+    seed : of the drawn factors, which depend on node and round, not on ranks.
+    """
 
     def __init__(self, emulate: Emulate, place: Placement, seed: int):
         self._emulate, self._seed, self._first = emulate, seed, place.first
         self._factors = emulate.factors(place.nodes)[place.first : place.last]
 
     def seconds(self, node: int, round: int, steps: int, taken: float) -> float:
-        """Of a training of ``steps`` gradients at the hosted node ``node``, which really took ``taken``."""
+        """Return the seconds of ``steps`` gradients at hosted node ``node``, which took ``taken`` seconds here."""
         emulate = self._emulate
         plain = steps * emulate.gradient_seconds if emulate.gradient_seconds else taken
         factor = self._factors[node]
@@ -25,7 +35,10 @@ class Machines:
         return max(taken, min(factor * plain, LONGEST))
 
     def delay(self, round: int, began: float) -> None:
-        """Return when gradients at all hosted nodes, taken one after the other here, would be there."""
+        """Sleep until gradients of all hosted nodes would be there, which were computed here from ``began`` on.
+
+        Nodes are machines of their own: the slowest decides. began: as time.perf_counter counts.
+        """
         taken = time.perf_counter() - began
         hosted = len(self._factors)
         longest = max(self.seconds(i, round, 1, taken / hosted) for i in range(hosted))

@@ -18,7 +18,7 @@ Factor = Annotated[float, Field(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Emulate:
-    """Slower machines and worse links than there are. Everything drawn is drawn from run.seed."""
+    """Slower machines and worse links than there are; everything drawn is drawn from run.seed."""
 
     slowdown: Annotated[
         Factor | list[Factor],
@@ -50,16 +50,19 @@ class Emulate:
 
     @property
     def of_links(self) -> bool:
-        """Whether any link is worse than it is."""
+        """True if delay, loss or bandwidth of links is emulated."""
         return self.delay > 0 or self.loss > 0 or self.bandwidth is not None
 
     @property
     def of_machines(self) -> bool:
-        """Whether any machine is slower than it is."""
+        """True if computation is slowed down, or takes a given time."""
         return self.slowdown != 1.0 or self.slowdown_distribution != "fixed" or self.gradient_seconds > 0
 
     def factors(self, nodes: int) -> np.ndarray:
-        """Slowdown of every node. Raises UsageError if the list has another length."""
+        """Return the slowdown of every node, float64 (nodes,).
+
+        Raises UsageError if the list of the config has another length.
+        """
         if isinstance(self.slowdown, list) and len(self.slowdown) != nodes:
             raise UsageError(
                 f"emulate.slowdown: a list of {len(self.slowdown)} factors for topology.nodes = {nodes} nodes; want "
@@ -68,13 +71,13 @@ class Emulate:
         return np.broadcast_to(np.array(self.slowdown, float), nodes)
 
     def require_links(self, links: np.ndarray) -> None:
-        """Raise UsageError unless those chosen are among ``links`` (count, 2) of the network."""
+        """Raise UsageError unless the chosen links are among the network's ``links``, (count, 2), (from, to)."""
         unknown = sorted(set(map(tuple, self.links or ())) - set(map(tuple, links.tolist())))
         if unknown:
             raise UsageError(f"emulate.links: {list(unknown[0])} is no link of the network")
 
     def affected(self, links: np.ndarray) -> np.ndarray:
-        """Which of the links (count, 2), (sender, receiver), are emulated."""
+        """Return True for each of the links (count, 2), (sender, receiver), that is emulated: bool (count,)."""
         if self.links is None:
             return np.ones(len(links), bool)
         chosen = set(map(tuple, self.links))
@@ -82,7 +85,11 @@ class Emulate:
 
 
 def drawn(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
-    """Numbers of mean 1."""
+    """Return ``size`` numbers of mean 1: ones, exponential, or Pareto of shape 3/2, whose variance is infinite.
+
+    >>> drawn("fixed", np.random.default_rng(0), 3).tolist()
+    [1.0, 1.0, 1.0]
+    """
     if distribution == "fixed":
         return np.ones(size)
     if distribution == "exponential":

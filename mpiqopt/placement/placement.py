@@ -12,7 +12,13 @@ from mpiqopt.topologies.mixing import Mixing
 
 @dataclass(frozen=True)
 class Placement:
-    """Nodes in contiguous blocks: rank r hosts floor(r n / ranks) .. floor((r+1) n / ranks) - 1."""
+    """Nodes in contiguous blocks: rank r hosts nodes floor(r n / ranks) .. floor((r + 1) n / ranks) - 1.
+
+    nodes: n, of the whole network; ranks: how many there are; rank: this one.
+
+    >>> [Placement(10, 3, rank).counts[rank] for rank in range(3)]
+    [3, 3, 4]
+    """
 
     nodes: int
     ranks: int = 1
@@ -20,25 +26,27 @@ class Placement:
 
     @property
     def bounds(self) -> np.ndarray:
-        """First node of each rank, and n at the end: int64 (ranks + 1,)."""
+        """Return the first node of each rank, and n at the end: int64 (ranks + 1,)."""
         return np.arange(self.ranks + 1) * self.nodes // self.ranks
 
     @property
     def counts(self) -> list[int]:
-        """Nodes of each rank."""
+        """Return how many nodes each rank hosts."""
         return np.diff(self.bounds).tolist()
 
     @property
     def first(self) -> int:
+        """Return the first hosted node."""
         return self.rank * self.nodes // self.ranks
 
     @property
     def last(self) -> int:
-        """One past the last hosted node."""
+        """Return the node after the last hosted one."""
         return (self.rank + 1) * self.nodes // self.ranks
 
     @property
     def hosted(self) -> int:
+        """Return how many nodes this rank hosts."""
         return self.last - self.first
 
 
@@ -61,7 +69,10 @@ class ExchangePlan(NamedTuple):
 
 
 def plan(mixing: Mixing, place: Placement) -> ExchangePlan:
-    """Everything a rank needs to know to compute its rows of W X."""
+    """Return all that a rank needs to know to compute its rows of W X: computed without communication.
+
+    mixing: the whole matrix W, the same on all ranks; place: which nodes this rank hosts.
+    """
     bounds, rank, nodes = place.bounds, place.rank, place.nodes
     low, high = mixing.starts[place.first], mixing.starts[place.last]
     columns = mixing.columns[low:high]
@@ -91,5 +102,6 @@ def plan(mixing: Mixing, place: Placement) -> ExchangePlan:
 
 
 def _tally(ranks: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return each rank that occurs and how often, ascending."""
     counts = np.bincount(ranks)
     return tuple((int(rank), int(counts[rank])) for rank in np.flatnonzero(counts))

@@ -14,7 +14,7 @@ Block = tuple[int, int]  # (level, index within the level)
 
 
 def partial_sums(rows: np.ndarray, first: int, nodes: int) -> tuple[list[Block], list[np.ndarray]]:
-    """Sums of the largest complete blocks among the rows of nodes first, first + 1, ...
+    """Return the sums of the largest complete blocks among the rows of nodes first, first + 1, ...
 
     rows: (hosted, d). Returns the blocks in ascending order of level, and their sums, (d,) each.
     """
@@ -43,7 +43,7 @@ def partial_sums(rows: np.ndarray, first: int, nodes: int) -> tuple[list[Block],
 
 
 def pairs_to_add(blocks: list[Block], nodes: int) -> list[tuple[int, int]]:
-    """How to finish the tree: positions (left, right) to add, each sum appended to the list of blocks."""
+    """Return how to finish the tree: positions (left, right) to add, each sum appended to the list of blocks."""
     at = {block: position for position, block in enumerate(blocks)}
     pairs: list[tuple[int, int]] = []
     level, width = 0, nodes
@@ -60,7 +60,12 @@ def pairs_to_add(blocks: list[Block], nodes: int) -> list[tuple[int, int]]:
 
 
 class Reduction:
-    """The sum over all nodes for a placement, planned once. ``counts``: partial sums of each rank."""
+    """The sum over all nodes for a placement, planned once. ``counts``: how many partial sums each rank has.
+
+    >>> reduction = Reduction(Placement(3))
+    >>> reduction.finish(reduction.partial_sums(np.array([[1.0], [2.0], [4.0]]))).tolist()
+    [7.0]
+    """
 
     def __init__(self, place: Placement):
         self.place = place
@@ -71,13 +76,13 @@ class Reduction:
         self._pairs = pairs_to_add([block for own in blocks for block in own], place.nodes)
 
     def partial_sums(self, rows: np.ndarray) -> np.ndarray:
-        """What this rank contributes: (counts[rank], d)."""
+        """Return what this rank contributes, (counts[rank], d), of its rows (hosted, d)."""
         if len(rows) == 1:
             return rows
         return np.array(partial_sums(rows, self.place.first, self.place.nodes)[1])
 
     def finish(self, sums: np.ndarray) -> np.ndarray:
-        """The sum over all nodes, (d,), from the partial sums of all ranks in rank order."""
+        """Return the sum over all nodes, (d,), of the partial sums of all ranks in rank order."""
         rows = list(sums)
         for left, right in self._pairs:
             rows.append(rows[left] + rows[right])

@@ -11,18 +11,21 @@ T = TypeVar("T")
 
 
 def together(transport: Transport, make: Callable[[], T]) -> T:
-    """Every rank does it. If one raises UsageError, all raise AgreedError with the message of the lowest rank."""
+    """Call ``make`` on every rank and return each rank's own result; collective.
+
+    If it raises UsageError on some, all ranks raise AgreedError with the message of the lowest of them.
+    """
     result, message = _attempt(make)
     return _agreed(result, transport.first_error(message))
 
 
 def by_first(transport: Transport, make: Callable[[], T]) -> T:
-    """Rank 0 does it, and all get the (small) result, or raise AgreedError."""
+    """Call ``make`` on rank 0 and return its (small) result on all ranks, or raise AgreedError; collective."""
     return _agreed(*transport.share(_attempt(make) if transport.rank == 0 else None))
 
 
 def dealt(transport: Transport, make: Callable[[], list[T]]) -> T:
-    """Rank 0 makes a part for each rank, and each gets its own, or all raise AgreedError."""
+    """Call ``make`` on rank 0 for a part for each rank; return each rank's own, or raise AgreedError; collective."""
     parts = None
     if transport.rank == 0:
         made, message = _attempt(make)
@@ -31,7 +34,7 @@ def dealt(transport: Transport, make: Callable[[], list[T]]) -> T:
 
 
 def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
-    """The result, or the message of the error that the user can mend."""
+    """Return the result and None, or None and the message of an error that the user can mend."""
     try:
         return make(), None
     except UsageError as error:
@@ -44,6 +47,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
 
 
 def _agreed(result: T, message: str | None) -> T:
+    """Return the result. Raises AgreedError if there is a message."""
     if message is not None:
         raise AgreedError(message)
     return result

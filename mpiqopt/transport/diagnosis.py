@@ -1,6 +1,11 @@
-"""What the MPI at hand can do: measured, not looked up."""
+"""What the MPI at hand can do: measured, not looked up.
+
+One-sided operations may or may not progress while their target computes: that depends on library, version, network and
+settings, and decides whether windows or messages carry asynchronous coordination.
+"""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +21,11 @@ WAITED = 0.5
 
 
 class Progress(NamedTuple):
-    """Seconds of one operation and its flush: with the target waiting inside MPI, and computing for BUSY_SECONDS."""
+    """How long one operation and its flush took.
+
+    operation: "put", "get" or "accumulate"; idle: seconds with the target waiting inside MPI; busy: with the target
+    computing for BUSY_SECONDS.
+    """
 
     operation: str
     idle: float
@@ -24,11 +33,12 @@ class Progress(NamedTuple):
 
     @property
     def waits(self) -> bool:
+        """True if the operation waited for the target's computation to end."""
         return self.busy > WAITED * BUSY_SECONDS
 
 
 def thread_level() -> str:
-    """The thread level that MPI gave."""
+    """Return the thread level that MPI gave: SINGLE, FUNNELED, SERIALIZED or MULTIPLE."""
     names = ("SINGLE", "FUNNELED", "SERIALIZED", "MULTIPLE")
     return names[
         (MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE).index(MPI.Query_thread())
@@ -36,9 +46,10 @@ def thread_level() -> str:
 
 
 def one_sided_progress(comm: MPI.Intracomm) -> list[Progress] | None:
-    """Collective: whether rank 0's one-sided operations on the last rank progress while that rank computes.
+    """Measure how rank 0's one-sided operations on the last rank progress while that rank computes; collective.
 
-    Window by MPI_Win_allocate, one lock_all, an operation and a flush. The measurements at rank 0, None elsewhere.
+    Window by MPI_Win_allocate, one lock_all, an operation of 1024 doubles and a flush. Returns the measurements on rank
+    0, None elsewhere.
     """
     window = MPI.Win.Allocate(8 * 1024, 8, comm=comm)
     window.Lock_all()
@@ -57,8 +68,8 @@ def one_sided_progress(comm: MPI.Intracomm) -> list[Progress] | None:
     return results if comm.rank == 0 else None
 
 
-def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start, busy: float) -> float:
-    """Seconds of an operation and its flush at rank 0 while the target computes for ``busy`` seconds."""
+def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start: Callable[[], object], busy: float) -> float:
+    """Return the seconds of an operation and its flush at rank 0 while the target computes for ``busy`` seconds."""
     comm.Barrier()
     took = 0.0
     if comm.rank == 0:
@@ -76,7 +87,7 @@ def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start, busy: float
 
 
 def progresses(comm: MPI.Intracomm) -> bool:
-    """Collective over the ranks of a host: True if one-sided operations are done while their target computes.
+    """True if one-sided operations are done while their target computes; collective over the ranks of a host.
 
     Between the first and the last rank, in 5 to 200 ms; the others wait quietly.
     """
@@ -111,7 +122,7 @@ def _seen_to_progress(pair: MPI.Intracomm) -> bool:
 
 
 def _overlaps(pair: MPI.Intracomm, window: MPI.Win) -> bool:
-    """At rank 0: True if its operation fell into the time in which rank 1 computed. Both read the same clock."""
+    """True at rank 0 if its operation fell into the time in which rank 1 computed. Both read the same clock."""
     times = np.empty(2)
     if pair.rank == 1:
         begun = now = time.monotonic()

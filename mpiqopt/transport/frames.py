@@ -1,4 +1,7 @@
-"""Frames of coordination between ranks: all at once, step by step, or when they come."""
+"""Frames of coordination between ranks: all at once, step by step, or when there are some.
+
+What a frame says is the business of the compiled nodes (``mpiqopt._coordination``); here frames are bytes.
+"""
 
 from collections.abc import Callable
 

@@ -34,6 +34,7 @@ def require_alike(comm: MPI.Intracomm, words: list[str]) -> None:
 
 
 def _record(words: list[str]) -> np.ndarray:
+    """Return what this rank is and was told, RECORD (1,)."""
     python = ".".join(map(str, sys.version_info[:2]))
     versions = mpiqopt.__version__, python, np.__version__.split(".")[0]
     told = [word.encode(errors="surrogateescape") for word in words]
@@ -42,7 +43,10 @@ def _record(words: list[str]) -> np.ndarray:
 
 
 def difference(records: np.ndarray) -> str:
-    """How the first rank that is not like rank 0 differs, and where it is; "" if none does. records: of all ranks."""
+    """Return how the first rank that is not like rank 0 differs, and where it is; "" if none does.
+
+    records: RECORD (ranks,), of all ranks in order; versions are compared before arguments.
+    """
     for field in (*VERSIONS, "sum"):
         others = np.flatnonzero(records[field] != records[field][0])
         if len(others):

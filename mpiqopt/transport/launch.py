@@ -1,4 +1,8 @@
-"""Is this process one of many? Started by mpiexec, by srun, or alone."""
+"""How this process was started (mpiexec, srun, alone), and the MPI session that follows from it.
+
+What launchers tell is in the environment, before MPI is initialised; what MPI finds is held against it, because the
+commonest accident is a launcher of one MPI library that starts processes with another.
+"""
 
 import os
 import sys
@@ -11,6 +15,7 @@ from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, ou
 from mpiqopt.registry import explained
 from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
+from mpiqopt.transport.transport import Transport
 
 # set by the process managers of MPICH and its kin, PMIx (Open MPI, srun --mpi=pmix), Open MPI, Cray
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MPI_LOCALRANKID")
@@ -46,13 +51,13 @@ def under_launcher() -> bool:
 
 
 def launched_rank() -> int:
-    """The rank by the launcher's word, known before MPI is initialised; 0 without a launcher."""
+    """Return the rank by the launcher's word, known before MPI is initialised; 0 without a launcher."""
     names = (*_LAUNCHER_VARIABLES, "SLURM_PROCID") if under_launcher() else ()
     return next((rank for rank in map(_number, names) if rank is not None), 0)
 
 
 def launched_size() -> int | None:
-    """Number of processes by the launcher's word: 1 without a launcher, None if one does not say."""
+    """Return the number of processes by the launcher's word: 1 without a launcher, None if it does not say."""
     if not under_launcher():
         return 1
     return next((_number(name) for name in _SIZE_VARIABLES if _counts(name)), None)
@@ -70,6 +75,7 @@ def _counts(name: str) -> bool:
 
 
 def _tasks_of_step() -> int:
+    """Return the tasks of the SLURM step that this process belongs to; 1 outside of one."""
     # SLURM_STEP_* is set by srun only, SLURM_NTASKS in the batch script as well
     return _number("SLURM_STEP_NUM_TASKS") or 1 if "SLURM_STEP_ID" in os.environ else 1
 
@@ -94,10 +100,20 @@ def _require_process_manager() -> None:
         ) from None
 
 
-def start(always: bool = False):
-    """The transport of this process. MPI is initialised only under a launcher, or ``always``.
+def start(always: bool = False) -> Transport:
+    """Return the transport of this process: MPI's under a launcher, else one of a single rank.
 
-    Runs ask for MPI_THREAD_FUNNELED; ``always`` is for looking at MPI itself and asks for all that it can give.
+    Parameters
+    ----------
+    always : initialise MPI without a launcher, too, and ask for all that it can give: to look at MPI itself. Runs ask
+        for MPI_THREAD_FUNNELED, which is all that they need.
+
+    Raises
+    ------
+    UsageError
+        mpi4py finds no MPI library.
+    AgreedError
+        The library is not the launcher's, or it sees another number of processes than the launcher started.
     """
     if not (always or under_launcher()):
         return SerialTransport()
@@ -132,17 +148,18 @@ def start(always: bool = False):
 
 
 def _local_ranks() -> int:
-    """Ranks on this host, by the launcher's word."""
+    """Return how many ranks run on this host, by the launcher's word."""
     names = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
     return next((number for number in map(_number, names) if number is not None), 1)
 
 
 def _crowded() -> bool:
+    """True if there are more ranks than processors on this host."""
     return _local_ranks() > (os.cpu_count() or 1)
 
 
 def crowding() -> str:
-    """A warning if there are more ranks than processors on this host, or nothing."""
+    """Return a warning if there are more ranks than processors on this host, else ""."""
     if not _crowded():
         return ""
     return (
@@ -151,7 +168,7 @@ def crowding() -> str:
 
 
 def _require_launched_size(size: int, name_of_library: str) -> None:
-    """The commonest accident: a launcher of another MPI starts n jobs of one rank that write the same file."""
+    """Raise AgreedError if a launcher of another MPI has started n jobs of one rank, which would write one file."""
     name = next(filter(_counts, _SIZE_VARIABLES), None)  # the innermost launcher comes first
     if name is not None and _number(name) != size == 1:
         raise AgreedError(
@@ -185,10 +202,11 @@ def _whole_story(error: BaseException) -> str:
 
 
 @contextmanager
-def session(always: bool = False) -> Iterator:
-    """``start``, and an end in order; or, if an exception comes out on one of several ranks, of the whole job, now.
+def session(always: bool = False) -> Iterator[Transport]:
+    """Start MPI and leave it in order; end the whole job at once if one of several ranks raises an exception.
 
-    What all ranks raise together (AgreedError) has to be caught inside.
+    A rank that leaves alone would let the others wait for it in MPI for ever, so that it says why in one line and calls
+    MPI_Abort. What all ranks raise together (AgreedError) has to be caught inside. always: as of ``start``.
     """
     transport = start(always)
     try:

@@ -1,4 +1,8 @@
-"""Which MPI library mpi4py gets, and whether it is the launcher's."""
+"""Which MPI library mpi4py gets, and whether it is the launcher's.
+
+mpi4py's wheel has a module for each binary interface and loads the first library that it finds by name. Debian's MPICH
+has another name (libmpich.so.12) for the same interface, so that the wheel overlooks it; this module offers it.
+"""
 
 import ctypes
 import os
@@ -36,6 +40,7 @@ def offer_debians_mpich() -> None:
 
 
 def _chosen() -> bool:
+    """True if the environment has an MPI of its own, or variables choose one."""
     prefixes = {sys.exec_prefix, sys.base_exec_prefix, site.getuserbase()}
     beside = any(glob(f"{prefix}/lib/libmpi.so*") for prefix in prefixes)
     return beside or "MPI4PY_LIBMPI" in os.environ or "MPI4PY_MPIABI" in os.environ
@@ -48,6 +53,7 @@ def _asks_for_mpich() -> bool:
 
 
 def _loads(name: str) -> bool:
+    """True if the system's loader finds a library of that name. It stays loaded."""
     try:
         ctypes.CDLL(name)
     except OSError:

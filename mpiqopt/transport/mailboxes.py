@@ -1,10 +1,11 @@
-"""Bytes from rank to rank when they come: windows within a host, two-sided messages between hosts.
+"""Mailboxes: bytes from rank to rank when there are some, in windows within a host, else in two-sided messages.
 
-Both have ``ready(k)``, ``send(k, frames)`` and ``receive()``, with k the position of a neighbour in ``ranks``. What was
-sent to a rank comes in order, in pieces that begin and end where the sender's did. Nothing here waits for another rank.
+What was sent to a rank comes in order, in pieces that begin and end where the sender's did. Nothing here waits for
+another rank.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from mpi4py import MPI
@@ -19,18 +20,51 @@ BITS_OF_SIZE = 20
 LAST = 1 << BITS_OF_SIZE
 
 
-class TwoSided:
+class Mailboxes(Protocol):
+    """Bytes to and from neighbouring ranks. k: position of a neighbour in ``ranks``; bytes: handed to MPI so far."""
+
+    ranks: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Return how many bytes were handed to MPI."""
+
+    @property
+    def whole(self) -> bool:
+        """True if no message waits for space at its receiver, or for its rest."""
+
+    @property
+    def quiet(self) -> bool:
+        """True if all that was sent has left this process, or has been read."""
+
+    def ready(self, k: int) -> bool:
+        """True if something can be sent to neighbour k now."""
+
+    def send(self, k: int, frames: np.ndarray) -> None:
+        """Send uint8 (bytes,) that stay as they are until neighbour k is ``ready`` again."""
+
+    def receive(self) -> Iterator[np.ndarray]:
+        """Yield what has come since the last time, uint8 (bytes,); each is valid until the next."""
+
+    def close(self) -> None:
+        """Give back what MPI holds, collective, when nothing is on its way."""
+
+
+class TwoSided(Mailboxes):
     """Isend and Iprobe from named ranks; one message to each neighbour at a time is on its way."""
 
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...]):
         self.comm, self.ranks = comm, ranks
-        self.bytes = 0
+        self._bytes = 0
         self._requests: list[MPI.Request | None] = [None] * len(ranks)
         self._buffer = np.empty(1 << 16, np.uint8)
         self._status = MPI.Status()
 
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
     def ready(self, k: int) -> bool:
-        """Whether something can be sent to neighbour k now."""
         request = self._requests[k]
         if request is None:
             return True
@@ -40,12 +74,10 @@ class TwoSided:
         return True
 
     def send(self, k: int, frames: np.ndarray) -> None:
-        """Send bytes that stay as they are until neighbour k is ``ready`` again."""
         self._requests[k] = self.comm.Isend([frames, MPI.BYTE], self.ranks[k], TAG)
-        self.bytes += frames.size
+        self._bytes += frames.size
 
     def receive(self) -> Iterator[np.ndarray]:
-        """What has come since the last time; each is valid until the next."""
         for rank in self.ranks:
             while self.comm.Iprobe(rank, TAG, self._status):
                 size = self._status.Get_count(MPI.BYTE)
@@ -55,18 +87,19 @@ class TwoSided:
                 self.comm.Recv([frames, MPI.BYTE], rank, TAG)
                 yield frames
 
-    whole = True  # MPI has all of every message
+    @property
+    def whole(self) -> bool:
+        return True  # MPI has all of every message
 
     @property
     def quiet(self) -> bool:
-        """Whether all that was sent has left."""
         return all(self.ready(k) for k in range(len(self.ranks)))
 
     def close(self) -> None:
-        """Collective, when nothing is on its way."""
+        pass
 
 
-class Windows:
+class Windows(Mailboxes):
     """A slot for every neighbour in a window of the receiver, written only by that neighbour.
 
     A slot is written again when its reader has said that it has read it, so that it never changes while it is read.
@@ -76,7 +109,7 @@ class Windows:
     """
 
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...]):
-        self.comm, self.ranks, self.bytes = comm, ranks, 0
+        self.comm, self.ranks, self._bytes = comm, ranks, 0
         count = len(ranks)
         everyone = comm.allgather(ranks)
         self._slot = max(4096, min(SLOT, WINDOW // max(map(len, everyone)) if any(everyone) else SLOT)) // 8 * 8
@@ -94,8 +127,11 @@ class Windows:
         comm.Barrier()  # all windows are zero before the first put
         self._window.Lock_all(MPI.MODE_NOCHECK)
 
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
     def ready(self, k: int) -> bool:
-        """Whether something can be sent to neighbour k now."""
         if self._read[k] != self._sent[k]:
             return False
         if self._rest[k] is None:
@@ -104,12 +140,11 @@ class Windows:
         return False
 
     def send(self, k: int, frames: np.ndarray) -> None:
-        """Send bytes that stay as they are until neighbour k is ``ready`` again."""
-        self.bytes += frames.size
+        self._bytes += frames.size
         self._put(k, frames)
 
     def _put(self, k: int, frames: np.ndarray) -> None:
-        """The next piece of ``frames`` that fits into the slot."""
+        """Put as much of ``frames`` into neighbour k's slot as fits, and then the word that says so."""
         rank, place, count = self.ranks[k], self._places[k], self._counts[k]
         piece, rest = frames[: self._slot], frames[self._slot :]
         self._window.Put([piece, MPI.BYTE], rank, [16 * count + place * self._slot, piece.size, MPI.BYTE])
@@ -120,12 +155,12 @@ class Windows:
         self._write(rank, place, self._sent[k] << (BITS_OF_SIZE + 1) | size)
 
     def _write(self, rank: int, place: int, word: int) -> None:
+        """Put a word at its place in another rank's window, after all that was put before."""
         self._word[0] = word
         self._window.Put([self._word, MPI.INT64_T], rank, [8 * place, 1, MPI.INT64_T])
         self._window.Flush(rank)
 
     def receive(self) -> Iterator[np.ndarray]:
-        """What has come since the last time; each is valid until the next."""
         self.comm.Iprobe()  # between hosts a put arrives while its target is in MPI
         self._window.Sync()
         for k in np.flatnonzero(self._announced >> (BITS_OF_SIZE + 1) > self._heard):
@@ -144,27 +179,24 @@ class Windows:
 
     @property
     def whole(self) -> bool:
-        """Whether no message waits for space in a slot, or for its rest."""
         return all(self.ready(k) for k, rest in enumerate(self._rest) if rest is not None)
 
     @property
     def quiet(self) -> bool:
-        """Whether all that was sent has been read."""
         self._window.Sync()
         return all(self.ready(k) for k in range(len(self.ranks)))
 
     def close(self) -> None:
-        """Collective, when nothing is on its way."""
         self._window.Unlock_all()
         self._window.Free()
 
 
-class Both:
+class Both(Mailboxes):
     """Windows to some neighbours, two-sided messages to the others."""
 
     def __init__(self, ranks: tuple[int, ...], windows: Windows, near: list[int], messages: TwoSided, far: list[int]):
         self.ranks, self._ways = ranks, (windows, messages)
-        self._way: dict[int, tuple] = {k: (windows, at) for at, k in enumerate(near)}
+        self._way: dict[int, tuple[Windows | TwoSided, int]] = {k: (windows, at) for at, k in enumerate(near)}
         self._way |= {k: (messages, at) for at, k in enumerate(far)}
 
     @property
@@ -197,12 +229,16 @@ class Both:
         self._ways[0].comm.Free()  # of this host's ranks
 
 
-def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str) -> tuple[Windows | TwoSided | Both, str]:
+def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str) -> tuple[Mailboxes, str]:
     """Return mailboxes to the ranks that hold neighbours, and what was chosen and why; collective.
 
-    mail_transport: "auto" | "window" | "two-sided". Auto: windows within a host if one-sided operations do not wait for
-    a rank that computes, which is measured, and two-sided messages otherwise; between hosts two-sided messages, because
-    every flush of a window would be a round trip.
+    Parameters
+    ----------
+    comm : the ranks of the run.
+    ranks : those that hold neighbours of nodes here.
+    mail_transport : "auto" | "window" | "two-sided". Auto: windows within a host if one-sided operations do not wait
+        for a rank that computes, which is measured, and two-sided messages otherwise; between hosts two-sided messages,
+        because every flush of a window would be a round trip.
     """
     if mail_transport == "two-sided":
         return TwoSided(comm, ranks), "two-sided (as the config says)"

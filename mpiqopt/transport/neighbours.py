@@ -24,12 +24,15 @@ ABORT_SECONDS = 3.0
 
 
 def library() -> str:
-    """Name and version of the MPI library, one short line."""
+    """Return name and version of the MPI library, one short line."""
     return " ".join(MPI.Get_library_version().split(",")[0].splitlines()[0].rstrip("\0").split())
 
 
 class NeighbourChannel(Channel):
-    """Persistent sends and receives for one exchange; one message per neighbouring rank."""
+    """Persistent sends and receives for one exchange plan: one message to and from each neighbouring rank.
+
+    Requests and buffers are made once; a round copies the outgoing rows, starts the requests and waits for them.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,6 @@ class NeighbourChannel(Channel):
         self._wait_all = wait_all
 
     def exchange(self, rows: np.ndarray) -> np.ndarray:
-        """Send the rows that others need; returns the ghost rows (reused by the next call)."""
         # mode="clip": with "raise" NumPy buffers the output
         rows.take(self.outgoing, axis=0, out=self.outbox, mode="clip")
         MPI.Prequest.Startall(self.requests)
@@ -61,6 +63,7 @@ class NeighbourChannel(Channel):
 
 
 def _packed(value: Any) -> np.ndarray:
+    """Return a value of the set-up as bytes, uint8 (bytes,)."""
     return np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
 
 
@@ -98,6 +101,7 @@ class MPITransport(Transport):
 
     @cached_property
     def _ranks_on_host(self) -> int:
+        """Return how many ranks of the run share this host's memory, collective at the first call."""
         host = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
         size = host.size
         host.Free()

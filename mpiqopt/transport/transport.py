@@ -61,15 +61,16 @@ class FrameExchange(Protocol):
 
 
 class FrameQueue(Protocol):
-    """Frames that are sent when there is something to say, and read when they have come."""
+    """Frames that are sent when there is something to say, and read when they have come.
+
+    chosen: how they travel, and why so, a few words.
+    """
+
+    chosen: str
 
     @property
     def bytes(self) -> int:
         """Return how many bytes were handed to MPI on this rank."""
-
-    @property
-    def chosen(self) -> str:
-        """Say how frames travel, and why so."""
 
     @property
     def quiet(self) -> bool:

@@ -7,6 +7,7 @@ processor from the ranks that it waits for.
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -21,7 +22,7 @@ AWAKE, SHARE, NAP = 2e-3, 1 / 32, 1e-3
 
 
 def quietly(request: MPI.Request) -> None:
-    """Wait for what takes long somewhere, asleep between looks.
+    """Wait until a request is complete, asleep between looks: for what takes long somewhere.
 
     While rank 0 of 64 on two cores works for 0.3 s, the others that poll, and give the processor away each time, make
     10 s of it.
@@ -33,7 +34,7 @@ def quietly(request: MPI.Request) -> None:
 
 
 def until(ready: Callable[[], bool]) -> None:
-    """Return when ``ready`` does; it must enter MPI, so that messages progress.
+    """Return when ``ready`` returns True; it must enter MPI, so that messages progress.
 
     A wait that takes long is at most 3 % longer for the sleep in it. Ranks that crowd a processor and give it away
     after each look still leave those that work less than half of it.
@@ -58,8 +59,8 @@ def wait_all(requests: list[MPI.Request]) -> None:
 class PatientComm(MPI.Intracomm):
     """A communicator whose collectives wait by ``wait_all``. Its duplicates are patient, too."""
 
-    def bcast(self, value=None, root: int = 0):
-        """Return the value of ``root``."""
+    def bcast(self, value: Any = None, root: int = 0) -> Any:
+        """Return the value of rank ``root``, pickled, on every rank."""
         message = MPI.pickle.dumps(value) if self.rank == root else b""
         size = np.array(len(message))
         self.Bcast(size, root)
@@ -67,8 +68,8 @@ class PatientComm(MPI.Intracomm):
         self.Bcast([buffer, MPI.BYTE], root)
         return MPI.pickle.loads(buffer)
 
-    def allgather(self, value) -> list:
-        """Return the values of all ranks."""
+    def allgather(self, value: Any) -> list:
+        """Return the values of all ranks in rank order, pickled."""
         message = np.frombuffer(MPI.pickle.dumps(value), np.uint8)
         sizes = np.empty(self.size, np.int64)
         self.Allgather(np.array([message.size]), sizes)
@@ -77,7 +78,8 @@ class PatientComm(MPI.Intracomm):
         return [MPI.pickle.loads(piece) for piece in np.split(messages, np.cumsum(sizes)[:-1])]
 
 
-def _patient(name: str):
+def _patient(name: str) -> Callable[..., None]:
+    """Return a collective of that name that starts its non-blocking twin and waits by ``wait_all``."""
     begin = getattr(MPI.Intracomm, f"I{name.lower()}")
     return lambda comm, *arguments: wait_all([begin(comm, *arguments)])
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from cluster import CPUS, Cluster, install, until
-from conftest import environment
+from tools.commands import environment
 
 from mpiqopt.results.layout import REPRODUCIBLE
 

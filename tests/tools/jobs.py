@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import tomli_w
-from conftest import TIMEOUT, command, environment
 
 from mpiqopt.errors import PREFIX
 from mpiqopt.results.layout import REPRODUCIBLE
+from tools.commands import TIMEOUT, command, environment
 
 CONFIG, RESULT = "c.toml", "r.h5"
 # Some 2 s in one process, with records and checkpoints all the time: a random moment is one in the middle of a write.

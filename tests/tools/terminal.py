@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import TIMEOUT, command, environment
+from tools.commands import TIMEOUT, command, environment
 
 # what moves the cursor or changes colours
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

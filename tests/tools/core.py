@@ -1,7 +1,7 @@
 """Runs the core of the suite against the wheel, in the unpacked source distribution and an empty environment.
 
-    python tests/core.py newest        the newest Python here, newest versions of everything
-    python tests/core.py lowest        the lowest Python, the declared bounds; also for building
+    python -m tools.core newest        the newest Python here, newest versions of everything
+    python -m tools.core lowest        the lowest Python, the declared bounds; also for building
 
 Skips, with a line, where there is no Python newer than this one.
 """
@@ -11,15 +11,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import environment
-from environments import create, pythons, requirements, sdist, wheel
-from try_dist import unpacked
+from tools.commands import environment
+from tools.environments import create, pythons, requirements, sdist, wheel
+from tools.try_dist import unpacked
 
 # what differs between versions of Python and libraries: arrays, files, kernels, graphs, the command line, ranks
 CORE = (
-    "test_coordination.py test_data.py test_docs.py test_formats.py test_graph_files.py test_install.py "
-    "test_kernels.py test_launchers.py test_problems.py test_ranks.py test_results.py test_structure.py test_tables.py "
-    "test_topologies.py test_trajectories.py test_wrong_input.py"
+    "test_coordination.py test_coordination_frames.py test_coordination_integers.py test_coordination_on_ranks.py "
+    "test_data.py test_docs.py test_formats.py test_graph_files.py test_graph_names.py test_install.py test_kernels.py "
+    "test_launchers.py test_problems.py test_random_words.py test_ranks.py test_results.py test_structure.py "
+    "test_tables.py test_topologies.py test_trajectories.py test_wiring.py test_wrong_input.py"
 )
 # as make test
 PARTS = (["-n", "auto", "--maxprocesses", "8", "-m", "not slow and not mpi"], ["-m", "not slow and mpi"])

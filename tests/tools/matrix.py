@@ -1,6 +1,6 @@
 """Runs examples in empty environments: every Python here, lowest and newest versions, four MPIs, 1, 2 and 4 ranks.
 
-    python tests/matrix.py [--python 3.13] [--bounds lowest] [--mpi debian-mpich]      all of them, or only these
+    python -m tools.matrix [--python 3.13] [--bounds lowest] [--mpi debian-mpich]      all of them, or only these
 
 The lowest versions are the declared bounds on the lowest Python, and on others the lowest with a wheel. Prints a table:
 for each config what every number of ranks gave, a digest of what must be the same bits, or "ran" for an asynchronous
@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 import h5py
-from conftest import environment
-from environments import BOUNDS, PROJECT, ROOT, create, install, layer, pythons, requirements, sdist, wheel
 
 from mpiqopt.results.layout import REPRODUCIBLE
+from tools.commands import environment
+from tools.environments import BOUNDS, PROJECT, ROOT, create, install, layer, pythons, requirements, sdist, wheel
 
 # config -> iterations
 RUNS = {"digits": 300, "straggler": 30, "ftqc-dgd": 200, "compressed": 300}

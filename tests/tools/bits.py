@@ -1,4 +1,4 @@
-"""Run configs in one process and print digests of all that they come to, as JSON: python bits.py CONFIG..."""
+"""Run configs in one process and print digests of all that they come to, as JSON: python -m tools.bits CONFIG..."""
 
 import hashlib
 import json
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dense import arrays, states
 
 from mpiqopt._losses import LinearModel
 from mpiqopt.arithmetic.products import row_products
@@ -18,6 +17,7 @@ from mpiqopt.config.parse import load
 from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.streams import generator, standard_normal
 from mpiqopt.transport.serial import SerialTransport
+from tools.experiments import arrays, states
 
 STEPS, EVERY = 9, 3
 
@@ -81,4 +81,5 @@ def of_functions() -> dict[str, str]:
     }
 
 
-print(json.dumps({"functions": of_functions()} | {Path(path).stem: of_run(path) for path in sys.argv[1:]}))
+if __name__ == "__main__":
+    print(json.dumps({"functions": of_functions()} | {Path(path).stem: of_run(path) for path in sys.argv[1:]}))

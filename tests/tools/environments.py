@@ -1,6 +1,6 @@
 """Environments to try the package in: which Pythons there are, lowest and newest versions, one environment on another.
 
-python tests/environments.py layer FOLDER LAUNCHER     an environment on this one, with another MPI's mpiexec
+python -m tools.environments layer FOLDER LAUNCHER     an environment on this one, with another MPI's mpiexec
 """
 
 import os
@@ -12,7 +12,7 @@ import tomllib
 from glob import glob
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOWEST_PYTHON = (3, 11)
 # uv's names of the versions to take, of what is named in pyproject.toml

@@ -1,6 +1,6 @@
 """Builds the source distribution and, from it, the wheel, and tries the wheel in an empty environment.
 
-    python tests/try_dist.py FOLDER        what is built stays in FOLDER (make dist)
+    python -m tools.try_dist FOLDER        what is built stays in FOLDER (make dist)
 
 The lines of the README are tried where a user types them: in a folder filled by `mpiqopt examples`, and in the sources
 of the distribution, whose package has no kernels.
@@ -13,8 +13,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from conftest import environment
-from environments import ROOT, create, sdist, wheel
+from tools.commands import environment
+from tools.environments import ROOT, create, sdist, wheel
 
 LINES = (
     "mpiexec -n 2 python -m mpiqopt run configs/digits.toml -o results/a.h5 --set run.iterations=20",

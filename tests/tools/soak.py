@@ -1,11 +1,11 @@
-"""Random calls of all coordinators under bad conditions, each held against the oracle bit for bit.
+"""Random calls of all coordinators under bad conditions, each compared with the oracle bit for bit.
 
-One job, alone or under mpiexec; all ranks draw the same cases from the seed:
+One job, alone or under mpiexec, in tests/ or with it in PYTHONPATH; all ranks draw the same cases from the seed:
 
-    mpiexec -n 3 python tests/soak.py --calls 500 --seed 1 --transport window [--emulate]
-    mpiexec -n 3 python tests/soak.py --seed 1 --transport window --emulate --case 17      one case again
+    mpiexec -n 3 python -m tools.soak --calls 500 --seed 1 --transport window [--emulate]
+    mpiexec -n 3 python -m tools.soak --seed 1 --transport window --emulate --case 17      one case again
 
-A schedule of jobs on 1 to 8 ranks, with the mpiexec beside this Python: python tests/soak.py --all [--calls 10000]
+A schedule of jobs on 1 to 8 ranks, with the mpiexec beside this Python: python -m tools.soak --all [--calls 10000]
 """
 
 import argparse
@@ -19,32 +19,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM, Coordinator
-from mpiqopt.emulation.settings import Emulate
+from mpiqopt.coordination.coordinator import Coordinator
 from mpiqopt.network.network import Network
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
-from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport import launch
+from tools.commands import mpiexec, with_tools
+from tools.soak_cases import Case, Expected, draw, oracle, rows_of, wrapped
 
 # s that one call, or the wait for everything to arrive, may take
 LONGEST = 60.0
-# by coordinator: how often it is drawn
-COORDINATORS = {"ftqc": 0.44, "integer-push-sum": 0.26, "tree": 0.22, "allreduce": 0.08}
-GRAPHS = ("ring", "path", "star", "grid", "erdos-renyi", "directed-ring", "random-digraph")
-# those whose diameter grows like the number of nodes: steps like its square
-LONG = ("ring", "path", "directed-ring")
-# less than a tile of packing, a tile, one value more
-SIZES = (1, 7, 1024, 1025)
-DATA = {"near": 0.35, "wide": 0.2, "ties": 0.15, "one": 0.1, "huge": 0.12, "offset": 0.08}
-# what an oracle may use without leaving int64
-SMALL = 2.0**56
+
+
 # of ``make soak``: ranks (0: without mpiexec), transport, emulated links, share of the calls
 SCHEDULE = (
     (0, "auto", False, 0.16),
@@ -60,189 +50,6 @@ SCHEDULE = (
     *((8, way, False, 0.008) for way in ("window", "two-sided")),
     *((8, way, True, 0.003) for way in ("window", "two-sided")),
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, a coordinator and some calls one after the other. Drawn by ``draw``, the same on all ranks."""
-
-    seed: int
-    number: int
-    graph: str
-    nodes: int
-    graph_seed: int
-    d: int
-    coordinator: str
-    mailboxes: bool
-    rounding: str
-    data: str
-    scale: float
-    step: float
-    extras: int
-    calls: int
-    first_call: int
-    follows: bool  # integers travel less the last result
-    pauses: float  # probability of one before a call, at each rank
-    pause_at_end: float  # probability of a settlement after a call
-    emulate: Emulate = field(default_factory=Emulate)
-
-    @cached_property
-    def topology(self) -> Topology:
-        return connected(self.graph, self.nodes, self.graph_seed)
-
-    def __str__(self) -> str:
-        parts = {**vars(self), "emulate": {k: v for k, v in vars(self.emulate).items() if v != getattr(Emulate(), k)}}
-        parts.pop("topology", None)
-        return "case " + ", ".join(f"{name}={value!r}" for name, value in parts.items())
-
-    @property
-    def how(self) -> str:
-        if self.coordinator == "allreduce":
-            return "collective"
-        return "mailboxes" if self.mailboxes else "lock-step"
-
-
-def connected(graph: str, nodes: int, seed: int) -> Topology:
-    """The first of the random graphs with seeds from ``seed`` on that is connected."""
-    while True:
-        topology = Topology(graph, tuple(find("topology", graph)(nodes=nodes, seed=seed).cycle()))
-        if topology.strongly_connected:
-            return topology
-        seed += 1
-
-
-def draw(seed: int, number: int, ranks: int, emulated: bool) -> Case:
-    """Case ``number`` of those with this seed; of no fewer nodes than ranks."""
-    rng = np.random.default_rng([seed, number, int(emulated)])
-    graph = str(rng.choice(GRAPHS))
-    coordinator = str(rng.choice(list(COORDINATORS), p=list(COORDINATORS.values())))
-    mailboxes = bool(rng.random() < (0.95 if emulated else 0.9 if ranks > 2 else 0.8))
-    crowded = ranks > 2 and not mailboxes  # every step of all ranks together costs milliseconds
-    most = _most(rng, graph in LONG, emulated or crowded) // (2 if crowded else 1)
-    nodes = _nodes(rng, max(2, ranks), most)
-    data = str(rng.choice(list(DATA), p=list(DATA.values())))
-    scale = 10.0 ** rng.uniform(-3, 3)
-    step = scale * 10.0 ** rng.uniform(-6, 0)
-    if data in ("huge", "offset"):  # values are integers times a power of two: no rounding
-        step = float(2.0 ** rng.integers(-30, 31))
-    case = Case(
-        seed=seed,
-        number=number,
-        graph=graph,
-        nodes=nodes,
-        graph_seed=int(rng.integers(1 << 30)),
-        d=int(rng.choice(SIZES)) if rng.random() < 0.2 else int(1000.0 ** rng.random()),
-        coordinator=coordinator,
-        mailboxes=mailboxes,
-        rounding=str(rng.choice(["floor", "nearest"])),
-        data=data,
-        scale=scale,
-        step=step,
-        extras=int(rng.integers(3)),
-        calls=int(rng.integers(2, 5 if crowded else 12)),
-        first_call=int(rng.choice([0, 1, 1000])),
-        follows=bool(rng.random() < 0.7),
-        pauses=float(rng.choice([0.0, 0.3, 0.8])),
-        pause_at_end=float(rng.choice([0.0, 0.2])),
-        emulate=_links(rng, mailboxes) if emulated else Emulate(),
-    )
-    return _with_chosen_links(case, rng) if emulated and rng.random() < 0.25 else case
-
-
-def _most(rng: np.random.Generator, long: bool, slow: bool) -> int:
-    """Nodes at most: steps grow like their number, or its square where the diameter does."""
-    if slow:
-        return 10 if long else 20
-    return 24 if long and rng.random() < 0.98 else 50
-
-
-def _nodes(rng: np.random.Generator, least: int, most: int) -> int:
-    """Log-uniform."""
-    most = max(least, most)
-    return min(most, int(least * ((most + 1) / least) ** rng.random()))
-
-
-def _links(rng: np.random.Generator, mailboxes: bool) -> Emulate:
-    """Bad links: to steps that all take together they only bring delays, which add up."""
-    delay = 1e-3 * 0.05 ** rng.random() if mailboxes else 5e-5
-    return Emulate(
-        delay=delay,
-        delay_distribution=str(rng.choice(["fixed", "exponential", "pareto"])),
-        loss=float(rng.choice([0.0, rng.uniform(0.0, 0.1), rng.uniform(0.1, 0.3)])) if mailboxes else 0.0,
-        bandwidth=10.0 ** rng.uniform(6.5, 8) if rng.random() < 0.3 else None,
-    )
-
-
-def _with_chosen_links(case: Case, rng: np.random.Generator) -> Case:
-    """Only some of the links are bad."""
-    arcs = case.topology.arcs()
-    chosen = arcs[rng.random(len(arcs)) < 0.5]
-    return replace(case, emulate=replace(case.emulate, links=[tuple(link) for link in chosen.tolist()]))
-
-
-def rows_of(case: Case, call: int, room: float) -> np.ndarray:
-    """The vectors of all nodes, float64 (nodes, d), in a call; room: how large integers may be, less the centre."""
-    shape = case.nodes, case.d
-    rng = np.random.default_rng([case.seed, case.number, 1, call])
-    base = np.random.default_rng([case.seed, case.number, 2]).standard_normal(case.d)
-    if case.data == "near":
-        base = base + 0.1 * call * (rng.random() < 0.5) * rng.standard_normal(case.d)
-        return case.scale * (base + 10.0 ** rng.uniform(-6, 0) * rng.standard_normal(shape))
-    if case.data == "wide":
-        return case.scale * rng.standard_normal(shape)
-    if case.data == "ties":  # values on the grid or half-way, where floor and round are at their limits
-        return case.step * (rng.integers(-9, 10, shape) / 2 + rng.integers(-2, 3) * (rng.random() < 0.5))
-    if case.data == "one":  # a single node has all of it, at its rank often as int64, and as int32 at others
-        rows, size = np.zeros(shape), min(case.scale * 10.0 ** rng.uniform(0, 4), case.step * room / 100)
-        rows[rng.integers(case.nodes)] = size * rng.standard_normal(case.d)
-        return rows
-    return case.step * _large(case, rng, room)
-
-
-def _large(case: Case, rng: np.random.Generator, room: float) -> np.ndarray:
-    """Integers as large as they may be, as float64."""
-    top = np.floor(room if not case.follows else 0.49 * room)
-    shape = case.nodes, case.d
-    if case.data == "offset":  # large, but close to each other: what travels is small
-        return np.floor(0.4 * ABSOLUTE_ROOM + rng.uniform(-1, 1, shape) * min(2.0 ** rng.uniform(8, 40), 0.2 * room))
-    large = np.floor(top * rng.uniform(-1, 1, shape))
-    if rng.random() < 0.3:  # all of one sign, so that the sum is large as well
-        large = np.abs(large)
-    corners = rng.random(shape)
-    large[corners < 0.05], large[corners > 0.95] = top, -top
-    return large
-
-
-class Expected(NamedTuple):
-    """low, high: floor and ceiling of the mean of the integers less the centre, int64 (d,); vector: what comes out."""
-
-    low: np.ndarray
-    high: np.ndarray
-    vector: np.ndarray
-    total: np.ndarray
-
-
-def oracle(rows: np.ndarray, previous: np.ndarray, step: float, rounding: str) -> Expected:
-    """What every node has to get. total: the exact sum of the integers less the centre, modulo 2^64 (uint64)."""
-    ratio = rows / step
-    integers = np.rint(ratio) if rounding == "nearest" else np.floor(ratio)
-    centre = np.floor(previous / step)
-    largest = max(np.abs(integers).max(initial=0), np.abs(centre).max(initial=0))
-    kind = np.int64 if largest * 2 * len(rows) < SMALL else object
-    exact = [array.astype(np.int64).astype(kind) for array in (integers, centre)]
-    total = (exact[0] - exact[1]).sum(axis=0)
-    low, high = total // len(rows), -(-total // len(rows))
-    low, high = low.astype(np.int64), high.astype(np.int64)
-    # as the coordinator does it: beyond 2^53 there are roundings, which have to be the same at all nodes
-    vector = low + centre + (0.5 * (high - low) if rounding == "nearest" else 0.0)
-    return Expected(low, high, vector * step, wrapped(total))
-
-
-def wrapped(integers: np.ndarray) -> np.ndarray:
-    """Modulo 2^64."""
-    if integers.dtype != object:
-        return integers.astype(np.uint64)
-    return np.array([int(v) % (1 << 64) for v in integers.tolist()], np.uint64)
 
 
 @dataclass
@@ -502,14 +309,12 @@ HEAD = "ranks  transport  links        cases   calls  wrong  lost mass      seco
 
 def start(options: argparse.Namespace, ranks: int, transport: str, emulated: bool, share: float) -> Job:
     """Run one job of the schedule to its end."""
-    from conftest import environment, mpiexec
-
     calls, began = max(1, round(share * options.calls)), time.perf_counter()
     limit = options.seconds if np.isfinite(options.seconds) else 100 + 0.1 * calls
-    script = [sys.executable, __file__, "--json", "--calls", str(calls), "--seed", str(options.seed + ranks)]
+    script = [sys.executable, "-m", "tools.soak", "--json", "--calls", str(calls), "--seed", str(options.seed + ranks)]
     script += ["--transport", transport, "--seconds", str(limit), *(["--emulate"] if emulated else [])]
     command = [mpiexec(), "-n", str(ranks), *script] if ranks else script
-    job = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(command, env=with_tools(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         # a case that has begun is finished, unless the watchdog ends it
         out, err = job.communicate(timeout=limit + 4 * LONGEST)

@@ -1,0 +1,207 @@
+"""Frames of coordination: the format of packed integers, and damage, which is an error and never a crash."""
+
+import struct
+
+import numpy as np
+import pytest
+from tools.mailboxes import (
+    APART,
+    BLOCK,
+    EXTREMES,
+    FEW,
+    LANES,
+    PIECE,
+    PIECES,
+    PIECES_HEARD,
+    STAGE,
+    STAGE_HEARD,
+    TILE,
+    as_array,
+    topology,
+    wirings,
+)
+
+from mpiqopt._coordination import PROTOCOLS, Lockstep, Mailboxes
+
+
+def number(value: int) -> bytes:
+    """Groups of 7 bits, the lowest first."""
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + number(value >> 7)
+
+
+def stream(codes: list[int], bits: int) -> bytes:
+    return sum(code << bits * j for j, code in enumerate(codes)).to_bytes((bits * len(codes) + 7) // 8, "little")
+
+
+def packed(values: list[int]) -> bytes:
+    """The format, written down again: tiles with a width and folded values; of full blocks eight streams by words."""
+    out = b""
+    for at in range(0, len(values), TILE):
+        tile = values[at : at + TILE]
+        codes = [2 * v if v >= 0 else -2 * v - 1 for v in tile]
+        bits = max(codes).bit_length()
+        if len(tile) <= FEW:
+            out += b"".join(map(number, codes))
+            continue
+        if bits > 32:
+            out += b"\x40" + struct.pack(f"<{len(tile)}q", *tile)
+            continue
+        out += bytes([bits])
+        full = len(tile) // BLOCK * BLOCK
+        for block in range(0, full, BLOCK):
+            lanes = [stream(codes[block + lane : block + BLOCK : LANES], bits) for lane in range(LANES)]
+            out += b"".join(lane[4 * word : 4 * word + 4] for word in range(bits) for lane in lanes)
+        out += stream(codes[full:], bits)
+    return out
+
+
+def of_width(rng: np.random.Generator, bits: int, size: int) -> list[int]:
+    """Integers of which the largest needs so many bits when folded; both signs."""
+    codes = [int(code) >> 64 - bits if bits else 0 for code in rng.integers(0, 1 << 64, size, np.uint64)]
+    codes[int(rng.integers(size))] = (1 << bits) - 1 if rng.random() < 0.5 or not bits else 1 << bits - 1
+    return [code // 2 if code % 2 == 0 else -(code + 1) // 2 for code in codes]
+
+
+def one_hop(values: np.ndarray) -> tuple[bytes, Lockstep]:
+    """The frame that brings a vector from node 1 to node 0, and the engine of node 0 that waits for it."""
+    above, below = (Lockstep(w, "tree", len(values), 0) for w in wirings(topology("path", 2), 2))
+    above.begin(0, np.zeros((1, len(values)), np.int64))
+    below.begin(0, values[None])
+    below.step()
+    return below.take(1).tobytes(), above
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1000, TILE, TILE + 1, 2 * TILE + 7])
+def test_integers_of_all_widths_survive_packing(size):
+    rng = np.random.default_rng(size)
+    for bits in range(65):
+        tiles = [of_width(rng, bits, min(TILE, size - at)) for at in range(0, size, TILE)]
+        values = np.concatenate([np.array(tile, np.int64) for tile in tiles])
+        frame, above = one_hop(values)
+        assert frame == number(PIECE) + packed(values.tolist())
+        above.receive(as_array(frame))
+        y, z = above.mass
+        assert np.array_equal(y, values)
+        assert z == 2
+
+
+def frame_of(payload: bytes, link=0, kind=PIECES, numbered=False, call=0, count=1) -> np.ndarray:
+    return as_array(number(link << 3 | kind) + (struct.pack("<IIB", call, count, 0) if numbered else b"") + payload)
+
+
+def engines_of(protocol: str, d: int = 3) -> list[Lockstep | Mailboxes]:
+    """Both kinds, with call 0 begun, hosting half of a ring of 4 nodes: 3 links in and 3 out."""
+    wiring = wirings(topology("ring", 4), 2, protocol)[0]
+    values = np.zeros((2, d), np.int64)
+    lockstep, mailboxes = Lockstep(wiring, protocol, d, 0), Mailboxes(wiring, protocol, d, 0, True)
+    lockstep.begin(0, values)
+    mailboxes.begin(0, values, np.ones(2, np.int64))
+    return [lockstep, mailboxes]
+
+
+ONE = number(1)
+HEARD = {"kind": PIECES_HEARD}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("payload", "options"),
+    [
+        (ONE + packed([1, 2, 3])[:-1], {}),
+        (ONE[:0], {}),
+        (b"\x80" * 20, {}),
+        (ONE, {}),
+        (ONE + packed([1, 2, 3]) + b"\0", {}),
+        (ONE + packed([2**40, 2, 3])[:-1], {}),
+        (ONE + b"\x21" + bytes(99), {}),
+        (ONE + b"\x3f" + bytes(99), {}),
+        (ONE + b"\x41" + bytes(99), {}),
+        (ONE + b"\xff" + bytes(99), {}),
+        (ONE + packed([1, 2, 3]), {"link": 6}),
+        (ONE + packed([1, 2, 3]), {"link": 2**29}),
+        (ONE + packed([1, 2, 3]), {"link": 2**32 - 1}),
+        (ONE + packed([1, 2, 3]), {"link": 2**60}),
+        (b"", {"kind": 0}),
+        (b"", {"kind": 7}),
+        (b"\1", {"kind": EXTREMES}),
+        (b"\x40" + bytes(8), {"kind": EXTREMES}),
+        (b"\0", {"kind": EXTREMES}),
+        (b"", {"kind": APART, "link": 6}),
+        (b"", {"kind": PIECES_HEARD, "link": 6}),
+        (b"", {"kind": STAGE_HEARD, "link": 6}),
+    ],
+    ids=range(22),
+)
+def test_a_malformed_frame_is_an_error(payload, options, protocol):
+    for engine in engines_of(protocol):
+        frame = frame_of(payload, numbered=isinstance(engine, Mailboxes), **options)
+        with pytest.raises(ValueError, match="a frame is not what it says it is"):
+            engine.receive(frame)
+
+
+def test_a_frame_ends_within_its_header():
+    for frame in (b"\x81", number(PIECES) + bytes(8), number(PIECES) + bytes(3)):
+        with pytest.raises(ValueError, match="a frame is not what it says it is"):
+            engines_of("ftqc")[1].receive(as_array(frame))
+
+
+def test_pieces_of_a_wrong_call_are_an_error():
+    with pytest.raises(ValueError, match="a frame is not what it says it is"):
+        engines_of("ftqc")[1].receive(frame_of(ONE + packed([1, 2, 3]), numbered=True, call=5))
+
+
+@pytest.mark.parametrize("kind", [STAGE, PIECES_HEARD, STAGE_HEARD])
+def test_in_steps_nothing_is_acknowledged(kind):
+    with pytest.raises(ValueError, match="a frame is not what it says it is"):
+        engines_of("ftqc")[0].receive(frame_of(b"", kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "weights"), [("ftqc", [0, 8, 2**40]), ("tree", [4, 2**62]), ("integer-push-sum", [2**63])]
+)
+def test_a_piece_has_a_weight_that_can_be(protocol, weights):
+    """Weights say how many pieces a node splits off: a wild one would be written out of bounds."""
+    for weight in weights:
+        lockstep, mailboxes = engines_of(protocol)
+        mailboxes.advance(0.0)  # push-sum: a node takes its first step before it hears others
+        for engine in (lockstep, mailboxes):
+            frame = frame_of(number(weight) + packed([1, 2, 3]), numbered=engine is mailboxes)
+            with pytest.raises(ValueError, match="a frame is not what it says it is"):
+                engine.receive(frame)
+
+
+def test_random_damage_does_not_crash():
+    """An error, or wrong integers that nobody notices: there is no check sum, and MPI does not lose bytes."""
+    rng = np.random.default_rng(0)
+    for trial in range(1000):
+        numbered = trial % 2 == 1
+        frames = [frame_of(ONE + packed(of_width(rng, bits, 3)), numbered=numbered) for bits in (0, 3, 12, 30, 60)]
+        frames.append(frame_of(packed([5, 6, 7]) + packed([1, 1, 0]), kind=EXTREMES, numbered=numbered))
+        damaged = np.concatenate([frames[k] for k in rng.integers(len(frames), size=3)])
+        damaged[rng.integers(damaged.size, size=2)] ^= np.uint8(1) << rng.integers(8, size=2, dtype=np.uint8)
+        engine = engines_of(str(rng.choice(list(PROTOCOLS))))[trial % 2]
+        try:
+            engine.receive(damaged[: rng.integers(damaged.size + 1)].copy())
+        except ValueError as error:
+            assert "a frame is not what it says it is" in str(error)  # noqa: PT017
+
+
+def test_wrong_arguments_are_refused():
+    lockstep, mailboxes = engines_of("ftqc")
+    for engine in (lockstep, mailboxes):
+        with pytest.raises(IndexError):
+            engine.take(2)
+        with pytest.raises(IndexError):
+            engine.filled(-1)
+        with pytest.raises(TypeError):
+            engine.receive(np.zeros(4, np.int8))
+    with pytest.raises(ValueError, match="want 6 values, got 3"):
+        lockstep.begin(0, np.zeros((1, 3), np.int64))
+    with pytest.raises(TypeError):
+        mailboxes.begin(0, np.zeros((2, 3)), np.ones(2, np.int64))
+    with pytest.raises(ValueError, match="budget: want 2 values, got 1"):
+        mailboxes.begin(0, np.zeros((2, 3), np.int64), np.ones(1, np.int64))
+    with pytest.raises(KeyError):
+        Lockstep(wirings(topology("ring", 4), 1)[0], "gossip", 3, 0)
+    with pytest.raises(ValueError, match="boxes"):
+        Mailboxes(wirings(topology("ring", 4), 2)[0]._replace(ranks=()), "ftqc", 3, 0)

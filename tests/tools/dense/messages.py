@@ -1,0 +1,71 @@
+"""What receivers decode of the vectors that the package sent."""
+
+import numpy as np
+
+from mpiqopt.compressors.codec import Codec
+from mpiqopt.run.assembly import Experiment
+
+Sent = dict[tuple[int, int], np.ndarray]
+
+
+def recorded(experiment: Experiment) -> Sent:
+    """The vectors that the package encodes from now on, by round and number of the (first) sender."""
+    codec, sent = experiment.network.codec(experiment.start), {}
+    encode = codec.encode
+
+    def listen(rows, nodes, round, *blocks):
+        sent[round, int(nodes[0])] = rows.copy()
+        return encode(rows, nodes, round, *blocks)
+
+    codec.encode = listen
+    return sent
+
+
+class Wire:
+    """What receivers decode: the compressor, fed with the vectors that the package sent.
+
+    Compressors are discontinuous: on vectors that differ by 1e-16 two correct programs may send different messages and
+    part for good. So every vector of the reference is compared with that of the package, recorded under the same round
+    and sender, to ``rtol`` of the largest vector sent; then the package's own is encoded, by a codec of the test's.
+    Nothing is lost: a vector that is wrong, missing, or sent in another round or by another node fails here.
+    Rounds are counted 0, 1, ...; a download from the server belongs to the round of the upload before it.
+    """
+
+    def __init__(self, experiment: Experiment, sent: Sent, rtol: float):
+        self._compressor, self.nodes = experiment.config.compressor, len(experiment.start)
+        d, dtype = experiment.start.shape[1], experiment.start.dtype
+        self._codec = Codec(self._compressor, d, dtype, experiment.config.run.seed, self.nodes)
+        self._sent, self._round = sent, 0
+        self._atol = rtol * max((np.abs(rows).max() for rows in sent.values()), default=0.0)
+        self.coded = self._compressor.name != "identity"
+        self.damping = damping(self._compressor, d)
+
+    def gossip(self, rows: np.ndarray) -> np.ndarray:
+        """C of every node's row."""
+        out = self._decoded(rows, np.arange(self.nodes), self._round)
+        self._round += 1
+        return out
+
+    upload = gossip
+
+    def download(self, vector: np.ndarray) -> np.ndarray:
+        """C of one vector (d,), sent by node n, the server."""
+        return self._decoded(vector[None], np.array([self.nodes]), self._round - 1)[0]
+
+    def _decoded(self, rows: np.ndarray, senders: np.ndarray, round: int) -> np.ndarray:
+        if not self.coded:
+            return rows
+        sent = self._sent[round, int(senders[0])]
+        np.testing.assert_allclose(sent, rows, rtol=0, atol=self._atol)
+        messages = self._codec.encode(sent, senders, round)
+        return self._codec.decode(messages, senders, round).astype(np.float64)
+
+
+def damping(compressor, d: int) -> float:
+    """1/(1 + omega) of the worst block for unbiased compressors that are no contractions by themselves, else 1."""
+    width = min(compressor.block_size or d, d)
+    factors = [1.0]
+    for size in {width, d % width or width}:
+        if compressor.omega(size) is not None and compressor.delta(size) is None:
+            factors.append(1 / (1 + compressor.omega(size)))
+    return min(factors)
