@@ -1,7 +1,7 @@
 """Builds every cython_ext/NAME.pyx as mpiqopt._NAME; everything else is in pyproject.toml.
 
 An extension is compiled for any processor; its kernels, cython_ext/NAME_kernels.c, once for each level of LEVELS, of
-which mpiqopt.kernels takes one at run time. MPIQOPT_MARCH names a processor to build the kernels for instead ("native",
+which mpiqopt.kernels takes one at run time, and those with vectors of floats for each of REALS. MPIQOPT_MARCH names a processor to build the kernels for instead ("native",
 "znver4", ...): they run on its like alone.
 """
 
@@ -26,6 +26,8 @@ elif platform.machine() in ("x86_64", "AMD64"):
     LEVELS = {"v2": V2, "v3": V3, "v4": V4}
 else:
     LEVELS = {"plain": []}
+# bits of float64 and float32, for the kernels whose vectors are of either type (cython_ext/real.h)
+REALS = {"compressors": (64, 32), "gossip": (64, 32), "losses": (64, 32)}
 # no fused operations: all levels give the same bits
 FLAGS = ["-std=c11", "-ffp-contract=off", "-Wno-psabi", "-Wno-unused-function"]
 
@@ -45,10 +47,11 @@ class BuildKernels(build_ext):
             extension.extra_objects = [
                 object_file
                 for level, flags in LEVELS.items()
+                for bits in REALS.get(stem, (0,))
                 for object_file in self.compiler.compile(
                     [kernels],
-                    output_dir=f"{self.build_temp}/{level}",
-                    macros=[*extension.define_macros, ("LEVEL", level)],
+                    output_dir=f"{self.build_temp}/{level}-{bits}",
+                    macros=[*extension.define_macros, ("LEVEL", level), ("REAL_BITS", str(bits))],
                     include_dirs=["cython_ext"],
                     extra_postargs=["-O3", *FLAGS, *flags],
                 )

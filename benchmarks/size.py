@@ -83,8 +83,8 @@ def changes(**keys: object) -> list[str]:
     ]
 
 
-def promised(text: str) -> float:
-    """MB that ``check`` says a rank will need."""
+def predicted(text: str) -> float:
+    """Return the MB that ``check`` predicts for a rank."""
     if not text:
         return float("nan")
     value, unit = re.search(r"# memory per rank +(?:about )?([\d.e+]+) (\w+)", text).groups()
@@ -115,7 +115,7 @@ def network(graph: dict, folder: str, **keys: object) -> list[str]:
 
 def nodes() -> None:
     """Networks of 100,000 nodes (hypercube: 2^17), two samples and 20 features each, gradient tracking."""
-    heading("topology", "run's set-up, s", "check, s", "run, MB", "check, MB", "check promises, MB")
+    heading("topology", "run's set-up, s", "check, s", "run, MB", "check, MB", "check predicts, MB")
     with tempfile.TemporaryDirectory() as folder:
         for graph in GRAPHS:
             directed = {"algorithm__name": "push-sum"} if "digraph" in graph["name"] else {}
@@ -124,7 +124,9 @@ def nodes() -> None:
             check = cost("check", CONFIG, *words)
             seconds = (f"{value:.2f}" for value in (run.seconds, check.seconds))
             line(
-                graph["name"], *seconds, *(f"{mb:.0f}" for mb in (run.megabytes, check.megabytes, promised(check.text)))
+                graph["name"],
+                *seconds,
+                *(f"{mb:.0f}" for mb in (run.megabytes, check.megabytes, predicted(check.text))),
             )
 
 
@@ -147,13 +149,13 @@ RUNS = (
 
 
 def memory() -> None:
-    """Peak memory of ten iterations, beside what ``check`` says. What is changed in gradient_tracking.toml, first."""
-    heading("changes", "peak, MB", "promised, MB", "ratio")
+    """Print the peak memory of ten iterations beside what ``check`` predicts, for changes of gradient_tracking.toml."""
+    heading("changes", "peak, MB", "predicted, MB", "ratio")
     with tempfile.TemporaryDirectory() as folder:
         for change in RUNS:
             words = changes(run__iterations=10, record__every=5, **change)
             peak = cost("run", CONFIG, *words, "-q", "--overwrite", "-o", f"{folder}/a.h5").megabytes
-            said = promised(cost("check", CONFIG, *words).text)
+            said = predicted(cost("check", CONFIG, *words).text)
             name = ", ".join(f"{key.replace('__', '.')} = {value}" for key, value in change.items()) or "none"
             line(name, f"{peak:.0f}", f"{said:.0f}", f"{said / peak:.2f}")
 

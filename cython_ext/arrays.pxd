@@ -3,7 +3,7 @@ cimport numpy as cnp
 
 
 cdef inline void* pointer(cnp.ndarray array, int typenum, Py_ssize_t size, str name) except NULL:
-    """The data of a C-contiguous array of the given type and number of values."""
+    """Return the data of a C-contiguous array of the given type and number of values."""
     if array is None:
         raise TypeError(f"{name}: want an array, got None")
     cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array)
@@ -17,7 +17,7 @@ cdef inline void* pointer(cnp.ndarray array, int typenum, Py_ssize_t size, str n
 
 
 cdef inline void* target(cnp.ndarray array, int typenum, Py_ssize_t size, str name) except NULL:
-    """``pointer`` of an array that is to be written."""
+    """Return ``pointer`` of an array that is to be written."""
     cdef void* p = pointer(array, typenum, size, name)
     if not cnp.PyArray_ISWRITEABLE(array):
         raise ValueError(f"{name}: read-only")
@@ -25,7 +25,18 @@ cdef inline void* target(cnp.ndarray array, int typenum, Py_ssize_t size, str na
 
 
 cdef inline Py_ssize_t length(cnp.ndarray array, int axis, int ndim, str name) except -1:
-    """The length of an axis of an array that has ``ndim`` of them."""
+    """Return the length of an axis of an array that has ``ndim`` of them."""
     if array is None or array.ndim != ndim:
         raise TypeError(f"{name}: want an array with {ndim} axes, got {'None' if array is None else array.ndim}")
     return array.shape[axis]
+
+
+cdef inline int precision(cnp.ndarray array, str name) except -1:
+    """Return 1 for float64 and 0 for float32: the place of the type in tables of kernels (kernels.h)."""
+    if array is None:
+        raise TypeError(f"{name}: want an array, got None")
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64:
+        return 1
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
+        return 0
+    raise TypeError(f"{name}: want float64 or float32, got {array.dtype}")

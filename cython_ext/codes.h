@@ -1,4 +1,4 @@
-/* Small integers as a stream of bits, and the random words that round to them.
+/* Small integers as a stream of bits.
 
    The stream is little-endian: bit t of code j is bit j * bits + t of the message, and bit s of a message is bit s % 8
    of its byte s / 8. Codes are made and read in tiles that stay in the first-level cache. */
@@ -8,74 +8,6 @@
 #include <string.h>
 
 #define TILE 1024 /* codes; a multiple of 8, so that every tile begins at a whole byte */
-
-/* Word j of the stream with key (low, high): a bijective hash of the counter (multiply-xorshift, constants of the hash
-   "lowbias32" by C. Wellons). The upper half of the key enters between the rounds, so that streams with different
-   upper halves are not shifted copies of each other. Keys are hashes themselves (Philox, block_key): keys that differ
-   in a single upper bit would give streams that are correlated. Ours; tests/test_random_words.py has the statistics. */
-#define STRIDE 0x9E3779B1u
-
-static inline uint32_t mixed(uint32_t h, uint32_t upper_key)
-{
-    h ^= h >> 16;
-    h *= 0x7FEB352Du;
-    h ^= upper_key;
-    h ^= h >> 15;
-    h *= 0x846CA68Bu;
-    return h ^ h >> 16;
-}
-
-static inline uint32_t word(uint32_t counter, uint64_t key)
-{
-    return mixed(counter * STRIDE + (uint32_t)key, (uint32_t)(key >> 32));
-}
-
-/* Words first and first + 1 of a stream as one of 64 bits. */
-static inline uint64_t two_words(uint32_t first, uint64_t key)
-{
-    return word(first, key) | (uint64_t)word(first + 1, key) << 32;
-}
-
-/* Words first, first + 1, ... of a stream; zeros without a key. */
-static inline void random_words(uint32_t *words, uint32_t first, const uint64_t *key, int size)
-{
-    if (!key) {
-        memset(words, 0, (size_t)size * sizeof(uint32_t));
-        return;
-    }
-    const uint32_t upper = (uint32_t)(*key >> 32);
-    uint32_t h = first * STRIDE + (uint32_t)*key;
-    for (int j = 0; j < size; j++, h += STRIDE)
-        words[j] = mixed(h, upper);
-}
-
-/* Half a word is enough for a few levels: the stream as numbers of 16 bits, the lower half of a word first. */
-typedef int16_t half_word __attribute__((may_alias));
-
-/* random * unit + y, unit a power of two: the product is exact, so that both ways round alike. */
-static inline float add_exact(int16_t random, float unit, float y)
-{
-#ifdef __FMA__
-    return __builtin_fmaf((float)random, unit, y);
-#else
-    return (float)random * unit + y;
-#endif
-}
-
-/* A word as a number in [-1/2, 1/2), the word 0 as 0: signed, because that conversion is in every processor. */
-static inline double centred(uint32_t random)
-{
-    return 0x1p-32 * (double)(int32_t)random;
-}
-
-/* The key of block b of a message (the finaliser of splitmix64 by Steele, Lea, Flood). */
-static inline uint64_t block_key(uint64_t key, uint64_t block)
-{
-    uint64_t z = key + (block + 1) * 0x9E3779B97F4A7C15ULL;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBULL;
-    return z ^ z >> 31;
-}
 
 /* Bytes of ``size`` codes. */
 static inline int64_t packed_size(int64_t size, int bits)
@@ -128,7 +60,7 @@ static inline void unpack_groups(const uint8_t *in, uint8_t *codes, int groups, 
     case 7: CALL(7); break; \
     default: CALL(8); }
 
-/* At most TILE codes of at most 8 bits. ``codes`` has room for the next multiple of 8 and is overwritten there. */
+/* At most TILE codes of at most 8 bits. ``codes`` reaches to the next multiple of 8 and is overwritten there. */
 static inline void pack_bytes(uint8_t *codes, uint8_t *out, int size, int bits)
 {
     const int groups = size / 8, rest = size % 8;
@@ -145,7 +77,7 @@ static inline void pack_bytes(uint8_t *codes, uint8_t *out, int size, int bits)
     }
 }
 
-/* The reverse: ``codes`` has room for the next multiple of 8. */
+/* The reverse of pack_bytes: ``codes`` reaches to the next multiple of 8. */
 static inline void unpack_bytes(const uint8_t *in, uint8_t *codes, int size, int bits)
 {
     const int groups = size / 8, rest = size % 8;
@@ -196,59 +128,34 @@ static inline void unpack_wide_groups(const uint8_t *in, uint32_t *codes, int64_
 /* Codes of up to 32 bits; those that are not in groups one after the other. */
 static inline void pack_words(const uint32_t *codes, uint8_t *out, int64_t size, int bits)
 {
-    uint64_t held = 0;
+    uint64_t waiting = 0;
     int count = 0;
     const int64_t grouped = bits > 8 && bits <= 16 ? size / 8 : 0;
     pack_wide_groups(codes, out, grouped, bits);
     out += grouped * bits;
     for (int64_t j = 8 * grouped; j < size; j++) {
-        held |= (uint64_t)codes[j] << count;
-        for (count += bits; count >= 8; count -= 8, held >>= 8)
-            *out++ = (uint8_t)held;
+        waiting |= (uint64_t)codes[j] << count;
+        for (count += bits; count >= 8; count -= 8, waiting >>= 8)
+            *out++ = (uint8_t)waiting;
     }
     if (count)
-        *out = (uint8_t)held;
+        *out = (uint8_t)waiting;
 }
 
 static inline void unpack_words(const uint8_t *in, uint32_t *codes, int64_t size, int bits)
 {
     const uint64_t mask = (1ULL << bits) - 1;
-    uint64_t held = 0;
+    uint64_t waiting = 0;
     int count = 0;
     const int64_t grouped = bits > 8 && bits <= 16 ? size / 8 : 0;
     unpack_wide_groups(in, codes, grouped, bits);
     in += grouped * bits;
     for (int64_t j = 8 * grouped; j < size; j++) {
         for (; count < bits; count += 8)
-            held |= (uint64_t)*in++ << count;
-        codes[j] = (uint32_t)(held & mask);
-        held >>= bits;
+            waiting |= (uint64_t)*in++ << count;
+        codes[j] = (uint32_t)(waiting & mask);
+        waiting >>= bits;
         count -= bits;
     }
-}
-
-/* Scales travel as the upper half of a float64, rounded up: its range, 20 bits of mantissa, never below the scale. */
-static inline double send_scale(double scale, uint8_t *out)
-{
-    uint64_t bits;
-    memcpy(&bits, &scale, 8);
-    bits = (bits + 0xFFFFFFFFULL) >> 32;
-    if (bits > 0x7FEFFFFFULL)
-        bits = 0x7FEFFFFFULL;
-    const uint32_t half = (uint32_t)bits;
-    memcpy(out, &half, 4);
-    bits <<= 32;
-    memcpy(&scale, &bits, 8);
-    return scale;
-}
-
-static inline double read_scale(const uint8_t *in)
-{
-    uint32_t half;
-    double scale;
-    memcpy(&half, in, 4);
-    const uint64_t bits = (uint64_t)half << 32;
-    memcpy(&scale, &bits, 8);
-    return scale;
 }
 #endif

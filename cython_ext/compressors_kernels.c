@@ -1,25 +1,33 @@
-/* Everything between vectors and messages, for float64 and float32. */
-#include <float.h>
-#include <math.h>
-#include "codes.h"
+/* Everything between vectors and messages. A new wire format is two lines here: its header, and its name in the list. */
+#include <string.h>
 #include "compressors_kernels.h"
-#include "hadamard.h"
-#include "vectors.h"
-#include "votes.h"
+#include "rotation.h"
 
-#define REAL double
-#define WORD int64_t
-#define NAME(name) name##_f64
-#include "templates.h"
-#undef REAL
-#undef WORD
-#undef NAME
-#define REAL float
-#define WORD int32_t
-#define NAME(name) name##_f32
-#include "templates.h"
-#undef REAL
-#undef WORD
-#undef NAME
+#include "levels.h"
+#include "natural.h"
+#include "random_k.h"
+#include "short_floats.h"
+#include "signs.h"
+#include "top_k.h"
+#include "uniform_grid.h"
 
-DEFINE_KERNELS(compressors, COMPRESSORS_KERNELS)
+static const wire_format wire_formats[] = {
+    WIRE_FORMAT(levels)
+    WIRE_FORMAT(natural)
+    WIRE_FORMAT(random_k)
+    WIRE_FORMAT(short_floats)
+    WIRE_FORMAT(signs)
+    WIRE_FORMAT(top_k)
+    WIRE_FORMAT(uniform_grid)
+};
+
+/* NULL if there is none. */
+static const wire_format *find_wire_format(const char *name)
+{
+    for (size_t i = 0; i < sizeof wire_formats / sizeof *wire_formats; i++)
+        if (!strcmp(wire_formats[i].name, name))
+            return wire_formats + i;
+    return NULL;
+}
+
+DEFINE_REAL_KERNELS(compressors, COMPRESSORS_KERNELS)

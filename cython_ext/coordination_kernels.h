@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include "kernels.h"
 #include "packed.h"
+#include "random.h"
 
 /* Where pieces go: packed bytes, or a sum with others that wait (which they begin if fresh). */
 typedef struct {

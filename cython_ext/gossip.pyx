@@ -1,7 +1,7 @@
 """Weighted sums of rows: the compiled half of X <- W X."""
 cimport numpy as cnp
 from libc.stdint cimport int64_t
-from arrays cimport pointer
+from arrays cimport pointer, precision
 
 import numpy as np
 
@@ -16,20 +16,25 @@ cdef extern from "gossip_kernels.h" nogil:
         const int64_t* columns
         const double* weights
     ctypedef struct gossip_kernels:
-        void (*weighted_sums_f64)(const mixing_rows*, int64_t, const double*, const double*, double*, double, double,
-                                  double, const double*) noexcept nogil
-        void (*weighted_sums_f32)(const mixing_rows*, int64_t, const float*, const float*, float*, double, double,
-                                  double, const float*) noexcept nogil
-    const gossip_kernels** gossip_tables
+        void (*weighted_sums)(const mixing_rows*, int64_t, const void*, const void*, void*, double, double, double,
+                              const void*) noexcept nogil
+    const gossip_kernels* gossip_tables[1][2]
 
-cdef const gossip_kernels* kernels = gossip_tables[level()]
+# of the level that runs, for float32 and for float64
+cdef const gossip_kernels* kernels[2]
+kernels[0], kernels[1] = gossip_tables[<int> level()][0], gossip_tables[<int> level()][1]
 
 
 cdef class Mixer:
     """The rows of a mixing matrix W for the hosted nodes, in compressed sparse rows.
 
-    columns < hosted mean hosted rows, larger ones mean ghost row ``column - hosted``. Sums run in
-    the stored order (ascending node id), so the result does not depend on who hosts a neighbour.
+    Parameters
+    ----------
+    starts : int64 (hosted + 1,), where each row begins
+    columns : int64 (values,); below ``hosted`` a hosted row, else ghost row ``column - hosted``. Sums run in this order
+        (ascending node id), so the result does not depend on who hosts a neighbour
+    weights : float64 (values,)
+    ghosts : how many ghost rows there are
     """
 
     cdef cnp.ndarray starts, columns, weights
@@ -49,29 +54,24 @@ cdef class Mixer:
 
     def mix(self, cnp.ndarray own, cnp.ndarray ghosts, cnp.ndarray out, double keep=1.0, double move=1.0,
             double rest=0.0, cnp.ndarray previous=None):
-        """out = keep X + move (W - I) [X; ghosts] + rest previous, returned; rows of float64 or float32.
+        """Write and return out = keep X + move (W - I) [X; ghosts] + rest previous.
 
-        The defaults give W X: the rows of W sum to 1.
+        own (hosted, d), ghosts (ghosts, d), out and previous (hosted, d): all float64, or all float32. The defaults give
+        W X: the rows of W sum to 1.
         """
         cdef Py_ssize_t d = own.shape[1]
-        cdef int typenum = cnp.PyArray_TYPE(own)
+        cdef int typenum = cnp.PyArray_TYPE(own), p = precision(own, "rows")
         cdef void* x = pointer(own, typenum, self.hosted * d, "own")
         cdef void* g = pointer(ghosts, typenum, self.ghosts * d, "ghosts")
         cdef void* o = pointer(out, typenum, self.hosted * d, "out")
-        cdef void* p = NULL
+        cdef void* before = NULL
         if previous is not None:
-            p = pointer(previous, typenum, self.hosted * d, "previous")
+            before = pointer(previous, typenum, self.hosted * d, "previous")
         cdef mixing_rows w
         w.hosted = self.hosted
         w.starts = <int64_t*> cnp.PyArray_DATA(self.starts)
         w.columns = <int64_t*> cnp.PyArray_DATA(self.columns)
         w.weights = <double*> cnp.PyArray_DATA(self.weights)
-        if typenum == cnp.NPY_FLOAT64:
-            with nogil:
-                kernels.weighted_sums_f64(&w, d, <double*> x, <double*> g, <double*> o, keep, move, rest, <double*> p)
-        elif typenum == cnp.NPY_FLOAT32:
-            with nogil:
-                kernels.weighted_sums_f32(&w, d, <float*> x, <float*> g, <float*> o, keep, move, rest, <float*> p)
-        else:
-            raise TypeError(f"rows: want float64 or float32, got {own.dtype}")
+        with nogil:
+            kernels[p].weighted_sums(&w, d, x, g, o, keep, move, rest, before)
         return out

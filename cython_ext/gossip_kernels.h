@@ -1,4 +1,4 @@
-/* Weighted sums of rows. */
+/* Weighted sums of rows: the matrix, and the list of kernels. */
 #ifndef GOSSIP_KERNELS_H
 #define GOSSIP_KERNELS_H
 #include <stdint.h>
@@ -11,13 +11,9 @@ typedef struct {
     const double *weights;
 } mixing_rows;
 
-#define SUM_KERNELS(EACH, real, f) \
-    EACH(void, weighted_sums_##f, (const mixing_rows *, int64_t, const real *, const real *, real *, double, double, \
-                                   double, const real *))
-
 #define GOSSIP_KERNELS(EACH) \
-    SUM_KERNELS(EACH, double, f64) \
-    SUM_KERNELS(EACH, float, f32)
+    EACH(void, weighted_sums, (const mixing_rows *, int64_t, const void *, const void *, void *, double, double, \
+                               double, const void *))
 
-DECLARE_KERNELS(gossip, GOSSIP_KERNELS)
+DECLARE_REAL_KERNELS(gossip, GOSSIP_KERNELS)
 #endif

@@ -8,7 +8,7 @@ with phi the squared, logistic or softmax loss. Nothing is allocated in ``evalua
 """
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t
-from arrays cimport pointer
+from arrays cimport pointer, precision
 
 import numpy as np
 
@@ -22,25 +22,28 @@ cdef extern from "losses_kernels.h" nogil:
         int64_t loss, features, outputs
         double l2, nonconvex
     enum: BLOCK_ROWS
+    ctypedef struct node_samples:
+        const void* values
+        const void* targets
+        const int32_t* columns
+        const int64_t* starts
+        const int64_t* index
+        int64_t count
     ctypedef struct losses_kernels:
-        void (*dense_node_f64)(const linear_model*, const double*, const double*, const int64_t*, int64_t,
-                               const double*, double*, double*, double*) noexcept nogil
-        void (*dense_node_f32)(const linear_model*, const float*, const float*, const int64_t*, int64_t,
-                               const float*, float*, double*, double*) noexcept nogil
-        void (*sparse_node_f64)(const linear_model*, const double*, const int32_t*, const int64_t*, const double*,
-                                const int64_t*, int64_t, const double*, double*, double*, double*) noexcept nogil
-        void (*sparse_node_f32)(const linear_model*, const float*, const int32_t*, const int64_t*, const float*,
-                                const int64_t*, int64_t, const float*, float*, double*, double*) noexcept nogil
-    const losses_kernels** losses_tables
+        void (*dense_node)(const linear_model*, const node_samples*, const void*, void*, double*, double*) noexcept nogil
+        void (*sparse_node)(const linear_model*, const node_samples*, const void*, void*, double*, double*) noexcept nogil
+    const losses_kernels* losses_tables[1][2]
 
-cdef const losses_kernels* kernels = losses_tables[level()]
+# of the level that runs, for float32 and for float64
+cdef const losses_kernels* kernels[2]
+kernels[0], kernels[1] = losses_tables[<int> level()][0], losses_tables[<int> level()][1]
 
 LOSSES = {"squared": 0, "logistic": 1, "softmax": 2}
 
 
 cdef bint in_range(Py_ssize_t hosted, Py_ssize_t width, const int64_t* offsets, const int64_t* index,
                    const int64_t* counts) noexcept nogil:
-    """Whether every counted index is one of its node's samples."""
+    """Return True if every counted index is one of its node's samples."""
     cdef Py_ssize_t i, j
     cdef int64_t size
     for i in range(hosted):
@@ -54,18 +57,23 @@ cdef bint in_range(Py_ssize_t hosted, Py_ssize_t width, const int64_t* offsets, 
 
 
 cdef class LinearModel:
-    """Samples of the hosted nodes and the loss on them.
+    """Samples of the hosted nodes and the loss on them, f_i as above.
 
-    loss: "squared" | "logistic" | "softmax"; values, targets: float64 or float32, the dense rows
-    (M, d), or the CSR data with ``columns`` (int32) and ``starts`` (int64, M + 1). offsets (hosted + 1)
-    delimit the nodes' samples. ``outputs`` is the number of classes (softmax) or 1; x has shape
-    (hosted, outputs * d).
+    Parameters
+    ----------
+    loss : "squared" (phi = (z - b)^2 / 2), "logistic" (log(1 + exp(-b z)), b = -1 or 1) or "softmax" (-log of the softmax
+        of z at class b = 0 .. outputs - 1)
+    values, targets : float64 or float32: the dense rows (M, features), or their values in compressed sparse rows; (M,)
+    offsets : int64 (hosted + 1,), where the samples of each node begin
+    features, outputs : d, and the number of classes (softmax) or 1: x is (hosted, outputs * d)
+    l2, nonconvex : weights of the regularisers
+    columns, starts : int32 and int64 (M + 1,) of compressed sparse rows
     """
 
     cdef linear_model model
     cdef cnp.ndarray values, targets, columns, starts, offsets, margins
     cdef Py_ssize_t hosted
-    cdef int typenum
+    cdef int typenum, precision
     cdef bint sparse
 
     def __init__(self, str loss, cnp.ndarray values, cnp.ndarray targets, cnp.ndarray offsets, *, features,
@@ -73,22 +81,15 @@ cdef class LinearModel:
         self.model.loss = LOSSES[loss]
         self.model.features, self.model.outputs = features, outputs
         self.model.l2, self.model.nonconvex = l2, nonconvex
+        self.precision = precision(values, "values")
         self.typenum = cnp.PyArray_TYPE(values)
-        if self.typenum not in (cnp.NPY_FLOAT64, cnp.NPY_FLOAT32):
-            raise TypeError(f"values: want float64 or float32, got {values.dtype}")
         samples = targets.shape[0]
         self.hosted = offsets.shape[0] - 1
-        self.sparse = columns is not None
         if outputs < 1 or (outputs > 1 and loss != "softmax") or not 1 <= features < 2**31:
             raise ValueError(f"outputs = {outputs}, features = {features}: do not fit the loss {loss!r}")
+        self.sparse = columns is not None
         if self.sparse:
-            pointer(values, self.typenum, columns.shape[0], "values")
-            pointer(columns, cnp.NPY_INT32, columns.shape[0], "columns")
-            pointer(starts, cnp.NPY_INT64, samples + 1, "starts")
-            if starts[0] != 0 or starts[samples] != len(columns) or np.any(np.diff(starts) < 0):
-                raise ValueError("starts: want 0 = s_0 <= s_1 <= ... <= s_samples = number of values")
-            if len(columns) and not 0 <= columns.min() <= columns.max() < features:
-                raise ValueError(f"columns: want 0 .. {features - 1}")
+            check_sparse_rows(values, self.typenum, columns, starts, samples, features)
         else:
             pointer(values, self.typenum, samples * features, "values")
         pointer(targets, self.typenum, samples, "targets")
@@ -99,19 +100,22 @@ cdef class LinearModel:
             raise ValueError(f"targets: want the classes 0 .. {outputs - 1}")
         self.values, self.targets, self.offsets = values, targets, offsets
         self.columns, self.starts = columns, starts
-        room = np.empty(2 * BLOCK_ROWS * outputs + 16)
-        shift = (-room.ctypes.data // 8) % 8
-        self.margins = room[shift:shift + 2 * BLOCK_ROWS * outputs + 8]
+        self.margins = aligned_doubles(2 * BLOCK_ROWS * outputs + 8)
 
     def evaluate(self, cnp.ndarray x, cnp.ndarray gradient=None, cnp.ndarray value=None,
                  cnp.ndarray index=None, cnp.ndarray counts=None):
-        """Write gradients (hosted, outputs * d) and values (hosted,) at x, for all samples or a batch.
+        """Write the gradients and values of all f_i at x, for all samples or a batch.
 
-        x: (hosted, outputs * d), or (1, outputs * d) for one point common to all nodes.
-        index: (hosted, width) positions within each node's samples, of which the first counts[i] count.
+        Parameters
+        ----------
+        x : (hosted, outputs * d), or (1, outputs * d) for one point common to all nodes; of the type of the samples
+        gradient : (hosted, outputs * d), of the same type, or None
+        value : float64 (hosted,), or None
+        index : int64 (hosted, width), places within each node's samples, of which the first counts[i] count
+        counts : int64 (hosted,)
         """
         cdef Py_ssize_t i, size = self.model.features * self.model.outputs
-        cdef Py_ssize_t item = 8 if self.typenum == cnp.NPY_FLOAT64 else 4
+        cdef Py_ssize_t item = 8 if self.precision else 4
         cdef Py_ssize_t x_step = 0 if x.shape[0] == 1 else size * item
         cdef Py_ssize_t width = 0
         cdef char* x_at = <char*> pointer(x, self.typenum, size if x_step == 0 else self.hosted * size, "x")
@@ -139,26 +143,36 @@ cdef class LinearModel:
 
     cdef void node(self, int64_t first, int64_t count, int64_t* index, void* x, void* gradient,
                    double* value) noexcept nogil:
+        """Evaluate a node whose samples begin with number ``first``."""
+        cdef node_samples samples
+        cdef Py_ssize_t item = 8 if self.precision else 4
         cdef double* margins = <double*> cnp.PyArray_DATA(self.margins)
-        cdef double* values = <double*> cnp.PyArray_DATA(self.values)
-        cdef float* values32 = <float*> values
-        cdef double* targets = <double*> cnp.PyArray_DATA(self.targets)
-        cdef float* targets32 = <float*> targets
-        cdef int32_t* columns
-        cdef int64_t* starts
-        cdef int64_t d = self.model.features
+        samples.values = cnp.PyArray_DATA(self.values)
+        samples.targets = <char*> cnp.PyArray_DATA(self.targets) + first * item
+        samples.index, samples.count = index, count
         if self.sparse:
-            columns = <int32_t*> cnp.PyArray_DATA(self.columns)
-            starts = <int64_t*> cnp.PyArray_DATA(self.starts) + first
-            if self.typenum == cnp.NPY_FLOAT64:
-                kernels.sparse_node_f64(&self.model, values, columns, starts, targets + first, index, count,
-                                        <double*> x, <double*> gradient, value, margins)
-            else:
-                kernels.sparse_node_f32(&self.model, values32, columns, starts, targets32 + first, index, count,
-                                        <float*> x, <float*> gradient, value, margins)
-        elif self.typenum == cnp.NPY_FLOAT64:
-            kernels.dense_node_f64(&self.model, values + first * d, targets + first, index, count,
-                                   <double*> x, <double*> gradient, value, margins)
+            samples.columns = <int32_t*> cnp.PyArray_DATA(self.columns)
+            samples.starts = <int64_t*> cnp.PyArray_DATA(self.starts) + first
+            kernels[self.precision].sparse_node(&self.model, &samples, x, gradient, value, margins)
         else:
-            kernels.dense_node_f32(&self.model, values32 + first * d, targets32 + first, index, count,
-                                   <float*> x, <float*> gradient, value, margins)
+            samples.values = <char*> samples.values + first * self.model.features * item
+            kernels[self.precision].dense_node(&self.model, &samples, x, gradient, value, margins)
+
+
+def check_sparse_rows(cnp.ndarray values, int typenum, cnp.ndarray columns, cnp.ndarray starts, Py_ssize_t samples,
+                      features):
+    """Raise ValueError or TypeError unless these are compressed sparse rows with so many samples and features."""
+    pointer(values, typenum, columns.shape[0], "values")
+    pointer(columns, cnp.NPY_INT32, columns.shape[0], "columns")
+    pointer(starts, cnp.NPY_INT64, samples + 1, "starts")
+    if starts[0] != 0 or starts[samples] != len(columns) or np.any(np.diff(starts) < 0):
+        raise ValueError("starts: want 0 = s_0 <= s_1 <= ... <= s_samples = number of values")
+    if len(columns) and not 0 <= columns.min() <= columns.max() < features:
+        raise ValueError(f"columns: want 0 .. {features - 1}")
+
+
+def aligned_doubles(Py_ssize_t size):
+    """Return float64 (size,), not set, at an address that is a multiple of 64."""
+    memory = np.empty(size + 8)
+    shift = (-memory.ctypes.data // 8) % 8
+    return memory[shift:shift + size]

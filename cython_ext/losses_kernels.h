@@ -1,4 +1,4 @@
-/* Losses and gradients of linear models: the model and its kernels. */
+/* Losses and gradients of linear models: the model, and the list of kernels. */
 #ifndef LOSSES_KERNELS_H
 #define LOSSES_KERNELS_H
 #include <stdint.h>
@@ -12,15 +12,18 @@ typedef struct {
     double l2, nonconvex;
 } linear_model;
 
-#define NODE_KERNELS(EACH, real, f) \
-    EACH(void, dense_node_##f, (const linear_model *, const real *, const real *, const int64_t *, int64_t, \
-                                const real *, real *, double *, double *)) \
-    EACH(void, sparse_node_##f, (const linear_model *, const real *, const int32_t *, const int64_t *, const real *, \
-                                 const int64_t *, int64_t, const real *, real *, double *, double *))
+/* The samples of one node: rows of values, dense, or compressed sparse rows if there are ``columns``. */
+typedef struct {
+    const void *values, *targets; /* float64 or float32 */
+    const int32_t *columns;
+    const int64_t *starts;
+    const int64_t *index; /* numbers of the rows that count; NULL: all of them */
+    int64_t count;
+} node_samples;
 
 #define LOSSES_KERNELS(EACH) \
-    NODE_KERNELS(EACH, double, f64) \
-    NODE_KERNELS(EACH, float, f32)
+    EACH(void, dense_node, (const linear_model *, const node_samples *, const void *, void *, double *, double *)) \
+    EACH(void, sparse_node, (const linear_model *, const node_samples *, const void *, void *, double *, double *))
 
-DECLARE_KERNELS(losses, LOSSES_KERNELS)
+DECLARE_REAL_KERNELS(losses, LOSSES_KERNELS)
 #endif

@@ -1,22 +1,21 @@
-/* How large a vector is. Included once for each REAL; NAME(x) makes a name of its own. */
+/* How large a vector is: its largest value, its norm, or its mean magnitude. */
+#ifndef MAGNITUDE_H
+#define MAGNITUDE_H
+#include <float.h>
+#include <math.h>
+#include <string.h>
+#include "finite.h"
+#include "real.h"
 
-#ifndef PARTS
-#define PARTS 32 /* partial results, in a fixed order: the same bits for any width of vectors */
-#define PART_VECTORS (PARTS / DOUBLES)
-#endif
+enum { LARGEST, EUCLIDEAN, MEAN_ABSOLUTE };
 
-typedef REAL NAME(lanes) __attribute__((vector_size(DOUBLES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+/* Partial results, in a fixed order: the same bits for any width of vectors. */
+enum { PARTS = 32, PART_VECTORS = PARTS / DOUBLES };
 
-/* As many values as fit a vector of doubles. */
-INLINE doubles NAME(load)(const REAL *x)
-{
-    return __builtin_convertvector(*(const NAME(lanes) *)x, doubles);
-}
-
-INLINE void NAME(accumulate_parts)(doubles part[PART_VECTORS], const REAL *v, const int kind, const int scaled, double f)
+INLINE void accumulate_parts(doubles part[PART_VECTORS], const real *v, const int kind, const int scaled, double f)
 {
     for (int k = 0; k < PART_VECTORS; k++) {
-        doubles value = NAME(load)(v + DOUBLES * k);
+        doubles value = load_doubles(v + DOUBLES * k);
         if (scaled)
             value *= f;
         const longs size = (longs)value & INT64_MAX;
@@ -30,16 +29,16 @@ INLINE void NAME(accumulate_parts)(doubles part[PART_VECTORS], const REAL *v, co
 }
 
 /* max |f x_j|, sum (f x_j)^2 or sum |f x_j|, in PARTS partial results; not finite if a value is not. */
-INLINE double NAME(accumulate)(const REAL *x, int64_t d, const int kind, const int scaled, double f)
+INLINE double accumulate(const real *x, int64_t d, const int kind, const int scaled, double f)
 {
     doubles part[PART_VECTORS] = {{0}};
     double parts[PARTS];
-    REAL last[PARTS] = {0};
+    real last[PARTS] = {0};
     const int64_t whole = d / PARTS * PARTS;
     for (int64_t start = 0; start < whole; start += PARTS)
-        NAME(accumulate_parts)(part, x + start, kind, scaled, f);
-    memcpy(last, x + whole, (size_t)(d - whole) * sizeof(REAL));
-    NAME(accumulate_parts)(part, last, kind, scaled, f);
+        accumulate_parts(part, x + start, kind, scaled, f);
+    memcpy(last, x + whole, (size_t)(d - whole) * sizeof(real));
+    accumulate_parts(part, last, kind, scaled, f);
     memcpy(parts, part, sizeof parts);
     double total = 0;
     for (int j = 0; j < PARTS; j++)
@@ -48,19 +47,26 @@ INLINE double NAME(accumulate)(const REAL *x, int64_t d, const int kind, const i
 }
 
 /* max |x_j|, |x|_2 or (1/d) sum |x_j| in double; not finite if and only if a value is not. */
-static double NAME(magnitude)(const REAL *x, int64_t d, int kind)
+static double magnitude(const real *x, int64_t d, int kind)
 {
     if (kind == LARGEST)
-        return NAME(accumulate)(x, d, LARGEST, 0, 1.0);
-    double total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 0, 1.0) : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 0, 1.0);
+        return accumulate(x, d, LARGEST, 0, 1.0);
+    double total = kind == EUCLIDEAN ? accumulate(x, d, EUCLIDEAN, 0, 1.0) : accumulate(x, d, MEAN_ABSOLUTE, 0, 1.0);
     double unit = 1.0;
     if (!(total > 0x1p-960 && total < 0x1p1020)) { /* the squares may have left the range of numbers */
-        unit = NAME(accumulate)(x, d, LARGEST, 0, 1.0);
+        unit = accumulate(x, d, LARGEST, 0, 1.0);
         if (!(unit > 0x1p-1020 && unit < BEYOND))
             return unit;
-        total = kind == EUCLIDEAN ? NAME(accumulate)(x, d, EUCLIDEAN, 1, 1 / unit)
-                                  : NAME(accumulate)(x, d, MEAN_ABSOLUTE, 1, 1 / unit);
+        total = kind == EUCLIDEAN ? accumulate(x, d, EUCLIDEAN, 1, 1 / unit)
+                                  : accumulate(x, d, MEAN_ABSOLUTE, 1, 1 / unit);
     }
     const double size = unit * (kind == EUCLIDEAN ? sqrt(total) : total / (double)d);
     return size < DBL_MAX ? size : DBL_MAX;
 }
+
+/* True if no value is NaN, infinite or beyond 2^1022. */
+static int all_finite(const void *x, int64_t d)
+{
+    return magnitude(x, d, LARGEST) < BEYOND;
+}
+#endif

@@ -1,80 +1,47 @@
-/* Some of the coordinates. Included once for each REAL; NAME(x) makes a name of its own. */
+/* Some of the coordinates of a vector: what top-k and random-k have in common.
 
-#ifndef SPARSE
-#define SPARSE
-/* k of 0 .. d-1 without replacement, ascending, every subset with the same probability (Knuth's algorithm S). */
-static void choose(int64_t d, int64_t k, uint64_t key, uint32_t *index)
+   Message: a power of two above max|x| as the scale, then k values as float32, relative to it. */
+#ifndef SPARSE_H
+#define SPARSE_H
+#include <string.h>
+#include "codes.h"
+#include "magnitude.h"
+#include "scale.h"
+
+/* k, if there are so many coordinates. */
+static inline int64_t sparse_count(double k, int64_t d)
 {
-    for (int64_t j = 0, left = k; left > 0; j++)
-        if ((word((uint32_t)j, key) * (uint64_t)(d - j)) >> 32 < (uint64_t)left) {
-            *index++ = (uint32_t)j;
-            left--;
-        }
+    const int64_t whole = (int64_t)k;
+    return whole < d ? whole : d;
+}
+
+/* Write the scale of a vector whose largest value is ``largest``; returns what values are multiplied by. */
+static inline double sparse_unit(double largest, uint8_t *out)
+{
+    const double unit = largest < TINY ? 0 : 1 / power_above(largest);
+    send_scale(unit > 0 ? 1 / unit : 0, out);
+    return unit;
+}
+
+/* Values ``first``, first + 1, ... of a message, from or to the coordinates of x that ``index`` names. */
+
+static inline void gather(const real *x, const uint32_t *index, int count, double unit, int64_t first, uint8_t *message)
+{
+    for (int i = 0; i < count; i++) {
+        const float value = (float)((double)x[index[i]] * unit);
+        memcpy(message + SCALE_BYTES + 4 * (first + i), &value, 4);
+    }
+}
+
+static inline void scatter(const uint8_t *message, int64_t first, const uint32_t *index, int count, double factor,
+                           real *x, int64_t d)
+{
+    const double scale = read_scale(message);
+    for (int i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, message + SCALE_BYTES + 4 * (first + i), 4);
+        if (index[i] < d) /* a broken message does no harm */
+            x[index[i]] = (real)(factor * (scale * (double)value));
+    }
 }
 #endif
-
-/* |x| as an integer of the same order. */
-static inline uint64_t NAME(order)(REAL x)
-{
-    const double a = fabs((double)x);
-    uint64_t u;
-    memcpy(&u, &a, 8);
-    return u;
-}
-
-/* The k coordinates of largest magnitude, ascending; of equal ones the first. A radix selection: 11 bits of the
-   threshold are found in each pass over the vector. */
-static void NAME(largest)(const REAL *x, int64_t d, int64_t k, uint32_t *index)
-{
-    uint64_t prefix = 0;
-    int64_t wanted = k; /* of the values that begin with the prefix */
-    int shift = 63;
-    while (shift > 0) {
-        const int digit = shift < 11 ? shift : 11;
-        uint32_t count[2048] = {0};
-        for (int64_t j = 0; j < d; j++) {
-            const uint64_t u = NAME(order)(x[j]);
-            if (u >> shift == prefix)
-                count[u >> (shift - digit) & ((1u << digit) - 1)]++;
-        }
-        int top = (1 << digit) - 1;
-        while (wanted > count[top])
-            wanted -= count[top--];
-        shift -= digit;
-        prefix = prefix << digit | (uint64_t)top;
-        if (wanted == count[top])
-            break; /* all of them: no more to be decided */
-    }
-    for (int64_t j = 0; j < d; j++) {
-        const uint64_t u = NAME(order)(x[j]) >> shift;
-        if (u > prefix || (u == prefix && wanted-- > 0))
-            *index++ = (uint32_t)j;
-    }
-}
-
-/* Scale and k values as float32; the values are x_j * factor. Returns 0, or -1 if a value of x is not finite. */
-static int NAME(gather)(const REAL *x, int64_t d, const uint32_t *index, int64_t k, uint8_t *out)
-{
-    const double size = NAME(magnitude)(x, d, LARGEST);
-    if (!(size < BEYOND))
-        return -1;
-    const double unit = size < TINY ? 0 : 1 / power_above(size);
-    send_scale(unit > 0 ? 1 / unit : 0, out);
-    for (int64_t i = 0; i < k; i++) {
-        const float value = (float)((double)x[index[i]] * unit);
-        memcpy(out + 4 + 4 * i, &value, 4);
-    }
-    return 0;
-}
-
-static void NAME(scatter)(const uint8_t *in, int64_t d, const uint32_t *index, int64_t k, double factor, REAL *x)
-{
-    const double scale = read_scale(in);
-    memset(x, 0, (size_t)d * sizeof(REAL));
-    for (int64_t i = 0; i < k; i++) {
-        float value;
-        memcpy(&value, in + 4 + 4 * i, 4);
-        if (index[i] < d) /* a broken message does no harm */
-            x[index[i]] = (REAL)(factor * (scale * (double)value));
-    }
-}

@@ -1,4 +1,9 @@
 /* Sums of one-bit messages. */
+#ifndef VOTES_H
+#define VOTES_H
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 typedef uint64_t bits512 __attribute__((vector_size(64)));
 
@@ -87,3 +92,4 @@ static void count_votes(const uint8_t *messages, int64_t n, int64_t stride, int6
         }
     }
 }
+#endif

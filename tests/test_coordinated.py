@@ -1,7 +1,8 @@
 """FTQC-DGD and FTQC-ADMM in synchronous execution.
 
-Every bit of a trajectory is known from the oracle step floor(mean of floor(x_i/step)) and the recursions of
-ALGORITHMS.md (tools/dense), whatever coordinates, on any graph and any number of ranks.
+Every bit of a trajectory is known from the oracle step floor(mean of floor(x_i/step)), "Coordination" in
+docs/algorithms.md, and the recursions of its "Methods with coordinated averages" (tools/dense), whatever coordinates,
+on any graph and any number of ranks.
 """
 
 import math

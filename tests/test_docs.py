@@ -16,7 +16,7 @@ from mpiqopt.registry import FOLDERS, members
 from mpiqopt.results.layout import QUANTITIES
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 
 
@@ -61,10 +61,28 @@ def test_readme_names_everything_that_exists():
             assert f"`{name}`" in page, f"{family} {name}"
 
 
+def test_the_mathematics_of_everything_is_written_down():
+    """Methods, compressors, losses, regularisers (and coordinators); and the tests that the page cites exist."""
+    page = (ROOT / "docs" / "algorithms.md").read_text()
+    for name in [name for family in FOLDERS if family not in ("data", "topology") for name in members(family)]:
+        assert f"`{name}`" in page, name
+    for path in re.findall(r"`(tests/[\w./]+)`", page):
+        assert (ROOT / path).exists(), path
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+def test_links_lead_to_files_and_headings(page):
+    for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if not target.startswith("http"):
+            goal = page.parent / target if target else page
+            assert goal.exists(), target
+            assert not heading or heading in anchors(goal), f"{target}#{heading}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

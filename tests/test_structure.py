@@ -9,39 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-PACKAGE = Path(__file__).parent.parent / "mpiqopt"
-
-# A module imports only from modules above its own.
-ORDER = (
-    "terminal",
-    "errors",
-    "kernels",
-    "memory",
-    "field",
-    "checking",
-    "files",
-    "arithmetic",
-    "registry",
-    "streams",
-    "topologies",
-    "placement",
-    "compressors",
-    "data",
-    "regularizers",
-    "problems",
-    "transport",
-    "emulation",
-    "coordination",
-    "network",
-    "algorithms",
-    "results",
-    "config",
-    "run",
-    "contracts",
-    "analysis",
-    "cli",
-)
+from tools.structure import ORDER, PACKAGE
 
 
 def imported(tree: ast.AST) -> set[str]:

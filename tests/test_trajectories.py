@@ -1,4 +1,4 @@
-"""Every iterate of every method against a dense-matrix reference in NumPy (tools/dense, from ALGORITHMS.md)."""
+"""Every iterate of every method against a dense-matrix reference in NumPy (tools/dense, from docs/algorithms.md)."""
 
 from itertools import islice, product
 

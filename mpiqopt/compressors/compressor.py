@@ -65,7 +65,7 @@ class Compressor(ABC):
         messages: (n, rows, nbytes); x: (rows, d); draw: own (n * rows,), shared (rows,).
         """
         n, rows = messages.shape[:2]
-        part = room(x.size, x.dtype, "mean").reshape(x.shape)
+        part = scratch(x.size, x.dtype, "mean").reshape(x.shape)
         x[:] = 0
         for i in range(n):
             self.decode(messages[i], part, Draw(draw.round, draw.own[i * rows : (i + 1) * rows], draw.shared))
@@ -137,7 +137,7 @@ class KernelCompressor(Compressor):
 
 
 @cache
-def room(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
+def scratch(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
     """Working memory that is kept: overwritten by whoever asks next for the same purpose."""
     return np.empty(size, dtype)
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpiqopt._compressors import Levels
-from mpiqopt.compressors.compressor import Compressor, power_of_two, room
+from mpiqopt.compressors.compressor import Compressor, power_of_two, scratch
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -49,10 +49,10 @@ class RotatedLevels(Compressor):
         return self._kernel.nbytes(power_of_two(d))
 
     def encode(self, x, messages, draw):
-        self._kernel.encode(x, messages, draw.own, room(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.encode(x, messages, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
 
     def decode(self, messages, x, draw):
-        self._kernel.decode(messages, x, draw.own, room(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.decode(messages, x, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
 
     def omega(self, d):
         return DISTORTION[self.bits] / (1 - DISTORTION[self.bits])

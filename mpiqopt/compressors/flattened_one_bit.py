@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt._compressors import Signs
 from mpiqopt.arithmetic.rounding import exponential
-from mpiqopt.compressors.compressor import Compressor, power_of_two, room
+from mpiqopt.compressors.compressor import Compressor, power_of_two, scratch
 from mpiqopt.compressors.one_bit import Dither
 from mpiqopt.field import Field, only
 from mpiqopt.registry import register
@@ -56,15 +56,15 @@ class FlattenedOneBit(Compressor):
         return self._kernel.nbytes(power_of_two(d))
 
     def encode(self, x, messages, draw):
-        self._kernel.encode(x, messages, draw.own, draw.shared, room(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.encode(x, messages, draw.own, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
 
     def decode(self, messages, x, draw):
-        self._kernel.decode(messages, x, draw.shared, room(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.decode(messages, x, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
 
     def decode_mean(self, messages, x, draw):
         """Sums the bits and rotates back once: all messages of a round have the same U."""
         size = power_of_two(x.shape[1])
-        self._kernel.decode_mean(messages, x, room(size, np.dtype(np.int32)), draw.shared, room(size, x.dtype))
+        self._kernel.decode_mean(messages, x, scratch(size, np.dtype(np.int32)), draw.shared, scratch(size, x.dtype))
 
     def omega(self, d):
         """c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for the subgaussian coordinates of U x (ours)."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import KernelCompressor, room
+from mpiqopt.compressors.compressor import KernelCompressor, scratch
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -36,7 +36,7 @@ class OneBit(KernelCompressor):
         return Signs("largest") if self.dither == "adaptive" else Signs("constant", self.dither)
 
     def decode_mean(self, messages, x, draw):
-        self.kernel.decode_mean(messages, x, room(x.shape[1], np.dtype(np.int32)))
+        self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))
 
     def omega(self, d):
         return d - 1.0 if self.dither == "adaptive" else None

@@ -5,7 +5,7 @@ from functools import cached_property
 from math import sqrt
 from typing import Annotated
 
-from mpiqopt._compressors import Grid
+from mpiqopt._compressors import UniformGrid
 from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -31,8 +31,8 @@ class QSGD(KernelCompressor):
     )
 
     @cached_property
-    def kernel(self) -> Grid:
-        return Grid((2 * self.levels).bit_length(), "norm", self.levels, self.levels, self.levels)
+    def kernel(self) -> UniformGrid:
+        return UniformGrid((2 * self.levels).bit_length(), "norm", self.levels, self.levels, self.levels)
 
     def omega(self, d):
         """Lemma 3.1 of the paper."""

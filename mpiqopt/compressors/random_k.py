@@ -1,13 +1,12 @@
 """Coordinates chosen at random."""
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from typing import Annotated
 
-import numpy as np
-
-from mpiqopt._compressors import decode_chosen, encode_chosen
-from mpiqopt.compressors.compressor import Compressor, room
+from mpiqopt._compressors import Kernel
+from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -17,6 +16,12 @@ Fraction = Annotated[float, Field(gt=0, le=1, description="share of the values t
 def kept(fraction: float, d: int) -> int:
     """k = ceil(fraction d)."""
     return ceil(fraction * d * (1 - 1e-12))  # 0.07 of 100 are 7, in spite of rounding
+
+
+@cache
+def sparse_kernel(name: str, fraction: float, d: int) -> Kernel:
+    """Return the kernel that sends this share of d values."""
+    return Kernel(name, kept(fraction, d))
 
 
 @register("compressor", "random-k")
@@ -31,16 +36,13 @@ class RandomK(Compressor):
     fraction: Fraction = 0.01
 
     def nbytes(self, d, dtype):
-        return 4 + 4 * kept(self.fraction, d)
+        return sparse_kernel("random_k", self.fraction, d).nbytes(d)
 
     def encode(self, x, messages, draw):
-        encode_chosen(x, messages, draw.own, self._index(x))
+        sparse_kernel("random_k", self.fraction, x.shape[1]).encode(x, messages, draw.own)
 
     def decode(self, messages, x, draw):
-        decode_chosen(messages, x, draw.own, self._index(x))
-
-    def _index(self, x: np.ndarray) -> np.ndarray:
-        return room(kept(self.fraction, x.shape[1]), np.dtype(np.uint32))
+        sparse_kernel("random_k", self.fraction, x.shape[1]).decode(messages, x, keys=draw.own)
 
     def omega(self, d):
         return d / kept(self.fraction, d) - 1

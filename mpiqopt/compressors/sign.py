@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import KernelCompressor, room
+from mpiqopt.compressors.compressor import KernelCompressor, scratch
 from mpiqopt.registry import register
 
 
@@ -22,4 +22,4 @@ class Sign(KernelCompressor):
     approximates = False
 
     def decode_mean(self, messages, x, draw):
-        self.kernel.decode_mean(messages, x, room(x.shape[1], np.dtype(np.int32)))
+        self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import sqrt
 
-from mpiqopt._compressors import Grid
+from mpiqopt._compressors import UniformGrid
 from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.registry import register
 
@@ -17,7 +17,7 @@ class TernGrad(KernelCompressor):
     Wen, Xu, Yan, Wu, Wang, Chen, Li, "TernGrad", 2017 (without its gradient clipping).
     """
 
-    kernel = Grid(2, "largest", 1, 1, 1)
+    kernel = UniformGrid(2, "largest", 1, 1, 1)
     random = True
 
     def omega(self, d):

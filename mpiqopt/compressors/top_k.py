@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from mpiqopt._compressors import decode_largest, encode_largest
 from mpiqopt.arithmetic.rounding import significant
-from mpiqopt.compressors.compressor import Compressor, room
-from mpiqopt.compressors.random_k import Fraction, kept
+from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.random_k import Fraction, kept, sparse_kernel
 from mpiqopt.registry import register
 
 
@@ -23,17 +20,13 @@ class TopK(Compressor):
     fraction: Fraction = 0.01
 
     def nbytes(self, d, dtype):
-        k = kept(self.fraction, d)
-        return 4 + 4 * k + (k * (d - 1).bit_length() + 7) // 8
+        return sparse_kernel("top_k", self.fraction, d).nbytes(d)
 
     def encode(self, x, messages, draw):
-        encode_largest(x, messages, self._index(x))
+        sparse_kernel("top_k", self.fraction, x.shape[1]).encode(x, messages)
 
     def decode(self, messages, x, draw):
-        decode_largest(messages, x, self._index(x))
-
-    def _index(self, x: np.ndarray) -> np.ndarray:
-        return room(kept(self.fraction, x.shape[1]), np.dtype(np.uint32))
+        sparse_kernel("top_k", self.fraction, x.shape[1]).decode(messages, x)
 
     def delta(self, d):
         """k/d, but for the rounding of values to float32."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
-from mpiqopt._compressors import Grid
+from mpiqopt._compressors import UniformGrid
 from mpiqopt.compressors.compressor import KernelCompressor
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
@@ -39,11 +39,11 @@ class Uniform(KernelCompressor):
             raise UsageError("compressor.bits = 1: want at least 2 for compressor.kind = 'mid-tread'")
 
     @cached_property
-    def kernel(self) -> Grid:
+    def kernel(self) -> UniformGrid:
         half = 1 << (self.bits - 1)
         if self.kind == "mid-riser":
-            return Grid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
-        return Grid(self.bits, "given", half - 1, half - 1, half - 1, self.step)
+            return UniformGrid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
+        return UniformGrid(self.bits, "given", half - 1, half - 1, half - 1, self.step)
 
     @property
     def random(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from mpiqopt._compressors import Grid
+from mpiqopt._compressors import UniformGrid
 from mpiqopt.arithmetic.rounding import power
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.field import Field
@@ -29,10 +29,10 @@ class ZoomIn(Compressor):
     factor: Annotated[float, Field(gt=0, le=1, description="the step shrinks by this in every round")] = 0.9
     expand: Annotated[float, Field(ge=1.01, description="the step grows by this until nothing saturates")] = 2.0
 
-    def _kernel(self, round: int) -> Grid:
+    def _kernel(self, round: int) -> UniformGrid:
         levels = (1 << (self.bits - 1)) - 1
         step = max(self.initial_step * power(self.factor, round), SMALLEST_STEP)
-        return Grid(self.bits, "zoom", levels, levels, levels, step, self.expand)
+        return UniformGrid(self.bits, "zoom", levels, levels, levels, step, self.expand)
 
     def nbytes(self, d, dtype):
         return self._kernel(0).nbytes(d)

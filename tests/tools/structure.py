@@ -1,0 +1,36 @@
+"""The package's modules and sub-packages in the order of imports."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent.parent / "mpiqopt"
+
+# A module imports only from modules above its own.
+ORDER = (
+    "terminal",
+    "errors",
+    "kernels",
+    "memory",
+    "field",
+    "checking",
+    "files",
+    "arithmetic",
+    "registry",
+    "streams",
+    "topologies",
+    "placement",
+    "compressors",
+    "data",
+    "regularizers",
+    "problems",
+    "transport",
+    "emulation",
+    "coordination",
+    "network",
+    "algorithms",
+    "results",
+    "config",
+    "run",
+    "contracts",
+    "analysis",
+    "cli",
+)
