@@ -1,6 +1,7 @@
 """The problem that a run solves, F + h: data, loss and regulariser together, on the hosted nodes."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -165,14 +166,19 @@ class Problem:
     @property
     def coordinate_names(self) -> tuple[str, ...] | None:
         """Return what each coordinate stands for, "feature" or "label:feature"; None if the data name no features."""
-        names, labels = self._shares.names, self._shares.labels
+        names = self._shares.names
         if names is None or self.outputs == 1:
             return names
-        known = self._shares.words
-        if known is None:
-            matching = labels is not None and len(labels) == self.outputs
-            known = [f"{label:g}" for label in labels] if matching else map(str, range(self.outputs))
-        return tuple(f"{label}:{name}" for label in known for name in names)
+        return tuple(f"{output}:{name}" for output in self._output_names() for name in names)
+
+    def _output_names(self) -> Sequence[str]:
+        """Return what each output stands for: the label as the data have it, or its number."""
+        words, labels = self._shares.words, self._shares.labels
+        if words is not None:
+            return words
+        if labels is not None and len(labels) == self.outputs:
+            return [f"{label:g}" for label in labels]
+        return [str(output) for output in range(self.outputs)]
 
     @property
     def has_accuracy(self) -> bool:

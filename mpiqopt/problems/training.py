@@ -193,7 +193,7 @@ class Training:
     ) -> Trained:
         """Train the active nodes now: ``Trainer.train``."""
         points, longest, begun = starts.copy(), 0.0, time.perf_counter()
-        for i in np.flatnonzero(active):
+        for i in np.flatnonzero(active).tolist():
             start = time.perf_counter()
             points[i] = self._local[i].descend(starts[i], centres[i], how, round)
             seconds = self._seconds(i, round, how.steps, time.perf_counter() - start)

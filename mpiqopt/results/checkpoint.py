@@ -144,7 +144,7 @@ def _broken(path: Path, why: str) -> UsageError:
 
 def flat(state: Any, prefix: str = "") -> dict[str, Any]:
     """The fields of a NamedTuple by name; those of a NamedTuple in it as outer.inner. Empty tuples are left out."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, value in state._asdict().items():
         if hasattr(value, "_asdict"):
             fields |= flat(value, f"{prefix}{name}.")

@@ -1,5 +1,6 @@
-"""When a run is over: what it was to reach, its iterations, or numbers that are of no use any more."""
+"""Decide when a run is over: what it was to reach, its iterations, or numbers that are of no use any more."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,9 +8,9 @@ import numpy as np
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.metrics import Metrics
 
-# The objective is beyond use when it is so many times its start and rises.
+# A run has diverged when its objective is so many times that of the start, and rises.
 BEYOND = 1e6
-# Nodes' own objectives are looked at when consensus has grown so many times since the last look.
+# Nodes' own objectives, which cost a gradient, are looked at when consensus has grown so many times since then.
 LOOK = 10.0
 # Features are unscaled if the largest is so many times the median one.
 UNEVEN = 30.0
@@ -20,6 +21,14 @@ class End(NamedTuple):
 
     status: str
     reason: str
+
+
+class Goal(NamedTuple):
+    """Something that a run is to reach: whether it has, and what is said of it if it has or has not."""
+
+    reached: bool
+    said: str
+    missed: str = ""
 
 
 class Outcome(NamedTuple):
@@ -92,43 +101,51 @@ class Ending:
         return None
 
     def _reached(self, metrics: Metrics, sent: int) -> str:
-        """What the run was to reach and has; "" if nothing."""
-        run = self.experiment.config.run
-        if run.tolerance is not None and self._distance(metrics) <= run.tolerance:
-            return f"tolerance: {self._measure()} <= {run.tolerance:g}"
-        if run.stop_accuracy is not None and metrics.accuracy >= run.stop_accuracy:
-            return f"accuracy: {metrics.accuracy:.4g} >= {run.stop_accuracy:g}"
-        if run.stop_gap is not None and metrics.objective - run.optimum <= run.stop_gap:
-            return f"gap: objective - {run.optimum:.12g} <= {run.stop_gap:g}"
-        if run.stop_bytes is not None and sent >= run.stop_bytes:
-            return f"bytes: {sent} sent, want at most {run.stop_bytes:g}"
-        return ""
+        """Return what the run was to reach and has; "" if nothing."""
+        return next((goal.said for goal in self._goals(metrics, sent) if goal.reached), "")
 
     def _missed(self, metrics: Metrics) -> str:
-        """What the run was to reach and has not, with what it has reached."""
-        run, missed = self.experiment.config.run, []
+        """Return what the run was to reach and has not, with what it has reached."""
+        return "".join(f"; {goal.missed}" for goal in self._goals(metrics, 0) if goal.missed)
+
+    def _goals(self, metrics: Metrics, sent: int) -> Iterator[Goal]:
+        """Yield what the run is to reach, the first first."""
+        run, measure, distance = self.experiment.config.run, self._measure(), self._distance(metrics)
         if run.tolerance is not None:
-            missed.append(
-                f"tolerance {run.tolerance:g} not reached ({self._measure()} = {self._distance(metrics):.3g})"
+            yield Goal(
+                distance <= run.tolerance,
+                f"tolerance: {measure} <= {run.tolerance:g}",
+                f"tolerance {run.tolerance:g} not reached ({measure} = {distance:.3g})",
             )
-        if run.stop_accuracy is not None:
-            missed.append(f"accuracy {run.stop_accuracy:g} not reached ({metrics.accuracy:.4g})")
-        if run.stop_gap is not None:
-            missed.append(f"gap {run.stop_gap:g} not reached ({metrics.objective - run.optimum:.3g})")
-        return "".join(f"; {each}" for each in missed)
+        if run.stop_accuracy is not None and metrics.accuracy is not None:
+            yield Goal(
+                metrics.accuracy >= run.stop_accuracy,
+                f"accuracy: {metrics.accuracy:.4g} >= {run.stop_accuracy:g}",
+                f"accuracy {run.stop_accuracy:g} not reached ({metrics.accuracy:.4g})",
+            )
+        if run.stop_gap is not None and run.optimum is not None:
+            gap = metrics.objective - run.optimum
+            yield Goal(
+                gap <= run.stop_gap,
+                f"gap: objective - {run.optimum:.12g} <= {run.stop_gap:g}",
+                f"gap {run.stop_gap:g} not reached ({gap:.3g})",
+            )
+        if run.stop_bytes is not None:
+            yield Goal(sent >= run.stop_bytes, f"bytes: {sent} sent, want at most {run.stop_bytes:g}")
 
     def _distance(self, metrics: Metrics) -> float:
-        """What ``run.tolerance`` bounds."""
-        if not self.experiment.watches_consensus:
-            return metrics.stationarity
+        """Return what ``run.tolerance`` bounds."""
         lipschitz = self.experiment.constants.lipschitz
+        if not self.experiment.watches_consensus or lipschitz is None:
+            return metrics.stationarity
         return metrics.stationarity + lipschitz * lipschitz * metrics.consensus
 
     def _measure(self) -> str:
+        """Return the name of ``_distance``."""
         return "stationarity + L^2 consensus" if self.experiment.watches_consensus else "stationarity"
 
     def _diverged(self, x: np.ndarray, metrics: Metrics, iteration: int) -> str:
-        """Why the numbers are of no use; "" if they are."""
+        """Return why the numbers are of no use any more; "" if they are of use."""
         before, rising = self.watched, metrics.objective > self.watched.objective
         self.watched = before._replace(objective=metrics.objective)
         if not metrics.is_finite():
@@ -142,13 +159,13 @@ class Ending:
         return f"nodes are ever further apart, their own objectives {own:.3g}" if own > BEYOND * self.scale else ""
 
     def _objective(self, x: np.ndarray) -> float:
-        """(1/n) sum_i |f_i(x_i)|."""
+        """Return (1/n) sum_i |f_i(x_i)| at x (hosted, d)."""
         values = self.experiment.problem.value_and_grad(x)[0]
         return float(self.experiment.mean(np.abs(values)[:, None])[0])
 
 
 def cure(experiment: Experiment) -> str:
-    """What is most likely to help against a divergence, by the data of this rank."""
+    """Return what is most likely to help against a divergence, judged by the data of this rank."""
     config, features = experiment.config, experiment.shares.features
     largest = abs(features).max(axis=0)
     sizes = np.sort(largest if isinstance(features, np.ndarray) else largest.toarray().ravel())

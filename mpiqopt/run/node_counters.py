@@ -49,7 +49,8 @@ class NodeCounters:
             return None
         own = vars(training.counters) | self._network.coordination.sent()
         own["waiting"] = np.maximum(elapsed - training.busy(), 0)
-        columns = {name: transport.gather(values, self._network.place.counts) for name, values in own.items()}
+        gathered = {name: transport.gather(values, self._network.place.counts) for name, values in own.items()}
+        columns = {name: values for name, values in gathered.items() if values is not None}
         if transport.rank:
             return None
         columns["staleness"] = columns["staleness"] / np.maximum(columns["joined"], 1)

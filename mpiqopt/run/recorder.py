@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,8 @@ class Recorder:
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
         counts = label_counts(self._experiment.shares)
         counts = None if counts is None else transport.gather(counts, place.counts)
-        by_first(transport, lambda: self._open(self._attributes(run_id, prints, levels), counts, continued_at))
+        kernel = "" if levels is None else kernels.names(levels.tolist())
+        by_first(transport, lambda: self._open(self._attributes(run_id, prints, kernel), counts, continued_at))
 
     def _open(self, attributes: dict[str, Any], counts: np.ndarray | None, continued_at: int | None) -> None:
         from mpiqopt.results.writer import Writer  # h5py, which ranks > 0 do without
@@ -63,7 +64,7 @@ class Recorder:
             self._writer = Writer.resume(self._output, attributes, continued_at, self._note)
         self._writer.data(self._experiment.shares, counts)
 
-    def _attributes(self, run_id: str, prints: dict[str, str], levels: np.ndarray | None) -> dict[str, Any]:
+    def _attributes(self, run_id: str, prints: dict[str, str], kernel: str) -> dict[str, Any]:
         """Return the attributes of the file: the config, versions, and what a continuation needs to know."""
         from json import dumps  # like h5py, for rank 0 alone
 
@@ -76,7 +77,7 @@ class Recorder:
             "fingerprints": dumps(prints),
             "mpiqopt_version": mpiqopt.__version__,
             "mpi_library": self._transport.library,
-            "kernels": kernels.names(levels),
+            "kernels": kernel,
             "ranks": self._transport.size,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
             "run_id": run_id,
@@ -120,9 +121,12 @@ class Recorder:
         """
         network, written = self._experiment.network, True
         rows = self._transport.gather(x, network.place.counts)
-        if self._writer is not None:
+        if self._writer is not None and rows is not None:
             status = "stopped" if end.status == "diverged" else end.status
-            names = {"node": network.topology.names, "coordinate": self._experiment.problem.coordinate_names}
+            names: dict[str, Sequence[str] | None] = {
+                "node": network.topology.names,
+                "coordinate": self._experiment.problem.coordinate_names,
+            }
             written = self._writer.finish(status, end.reason, rows, network.coordination.mail_transport, names)
         return self._agreed(written)
 
