@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import fields
 from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +102,7 @@ def _require_part(family: str, name: str, cls: Any) -> None:
             f"{where}: class {cls.__name__} is no dataclass, so {lost[0]!r} is no key: write "
             "@dataclass(frozen=True, kw_only=True) between @register and the class"
         )
-    if "name" in cls.__dataclass_fields__:
+    if any(field.name == "name" for field in fields(cls)):
         raise UsageError(f"{where}: class {cls.__name__} has a field 'name', which is a key of every table")
     members(family)
 

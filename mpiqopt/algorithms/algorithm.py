@@ -90,6 +90,7 @@ class Algorithm(ABC):
     are equal at all nodes, or NamedTuples of such. Steps make new arrays and never change those of the state they got.
     """
 
+    name: ClassVar[str]  # that it is registered under
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
     extra_values: ClassVar[int] = 0  # numbers that travel with each vector

@@ -20,6 +20,7 @@ class Loss:
     such bound.
     """
 
+    name: ClassVar[str]  # that it is registered under
     kernel: ClassVar[str | None] = None
     curvature: ClassVar[float | None] = None
     identity_curvature: ClassVar[float] = 0.0

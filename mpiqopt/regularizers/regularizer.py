@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -9,6 +10,8 @@ import numpy as np
 @dataclass(frozen=True, kw_only=True)
 class Regularizer(ABC):
     """A convex h: R^d -> R + {infinity} with an exact prox."""
+
+    name: ClassVar[str]  # that it is registered under
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> float:

@@ -31,6 +31,7 @@ class Made(NamedTuple):
 class AnyGraph(ABC):
     """A network on nodes 0 .. nodes-1."""
 
+    name: ClassVar[str]  # that it is registered under
     drawn: ClassVar[bool] = True  # from the seed
 
     nodes: Annotated[int, Field(ge=1, description="number of network nodes")] = 8
