@@ -1,8 +1,8 @@
 """Builds every cython_ext/NAME.pyx as mpiqopt._NAME; everything else is in pyproject.toml.
 
 An extension is compiled for any processor; its kernels, cython_ext/NAME_kernels.c, once for each level of LEVELS, of
-which mpiqopt.kernels takes one at run time, and those with vectors of floats for each of REALS. MPIQOPT_MARCH names a processor to build the kernels for instead ("native",
-"znver4", ...): they run on its like alone.
+which mpiqopt.kernels takes one at run time, and for each type of vectors in REALS. MPIQOPT_MARCH names a processor to
+build the kernels for instead ("native", "znver4", ...): they run on its like alone.
 """
 
 import os

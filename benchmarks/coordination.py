@@ -7,8 +7,8 @@
 Eight nodes of a ring; vectors differ between nodes by some ``spread`` steps of the grid, and from call to call. Medians
 over the calls after the first five; bytes of all nodes, headers included, beside float64 gossip with Metropolis weights
 until all nodes are within a step of the grid. --steps: what a node computes in one (split or share, pack, unpack what
-others sent, merge), in one process, beside copying the integers that it reads and writes, of 32 bits if it holds them
-so. --momentum: steps of integer push-sum until all nodes agree on 100 values, to 1 %, with and without.
+others sent, merge), in one process, beside copying the integers that it reads and writes, of 32 bits if they are
+stored so. --momentum: steps of integer push-sum until all nodes agree on 100 values, to 1 %, with and without.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from mpiqopt._coordination import Lockstep
-from mpiqopt.coordination.wiring import Wiring, wire
+from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.network.network import Network
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
@@ -70,7 +70,8 @@ def step_cost(protocol: str, d: int, spread: float) -> tuple[float, float]:
     FTQC: for each piece y and the piece at the sender, y and the piece at the receiver. Push-sum: y and what was given
     at the sender, y and the piece for each neighbour at the receiver.
     """
-    nodes = Lockstep(wire(RING, Placement(NODES), protocol), protocol, d, 1)
+    local = LocalProtocol.of(protocol, RING, Placement(NODES), 1)
+    nodes = Lockstep(local.wiring, local.rules(d))
     integers = np.rint(values(d, spread, np.random.default_rng(0), np.zeros(d)) / STEP).astype(np.int64)
     seconds, moved = [], []
     for call in range(3):
@@ -81,11 +82,11 @@ def step_cost(protocol: str, d: int, spread: float) -> tuple[float, float]:
             nodes.deliver()
             seconds.append((time.perf_counter() - begin) / NODES)
             moved.append((nodes.pieces.sum() - before) / NODES)
-    held = integers.astype(np.int32 if nodes.narrow else np.int64)
-    copy, copies = np.empty_like(held), []
+    stored = integers.astype(np.int32 if nodes.narrow else np.int64)
+    copy, copies = np.empty_like(stored), []
     for _ in range(60):
         begin = time.perf_counter()
-        np.copyto(copy, held)
+        np.copyto(copy, stored)
         copies.append((time.perf_counter() - begin) / NODES)
     passes = np.array([4 * pieces if protocol == "ftqc" else 2 + 2 * pieces for pieces in moved])
     return statistics.median(seconds), float(np.median(seconds / (passes * statistics.median(copies))))
@@ -125,9 +126,9 @@ def steps(sizes: list[int], spread: float) -> None:
             print(f"| {d} | `{name}` | {1e6 * seconds:.3g} | {copies:.2f} |")
 
 
-def steps_to_agree(wiring: Wiring, integers: np.ndarray) -> int:
+def steps_to_agree(local: LocalProtocol, integers: np.ndarray) -> int:
     """To 1 %: votes are so far apart."""
-    nodes, taken = Lockstep(wiring, "integer-push-sum", integers.shape[1], 0), 0
+    nodes, taken = Lockstep(local.wiring, local.rules(integers.shape[1])), 0
     nodes.begin(0, integers)
     while True:
         for _ in range(1 + taken // 100):
@@ -135,7 +136,7 @@ def steps_to_agree(wiring: Wiring, integers: np.ndarray) -> int:
             nodes.deliver()
             taken += 1
         nodes.look_around()
-        for _ in range(wiring.diameter):
+        for _ in range(local.wiring.diameter):
             nodes.flood()
             nodes.deliver()
         if nodes.agreed:
@@ -146,9 +147,10 @@ def momentum(spread: float) -> None:
     print(f"| graph | steps | without momentum |\n{'| --- ' * 3}|")
     for name, nodes in (("ring", 8), ("ring", 50), ("path", 50), ("grid", 25), ("erdos-renyi", 30)):
         graph = Topology(name, tuple(find("topology", name)(nodes=nodes).cycle()))
-        wiring = wire(graph, Placement(nodes), "integer-push-sum")
+        local = LocalProtocol.of("integer-push-sum", graph, Placement(nodes))
+        without = local._replace(overlay=local.overlay._replace(momentum=0.0))
         integers = np.rint(spread * np.random.default_rng(0).standard_normal((nodes, 100))).astype(np.int64)
-        counts = [steps_to_agree(wired, integers) for wired in (wiring, wiring._replace(momentum=0.0))]
+        counts = [steps_to_agree(each, integers) for each in (local, without)]
         print(f"| {name} of {nodes} | {counts[0]} | {counts[1]} |")
 
 

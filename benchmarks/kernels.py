@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpiqopt._compressors import Grid, Levels, Signs, fill_keys, hadamard, require_finite, sum_bits
+from mpiqopt._compressors import Levels, Signs, UniformGrid, fill_keys, hadamard, require_finite, sum_bits
 from mpiqopt._losses import LinearModel
 from mpiqopt._processor import LEVELS, lacking
 from mpiqopt.compressors.eden import CENTROIDS
@@ -84,24 +84,24 @@ def codec_ratios(size: int = 1 << 22) -> dict[str, list[float]]:
     y = np.empty_like(x)
     keys = np.empty(size // BUCKET, np.uint64)
     fill_keys(0, 0, 0, np.zeros(1, np.int64), 0, keys)
-    room = np.empty(BLOCK)
+    scratch = np.empty(BLOCK)
     bit, sign, flat = Signs("constant", 3.0), Signs("mean", 1.0), Signs("root-mean-square", 3.0)
-    byte, qsgd = Grid(8, "given", 127, 127, 127, 0.0625), Grid(8, "norm", 127, 127, 127)
+    byte, qsgd = UniformGrid(8, "given", 127, 127, 127, 0.0625), UniformGrid(8, "norm", 127, 127, 127)
     eden = Levels(np.concatenate([-np.array(CENTROIDS[2])[::-1], CENTROIDS[2]]), 2)
     blocks, buckets = (size // BLOCK, BLOCK), (size // BUCKET, BUCKET)
     cases = {
         # label: kernel, shape, encode's and decode's further arguments
         "one-bit, dithered": (bit, (1, size), (keys[:1],), ()),
         "scaled-sign": (sign, (1, size), (), ()),
-        "flattened-one-bit, blocks of 4096": (flat, blocks, (keys[: blocks[0]],) * 2 + (room,), (keys, room)),
+        "flattened-one-bit, blocks of 4096": (flat, blocks, (keys[: blocks[0]],) * 2 + (scratch,), (keys, scratch)),
         "uniform, stochastic, 8 bits": (byte, (1, size), (keys[:1],), ()),
         "qsgd, 8 bits, one norm": (qsgd, (1, size), (keys[:1],), ()),
         "qsgd, 8 bits, buckets of 512": (qsgd, buckets, (keys,), ()),
-        "eden, 2 bits, blocks of 4096": (eden, blocks, (keys[: blocks[0]], room), (keys, room)),
+        "eden, 2 bits, blocks of 4096": (eden, blocks, (keys[: blocks[0]], scratch), (keys, scratch)),
     }
     actions = {}
     for label, (kernel, shape, encoding, decoding) in cases.items():
-        d = len(room) if shape is blocks else shape[1]
+        d = len(scratch) if shape is blocks else shape[1]
         messages = np.empty((shape[0], kernel.nbytes(d)), np.uint8)
         rotation = tuple(a[: shape[0]] if a is keys else a for a in decoding)
         actions[label, "copy"] = lambda: np.copyto(y, x)
@@ -150,8 +150,8 @@ def against_numpy(size: int = 1 << 22) -> None:
 def transforms() -> None:
     print("\n| Hadamard transform | float64, ns a value | × copy | float32, ns a value | float32 / float64 |")
     print("| --- | --- | --- | --- | --- |")
-    for levels in (12, 14, 16, 20, 24):
-        size, often = 1 << levels, max(1, (1 << 18) >> levels)
+    for log2_size in (12, 14, 16, 20, 24):
+        size, often = 1 << log2_size, max(1, (1 << 18) >> log2_size)
         arrays = {dtype: np.random.default_rng(0).standard_normal((1, size)).astype(dtype) for dtype in "df"}
         copy = np.empty_like(arrays["d"])
 
@@ -166,7 +166,7 @@ def transforms() -> None:
         )
         double, single = (1e9 * np.median(t[dtype]) / (size * often) for dtype in "df")
         ratios = np.median(t["d"] / t["copy"]), np.median(t["f"] / t["d"])
-        print(f"| 2^{levels} | {double:.3f} | {ratios[0]:.2f} | {single:.3f} | {ratios[1]:.2f} |", flush=True)
+        print(f"| 2^{log2_size} | {double:.3f} | {ratios[0]:.2f} | {single:.3f} | {ratios[1]:.2f} |", flush=True)
 
 
 def votes(n: int = 64, d: int = 1 << 20) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 
 from mpiqopt.analysis.rounds import measure, predict
 from mpiqopt.coordination.lockstep import LockstepCoordination
-from mpiqopt.coordination.wiring import wire
+from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
 from mpiqopt.topologies.topology import Topology
-from mpiqopt.transport.serial import SerialTransport
+from mpiqopt.transport.serial import SerialFrames
 
 CALLS = 4
 GRAPHS = (
@@ -42,8 +42,7 @@ MOST, MOST_SLOW = 64_000, 3000
 def calls(topology: Topology, protocol: str, d: int, spread: int) -> tuple[float, float]:
     """Mean bytes and seconds of a call."""
     place = Placement(topology.nodes)
-    wiring = wire(topology, place, protocol)
-    coordination = LockstepCoordination(wiring, protocol, 0, SerialTransport().frame_exchange(wiring.ranks))
+    coordination = LockstepCoordination(LocalProtocol.of(protocol, topology, place), SerialFrames())
     rng, effort, bytes, seconds = np.random.default_rng(0), 0, [], []
     centre = rng.integers(-spread, spread + 1, d)
     for call in range(CALLS):
@@ -72,7 +71,8 @@ def main() -> None:
                 slow = protocol == "ftqc" and network.forgetting > 100
                 if nodes * d > (MOST_SLOW if slow else MOST):
                     continue
-                (bytes, seconds), said = calls(topology, protocol, d, spread), predict(protocol, network, d, spread)
+                bytes, seconds = calls(topology, protocol, d, spread)
+                said = predict(find("coordinator", protocol)(), network, d, spread)
                 ratio = said.bytes / bytes, said.seconds / seconds
                 ratios.setdefault(protocol, []).append(ratio)
                 print(

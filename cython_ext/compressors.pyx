@@ -25,8 +25,10 @@ cdef extern from "codes.h" nogil:
 
 cdef extern from "compressors_kernels.h" nogil:
     enum: MOST_PARAMETERS
+    enum: KEY_TO_ENCODE, KEY_ALWAYS
     ctypedef struct wire_format:
-        int parameters
+        const char* name
+        int parameters, needs
         int64_t (*nbytes)(const void*, int64_t) noexcept nogil
         int (*encode)(const void*, const void*, int64_t, const uint64_t*, uint8_t*) noexcept nogil
         void (*decode)(const void*, const uint8_t*, int64_t, const uint64_t*, void*) noexcept nogil
@@ -36,7 +38,8 @@ cdef extern from "compressors_kernels.h" nogil:
         void (*hadamard)(void*, unsigned) noexcept nogil
         void (*rotate)(const void*, int64_t, unsigned, uint64_t, void*) noexcept nogil
         void (*rotate_back)(void*, int64_t, unsigned, uint64_t, void*) noexcept nogil
-        void (*signs_decode_mean)(const void*, const uint8_t*, int64_t, int64_t, int64_t, int32_t*, void*) noexcept nogil
+        void (*signs_decode_mean)(const void*, const uint8_t*, int64_t, int64_t, int64_t, int32_t*,
+                                  void*) noexcept nogil
         void (*count_votes)(const uint8_t*, int64_t, int64_t, int64_t, int32_t*) noexcept nogil
         void (*pack_words)(const uint32_t*, uint8_t*, int64_t, int) noexcept nogil
         void (*unpack_words)(const uint8_t*, uint32_t*, int64_t, int) noexcept nogil
@@ -170,11 +173,11 @@ cdef class Kernel:
     >>> byte = Kernel("uniform_grid", 8, 0, 127, 127, 127, 0.5, 1)
     >>> x, messages = np.array([[1.0, -1.5, 0.2]]), np.empty((1, byte.nbytes(3)), np.uint8)
     >>> byte.encode(x, messages)
-    >>> messages
-    array([[129, 124, 127]], dtype=uint8)
+    >>> messages.tolist()
+    [[129, 124, 127]]
     >>> byte.decode(messages, x)
-    >>> x
-    array([[ 1. , -1.5,  0. ]])
+    >>> x.tolist()
+    [[1.0, -1.5, 0.0]]
     """
 
     cdef const wire_format* form[2]
@@ -206,8 +209,8 @@ cdef class Kernel:
         x : float64 or float32 (rows, d)
         messages : uint8 (rows, nbytes(d)), or (rows, nbytes(D)) with rotations
         keys : uint64 (rows,), of the random words of each message; None for no randomness
-        rotations : uint64 (rows,); rows become y = D^(-1/2) H diag(+-1) [x; 0] first, H the Hadamard matrix, D the power
-            of two that is at least d, the signs bits of the stream of this key
+        rotations : uint64 (rows,); rows become y = D^(-1/2) H diag(+-1) [x; 0] first, H the Hadamard matrix, D the
+            power of two that is at least d, the signs bits of the stream of this key
         scratch : (D,) of the type of x, overwritten; for rotations
 
         Raises
@@ -221,9 +224,9 @@ cdef class Kernel:
         """Write the rows of x, of any of the two types, from their messages; arguments are those of ``encode``."""
         self.read(messages, x, rotations, scratch, keys)
 
-    cdef int check(self, rows* r, cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys, cnp.ndarray rotations,
-                   cnp.ndarray scratch) except -1:
-        """Fill ``r`` from arrays that fit each other."""
+    cdef int check(self, rows* r, cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys, int needing,
+                   cnp.ndarray rotations, cnp.ndarray scratch) except -1:
+        """Fill ``r`` from arrays that fit each other. needing: the least need of keys that makes them necessary."""
         r.count, r.d = length(x, 0, 2, "x"), x.shape[1]
         r.precision, r.log2_size = precision(x, "x"), 0
         r.size, r.stride = r.d, r.d * (8 if r.precision else 4)
@@ -232,6 +235,8 @@ cdef class Kernel:
         r.scratch = NULL
         if keys is not None:
             r.keys = <uint64_t*> pointer(keys, cnp.NPY_UINT64, r.count, "keys")
+        elif self.form[0].needs >= needing:
+            raise TypeError(f"keys: {self.form[0].name.decode()} does not work without")
         if rotations is not None:
             rotate_rows(r, rotations, scratch)
         r.nbytes = self.form[r.precision].nbytes(self.parameters, r.size)
@@ -243,7 +248,7 @@ cdef class Kernel:
         cdef rows r
         cdef Py_ssize_t i
         cdef int bad = 0
-        self.check(&r, x, messages, keys, rotations, scratch)
+        self.check(&r, x, messages, keys, KEY_TO_ENCODE, rotations, scratch)
         require_writeable(messages, "messages")
         cdef const wire_format* form = self.form[r.precision]
         cdef uint8_t* message = r.messages
@@ -264,7 +269,7 @@ cdef class Kernel:
                   cnp.ndarray keys) except -1:
         cdef rows r
         cdef Py_ssize_t i
-        self.check(&r, x, messages, keys, rotations, scratch)
+        self.check(&r, x, messages, keys, KEY_ALWAYS, rotations, scratch)
         require_writeable(x, "x")
         cdef const wire_format* form = self.form[r.precision]
         cdef const uint8_t* message = r.messages
@@ -299,8 +304,8 @@ cdef class UniformGrid(Kernel):
     Parameters
     ----------
     bits : of one code, 1 to 16
-    rule : "given": the step is ``given``; "largest", "norm": max|x| or |x| divided by ``levels``; "zoom": the smallest of
-        given * zoom^j, j >= 0, with max|x| <= levels * step
+    rule : "given": the step is ``given``; "largest", "norm": max|x| or |x| divided by ``levels``; "zoom": the smallest
+        of given * zoom^j, j >= 0, with max|x| <= levels * step
     """
 
     def __init__(self, int bits, str rule, int64_t levels, double shift, double centre, double given=0, double zoom=1):
@@ -315,8 +320,8 @@ cdef class Signs(Kernel):
 
     Parameters
     ----------
-    rule : "constant": the amplitude is ``factor``; "largest", "mean", "root-mean-square": factor times max|x|, (1/d)|x|_1
-        or |x|/sqrt(d), of the rotated row if there are rotations
+    rule : "constant": the amplitude is ``factor``; "largest", "mean", "root-mean-square": factor times max|x|,
+        (1/d)|x|_1 or |x|/sqrt(d), of the rotated row if there are rotations
     """
 
     def __init__(self, str rule, double factor=1):
@@ -331,7 +336,7 @@ cdef class Signs(Kernel):
         """
         cdef rows r
         cdef Py_ssize_t n = length(messages, 0, 3, "messages"), i
-        self.check(&r, x, messages[0], None, rotations, scratch)
+        self.check(&r, x, messages[0], None, KEY_ALWAYS, rotations, scratch)
         require_writeable(x, "x")
         pointer(messages, cnp.NPY_UINT8, n * r.count * r.nbytes, "messages")
         cdef int32_t* c = <int32_t*> target(counts, cnp.NPY_INT32, r.size, "counts")
@@ -375,24 +380,15 @@ cdef class Floats(Kernel):
 
     Parameters
     ----------
-    format : "float32", "float16" or "bfloat16", to nearest, ties to even; or "power-of-two": sign and 8 bits of exponent,
-        rounded up with the probability that makes it unbiased (keys), 0 below 2^-254
+    format : "float32", "float16" or "bfloat16", to nearest, ties to even; or "power-of-two": sign and 8 bits of
+        exponent, rounded up with the probability that makes it unbiased (keys), 0 below 2^-254
     """
 
-    cdef bint keyed
-
     def __init__(self, str format):
-        self.keyed = format == "power-of-two"
-        if self.keyed:
+        if format == "power-of-two":
             Kernel.__init__(self, "natural")
         else:
             Kernel.__init__(self, "short_floats", {"float32": 0, "float16": 1, "bfloat16": 2}[format])
-
-    def encode(self, cnp.ndarray x, cnp.ndarray messages, cnp.ndarray keys=None):
-        """Write the messages of the rows of x."""
-        if self.keyed and keys is None:
-            raise TypeError("keys: power-of-two rounds at random")
-        self.write(x, messages, keys, None, None)
 
 
 # What needs no messages

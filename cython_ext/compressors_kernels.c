@@ -1,4 +1,5 @@
-/* Everything between vectors and messages. A new wire format is two lines here: its header, and its name in the list. */
+/* Everything between vectors and messages. A new wire format is two lines here: its header, and its name in the list,
+   with the key that it cannot do without. */
 #include <string.h>
 #include "compressors_kernels.h"
 #include "rotation.h"
@@ -12,13 +13,13 @@
 #include "uniform_grid.h"
 
 static const wire_format wire_formats[] = {
-    WIRE_FORMAT(levels)
-    WIRE_FORMAT(natural)
-    WIRE_FORMAT(random_k)
-    WIRE_FORMAT(short_floats)
-    WIRE_FORMAT(signs)
-    WIRE_FORMAT(top_k)
-    WIRE_FORMAT(uniform_grid)
+    WIRE_FORMAT(levels, NO_KEY)
+    WIRE_FORMAT(natural, KEY_TO_ENCODE)
+    WIRE_FORMAT(random_k, KEY_ALWAYS)
+    WIRE_FORMAT(short_floats, NO_KEY)
+    WIRE_FORMAT(signs, NO_KEY)
+    WIRE_FORMAT(top_k, NO_KEY)
+    WIRE_FORMAT(uniform_grid, NO_KEY)
 };
 
 /* NULL if there is none. */

@@ -1,5 +1,5 @@
-/* The arithmetic of coordination on vectors of integers: int64, or int32 as long as these have room for what nodes
-   hold, which is nearly twice as quick. */
+/* The arithmetic of coordination on vectors of integers: int64, or int32 as long as the values of
+   nodes fit into these, which is nearly twice as quick. */
 #include <math.h>
 #include "coordination_kernels.h"
 #include "vectors.h"
@@ -76,7 +76,7 @@ static inline int32_t round_in_float(float v)
 #undef ROUND
 
 /* v = unit times values. */
-static void hold(void *v, int narrow, const int64_t *values, int64_t size, int64_t unit)
+static void store_times(void *v, int narrow, const int64_t *values, int64_t size, int64_t unit)
 {
     if (narrow)
         for (int64_t j = 0; j < size; j++)
@@ -111,9 +111,9 @@ static int64_t pack_vector(const int64_t *v, int64_t d, uint8_t *out)
     return out - begin;
 }
 
-static int64_t add_packed(const uint8_t *in, int64_t room, int64_t d, void *y, int narrow)
+static int64_t add_packed(const uint8_t *in, int64_t available, int64_t d, void *y, int narrow)
 {
-    return narrow ? add_packed_32(in, room, d, y) : add_packed_64(in, room, d, y);
+    return narrow ? add_packed_32(in, available, d, y) : add_packed_64(in, available, d, y);
 }
 
 static void split_pieces(void *y, int narrow, int64_t d, int64_t z, int64_t pieces, const int32_t *route,
@@ -157,7 +157,7 @@ static inline int64_t order_of(double v)
     return bits;
 }
 
-/* ratio = x/step of a tile; whether all of them, and the centres, are below 2^50. */
+/* ratio = x/step of a tile; true if all of them, and the centres, are below 2^50. */
 static inline int small_ratios(const double *x, int size, double step, const double *centre, double *ratio)
 {
     int64_t most = 0;
@@ -266,14 +266,14 @@ static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d,
     return out - begin;
 }
 
-static int64_t widen_by_packed(const uint8_t *in, int64_t room, int64_t d, int64_t *low, int64_t *high)
+static int64_t widen_by_packed(const uint8_t *in, int64_t available, int64_t d, int64_t *low, int64_t *high)
 {
-    const int64_t length = extremes_length(in, room, d);
+    const int64_t length = extremes_length(in, available, d);
     int64_t lowest[TILE], spread[TILE];
     int widest = 0;
     if (length < 0)
         return -1;
-    const uint8_t *end = in + length, *second = in + packed_length(in, room, d, &widest);
+    const uint8_t *end = in + length, *second = in + packed_length(in, available, d, &widest);
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
         in += unpack_tile_64(in, end - in, size, lowest, 0);
@@ -287,7 +287,7 @@ static int64_t widen_by_packed(const uint8_t *in, int64_t room, int64_t d, int64
     return length;
 }
 
-/* Whether high - low <= apart everywhere. */
+/* True if high - low <= apart everywhere. */
 static int within(const int64_t *low, const int64_t *high, int64_t d, int64_t apart)
 {
     int beyond = 0;

@@ -16,14 +16,14 @@ typedef struct {
     uint64_t all;  /* of that tile: its codes */
 } destination;
 
-/* What nodes hold is int32 if ``narrow``, or else int64. */
+/* Values at nodes are int32 if ``narrow``, or else int64. */
 
-static inline void *held_at(void *v, int narrow, int64_t at)
+static inline void *value_address(void *v, int narrow, int64_t at)
 {
     return (char *)v + at * (narrow ? 4 : 8);
 }
 
-static inline int64_t held_value(const void *v, int narrow, int64_t at)
+static inline int64_t value_at(const void *v, int narrow, int64_t at)
 {
     return narrow ? ((const int32_t *)v)[at] : ((const int64_t *)v)[at];
 }
@@ -43,7 +43,7 @@ static inline void widen_by_value(int64_t v, int64_t *low, int64_t *high)
 
 #define COORDINATION_KERNELS(EACH) \
     EACH(int64_t, pack_vector, (const int64_t *, int64_t, uint8_t *)) \
-    EACH(void, hold, (void *, int, const int64_t *, int64_t, int64_t)) \
+    EACH(void, store_times, (void *, int, const int64_t *, int64_t, int64_t)) \
     EACH(void, lengthen, (void *, int64_t)) \
     EACH(int64_t, reach_of, (const void *, int, int64_t)) \
     EACH(int64_t, add_packed, (const uint8_t *, int64_t, int64_t, void *, int)) \

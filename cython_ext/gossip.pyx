@@ -56,8 +56,8 @@ cdef class Mixer:
             double rest=0.0, cnp.ndarray previous=None):
         """Write and return out = keep X + move (W - I) [X; ghosts] + rest previous.
 
-        own (hosted, d), ghosts (ghosts, d), out and previous (hosted, d): all float64, or all float32. The defaults give
-        W X: the rows of W sum to 1.
+        own (hosted, d), ghosts (ghosts, d), out and previous (hosted, d): all float64, or all float32. The defaults
+        give W X: the rows of W sum to 1.
         """
         cdef Py_ssize_t d = own.shape[1]
         cdef int typenum = cnp.PyArray_TYPE(own), p = precision(own, "rows")

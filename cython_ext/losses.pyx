@@ -30,8 +30,10 @@ cdef extern from "losses_kernels.h" nogil:
         const int64_t* index
         int64_t count
     ctypedef struct losses_kernels:
-        void (*dense_node)(const linear_model*, const node_samples*, const void*, void*, double*, double*) noexcept nogil
-        void (*sparse_node)(const linear_model*, const node_samples*, const void*, void*, double*, double*) noexcept nogil
+        void (*dense_node)(const linear_model*, const node_samples*, const void*, void*, double*,
+                           double*) noexcept nogil
+        void (*sparse_node)(const linear_model*, const node_samples*, const void*, void*, double*,
+                            double*) noexcept nogil
     const losses_kernels* losses_tables[1][2]
 
 # of the level that runs, for float32 and for float64
@@ -61,8 +63,8 @@ cdef class LinearModel:
 
     Parameters
     ----------
-    loss : "squared" (phi = (z - b)^2 / 2), "logistic" (log(1 + exp(-b z)), b = -1 or 1) or "softmax" (-log of the softmax
-        of z at class b = 0 .. outputs - 1)
+    loss : "squared" (phi = (z - b)^2 / 2), "logistic" (log(1 + exp(-b z)), b = -1 or 1) or "softmax" (-log of the
+        softmax of z at class b = 0 .. outputs - 1)
     values, targets : float64 or float32: the dense rows (M, features), or their values in compressed sparse rows; (M,)
     offsets : int64 (hosted + 1,), where the samples of each node begin
     features, outputs : d, and the number of classes (softmax) or 1: x is (hosted, outputs * d)

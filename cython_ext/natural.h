@@ -48,7 +48,7 @@ static int natural_encode(const void *parameters, const void *vector, int64_t d,
         return 0;
     }
     const double unit = 1 / send_scale(power_above(size), out);
-    const uint64_t stream = key ? *key : 0;
+    const uint64_t stream = *key; /* the compiler could not know that messages do not change it */
     for (int64_t start = 0; start < d; start += TILE) {
         const int count = d - start < TILE ? (int)(d - start) : TILE;
         for (int j = 0; j < count; j++)

@@ -45,11 +45,17 @@ static inline int put_number(uint64_t v, uint8_t *out)
     return bytes;
 }
 
+/* Bytes of a number. */
+static inline int number_size(uint64_t v)
+{
+    return (63 - __builtin_clzll(v | 1)) / 7 + 1;
+}
+
 /* Bytes read; -1 if there is no number. */
-static inline int get_number(const uint8_t *in, int64_t room, uint64_t *v)
+static inline int get_number(const uint8_t *in, int64_t available, uint64_t *v)
 {
     *v = 0;
-    for (int bytes = 0; bytes < room && bytes < NUMBER_MOST; bytes++) {
+    for (int bytes = 0; bytes < available && bytes < NUMBER_MOST; bytes++) {
         *v |= (uint64_t)(in[bytes] & 127) << 7 * bytes;
         if (in[bytes] < 128)
             return bytes + 1;
@@ -58,30 +64,30 @@ static inline int get_number(const uint8_t *in, int64_t room, uint64_t *v)
 }
 
 /* Largest size of a packed vector. */
-static inline int64_t packed_room(int64_t d)
+static inline int64_t packed_capacity(int64_t d)
 {
     return 8 * d + (d + TILE - 1) / TILE + FEW * NUMBER_MOST;
 }
 
-/* Bytes of a packed tile, -1 if it is none or goes beyond ``room``; ``widest`` becomes the width of its codes if that
+/* Bytes of a packed tile, -1 if it is none or goes beyond what is ``available``; ``widest`` becomes the width of its codes if that
    is larger. */
-static inline int64_t tile_length(const uint8_t *in, int64_t room, int size, int *widest)
+static inline int64_t tile_length(const uint8_t *in, int64_t available, int size, int *widest)
 {
     int64_t bytes = 0;
     int bits = 0;
     if (size <= FEW) {
         for (int j = 0; j < size; j++) {
             uint64_t code;
-            const int number = get_number(in + bytes, room - bytes, &code);
+            const int number = get_number(in + bytes, available - bytes, &code);
             if (number < 0)
                 return -1;
             bits = width_of(code) > bits ? width_of(code) : bits;
             bytes += number;
         }
     } else {
-        bits = room > 0 ? *in : 255;
+        bits = available > 0 ? *in : 255;
         bytes = 1 + packed_size(size, bits);
-        if ((bits > WIDEST && bits != 64) || bytes > room)
+        if ((bits > WIDEST && bits != 64) || bytes > available)
             return -1;
     }
     *widest = bits > *widest ? bits : *widest;
@@ -89,11 +95,11 @@ static inline int64_t tile_length(const uint8_t *in, int64_t room, int size, int
 }
 
 /* The same of a packed vector. */
-static int64_t packed_length(const uint8_t *in, int64_t room, int64_t d, int *widest)
+static int64_t packed_length(const uint8_t *in, int64_t available, int64_t d, int *widest)
 {
     int64_t read = 0;
     for (int64_t at = 0; at < d; at += TILE) {
-        const int64_t bytes = tile_length(in + read, room - read, tile_size(d, at), widest);
+        const int64_t bytes = tile_length(in + read, available - read, tile_size(d, at), widest);
         if (bytes < 0)
             return -1;
         read += bytes;
@@ -101,12 +107,12 @@ static int64_t packed_length(const uint8_t *in, int64_t room, int64_t d, int *wi
     return read;
 }
 
-/* Bytes of packed extremes; -1 if they are none or go beyond ``room``. */
-static int64_t extremes_length(const uint8_t *in, int64_t room, int64_t d)
+/* Bytes of packed extremes; -1 if they are none or go beyond ``available``. */
+static int64_t extremes_length(const uint8_t *in, int64_t available, int64_t d)
 {
     int widest = 0;
-    const int64_t low = packed_length(in, room, d, &widest);
-    const int64_t spread = low < 0 ? -1 : packed_length(in + low, room - low, d, &widest);
+    const int64_t low = packed_length(in, available, d, &widest);
+    const int64_t spread = low < 0 ? -1 : packed_length(in + low, available - low, d, &widest);
     return spread < 0 ? -1 : low + spread;
 }
 #endif

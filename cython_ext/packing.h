@@ -11,18 +11,18 @@ static inline CODE NAME(folded)(VALUE v)
 /* A block as codes of 1 to 32 bits. */
 static inline void NAME(pack_block)(const VALUE *v, uint8_t *out, int bits)
 {
-    lanes held = {0};
+    lanes pending = {0};
     int filled = 0;
     for (int j = 0; j < BLOCK; j += LANES) {
         const signed_lanes value = __builtin_convertvector(*(const NAME(values) *)(v + j), signed_lanes);
         const lanes code = (lanes)(value << 1 ^ value >> 31);
-        held |= code << filled;
+        pending |= code << filled;
         filled += bits;
         if (filled >= 32) {
-            memcpy(out, &held, sizeof(lanes));
+            memcpy(out, &pending, sizeof(lanes));
             out += sizeof(lanes);
             filled -= 32;
-            held = filled ? code >> (bits - filled) : (lanes){0};
+            pending = filled ? code >> (bits - filled) : (lanes){0};
         }
     }
 }
@@ -31,18 +31,18 @@ static inline void NAME(pack_block)(const VALUE *v, uint8_t *out, int bits)
 static inline void NAME(unpack_block)(const uint8_t *in, VALUE *v, int bits, const int add)
 {
     const uint32_t mask = 0xFFFFFFFFu >> (32 - bits);
-    lanes held;
+    lanes pending;
     int used = 0;
-    memcpy(&held, in, sizeof(lanes));
+    memcpy(&pending, in, sizeof(lanes));
     for (int j = 0; j < BLOCK; j += LANES) {
-        lanes code = held >> used;
+        lanes code = pending >> used;
         used += bits;
         if (used >= 32 && j + LANES < BLOCK) {
             in += sizeof(lanes);
-            memcpy(&held, in, sizeof(lanes));
+            memcpy(&pending, in, sizeof(lanes));
             used -= 32;
             if (used)
-                code |= held << (bits - used);
+                code |= pending << (bits - used);
         }
         code &= mask;
         const signed_lanes value = (signed_lanes)(code >> 1) ^ -(signed_lanes)(code & 1);
@@ -102,12 +102,12 @@ static int64_t NAME(pack_tile)(const VALUE *v, int size, CODE all, uint8_t *out)
     return 1 + packed_size(size, bits);
 }
 
-/* Into v, where there has to be room for its widest code, or added to it; bytes read, -1 if they are not a packed tile
-   or go beyond ``room``. */
-static inline int64_t NAME(unpack_tile)(const uint8_t *in, int64_t room, int size, VALUE *v, const int add)
+/* Into v, whose type has to fit the widest code, or added to it; bytes read, -1 if they are not a packed tile
+   or go beyond ``available``. */
+static inline int64_t NAME(unpack_tile)(const uint8_t *in, int64_t available, int size, VALUE *v, const int add)
 {
     int widest = 0;
-    const int64_t bytes = tile_length(in, room, size, &widest);
+    const int64_t bytes = tile_length(in, available, size, &widest);
     if (bytes < 0)
         return -1;
     if (size <= FEW) {

@@ -1,6 +1,7 @@
-/* Philox 4x64-10 (Salmon, Moraes, Dror, Shaw, SC 2011): a counter-based generator.
-   The words equal those of numpy.random.Philox(counter, key), which adds one to the
-   counter before the first block. */
+/* Philox 4x64-10 (Salmon, Moraes, Dror, Shaw, SC 2011): a counter-based generator. The words equal those of
+   numpy.random.Philox(counter, key), which adds one to the counter before the first block. */
+#ifndef PHILOX_H
+#define PHILOX_H
 #include <stdint.h>
 
 static inline void philox(const uint64_t counter[4], const uint64_t key[2], uint64_t out[4])
@@ -28,3 +29,4 @@ static inline int64_t below(uint64_t word, int64_t size)
 {
     return (int64_t)(((unsigned __int128)word * (uint64_t)size) >> 64);
 }
+#endif

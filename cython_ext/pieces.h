@@ -1,12 +1,12 @@
-/* What nodes do with the integers that they hold, of type VALUE. Included once for each VALUE, of which CODE is the
+/* What nodes do with their integers, of type VALUE. Included once for each VALUE, of which CODE is the
    unsigned; NAME(x) makes a name of its own. */
 
-/* y += the packed vector, whose widest code has room; bytes read or -1. */
-static int64_t NAME(add_packed)(const uint8_t *in, int64_t room, int64_t d, VALUE *y)
+/* y += the packed vector, whose widest code fits; bytes read or -1. */
+static int64_t NAME(add_packed)(const uint8_t *in, int64_t available, int64_t d, VALUE *y)
 {
     int64_t read = 0;
     for (int64_t at = 0; at < d; at += TILE) {
-        const int64_t bytes = NAME(unpack_tile)(in + read, room - read, tile_size(d, at), y + at, 1);
+        const int64_t bytes = NAME(unpack_tile)(in + read, available - read, tile_size(d, at), y + at, 1);
         if (bytes < 0)
             return -1;
         read += bytes;
@@ -14,7 +14,7 @@ static int64_t NAME(add_packed)(const uint8_t *in, int64_t room, int64_t d, VALU
     return read;
 }
 
-/* Whether |v| < 2^50 everywhere. */
+/* True if |v| < 2^50 everywhere. */
 static inline int NAME(are_small)(const VALUE *v, int size)
 {
     return sizeof(VALUE) == 4 || width_of(NAME(all_codes)(v, size)) <= SMALL_IN_DOUBLE;
@@ -55,7 +55,7 @@ static inline CODE NAME(divide_tile)(VALUE *restrict y, int size, int64_t z, VAL
 #undef EACH_PIECE
 
 /* One step of FTQC at a node: for z, z - 1, ..., z - pieces + 1 the piece floor(y/z) goes from y to destination
-   route[0], route[1], ... of ``count``, of which each gets some. ``work``: room for count tiles. */
+   route[0], route[1], ... of ``count``, of which each gets some. ``work``: of count tiles. */
 static void NAME(split_pieces)(VALUE *y, int64_t d, int64_t z, int64_t pieces, const int32_t *route, destination *to,
                                int count, VALUE *work)
 {
@@ -87,8 +87,8 @@ static void NAME(split_pieces)(VALUE *y, int64_t d, int64_t z, int64_t pieces, c
 }
 
 /* c = round(part y + momentum c), c what was sent before, goes off y for each neighbour; returns all codes of c. Any
-   integer that is sent and subtracted keeps the sum, but only those within about one let the ratios settle, hence long
-   double (64 bits of mantissa, or more) for what double cannot hold. */
+   integer that is sent and subtracted keeps the sum, but only those within about one let the ratios converge, hence long
+   double (64 bits of mantissa, or more) for what does not fit into double. */
 static inline CODE NAME(share_tile)(VALUE *restrict y, int size, int64_t z, int64_t share, double momentum,
                                     VALUE neighbours, VALUE *restrict c)
 {

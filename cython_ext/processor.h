@@ -1,4 +1,6 @@
 /* What the processor at hand has of what the kernels of a level were compiled for. */
+#ifndef PROCESSOR_H
+#define PROCESSOR_H
 #include <string.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
@@ -64,3 +66,4 @@ static int processor_has(const char *feature)
     return 0;
 #endif
 }
+#endif

@@ -22,7 +22,7 @@ typedef struct {
 
 static inline choice choice_of(const random_k *r, int64_t d, const uint64_t *key)
 {
-    return (choice){key ? *key : 0, d, 0, sparse_count(r->k, d)};
+    return (choice){*key, d, 0, sparse_count(r->k, d)};
 }
 
 /* The next of them, at most a tile; returns how many. */

@@ -22,7 +22,7 @@ typedef uint64_t unsigned_longs __attribute__((vector_size(VECTOR), aligned(8), 
 typedef float float_lanes __attribute__((vector_size(VECTOR), aligned(4), may_alias));
 enum { DOUBLES = VECTOR / 8, FLOAT_LANES = VECTOR / 4 };
 
-/* Bit l: whether a >= b in lane l. */
+/* Bit l: 1 if a >= b in lane l. */
 INLINE uint32_t doubles_at_least(doubles a, doubles b)
 {
 #if VECTOR == 64

@@ -1,4 +1,4 @@
-"""What a table of the config may hold, by pydantic: of the types, bounds and defaults of a dataclass's fields."""
+"""Checks of a table of the config against the types, bounds and defaults of a dataclass's fields, by pydantic."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
@@ -14,7 +14,25 @@ from mpiqopt.field import Field
 
 
 def checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return every field of a dataclass, from a table without foreign keys. Raises WrongKeys, all of them."""
+    """Return the value of every field of a dataclass: from the table, else its default.
+
+    Parameters
+    ----------
+    cls: a dataclass whose fields may be ``Annotated`` with ``Field``. table: keys and values, without keys that cls
+        lacks.
+    where: name of the table, for error lines.
+
+    Raises
+    ------
+    WrongKeys: a value has a wrong type or is out of bounds, or a key without default is missing; all of them.
+
+    >>> from mpiqopt.regularizers.l1 import L1
+    >>> checked(L1, {"weight": 0.5}, "regularizer")
+    {'weight': 0.5}
+    >>> checked(L1, {"weight": -1.0}, "regularizer")
+    Traceback (most recent call last):
+    mpiqopt.errors.WrongKeys: regularizer.weight = -1.0: want greater than or equal to 0
+    """
     table = {key: _whole(value) if key in _integers(cls) else value for key, value in table.items()}
     large = [_too_large(where, key, table[key]) for key in table if _integers(cls).get(key) and _is_large(table[key])]
     try:
@@ -27,17 +45,18 @@ def checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _is_large(value: Any) -> bool:
-    """True for integers that arrays and files cannot have."""
+    """Return True for integers that arrays and files cannot have."""
     return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def _too_large(where: str, key: str, value: int) -> Wrong:
+    """Return the line on an integer beyond 64 bits."""
     return Wrong(f"{where}.{key}", f"{where}.{key} = {quoted(value)}: want less than 2^63 in magnitude")
 
 
 @cache
 def model(cls: type) -> type[BaseModel]:
-    """The pydantic model with the fields of a dataclass: its checks and its JSON schema."""
+    """Return the pydantic model with the fields of a dataclass: its checks and its JSON schema."""
     hints = get_type_hints(cls, include_extras=True)
     columns = {
         field.name: (_checkable(hints[field.name]), ... if field.default is MISSING else field.default)
@@ -52,9 +71,13 @@ def model(cls: type) -> type[BaseModel]:
 
 
 def _checkable(hint: Any) -> Any:
-    """A type whose ``Field`` marks are pydantic's."""
+    """Return a type whose ``Field`` marks are pydantic's."""
     if isinstance(hint, Field):
-        said = {name: value for name, value in hint._asdict().items() if name != "needs" and value is not None}
+        said = {
+            name: value
+            for name, value in hint._asdict().items()
+            if name not in ("needs", "family") and value is not None
+        }
         conditions = [condition for need in hint.needs if (condition := need.condition())]
         if conditions:
             said["description"] = "; ".join([hint.description, *conditions])
@@ -68,7 +91,7 @@ def _checkable(hint: Any) -> Any:
 
 @cache
 def _integers(cls: type) -> dict[str, bool]:
-    """The fields that are integers, or integers or words, and True unless they have an upper bound of their own."""
+    """Return the fields that are integers, or integers or words; True unless they have an upper bound of their own."""
     hints = get_type_hints(cls, include_extras=True)
     found = {field.name: {*_leaves(hints[field.name])} for field in fields(cls)}
     whole = {name: leaves for name, leaves in found.items() if int in leaves and float not in leaves}
@@ -76,23 +99,24 @@ def _integers(cls: type) -> dict[str, bool]:
 
 
 def _leaves(hint: Any) -> Iterator[Any]:
-    """The types, words and marks in a type hint."""
+    """Yield the types, words and marks in a type hint."""
     yield from (leaf for part in get_args(hint) for leaf in _leaves(part))
     if not get_args(hint):
         yield hint
 
 
 def _bounds(mark: Any) -> bool:
+    """Return True if a mark gives a number an upper bound."""
     return isinstance(mark, Field) and (mark.lt or mark.le) is not None
 
 
 def _whole(value: Any) -> Any:
-    """The integer that a float such as 1e4 is."""
+    """Return the integer that a float such as 1e4 is; other values as they are."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _wrong(error: ValidationError, where: str) -> list[Wrong]:
-    """The wrong keys; the alternatives of a union are joined by "or"."""
+    """Return the wrong keys; the alternatives of a union are joined by "or"."""
     by_key: dict[str, list] = {}
     for problem in error.errors(include_url=False, include_context=False):
         by_key.setdefault(problem["loc"][0], []).append(problem)
@@ -100,6 +124,7 @@ def _wrong(error: ValidationError, where: str) -> list[Wrong]:
 
 
 def _reason(problems: list) -> str:
+    """Return what a key's value is and what is wanted instead."""
     if problems[0]["type"] == "missing":
         return ": missing; it has no default"
     wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and those of numbers; and how they become one line."""
+"""Errors that a user can mend, errors of numbers, and how an error becomes one line on standard error."""
 
 import errno
 import os
@@ -30,7 +30,13 @@ class UsageError(Exception):
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Puts the file's name in front of the message of a UsageError."""
+    """Put a file's name in front of the message of a UsageError that is raised inside.
+
+    >>> with naming("ring.toml"):
+    ...     raise UsageError("run.seed = -1: want at least 0")
+    Traceback (most recent call last):
+    mpiqopt.errors.UsageError: ring.toml: run.seed = -1: want at least 0
+    """
     try:
         yield
     except UsageError as error:
@@ -38,7 +44,7 @@ def naming(path: str) -> Iterator[None]:
 
 
 class AgreedError(UsageError):
-    """A UsageError that all ranks raise together, so that each can end in order."""
+    """A UsageError that all ranks raise together, so that all end without ``MPI_Abort``; rank 0 prints it."""
 
 
 class Wrong(NamedTuple):
@@ -49,27 +55,36 @@ class Wrong(NamedTuple):
 
 
 class WrongKeys(UsageError):
-    """Wrong keys of one config, all that were found."""
+    """All wrong keys that were found in one config; ``wrong`` lists them, the message joins them."""
 
-    def __init__(self, wrong: Iterable[Wrong]):
+    def __init__(self, wrong: Iterable[Wrong]) -> None:
         self.wrong = tuple(wrong)
         super().__init__("; ".join(each.message for each in self.wrong))
 
 
 class NotFinite(ArithmeticError):
-    """A vector that cannot be compressed: a value is NaN, infinite or beyond 2^1022. row: which of those given."""
+    """A vector that cannot be compressed: a value is NaN, infinite or beyond 2^1022.
 
-    def __init__(self, row: int):
+    row: which of the rows that were to be encoded; the caller knows the node and the iteration.
+    """
+
+    def __init__(self, row: int) -> None:
         super().__init__(f"row {row}: a value is NaN, infinite or beyond 2^1022")
         self.row = row
 
 
 class NumericalError(Exception):
-    """A run that cannot go on because of its numbers. The message is one line that says where."""
+    """A run that cannot go on because of its numbers.
+
+    The message is one line that says where. The command line prints it and exits with status 1.
+    """
 
 
 def out_of_memory(error: BaseException) -> str:
-    """Return the line on an error that says that memory is lacking, with the size where it is known, or ""."""
+    """Return the line on an error for lack of memory, with the size where it is known; "" for other errors.
+
+    NumPy's MemoryError, Python's own, and libraries that could not be loaded for lack of memory are told apart.
+    """
     if isinstance(error, (OSError, ImportError)):  # a library could not be loaded
         lacking = getattr(error, "errno", None) == errno.ENOMEM or "failed to map segment" in str(error)
         return f"not enough memory: {error}" if lacking else ""
@@ -84,12 +99,16 @@ def out_of_memory(error: BaseException) -> str:
 
 
 def one_line(message: str) -> str:
-    """Return what to print of a message: PREFIX and one line of at most WIDTH characters that any terminal may get."""
+    r"""Return what to print of a message: PREFIX and one line of at most WIDTH characters that any terminal may get.
+
+    >>> one_line("ring.toml: run.seed = -1:\n  want at least 0")
+    'mpiqopt: ring.toml: run.seed = -1: want at least 0'
+    """
     return PREFIX + _fitted(printable(" ".join(message.split())), LINE)
 
 
 def _fitted(line: str, width: int) -> str:
-    """The line, shortened: its first part, up to a colon, is a file, the rest says which key or file and what is wrong.
+    """Return the line in ``width`` characters: up to a colon it names a file, then it says what is wrong.
 
     Files in the folder of the first go by their names, as in a config; what is too long still loses its middle, so that
     the key and what is allowed can be read.
@@ -105,7 +124,11 @@ def _fitted(line: str, width: int) -> str:
 
 
 def clipped(text: str, most: int) -> str:
-    """Return the text without its middle if it has more characters than ``most``."""
+    """Return the text without its middle if it has more characters than ``most``.
+
+    >>> clipped("abcdefghijklmnopqrstuvwxyz", 12)
+    'abcdefg...yz'
+    """
     if len(text) <= most:
         return text
     tail = (most - 3) // 4
@@ -118,7 +141,10 @@ def fits(message: str) -> bool:
 
 
 def listing(head: str, items: Iterable[str], more: str = ", ...") -> str:
-    """Return the head and as many of the items as fit in a line, at least one."""
+    """Return the head and as many of the items as fit in a line of standard error, at least one.
+
+    more: what stands for the items that are left out.
+    """
     first, *rest = items
     line = head + first
     for item in rest:
@@ -129,9 +155,9 @@ def listing(head: str, items: Iterable[str], more: str = ", ...") -> str:
 
 
 class _Quoting(reprlib.Repr):
-    """``repr`` of values as people may type them: of any length, depth and number of digits."""
+    """Writes ``repr`` of values as people may type them: of any length, depth and number of digits."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, QUOTED, QUOTED, QUOTED
 
@@ -146,12 +172,20 @@ _quoting = _Quoting()
 
 
 def quoted(value: Any) -> str:
-    """Return the ``repr`` of a value that a user gave, without the middle of a long one."""
+    """Return the ``repr`` of a value that a user gave, without the middle of a long one.
+
+    >>> quoted([1, 2, "x" * 100])
+    "[1, 2, 'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx']"
+    """
     return _quoting.repr(value)
 
 
 def brief(error: BaseException, most: int = LINE) -> str:
-    """Return an error's type and message in one printable line of at most so many characters (20 at least)."""
+    r"""Return an error's type and message in one printable line of at most ``most`` characters (20 at least).
+
+    >>> brief(ValueError("shapes differ:\n(3,) and (4,)"))
+    'ValueError: shapes differ: (3,) and (4,)'
+    """
     words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     text, most = printable(words), max(most, 20)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,4 +1,4 @@
-"""What is said of a config key beside its type: ranks import parts without the library that checks configs."""
+"""Bounds and meaning of a config key beside its type, without the library that checks configs: ranks import this."""
 
 from typing import Any, NamedTuple
 
@@ -38,12 +38,18 @@ class Need(NamedTuple):
 
 
 def only(key: str, value: Any, because: str = "") -> Need:
-    """A key matters only if another one is ``value``, or one of them if that is a tuple."""
+    """Return the condition that a key matters only if another one is ``value``, or one of them if that is a tuple.
+
+    >>> only("split", "dirichlet").condition()
+    'only with split = "dirichlet"'
+    >>> only("split", "dirichlet").holds("iid")
+    False
+    """
     return Need(key, value, True, because)
 
 
 def unless(key: str, value: Any, because: str = "") -> Need:
-    """A key matters unless another one is ``value``."""
+    """Return the condition that a key matters unless another one is ``value``."""
     return Need(key, value, False, because)
 
 
@@ -51,7 +57,8 @@ class Field(NamedTuple):
     """Bounds and meaning of a config key, in Annotated; ``config`` makes a pydantic field of it.
 
     ge, gt, le, lt: bounds of a number; min_length, max_length: of a string or list. needs: all without which the key
-    changes nothing; a key that is given in vain is named by ``run`` and ``check``.
+    changes nothing; a key that is given in vain is named by ``run`` and ``check``. family: that of
+    the registry of which the value names a part.
     """
 
     ge: float | None = None
@@ -62,3 +69,4 @@ class Field(NamedTuple):
     max_length: int | None = None
     description: str | None = None
     needs: tuple[Need, ...] = ()
+    family: str | None = None

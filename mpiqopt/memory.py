@@ -1,4 +1,8 @@
-"""How much memory there is, and errors before it is exhausted."""
+"""How much memory there is, and errors before it is exhausted.
+
+Linux grants memory that it does not have, and kills a process that uses it, without a word to the user. So whatever
+follows from sizes in the config is compared with what there is before it is asked for.
+"""
 
 import os
 from contextlib import suppress
@@ -7,9 +11,11 @@ from pathlib import Path
 
 
 def require_memory(size: float, what: str) -> None:
-    """Raise MemoryError if ``size`` bytes, as ``what`` takes, are more than this machine has.
+    """Raise MemoryError if ``size`` bytes are more than this machine has. what: what takes them, for the message.
 
-    Linux grants what it does not have, and ends a process that uses it, without a word.
+    >>> require_memory(1e30, "features of 1e29 samples")
+    Traceback (most recent call last):
+    MemoryError: features of 1e29 samples take 1e+21 GB, there are ... GB
     """
     if size > memory():
         raise MemoryError(f"{what} take {size / 1e9:.4g} GB, there are {memory() / 1e9:.3g} GB")
@@ -17,7 +23,7 @@ def require_memory(size: float, what: str) -> None:
 
 @cache
 def memory() -> float:
-    """Bytes of this machine, or of the container or limit (ulimit -v) that this process is in."""
+    """Return the bytes of this machine, or of the container or limit (ulimit -v) that this process is in, if less."""
     import resource
 
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]

@@ -3,19 +3,24 @@
 A family is a folder of the package: a file dropped there is found because the folder is imported when one of the
 family's names is first asked for: the file of that name if there is one, else all (they import nothing heavy).
 A user's own file, given with ``--plugin``, registers in the same way.
+
+>>> find("regularizer", "l1").__name__
+'L1'
+>>> [name for name in members("regularizer") if "l1" in name]
+['group-l1', 'l1']
 """
 
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mpiqopt.errors import LINE, UsageError, brief
+from mpiqopt.errors import LINE, UsageError, brief, quoted
 
 FOLDERS = {
     "data": "mpiqopt.data",
@@ -24,6 +29,7 @@ FOLDERS = {
     "topology": "mpiqopt.topologies",
     "algorithm": "mpiqopt.algorithms",
     "compressor": "mpiqopt.compressors",
+    "coordinator": "mpiqopt.coordination.protocols",
 }
 # What a part of a family inherits from: module and class, imported where a plug-in is looked at.
 BASES = {
@@ -33,6 +39,7 @@ BASES = {
     "topology": ("mpiqopt.topologies.graph", "AnyGraph"),
     "algorithm": ("mpiqopt.algorithms.algorithm", "Algorithm"),
     "compressor": ("mpiqopt.compressors.compressor", "Compressor"),
+    "coordinator": ("mpiqopt.coordination.protocol", "CoordinationProtocol"),
 }
 # Where it is set, errors in plug-ins come with their traceback.
 TRACEBACK = "MPIQOPT_TRACEBACK"
@@ -43,9 +50,17 @@ plugins: dict[str, bytes] = {}
 
 
 def register(family: str, name: str) -> Callable[[type], type]:
-    """Class decorator: ``name`` in the config's table ``[family]`` means this class.
+    """Return a class decorator after which ``name`` in the config's table ``[family]`` means the class.
 
-    Raises UsageError for a family that does not exist, a name that is taken or a class that cannot be a part.
+    Parameters
+    ----------
+    family: a key of ``FOLDERS``, such as "algorithm" or "compressor".
+    name: without spaces, not yet taken in the family; becomes the class attribute ``name``.
+
+    Raises
+    ------
+    UsageError: the family does not exist, the name is taken, or the class cannot be a part: it is not derived from the
+        family's base class, lacks a method, or is no dataclass although it has annotated keys.
     """
     if family not in FOLDERS:
         raise UsageError(
@@ -54,6 +69,7 @@ def register(family: str, name: str) -> Callable[[type], type]:
         )
 
     def add(cls: type) -> type:
+        """Register the class, and return it with its ``name``."""
         if not _is_ours(cls):
             _require_part(family, name, cls)
         known = _classes[family].get(name)
@@ -71,10 +87,12 @@ def register(family: str, name: str) -> Callable[[type], type]:
 
 
 def _is_ours(cls: Any) -> bool:
+    """Return True if a class is defined in the package and not in a plug-in."""
     return getattr(cls, "__module__", "").startswith("mpiqopt.")
 
 
 def _file_of(cls: type) -> str | None:
+    """Return the file that a class is defined in, None if its module has none."""
     return getattr(sys.modules.get(cls.__module__), "__file__", None)
 
 
@@ -108,7 +126,10 @@ def _require_part(family: str, name: str, cls: Any) -> None:
 
 
 def members(family: str) -> dict[str, type]:
-    """All classes of a family by name, sorted."""
+    """Return all classes of a family by name, sorted; imports the family's folder.
+
+    Classes of plug-ins that were run are among them.
+    """
     import importlib
     import pkgutil
 
@@ -121,7 +142,10 @@ def members(family: str) -> dict[str, type]:
 
 
 def find(family: str, name: str) -> type:
-    """The class called ``name``. Raises UsageError with the known names, the nearest first."""
+    """Return the class called ``name``, importing no more than its own file where that is called the same.
+
+    Raises UsageError with the known names, the nearest first.
+    """
     _import_file(family, name.replace("-", "_"))
     if name in _classes[family]:
         return _classes[family][name]
@@ -129,6 +153,14 @@ def find(family: str, name: str) -> type:
     if name not in known:
         raise UsageError(f"unknown {family} {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
     return known[name]
+
+
+def require_member(key: str, family: str, name: str) -> None:
+    """Raise UsageError, which names the key of a config, unless a family has a part called ``name``."""
+    _import_file(family, name.replace("-", "_"))
+    if name not in _classes[family]:
+        known = members(family)
+        raise UsageError(f"{key} = {quoted(name)}: unknown{suggestion(name, known)}; known: {', '.join(known)}")
 
 
 def _import_file(family: str, name: str) -> None:
@@ -141,8 +173,12 @@ def _import_file(family: str, name: str) -> None:
         importlib.import_module(module)
 
 
-def suggestion(word: str, known) -> str:
-    """``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or nothing."""
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or "".
+
+    >>> suggestion("gradient-trackin", ["gradient-tracking", "nids"])
+    " (did you mean 'gradient-tracking'?)"
+    """
     import difflib
 
     near = difflib.get_close_matches(word, list(known), n=1)
@@ -150,7 +186,11 @@ def suggestion(word: str, known) -> str:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Run a Python file, so that what it registers can be used. Raises UsageError if it cannot be run or used."""
+    """Run a Python file, so that what it registers can be used.
+
+    Raises UsageError if it cannot be read or run, or if a field of a class has a type that no config can be checked
+    for. A file that was run already, also by another path, is not run again.
+    """
     path = Path(path)
     try:
         if not path.is_file():
@@ -174,9 +214,14 @@ def _is_same(path: Path, source: bytes, other: str) -> bool:
 
 
 def run_plugin(path: str, source: bytes) -> None:
-    """Run what a Python file holds, once. Raises UsageError if it cannot be run.
+    """Run the source of a Python file once, on every rank alike.
 
-    Not imported by way of the import system, which would leave a __pycache__ beside the user's file.
+    Parameters
+    ----------
+    path: as given; names the plug-in in errors and is the ``__file__`` of its module. source: the file's bytes.
+
+    Raises UsageError if it cannot be run. Not imported by way of the import system, which would leave a __pycache__
+    beside the user's file.
     """
     if plugins.get(path) == source:
         return
@@ -215,7 +260,7 @@ def _forget(path: str) -> None:
 
 
 def registered_by(path: str) -> list[tuple[str, type]]:
-    """Return family and class of what a plug-in has registered."""
+    """Return family and class of everything that the plug-in ``path`` has registered."""
     return [(family, cls) for family, classes in _classes.items() for cls in classes.values() if _file_of(cls) == path]
 
 
@@ -248,9 +293,9 @@ def wants_traceback() -> bool:
 
 
 def explained(error: BaseException) -> str:
-    """Return one line that says where in which plug-in an error came up, "" if none is to blame.
+    """Return one line that says in which plug-in, and where in it, an error came up; "" if none is to blame.
 
-    Where plug-ins are used but none was running, what one has returned may be wrong: ``mpiqopt test`` looks at that.
+    Where plug-ins are used but none was running, what one has returned may be wrong: ``mpiqopt test`` checks that.
     Prints the traceback, too, where the user asked for it.
     """
     message = place_in_plugin(error)

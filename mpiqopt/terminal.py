@@ -1,20 +1,20 @@
-"""How wide what is printed may be, texts in columns of that width, and a line on a terminal that is written over."""
+"""Texts for a terminal of any width: columns, shortened names, and a line that is written over."""
 
 import os
 from itertools import product
 from typing import TextIO
 
-# of a terminal that does not say
+# columns of a terminal that does not tell its width
 USUAL = 80
 # a column of text that is narrower than this goes below its name
 NARROW = 24
-# facts of a live line that are worth abbreviations
+# so many facts of a live line may be abbreviated to fit
 ESSENTIAL = 3
 CLEAR = "\r\x1b[2K"
 
 
-def columns(stream: TextIO | None) -> int | None:
-    """Return how wide rows on a stream may be; None if nothing says so, as for files and pipes.
+def terminal_width(stream: TextIO | None) -> int | None:
+    """Return how many characters wide rows on a stream may be; None if nothing says so, as for files and pipes.
 
     COLUMNS says so, and a terminal, which may be narrower. Off a terminal COLUMNS counts only without LINES: the two
     together describe the terminal of a parent (GNU readline sets them), COLUMNS alone is what somebody wants.
@@ -32,7 +32,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def _of_terminal(stream: TextIO) -> int:
-    """Columns of a terminal, 0 if it does not know."""
+    """Return the columns of a terminal, 0 if it does not know."""
     try:
         return os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
@@ -40,22 +40,35 @@ def _of_terminal(stream: TextIO) -> int:
 
 
 def printable(text: str) -> str:
-    """Return a name with what would move the cursor, or is no character at all, as escapes."""
+    r"""Return a name with what would move the cursor, or is no character at all, as escapes.
+
+    >>> print(printable("a\tb\x1b[2K"))
+    a\tb\x1b[2K
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a name in at most ``width`` characters, an ellipsis in its middle: both ends tell names apart."""
+    """Return a name in at most ``width`` characters, an ellipsis in its middle: both ends tell names apart.
+
+    >>> shortened("breast-cancer.npz", 10)
+    'breas….npz'
+    """
     if len(text) <= width:
         return text
     tail = max(width - 1, 0) // 2
     return text[: max(width - 1 - tail, 0)] + "…" + text[len(text) - tail :]
 
 
-def listed(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
-    """Return names and what is said of each, a line for each or, where ``width`` is too small, more.
+def two_columns(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
+    """Return names, each with a text beside it, as aligned lines that end with a newline.
 
-    A text goes on below its first line; where little is left beside the names it stands below its name.
+    rows: (name, text). width: characters of a line; None for lines of any length. A long text goes on below its first
+    line; where less than NARROW is left beside the names it stands below its name.
+
+    >>> print(two_columns([("nodes", "8 on 2 ranks"), ("rounds", "16")], 40, "# "), end="")
+    # nodes   8 on 2 ranks
+    # rounds  16
     """
     term = max(len(name) for name, _ in rows)
     if width is None:
@@ -64,6 +77,7 @@ def listed(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> 
 
 
 def _entry(name: str, text: str, term: int, width: int, indent: str) -> list[str]:
+    """Return the lines of one name, ``term`` characters wide, and its text."""
     first, rest = f"{indent}{name:<{term}}  ", indent + " " * (term + 2)
     if width - len(first) >= NARROW:
         return wrapped(text, width, first, rest) or [first.rstrip()]
@@ -71,7 +85,10 @@ def _entry(name: str, text: str, term: int, width: int, indent: str) -> list[str
 
 
 def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Return the lines of a text, whose words stay whole."""
+    """Return the lines of a text, whose words stay whole, none longer than ``width`` unless a word is.
+
+    first, rest: what the first line and the others begin with.
+    """
     import textwrap  # where it is used: many ranks start at once
 
     return textwrap.wrap(
@@ -87,21 +104,24 @@ def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]
 class LiveLine:
     """A line on a terminal that is written over, never longer than the terminal is wide at that moment.
 
-    Nothing is shown elsewhere. A stream that takes nothing any more is no reason to stop what is reported on.
+    Nothing is shown elsewhere. A stream that can no longer be written to does not stop the command that reports on it.
     """
 
-    def __init__(self, stream: TextIO | None):
+    def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
         # in a dumb terminal nothing can be written over
         self.live = is_terminal(stream) and os.environ.get("TERM") != "dumb"
         self._open = False
 
     def show(self, *facts: tuple[str, ...]) -> None:
-        """Show the facts that fit, the first of them first, each in one of its forms: longer ones come first."""
+        """Show the facts that fit, the first of them first, each in one of its forms: longer ones come first.
+
+        >>> LiveLine(None).show(("iteration 100/1000", "100/1000"), ("3 min left",))  # no terminal: shows nothing
+        """
         if self.live:
             self._open = True
             # in the last column some terminals begin a new row
-            self.write(CLEAR + fitted(facts, (columns(self.stream) or USUAL) - 1))
+            self.write(CLEAR + fitted(facts, (terminal_width(self.stream) or USUAL) - 1))
 
     def clear(self) -> None:
         """Leave an empty line, where others may write."""
@@ -119,7 +139,11 @@ class LiveLine:
 
 
 def fitted(facts: tuple[tuple[str, ...], ...], width: int) -> str:
-    """Return the first facts, as many as fit in ``width``; to show ESSENTIAL of them they may be short."""
+    """Return the first facts, as many as fit in ``width``; to show ESSENTIAL of them they may be in shorter forms.
+
+    >>> fitted((("iteration 100/1000", "100/1000"), ("3 min left",)), 20)
+    '100/1000  3 min left'
+    """
     for count in range(len(facts), 0, -1):
         shapes = product(*facts[:count]) if count <= ESSENTIAL else [[forms[0] for forms in facts[:count]]]
         lines = [line for line in map("  ".join, shapes) if len(line) <= width]

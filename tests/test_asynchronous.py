@@ -309,15 +309,15 @@ def test_what_makes_no_sense_is_refused_in_one_line(changes, words, mpiqopt, con
 
 def test_frames_that_come_before_the_first_call_wait_for_it():
     """Rank 1 hears rank 0 before it begins: nothing of that may be lost, also if the first call has another number."""
-    from mpiqopt._coordination import Mailboxes
-    from mpiqopt.coordination.wiring import wire
+    from tools.mailboxes import at_ranks, mailboxes
+
     from mpiqopt.topologies.lattices import Ring
     from mpiqopt.topologies.topology import Topology
 
     topology = Topology("ring", tuple(Ring(nodes=4).cycle()))
     values = np.arange(8).reshape(4, 2) * 1000
     for call in (0, 7):
-        ends = [Mailboxes(wire(topology, Placement(4, 2, rank), "ftqc"), "ftqc", 2, 3) for rank in range(2)]
+        ends = [mailboxes(local, 2) for local in at_ranks(topology, 2, "ftqc", 3)]
 
         def swap(ends=ends):
             for one, other in (ends, ends[::-1]):

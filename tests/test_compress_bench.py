@@ -6,7 +6,7 @@ import h5py
 import pytest
 from matplotlib.image import imread
 
-from mpiqopt.analysis.compressors import everything, measure, parse
+from mpiqopt.analysis.compressors import all_compressors, measure_compressors, named_compressor
 from mpiqopt.cli import main
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import members
@@ -32,14 +32,14 @@ def test_sizes_that_cannot_be_are_one_line(size, capsys):
 
 def test_errors_are_within_their_bounds():
     """On normal variables; means of 7 draws over 20,000 coordinates are within a few per cent of their expectation."""
-    rows = list(measure(everything(), 20_000, "float64", 7))
+    rows = list(measure_compressors(all_compressors(), 20_000, "float64", 7))
     assert all(row.error <= 1.1 * row.bound + 1e-12 for row in rows if row.bound is not None)
     assert [row.label for row in rows] == list(members("compressor"))
 
 
 def test_settings_are_given_after_the_name():
-    label, compressor = parse("eden,bits=3,block_size=64")
-    (row,) = measure([(label, compressor)], 640, "float32", 1)
+    label, compressor = named_compressor("eden,bits=3,block_size=64")
+    (row,) = measure_compressors([(label, compressor)], 640, "float32", 1)
     assert (row.label, row.bits) == ("eden,bits=3,block_size=64", 3 + 32 / 64)
 
 
@@ -54,7 +54,7 @@ def test_settings_are_given_after_the_name():
 )
 def test_wrong_names_and_settings(word, said):
     with pytest.raises(UsageError, match=re.escape(said)):
-        parse(word)
+        named_compressor(word)
 
 
 def test_check_compares_bytes_with_and_without(config, capsys):

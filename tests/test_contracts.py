@@ -72,6 +72,20 @@ IDENTITY = (
 NODE = "    def node(self, features, targets, x):\n        r = row_products(features, x[None])[:, 0] - targets\n"
 GRADIENT = "row_products(features.T, r[None])[:, 0] / len(r)\n"
 TABLE = "    def open(self, seed):\n        a = np.arange(60.0).reshape(20, 3)\n"
+SUMS = (
+    "    def start(self, site, values):\n"
+    "        return {'site': site, 'known': {site.node: values}, 'fresh': [site.node], 'steps': 0}\n"
+    "    def step(self, node):\n"
+    "        fresh, node['fresh'], node['steps'] = node['fresh'], [], node['steps'] + 1\n"
+    "        return [Message(k, i, node['known'][i]) for i in fresh for k in range(node['site'].links_out)]\n"
+    "    def absorb(self, node, label, values):\n"
+    "        if label not in node['known']:\n"
+    "            node['known'][label] = values\n"
+    "            node['fresh'].append(label)\n"
+    "    def look(self, node):\n"
+    "        if len(node['known']) == node['site'].nodes:\n"
+    "            return sum(node['known'].values())\n"
+)
 RING = "np.stack([np.arange(self.nodes), (np.arange(self.nodes) + 1) % self.nodes], axis=1)"
 
 # What is right, and by the check that notices it what is wrong: family, base class, body and a part of what is said.
@@ -82,6 +96,7 @@ RIGHT = {
     "regularizer": ("L1", "    pass\n"),
     "topology": ("Graph", f"    def edges(self): return {RING}\n"),
     "data": ("Source", TABLE + "        return in_memory('mine', a, np.arange(20.0))\n"),
+    "coordinator": ("NodeProtocol", SUMS),
 }
 WRONG = [
     (
@@ -308,12 +323,32 @@ WRONG = [
         TABLE + "        return in_memory('mine', a + np.random.random(), np.arange(20.0))\n",
         "rows of a second table",
     ),
+    (
+        "sum is exact in steps",
+        "coordinator",
+        SUMS.replace("sum(node['known'].values())", "sum(node['known'].values()) + 5"),
+        "floor(S/n) in call 0 on path of 2: 4 values differ, the first at (0,)",
+    ),
+    (
+        "sum is exact when frames are lost",
+        "coordinator",
+        SUMS.replace("len(node['known']) == node['site'].nodes", "node['steps'] >= node['site'].diameter"),
+        "floor(S/n) by mailboxes in call 0",
+    ),
+    (
+        "number of ranks makes no difference",
+        "coordinator",
+        SUMS + "    def rules(self, wiring, overlay, d, seed):\n"
+        "        return super().rules(wiring._replace(first=0), overlay, d, seed)\n",
+        "on 2 ranks",
+    ),
 ]
 
 
 def source(family: str, body: str) -> str:
     imports = "from mpiqopt.data.source import Source, Table, in_memory\nfrom mpiqopt.errors import NotFinite\n"
     imports += "from mpiqopt.arithmetic.products import row_products\nCALLS = []\n"
+    imports += "from mpiqopt.coordination.protocol import Message, NodeProtocol\n"
     return imports + MINE.format(family=family, base=RIGHT[family][0]) + body
 
 

@@ -114,7 +114,7 @@ def test_divergence_is_one_line(config, capsys, tmp_path, monkeypatch):
         ({"algorithm": {"name": "ftqc-dgd", "batch_size": "some"}}, "algorithm.batch_size = 'some': want"),
         (
             {"algorithm": {"name": "ftqc-dgd", "coordinator": "ftcq"}},
-            "algorithm.coordinator = 'ftcq': want 'ftqc', 'integer-push-sum', 'tree' or 'allreduce'",
+            "algorithm.coordinator = 'ftcq': unknown (did you mean 'ftqc'?); known: allreduce, ftqc",
         ),
         (
             {"algorithm": {"name": "ftqc-dgd", "rounding": "ceil"}},

@@ -12,6 +12,7 @@ from tools.mailboxes import (
     APART,
     EXTREMES,
     GRAPHS,
+    PROTOCOLS,
     STAGE,
     TILE,
     Adversary,
@@ -19,16 +20,16 @@ from tools.mailboxes import (
     as_array,
     assert_mass,
     assert_right,
+    at_ranks,
     count_of,
     drawn_values,
     kind_of,
+    mailboxes,
     split,
     topology,
-    wirings,
 )
 
-from mpiqopt._coordination import PROTOCOLS, Mailboxes
-from mpiqopt.coordination.asynchronous import AsynchronousCoordination
+from mpiqopt.coordination.mailboxes import MailboxCoordination
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -65,7 +66,7 @@ def test_vectors_of_several_tiles():
 
 
 def test_without_the_vote_nodes_stop_wrongly():
-    """What is held looks settled while a piece that matters is on its way: a naive rule is often wrong, ours never."""
+    """What nodes have looks final while a piece that matters is on its way: a naive rule is often wrong, ours never."""
     wrong = []
 
     def naive(adversary: Adversary) -> None:
@@ -104,8 +105,7 @@ def test_the_last_stage_of_a_vote_may_be_lost(protocol):
     """It is told again with the extremes of its vote, even by a node that is in the next vote already."""
     values = np.array([[0, 100, 7], [1000, -5, 9]])
     for lost_stage in range(1, 5 if protocol == "ftqc" else 3):  # push-sum of two nodes needs a single vote
-        wires = wirings(topology("path", 2), 2, protocol)
-        engines = [Mailboxes(wiring, protocol, 3, 0, True) for wiring in wires]
+        engines = [mailboxes(local, 3, True) for local in at_ranks(topology("path", 2), 2, protocol)]
         for rank, engine in enumerate(engines):
             engine.begin(1, values[rank : rank + 1], np.ones(1, np.int64))  # far too few steps: the first vote fails
         lost = False
@@ -132,8 +132,8 @@ def test_a_rank_that_listens_before_its_first_call_loses_nothing(first_call):
     ends = Pipe(), Pipe()
     ends[0].other, ends[1].other = ends[1], ends[0]
     ranks = [
-        AsynchronousCoordination(w, "ftqc", 0, end, True)
-        for w, end in zip(wirings(topology("path", 2), 2), ends, strict=True)
+        MailboxCoordination(local, end, True)
+        for local, end in zip(at_ranks(topology("path", 2), 2, "ftqc"), ends, strict=True)
     ]
     ahead = ThreadPoolExecutor(1).submit(ranks[0].agree, np.array([[10]]), first_call, 0)
     end = time.monotonic() + 0.05
@@ -144,7 +144,7 @@ def test_a_rank_that_listens_before_its_first_call_loses_nothing(first_call):
 
 def bytes_by_call(delay: float, rate: float, d: int, calls: int) -> list[int]:
     """Of two nodes that add up along a tree, over a link that brings every frame after ``delay`` s and size/rate."""
-    ends = [Mailboxes(wiring, "tree", d, 0, True) for wiring in wirings(topology("path", 2), 2, "tree")]
+    ends = [mailboxes(local, d, True) for local in at_ranks(topology("path", 2), 2, "tree")]
     air, free, counts, now = [], [0.0, 0.0], [], 0.0
     for call in range(calls):
         for end in ends:
@@ -175,16 +175,15 @@ def test_what_a_collected_engine_held_is_freed_once():
     script = """
 import gc
 import numpy as np
-from mpiqopt._coordination import Lockstep, Mailboxes
-from tools.mailboxes import topology, wirings
+from tools.mailboxes import at_ranks, lockstep, mailboxes, topology
 
 class Holder:
     pass
 
-wiring = wirings(topology("ring", 100), 1)[0]
+local = at_ranks(topology("ring", 100), 1, "ftqc")[0]
 values = np.arange(500).reshape(100, 5)
 for _ in range(3):
-    one, two = Lockstep(wiring, "ftqc", 5, 0), Mailboxes(wiring, "ftqc", 5, 0, True)
+    one, two = lockstep(local, 5), mailboxes(local, 5, True)
     one.begin(0, values)
     one.step()
     two.begin(0, values, np.full(100, 9))

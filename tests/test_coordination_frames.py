@@ -13,15 +13,18 @@ from tools.mailboxes import (
     PIECE,
     PIECES,
     PIECES_HEARD,
+    PROTOCOLS,
     STAGE,
     STAGE_HEARD,
     TILE,
     as_array,
+    at_ranks,
+    lockstep,
+    mailboxes,
     topology,
-    wirings,
 )
 
-from mpiqopt._coordination import PROTOCOLS, Lockstep, Mailboxes
+from mpiqopt._coordination import Lockstep, Mailboxes, ShareRules
 
 
 def number(value: int) -> bytes:
@@ -64,7 +67,7 @@ def of_width(rng: np.random.Generator, bits: int, size: int) -> list[int]:
 
 def one_hop(values: np.ndarray) -> tuple[bytes, Lockstep]:
     """The frame that brings a vector from node 1 to node 0, and the engine of node 0 that waits for it."""
-    above, below = (Lockstep(w, "tree", len(values), 0) for w in wirings(topology("path", 2), 2))
+    above, below = (lockstep(local, len(values)) for local in at_ranks(topology("path", 2), 2, "tree"))
     above.begin(0, np.zeros((1, len(values)), np.int64))
     below.begin(0, values[None])
     below.step()
@@ -91,12 +94,12 @@ def frame_of(payload: bytes, link=0, kind=PIECES, numbered=False, call=0, count=
 
 def engines_of(protocol: str, d: int = 3) -> list[Lockstep | Mailboxes]:
     """Both kinds, with call 0 begun, hosting half of a ring of 4 nodes: 3 links in and 3 out."""
-    wiring = wirings(topology("ring", 4), 2, protocol)[0]
+    local = at_ranks(topology("ring", 4), 2, protocol)[0]
     values = np.zeros((2, d), np.int64)
-    lockstep, mailboxes = Lockstep(wiring, protocol, d, 0), Mailboxes(wiring, protocol, d, 0, True)
-    lockstep.begin(0, values)
-    mailboxes.begin(0, values, np.ones(2, np.int64))
-    return [lockstep, mailboxes]
+    stepping, mailing = lockstep(local, d), mailboxes(local, d, True)
+    stepping.begin(0, values)
+    mailing.begin(0, values, np.ones(2, np.int64))
+    return [stepping, mailing]
 
 
 ONE = number(1)
@@ -162,10 +165,10 @@ def test_in_steps_nothing_is_acknowledged(kind):
 def test_a_piece_has_a_weight_that_can_be(protocol, weights):
     """Weights say how many pieces a node splits off: a wild one would be written out of bounds."""
     for weight in weights:
-        lockstep, mailboxes = engines_of(protocol)
-        mailboxes.advance(0.0)  # push-sum: a node takes its first step before it hears others
-        for engine in (lockstep, mailboxes):
-            frame = frame_of(number(weight) + packed([1, 2, 3]), numbered=engine is mailboxes)
+        stepping, mailing = engines_of(protocol)
+        mailing.advance(0.0)  # push-sum: a node takes its first step before it hears others
+        for engine in (stepping, mailing):
+            frame = frame_of(number(weight) + packed([1, 2, 3]), numbered=engine is mailing)
             with pytest.raises(ValueError, match="a frame is not what it says it is"):
                 engine.receive(frame)
 
@@ -187,8 +190,8 @@ def test_random_damage_does_not_crash():
 
 
 def test_wrong_arguments_are_refused():
-    lockstep, mailboxes = engines_of("ftqc")
-    for engine in (lockstep, mailboxes):
+    stepping, mailing = engines_of("ftqc")
+    for engine in (stepping, mailing):
         with pytest.raises(IndexError):
             engine.take(2)
         with pytest.raises(IndexError):
@@ -196,12 +199,19 @@ def test_wrong_arguments_are_refused():
         with pytest.raises(TypeError):
             engine.receive(np.zeros(4, np.int8))
     with pytest.raises(ValueError, match="want 6 values, got 3"):
-        lockstep.begin(0, np.zeros((1, 3), np.int64))
+        stepping.begin(0, np.zeros((1, 3), np.int64))
     with pytest.raises(TypeError):
-        mailboxes.begin(0, np.zeros((2, 3)), np.ones(2, np.int64))
+        mailing.begin(0, np.zeros((2, 3)), np.ones(2, np.int64))
     with pytest.raises(ValueError, match="budget: want 2 values, got 1"):
-        mailboxes.begin(0, np.zeros((2, 3), np.int64), np.ones(1, np.int64))
-    with pytest.raises(KeyError):
-        Lockstep(wirings(topology("ring", 4), 1)[0], "gossip", 3, 0)
+        mailing.begin(0, np.zeros((2, 3), np.int64), np.ones(1, np.int64))
+    local = at_ranks(topology("ring", 4), 2, "ftqc")[0]
+    rules = local.rules(3)
+    Lockstep(local.wiring, rules)
+    with pytest.raises(ValueError, match="of other links already"):
+        Mailboxes(local.wiring, rules)
+    with pytest.raises(TypeError):
+        Lockstep(local.wiring, None)
     with pytest.raises(ValueError, match="boxes"):
-        Mailboxes(wirings(topology("ring", 4), 2)[0]._replace(ranks=()), "ftqc", 3, 0)
+        Mailboxes(local.wiring._replace(ranks=()), local.rules(3))
+    with pytest.raises(ValueError, match="weight: want 2 values, got 1"):
+        Lockstep(local.wiring, ShareRules(3, 8, np.ones(1, np.int64), 4, 0.0))

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from tools.mailboxes import topology, wirings
+from tools.mailboxes import PROTOCOLS, at_ranks, lockstep, topology
 
-from mpiqopt._coordination import PROTOCOLS, Lockstep, quantise
-from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM, Coordinator
+from mpiqopt._coordination import Lockstep, quantise
+from mpiqopt.coordination.coordinator import ABSOLUTE_HEADROOM, Coordinator
 from mpiqopt.coordination.lockstep import LockstepCoordination, require_votes
-from mpiqopt.coordination.wiring import Wiring, require_shares, wire
+from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.errors import NumericalError, UsageError
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
@@ -29,8 +29,8 @@ class Limited(LockstepCoordination):
 
 
 def in_steps(name: str, graph: Topology, rounding: str = "floor") -> Coordinator:
-    wiring = wire(graph, Placement(graph.nodes), name)
-    return Coordinator(name, Limited(wiring, name, 0, SerialFrames()), graph.nodes, 0, rounding)
+    local = LocalProtocol.of(name, graph, Placement(graph.nodes))
+    return Coordinator(name, Limited(local, SerialFrames()), local.headroom, graph.nodes, 0, rounding)
 
 
 def agreed(coordinator: Coordinator, values: np.ndarray) -> np.ndarray:
@@ -41,9 +41,9 @@ def agreed(coordinator: Coordinator, values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize(("graph", "nodes"), [("ring", 2), ("complete", 3), ("ring", 8), ("star", 6), ("path", 7)])
 def test_integers_as_large_as_they_may_be(name, graph, nodes):
-    """Up to the room that is checked, the result is exact."""
+    """Up to the headroom that is checked, the result is exact."""
     rng, network = np.random.default_rng(nodes), topology(graph, nodes)
-    top = int(in_steps(name, network)._room)
+    top = int(in_steps(name, network).headroom)
     corners = [np.full((nodes, 1), top), np.full((nodes, 1), -top), top * (-1) ** np.arange(nodes)[:, None]]
     corners += [top - rng.integers(0, 1 << 20, (nodes, 4)), rng.integers(-top, top, (nodes, 4))]
     for values in corners:
@@ -51,9 +51,9 @@ def test_integers_as_large_as_they_may_be(name, graph, nodes):
         assert agreed(in_steps(name, network), np.ascontiguousarray(values)).tolist() == exact.tolist()
 
 
-def in_steps_by_hand(wires: list[Wiring], protocol: str, values: np.ndarray) -> list[Lockstep]:
+def in_steps_by_hand(ranks: list[LocalProtocol], values: np.ndarray) -> list[Lockstep]:
     """Ranks that have taken enough steps to agree, and a vote."""
-    engines = [Lockstep(wiring, protocol, values.shape[1], 0) for wiring in wires]
+    engines, wires = [lockstep(local, values.shape[1]) for local in ranks], [local.wiring for local in ranks]
     for wiring, engine in zip(wires, engines, strict=True):
         engine.begin(1, values[wiring.first : wiring.first + engine.hosted])
     actions = ["step"] * 400 + ["look_around"] + ["flood"] * wires[0].diameter
@@ -72,13 +72,13 @@ def in_steps_by_hand(wires: list[Wiring], protocol: str, values: np.ndarray) -> 
 @pytest.mark.parametrize("protocol", ["ftqc", "integer-push-sum"])
 @pytest.mark.parametrize(("graph", "nodes"), [("ring", 2), ("complete", 5), ("star", 6), ("directed-ring", 5)])
 def test_int32_give_way_to_int64(graph, nodes, protocol):
-    """Whether a rank holds int32 or int64 is seen by nobody: not in what nodes find, and not in what they send."""
+    """Whether a rank stores int32 or int64 is seen by nobody: not in what nodes find, and not in what they send."""
     rng, network, kinds = np.random.default_rng(nodes), topology(graph, nodes), set()
     for size in (2.0 ** np.arange(8, 40, 0.25)).astype(np.int64):
         values = np.zeros((nodes, 4), np.int64)
         values[:, 0], values[:, 1], values[0, 2] = size, -size, 99 * size
         values[:, 3] = rng.integers(-size, size, nodes)
-        together, alone = (in_steps_by_hand(wirings(network, n, protocol), protocol, values) for n in (1, nodes))
+        together, alone = (in_steps_by_hand(at_ranks(network, n, protocol), values) for n in (1, nodes))
         assert sum(e.bytes_sent.sum() for e in alone) == together[0].bytes_sent.sum()
         for engine in together + alone:
             assert engine.agreed
@@ -91,7 +91,7 @@ def test_int32_give_way_to_int64(graph, nodes, protocol):
 def test_what_does_not_fit_is_refused(name):
     nodes = 4
     coordinator, none = in_steps(name, topology("ring", nodes)), np.zeros((nodes, 0), np.int64)
-    room = coordinator._room
+    room = coordinator.headroom
 
     def coordinate(value: float, centre: float = 0.0, step: float = 1.0):
         rows = np.zeros((nodes, 2))
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused(name):
             coordinate(value)
     with pytest.raises(NumericalError, match="too large for integers"):
         coordinate(1.0, step=1e-300)
-    for centre in (4 * ABSOLUTE_ROOM, np.nan, np.inf):  # what is small may be far from the centre
+    for centre in (4 * ABSOLUTE_HEADROOM, np.nan, np.inf):  # what is small may be far from the centre
         with pytest.raises(NumericalError, match="node 0 has values of up to 0, too large for integers"):
             coordinate(0.0, centre=centre)
 
@@ -141,22 +141,22 @@ def test_the_step_that_is_proposed_can_be_used():
 )
 def test_push_sum_settles_and_stays_settled(name, nodes, options):
     """Roundings, also those that momentum hands on, do not come to half a unit of the sum at any node."""
-    wiring = wire(topology(name, nodes, **options), Placement(nodes), "integer-push-sum")
+    (local,) = at_ranks(topology(name, nodes, **options), 1, "integer-push-sum")
     values = np.rint(1000 * np.random.default_rng(0).standard_normal((nodes, 100))).astype(np.int64)
-    lockstep, agreed_at = Lockstep(wiring, "integer-push-sum", 100, 0), None
-    lockstep.begin(0, values)
+    engine, agreed_at = lockstep(local, 100), None
+    engine.begin(0, values)
     for step in range(1, 600):
-        lockstep.step()
-        lockstep.deliver()
-        lockstep.look_around()
-        for _ in range(wiring.diameter):
-            lockstep.flood()
-            lockstep.deliver()
-        if agreed_at is None and lockstep.agreed:
+        engine.step()
+        engine.deliver()
+        engine.look_around()
+        for _ in range(local.wiring.diameter):
+            engine.flood()
+            engine.deliver()
+        if agreed_at is None and engine.agreed:
             agreed_at = step
         if agreed_at is not None:
-            assert lockstep.agreed, (agreed_at, step)
-            assert np.array_equal(lockstep.result[0], values.sum(axis=0) // nodes)
+            assert engine.agreed, (agreed_at, step)
+            assert np.array_equal(engine.result[0], values.sum(axis=0) // nodes)
             if step > 2 * agreed_at + 20:
                 return
     pytest.fail("did not settle")
@@ -167,7 +167,7 @@ def test_push_sum_is_refused_where_a_node_hardly_gets_a_share(tmp_path):
     (tmp_path / "back.edges").write_text("".join(f"{i} {i + 1}\n{i + 1} 0\n" for i in range(50)))
     graph = find("topology", "file")(path=str(tmp_path / "back.edges"), directed=True)
     with pytest.raises(UsageError, match="'integer-push-sum': a node of 'file' would hardly get a share"):
-        require_shares(Topology("file", tuple(graph.cycle())))
+        find("coordinator", "integer-push-sum")().require(Topology("file", tuple(graph.cycle())))
 
 
 def test_coordination_that_does_not_end_is_an_error():

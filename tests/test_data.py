@@ -19,7 +19,7 @@ def source(name: str, **keys):
 
 
 def load(src, nodes: int, ranks: int = 1, rank: int = 0, seed: int = 0) -> shares.Shares:
-    return shares.load(src, src.open(seed), Placement(nodes, ranks, rank), seed)
+    return shares.load_shares(src, src.open(seed), Placement(nodes, ranks, rank), seed)
 
 
 @pytest.mark.parametrize("name", ["digits", "breast-cancer", "iris", "wine", "diabetes"])
@@ -73,7 +73,7 @@ def test_hdf5_reads_only_its_rows(samples, tmp_path, monkeypatch):
     asked = []
     read = table.rows
     watched = type(table)(table.where, table.targets, table.features, lambda which: asked.append(which) or read(which))
-    shares.load(source("hdf5", path=path), watched, Placement(7, 3, 1), 0)
+    shares.load_shares(source("hdf5", path=path), watched, Placement(7, 3, 1), 0)
     assert asked[0] == slice(2 * 53 // 7, 4 * 53 // 7)
 
 

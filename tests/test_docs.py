@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from textwrap import dedent
 
 import h5py
 import jsonschema
@@ -87,8 +88,9 @@ def test_links_lead_to_files_and_headings(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_python_in_pages_compiles(page):
+    """Also those that are indented, because they are part of a list."""
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
-        compile(block, str(page), "exec")
+        compile(dedent(block), str(page), "exec")
 
 
 def test_the_lines_that_open_a_result_work(tmp_path, config, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tools.experiments import assembled
 
-from mpiqopt.analysis.trend import trend
+from mpiqopt.analysis.trend import trend_in_words
 from mpiqopt.cli import main
 from mpiqopt.config.parse import load
 from mpiqopt.run.ending import Ending
@@ -128,7 +128,7 @@ def test_what_was_not_reached_is_said(run):
     ],
 )
 def test_trends(values, words):
-    assert trend(np.array([0, 50, 100]), np.array(values, float)) == words
+    assert trend_in_words(np.array([0, 50, 100]), np.array(values, float)) == words
 
 
 def test_a_run_of_nothing_ends(run):

@@ -11,9 +11,9 @@ from matplotlib.image import imread
 from tools.commands import TIMEOUT, command, environment
 from tools.trajectories import write
 
-from mpiqopt.analysis.figures import KINDS, defaults, save, target_of
-from mpiqopt.analysis.labels import labels
-from mpiqopt.analysis.plots import plot
+from mpiqopt.analysis.figures import KINDS, figure_path, matplotlib_defaults, save_figure
+from mpiqopt.analysis.labels import run_labels
+from mpiqopt.analysis.plots import plot_runs
 from mpiqopt.cli import main
 from mpiqopt.errors import UsageError
 from mpiqopt.results.reader import read
@@ -40,7 +40,7 @@ def drawn(here, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", keep)
 
     def draw(*paths: str) -> tuple[Figure, list[str]]:
-        notes = plot([read(path) for path in paths], "a.png")
+        notes = plot_runs([read(path) for path in paths], "a.png")
         return figures[-1], notes
 
     return draw
@@ -175,7 +175,7 @@ LABELS = [
 @pytest.mark.parametrize(("given", "said"), LABELS)
 def test_labels_say_what_differs(given, said, here):
     results = [read(write(f"{number}.h5", FALLING, given=tables)) for number, tables in enumerate(given)]
-    common, names = labels(results)
+    common, names = run_labels(results)
     assert names == said
     assert ("dgd" in common) == all(tables.get("algorithm", {}).get("name", "dgd") == "dgd" for tables in given)
 
@@ -184,13 +184,13 @@ def test_defaults_that_nobody_gave_are_no_difference(config, here):
     """ef-sgd codes its messages unless told otherwise; that is no second difference."""
     for name in ("ef-sgd", "dgd"):
         assert main(["run", config(algorithm={"name": name}), "-q", "-o", f"{name}.h5"]) == 0
-    assert labels([read("ef-sgd.h5"), read("dgd.h5")]) == ("ring 8", ["ef-sgd", "dgd"])
+    assert run_labels([read("ef-sgd.h5"), read("dgd.h5")]) == ("ring 8", ["ef-sgd", "dgd"])
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(here):
     for folder in ("a", "b"):
         write(Path(folder, "r.h5"), FALLING)
-    assert labels([read("a/r.h5"), read("b/r.h5")])[1] == ["a/r.h5", "b/r.h5"]
+    assert run_labels([read("a/r.h5"), read("b/r.h5")])[1] == ["a/r.h5", "b/r.h5"]
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ def test_a_font_that_has_the_characters_is_taken(here):
 
     from mpiqopt.analysis.figures import _characters, use_fonts_for
 
-    with defaults():
+    with matplotlib_defaults():
         use_fonts_for(["dgd", "é"])
         assert matplotlib.rcParams["font.family"] == ["sans-serif"]
         rare = chr(min(_characters(findfont("STIXGeneral")) - _characters(findfont("DejaVu Sans")) - set(range(256))))
@@ -244,10 +244,10 @@ ALLOWED = ", ".join(KINDS)
 
 def draw_small(name: str) -> None:
     """Save a figure of one line."""
-    with defaults():
+    with matplotlib_defaults():
         figure = Figure(figsize=(1, 1))
         figure.subplots().plot([1, 2])
-        save(figure, name)
+        save_figure(figure, name)
 
 
 @pytest.mark.parametrize("ending", KINDS)
@@ -360,10 +360,10 @@ def test_a_figure_is_whole_or_not_there(here, monkeypatch):
 
 
 def test_compress_bench_refuses_before_it_measures(here, monkeypatch):
-    monkeypatch.setattr("mpiqopt.analysis.compressors.measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("mpiqopt.analysis.compressors.measure_compressors", lambda *_: pytest.fail("measured"))
     assert main(["compress-bench", "-o", "a.gif"]) == 2
     with pytest.raises(UsageError, match="want the name of a file that ends in"):
-        target_of("a.gif")
+        figure_path("a.gif")
 
 
 # whatever the user's settings are

@@ -59,7 +59,7 @@ def test_drawings_have_the_names(tmp_path):
     assert [text.get_text() for text in axes.texts] == ["$a$", "a very …a city", "b"]
     assert {text.get_parse_math() for text in axes.texts} == {False}
     (tmp_path / "g.csv").write_text("alone\n")
-    graphs.draw(topology(f'[topology]\nname = "file"\npath = "{tmp_path}/g.csv"'), str(tmp_path / "a.png"))
+    graphs.draw_topology(topology(f'[topology]\nname = "file"\npath = "{tmp_path}/g.csv"'), str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").exists()
 
 

@@ -121,7 +121,7 @@ def test_ranks_may_have_none_of_them(problem):
     x = np.random.default_rng(0).standard_normal(made.problem.d)
     whole = made.problem.held_out
     parts = [
-        HeldOut(made.problem.loss, shares.cut(made.shares, Placement(7, 7, rank)), made.problem.outputs, x.dtype)
+        HeldOut(made.problem.loss, shares.cut_shares(made.shares, Placement(7, 7, rank)), made.problem.outputs, x.dtype)
         for rank in range(7)
     ]
     assert np.array_equal(np.concatenate([part.losses(x) for part in parts]), whole.losses(x))
@@ -153,7 +153,8 @@ def test_a_table_of_its_own_is_scaled_as_the_training_samples_are():
     assert np.allclose(held.test_features, np.column_stack([scaled, np.ones(10)]), rtol=1e-10, atol=1e-12)
     assert held.test_targets.tolist() == LABELS[30:].tolist()
     parts = [
-        shares.load(Apart(table=train, apart=test), train, Placement(4, 3, rank), 0).test_targets for rank in range(3)
+        shares.load_shares(Apart(table=train, apart=test), train, Placement(4, 3, rank), 0).test_targets
+        for rank in range(3)
     ]
     assert np.concatenate(parts).tolist() == LABELS[30:].tolist()
 

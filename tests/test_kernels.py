@@ -34,7 +34,7 @@ def test_pack(bits, count):
 @pytest.mark.parametrize("d", [1, 7, 8, 9, 1023, 1024, 1025, 3001])
 def test_codes_of_grids(bits, d):
     """The packing in tiles, with code of its own up to 8 bits and from 9 to 16: all codes, by a grid of step 1."""
-    grid = kernels.Grid(bits, "given", 2**bits, 0, 0, 1.0)
+    grid = kernels.UniformGrid(bits, "given", 2**bits, 0, 0, 1.0)
     codes = np.arange(d) * 37 % 2**bits
     message = np.full((1, grid.nbytes(d)), 0x55, np.uint8)
     grid.encode(codes[None].astype(np.float64), message)
@@ -83,13 +83,13 @@ def test_hadamard_is_the_matrix(log_d):
 def test_hadamard_to_the_last_bit(log_d, dtype, offset):
     """As sums and differences at strides 1, 2, 4, ..., at addresses that are not those of whole vectors."""
     d = 2**log_d
-    room = np.random.default_rng(log_d).standard_normal(2 * d + offset).astype(dtype)
-    x = room[offset:].reshape(2, d)
+    scratch = np.random.default_rng(log_d).standard_normal(2 * d + offset).astype(dtype)
+    x = scratch[offset:].reshape(2, d)
     expected = np.array([plain.hadamard(row) for row in x])
-    before = room[:offset].copy()
+    before = scratch[:offset].copy()
     kernels.hadamard(x)
     assert np.array_equal(x, expected)
-    assert np.array_equal(room[:offset], before)
+    assert np.array_equal(scratch[:offset], before)
 
 
 def test_large_hadamard():
@@ -132,34 +132,38 @@ def arrays(shape, dtype) -> np.ndarray:
 
 
 # Every kernel with arrays that it accepts; the first shape of x and messages is (rows, ...).
-X, KEY, ROOM, INDEX = ((ROWS, D), np.float64), (ROWS, np.uint64), (D, np.float64), (3, np.uint32)
+X, KEY, SCRATCH = ((ROWS, D), np.float64), (ROWS, np.uint64), (D, np.float64)
 
 
 def message(nbytes):
     return (ROWS, nbytes), np.uint8
 
 
+def decode_random_k(messages, x, keys):
+    kernels.Kernel("random_k", 3).decode(messages, x, keys=keys)
+
+
 CALLS = {
-    "Grid.encode": (kernels.Grid(8, "norm", 127, 127, 127).encode, [X, message(4 + D), KEY]),
-    "Grid.decode": (kernels.Grid(8, "norm", 127, 127, 127).decode, [message(4 + D), X]),
+    "UniformGrid.encode": (kernels.UniformGrid(8, "norm", 127, 127, 127).encode, [X, message(4 + D), KEY]),
+    "UniformGrid.decode": (kernels.UniformGrid(8, "norm", 127, 127, 127).decode, [message(4 + D), X]),
     "Signs.encode": (kernels.Signs("largest").encode, [X, message(8), KEY]),
-    "Signs.encode-rotated": (kernels.Signs("largest").encode, [X, message(8), KEY, KEY, ROOM]),
+    "Signs.encode-rotated": (kernels.Signs("largest").encode, [X, message(8), KEY, KEY, SCRATCH]),
     "Signs.decode": (kernels.Signs("largest").decode, [message(8), X]),
-    "Signs.decode-rotated": (kernels.Signs("largest").decode, [message(8), X, KEY, ROOM]),
+    "Signs.decode-rotated": (kernels.Signs("largest").decode, [message(8), X, KEY, SCRATCH]),
     "Signs.decode_mean": (
         kernels.Signs("constant").decode_mean,
-        [((3, ROWS, 4), np.uint8), X, (D, np.int32), KEY, ROOM],
+        [((3, ROWS, 4), np.uint8), X, (D, np.int32), KEY, SCRATCH],
     ),
     "Levels": (kernels.Levels, [(2, np.float64), 1]),
-    "Levels.encode": (kernels.Levels(CENTROIDS, 1).encode, [X, message(8), KEY, ROOM]),
-    "Levels.decode": (kernels.Levels(CENTROIDS, 1).decode, [message(8), X, KEY, ROOM]),
+    "Levels.encode": (kernels.Levels(CENTROIDS, 1).encode, [X, message(8), KEY, SCRATCH]),
+    "Levels.decode": (kernels.Levels(CENTROIDS, 1).decode, [message(8), X, KEY, SCRATCH]),
     "Floats.encode": (kernels.Floats("float16").encode, [X, message(4 + 2 * D)]),
     "Floats.encode-power": (kernels.Floats("power-of-two").encode, [X, message(4 + 9 * D // 8), KEY]),
     "Floats.decode": (kernels.Floats("float16").decode, [message(4 + 2 * D), X]),
-    "encode_largest": (kernels.encode_largest, [X, message(18), INDEX]),
-    "decode_largest": (kernels.decode_largest, [message(18), X, INDEX]),
-    "encode_chosen": (kernels.encode_chosen, [X, message(16), KEY, INDEX]),
-    "decode_chosen": (kernels.decode_chosen, [message(16), X, KEY, INDEX]),
+    "top_k.encode": (kernels.Kernel("top_k", 3).encode, [X, message(18)]),
+    "top_k.decode": (kernels.Kernel("top_k", 3).decode, [message(18), X]),
+    "random_k.encode": (kernels.Kernel("random_k", 3).encode, [X, message(16), KEY]),
+    "random_k.decode": (decode_random_k, [message(16), X, KEY]),
     "require_finite": (kernels.require_finite, [X]),
     "hadamard": (kernels.hadamard, [X]),
     "sum_bits": (kernels.sum_bits, [message(4), (D, np.int32)]),
@@ -170,7 +174,7 @@ CALLS = {
 }
 # None means that there is none: no dither, no rotation.
 OPTIONAL = {
-    ("Grid.encode", 2),
+    ("UniformGrid.encode", 2),
     ("Signs.encode", 2),
     ("Signs.encode-rotated", 2),
     ("Signs.encode-rotated", 3),
@@ -207,14 +211,14 @@ def test_right_arguments_are_accepted(name):
     assert outcome(lambda: call(*made(arguments))) == "returned"
 
 
-# By kernel and argument: other sizes that are as good. fill_keys: so many blocks; the messages of chosen coordinates do
-# not depend on d, nor, much, do those of the largest.
+# By kernel and argument: other sizes that are as good. fill_keys: so many blocks; the size of messages of random_k does
+# not depend on d, nor, much, that of top_k.
 FITS = {
     ("Signs.decode_mean", 0): {"more-rows"},
-    ("encode_largest", 0): {"shorter"},
-    ("decode_largest", 1): {"shorter"},
-    ("encode_chosen", 0): {"longer", "shorter"},
-    ("decode_chosen", 1): {"longer", "shorter"},
+    ("top_k.encode", 0): {"shorter"},
+    ("top_k.decode", 1): {"shorter"},
+    ("random_k.encode", 0): {"longer", "shorter"},
+    ("random_k.decode", 1): {"longer", "shorter"},
     ("fill_keys", 3): {"longer", "shorter"},
     ("fill_keys", 5): {"longer", "shorter"},
     ("fill_words", 1): {"longer", "shorter", "more-rows"},
@@ -280,7 +284,7 @@ def test_vectors_at_odd_addresses():
 
 
 def test_rows_of_levels_without_a_rotation():
-    """Sizes follow from the room of the rotated vector: without keys of a rotation it says nothing about x."""
+    """Sizes follow from the scratch of the rotated vector: without keys of a rotation it says nothing about x."""
     levels, x, message = kernels.Levels(CENTROIDS, 1), arrays((1, 1024), np.float64), np.zeros((2, 5), np.uint8)
     assert outcome(lambda: levels.encode(x, message[:1], None, arrays(1, np.float64))) == "refused"
     assert outcome(lambda: levels.decode(message[:1], x, None, arrays(1, np.float64))) == "refused"
@@ -308,15 +312,24 @@ def test_no_messages_have_no_mean():
     assert outcome(lambda: signs.decode_mean(np.empty((0, 1, 1), np.uint8), x, arrays(8, np.int32))) == "refused"
 
 
-@pytest.mark.parametrize("k", [0, 9])
-def test_more_coordinates_than_there_are(k):
-    """k = 0 and k = d + 1."""
-    index, x, keys = arrays(k, np.uint32), arrays((1, 8), np.float64), arrays(1, np.uint64)
-    dense, sparse = arrays((1, 4 + 4 * k), np.uint8), arrays((1, 4 + 4 * k + -(-3 * k // 8)), np.uint8)
-    assert outcome(lambda: kernels.encode_chosen(x, dense, keys, index)) == "refused"
-    assert outcome(lambda: kernels.decode_chosen(dense, x, keys, index)) == "refused"
-    assert outcome(lambda: kernels.encode_largest(x, sparse, index)) == "refused"
-    assert outcome(lambda: kernels.decode_largest(sparse, x, index)) == "refused"
+@pytest.mark.parametrize("name", ["top_k", "random_k"])
+def test_no_more_coordinates_are_sent_than_there_are(name):
+    """k = d + 1 is k = d, for every number of coordinates from one tile to more."""
+    for d in (1, 8, 1024, 1025):
+        x, keys = np.random.default_rng(d).standard_normal((1, d)).astype(np.float32), arrays(1, np.uint64)
+        kernel = kernels.Kernel(name, d + 1)
+        assert kernel.nbytes(d) == kernels.Kernel(name, d).nbytes(d)
+        messages, y = np.empty((1, kernel.nbytes(d)), np.uint8), np.empty_like(x)
+        kernel.encode(x, messages, keys)
+        kernel.decode(messages, y, keys=keys)
+        assert np.array_equal(x, y)
+
+
+def test_kernels_have_names_and_numbers():
+    with pytest.raises(ValueError, match="no such wire format"):
+        kernels.Kernel("unknown")
+    with pytest.raises(ValueError, match="top_k: want 1 parameters, got 2"):
+        kernels.Kernel("top_k", 3, 4)
 
 
 def test_rows_that_are_no_power_of_two():
@@ -325,7 +338,7 @@ def test_rows_that_are_no_power_of_two():
             kernels.hadamard(np.zeros((2, d)))
 
 
-@pytest.mark.parametrize("make", [kernels.Signs, kernels.Floats, lambda rule: kernels.Grid(8, rule, 1, 1, 1)])
+@pytest.mark.parametrize("make", [kernels.Signs, kernels.Floats, lambda rule: kernels.UniformGrid(8, rule, 1, 1, 1)])
 def test_unknown_rules(make):
     with pytest.raises((KeyError, ValueError)):
         make("unknown")
@@ -333,7 +346,7 @@ def test_unknown_rules(make):
 
 def test_no_rows():
     """Nothing to do, and nothing done."""
-    x, grid = np.empty((0, D)), kernels.Grid(8, "norm", 127, 127, 127)
+    x, grid = np.empty((0, D)), kernels.UniformGrid(8, "norm", 127, 127, 127)
     grid.encode(x, np.empty((0, 4 + D), np.uint8), np.empty(0, np.uint64))
     kernels.hadamard(x)
     kernels.require_finite(x)

@@ -358,15 +358,15 @@ def test_plots_of_long_runs_keep_the_extremes(tmp_path, monkeypatch):
     """A million records become some thousand points: first, last, peaks and troughs, and gaps where nothing is."""
     from matplotlib.figure import Figure
 
-    from mpiqopt.analysis.plots import PIECES, visible
+    from mpiqopt.analysis.plots import PIECES, visible_points
 
     values = np.sin(np.arange(1_000_000) / 1e5) + 2
     values[123_456], values[777_777], values[400_000:500_000] = 1e9, 1e-9, np.nan
-    kept = visible(values)
+    kept = visible_points(values)
     assert len(kept) <= 2 * PIECES + 2
     assert {0, 123_456, 777_777, 999_999} <= set(kept.tolist())
     assert np.isnan(values[kept]).sum() > PIECES // 20
-    assert np.array_equal(visible(values[: 2 * PIECES]), np.arange(2 * PIECES))
+    assert np.array_equal(visible_points(values[: 2 * PIECES]), np.arange(2 * PIECES))
 
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.extend(self.axes))

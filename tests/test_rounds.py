@@ -6,11 +6,11 @@ import pytest
 from mpiqopt.analysis.rounds import measure, predict
 from mpiqopt.cli import main
 from mpiqopt.coordination.lockstep import LockstepCoordination
-from mpiqopt.coordination.wiring import wire
+from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
 from mpiqopt.topologies.topology import Topology
-from mpiqopt.transport.serial import SerialTransport
+from mpiqopt.transport.serial import SerialFrames
 
 # Steps of FTQC are random: calls on one graph differ by up to 2, and the model was fitted to 70 of them. Push-sum and
 # tree take the same steps whatever is drawn; what is unknown are the widths of their integers.
@@ -32,8 +32,7 @@ def graph(name: str, **keys) -> Topology:
 def mean_bytes(topology: Topology, protocol: str, d: int, spread: int) -> float:
     """Of three calls after the first, in lock-step."""
     place = Placement(topology.nodes)
-    wiring = wire(topology, place, protocol)
-    coordination = LockstepCoordination(wiring, protocol, 5, SerialTransport().frame_exchange(wiring.ranks))
+    coordination = LockstepCoordination(LocalProtocol.of(protocol, topology, place, 5), SerialFrames())
     rng, effort, sent = np.random.default_rng(3), 0, []
     for call in range(4):
         effort = coordination.agree(rng.integers(-spread, spread, (topology.nodes, d)), call, effort).effort
@@ -46,7 +45,7 @@ def mean_bytes(topology: Topology, protocol: str, d: int, spread: int) -> float:
 def test_predicted_bytes_are_those_of_a_call(name, protocol):
     topology, factor = graph(name, **GRAPHS[name]), FACTORS[protocol]
     for d, spread in ((1, 1000), (20, 100), (200, 10**5)):
-        predicted = predict(protocol, measure(topology), d, spread).bytes
+        predicted = predict(find("coordinator", protocol)(), measure(topology), d, spread).bytes
         assert predicted / factor < mean_bytes(topology, protocol, d, spread) < predicted * factor, (d, spread)
 
 
@@ -63,7 +62,9 @@ def test_costs_of_one_node_and_of_mailboxes():
     assert predict("ftqc", measure(graph("ring", nodes=1)), 5, 100).bytes == 0
     ring = measure(graph("ring", nodes=8))
     for protocol in FACTORS:
-        lockstep, mailed = (predict(protocol, ring, 10, 100, mailboxes) for mailboxes in (False, True))
+        lockstep, mailed = (
+            predict(find("coordinator", protocol)(), ring, 10, 100, mailboxes) for mailboxes in (False, True)
+        )
         assert mailed.bytes > lockstep.bytes
         assert mailed.seconds > lockstep.seconds
 

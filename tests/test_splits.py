@@ -1,6 +1,5 @@
 """Samples are divided as a rule says, no node is favoured by its number, and who has what is said."""
 
-import doctest
 from dataclasses import dataclass, field, replace
 
 import h5py
@@ -9,7 +8,7 @@ import pytest
 
 from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
-from mpiqopt.data import shares, splits
+from mpiqopt.data import shares
 from mpiqopt.data.source import Source, Table
 from mpiqopt.data.splits import bounds_of, dirichlet, divide, inner_dirichlet, pathological
 from mpiqopt.errors import UsageError, one_line
@@ -75,7 +74,7 @@ def test_splits_that_were_there_before_have_the_same_bits():
         found = division(split, targets, 7, 3)
         assert np.array_equal(found.bounds, [i * 53 // 7 for i in range(8)])
         assert found.order is None if order is None else np.array_equal(found.order, order)
-    held = shares.load(Given(table=table(targets), test_fraction=0.2), table(targets), Placement(7), 3)
+    held = shares.load_shares(Given(table=table(targets), test_fraction=0.2), table(targets), Placement(7), 3)
     assert held.test_features[:, 0].tolist() == (2 * np.sort(generator(3, "test").permutation(53)[:11])).tolist()
 
 
@@ -119,10 +118,6 @@ def test_dirichlet_of_equal_proportions_is_even():
     for alpha in (1e308, 1e-320, 1e-10):
         assert np.diff(dirichlet(RARE, 8, alpha, generator(0, "split")).bounds).min() >= 1
     assert np.ptp(np.diff(dirichlet(targets, 8, 1e308, generator(1, "split")).bounds)) < 8
-
-
-def test_the_example_is_true():
-    assert doctest.testmod(splits) == (0, 3)
 
 
 def test_sizes_are_in_proportion():
@@ -235,7 +230,7 @@ def test_refusals_fit_in_a_line():
     """In a long path, too."""
     source = Given(table=replace(table(np.arange(10**4)), where="measured.csv"), split="inner-dirichlet")
     with pytest.raises(UsageError) as raised:
-        shares.load(source, source.open(0), Placement(4), 0)
+        shares.load_shares(source, source.open(0), Placement(4), 0)
     line = one_line(f"/data/somebody/{'folder/' * 9}config.toml: {raised.value}")
     assert line.endswith(str(raised.value))
 
@@ -243,14 +238,14 @@ def test_refusals_fit_in_a_line():
 def test_targets_are_classes_if_the_problem_says_so_or_if_they_repeat():
     def load(targets, labelled=False, **fields):
         source = Given(table=table(targets, **fields), split="dirichlet")
-        return shares.load(source, source.open(0), Placement(4), 0, labelled)
+        return shares.load_shares(source, source.open(0), Placement(4), 0, labelled)
 
     assert load(RARE, labelled=True).classes
     assert load(np.arange(40.0) // 2, words=tuple(f"w{i}" for i in range(20))).classes
     assert load(np.arange(100.0) % 10).classes
     with pytest.raises(UsageError, match="100 values"):
         load(RARE)
-    assert not shares.load(Given(split="by-label"), table(np.arange(9.0)), Placement(4), 0).classes
+    assert not shares.load_shares(Given(split="by-label"), table(np.arange(9.0)), Placement(4), 0).classes
 
 
 NAMED = ("n10", "n2", "n1", "other")
@@ -259,7 +254,7 @@ NAMED = ("n10", "n2", "n1", "other")
 def natural(nodes: int, names=None, rank: int = 0, ranks: int = 1, **keys) -> shares.Shares:
     groups = np.arange(12) % 4
     source = Given(table=table(np.arange(12.0), groups=groups, group_names=NAMED), split="natural", **keys)
-    return shares.load(source, source.open(0), Placement(nodes, ranks, rank), 0, False, names)
+    return shares.load_shares(source, source.open(0), Placement(nodes, ranks, rank), 0, False, names)
 
 
 def test_natural_nodes_hold_what_the_data_say():
@@ -291,7 +286,9 @@ def test_wrong_labels_are_other_labels_of_training_samples():
     """About p of them, any of the others; held-out samples keep theirs, and what is held out changes none."""
     targets = np.arange(6000.0) % 4
     plain, noisy = (
-        shares.load(Given(table=table(targets), label_noise=p, split="by-label"), table(targets), Placement(5), 7)
+        shares.load_shares(
+            Given(table=table(targets), label_noise=p, split="by-label"), table(targets), Placement(5), 7
+        )
         for p in (0.0, 0.25)
     )
     changed = plain.targets != noisy.targets
@@ -301,7 +298,7 @@ def test_wrong_labels_are_other_labels_of_training_samples():
     shifts = np.bincount((noisy.targets[changed] - plain.targets[changed]).astype(int) % 4, minlength=4)
     assert shifts[0] == 0
     assert np.all(np.abs(shifts[1:] - 500) < 80)
-    part = shares.load(
+    part = shares.load_shares(
         Given(table=table(targets), label_noise=0.25, test_fraction=0.5), table(targets), Placement(5), 7
     )
     assert np.array_equal(part.test_targets, targets[(part.test_features[:, 0] / 2).astype(int)])
@@ -315,10 +312,10 @@ def test_wrong_labels_are_other_labels_of_training_samples():
 def test_ranks_hold_what_one_would(split, keys):
     """Whether each reads for itself or rank 0 hands out the parts."""
     source = Given(table=table(np.arange(90.0) % 3), split=split, **keys)
-    whole = shares.load(source, source.table, Placement(7), 5)
+    whole = shares.load_shares(source, source.table, Placement(7), 5)
     for ranks in (2, 3, 7):
-        own = [shares.load(source, source.table, Placement(7, ranks, rank), 5) for rank in range(ranks)]
-        dealt = [shares.cut(whole, Placement(7, ranks, rank)) for rank in range(ranks)]
+        own = [shares.load_shares(source, source.table, Placement(7, ranks, rank), 5) for rank in range(ranks)]
+        dealt = [shares.cut_shares(whole, Placement(7, ranks, rank)) for rank in range(ranks)]
         for name in ("features", "targets", "test_features", "test_targets"):
             for parts in (own, dealt):
                 assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
@@ -383,15 +380,15 @@ def test_check_says_what_nodes_hold(config, capsys):
 
 
 def test_many_labels_are_counted_and_tables_are_as_wide_as_asked():
-    from mpiqopt.analysis.holdings import Holdings, table
+    from mpiqopt.analysis.node_samples import NodeSamples, node_table
 
-    held = Holdings(np.array([2, 3]), np.eye(2, 13, dtype=int), [str(i) for i in range(13)], [])
-    assert table(held, None).splitlines() == [
+    held = NodeSamples(np.array([2, 3]), np.eye(2, 13, dtype=int), [str(i) for i in range(13)], [])
+    assert node_table(held, None).splitlines() == [
         "node  samples  of 13 labels",
         "   0        2             1",
         "   1        3             1",
     ]
-    words = Holdings(
+    words = NodeSamples(
         np.array([2, 3]), np.ones((2, 6), int), [f"a long name {i}" for i in range(6)], ["St. Mary's", "n"]
     )
     lines = table(words, 50, "# ").splitlines()
@@ -426,16 +423,16 @@ def test_the_result_file_and_a_figure_say_it_too(config, capsys, tmp_path, monke
 
 def test_figures_of_what_nodes_hold():
     """Bars of labels, or of all samples for numbers; names of groups; areas for many nodes; many labels by colour."""
-    from mpiqopt.analysis.holdings import Holdings, _figure
+    from mpiqopt.analysis.node_samples import NodeSamples, _figure
 
     counts = np.array([[3, 1], [0, 2]])
-    figure = _figure(Holdings(counts.sum(axis=1), counts, ["yes", "$no$"], ["St. Mary's", "$x_{"]))
+    figure = _figure(NodeSamples(counts.sum(axis=1), counts, ["yes", "$no$"], ["St. Mary's", "$x_{"]))
     (axes,) = figure.axes
     assert [(bar.get_y(), bar.get_height()) for bar in axes.patches] == [(0, 3), (0, 0), (3, 1), (0, 2)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["yes", "$no$"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["St. Mary's", "$x_{"]
-    (axes,) = _figure(Holdings(np.array([5, 7]), None, [], [])).axes
+    (axes,) = _figure(NodeSamples(np.array([5, 7]), None, [], [])).axes
     assert [bar.get_height() for bar in axes.patches] == [5, 7]
-    many = _figure(Holdings(np.full(300, 25), np.ones((300, 25), int), [str(i) for i in range(25)], []))
+    many = _figure(NodeSamples(np.full(300, 25), np.ones((300, 25), int), [str(i) for i in range(25)], []))
     assert len(many.axes[0].collections) == 25
     assert "25 labels" in many.axes[0].get_title()

@@ -7,11 +7,11 @@ import pytest
 from tools.terminal import Terminal, rows, shown
 from tools.trajectories import write
 
-from mpiqopt.analysis.tables import Column, bands, number
+from mpiqopt.analysis.tables import Column, format_number, split_columns
 from mpiqopt.cli import main
 from mpiqopt.cli.commands import COMMANDS
 from mpiqopt.run import progress
-from mpiqopt.terminal import columns, fitted, listed, printable, shortened
+from mpiqopt.terminal import fitted, printable, shortened, terminal_width, two_columns
 
 WIDTHS = [40, 80, 200]
 
@@ -62,9 +62,9 @@ def test_a_terminal_without_a_width_has_eighty_columns(monkeypatch):
     stream = io.StringIO()
     stream.isatty = lambda: True
     monkeypatch.delenv("COLUMNS", raising=False)
-    assert columns(stream) == 80
+    assert terminal_width(stream) == 80
     monkeypatch.setenv("COLUMNS", "40")
-    assert columns(stream) == 40
+    assert terminal_width(stream) == 40
 
 
 def test_pipes_have_no_width_but_where_columns_says_so_alone(monkeypatch):
@@ -72,10 +72,10 @@ def test_pipes_have_no_width_but_where_columns_says_so_alone(monkeypatch):
     monkeypatch.delenv("LINES", raising=False)
     for given, width in (("40", 40), ("", None), ("0", None), ("-3", None), ("wide", None), ("9" * 5000, 999999)):
         monkeypatch.setenv("COLUMNS", given)
-        assert columns(io.StringIO()) == width
+        assert terminal_width(io.StringIO()) == width
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setenv("COLUMNS", "40")
-    assert columns(io.StringIO()) is None
+    assert terminal_width(io.StringIO()) is None
 
 
 @pytest.mark.parametrize("stream", [None, "closed", "full"])
@@ -184,21 +184,21 @@ def test_long_names_take_a_row_of_their_own(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_no_number_is_rounded_to_nothing(form, value, said):
-    assert number(form, value) == said
+    assert format_number(form, value) == said
 
 
 def test_columns_that_do_not_fit_go_below_with_the_first_one():
-    found = bands([Column("k", ["1"]), Column("a" * 10, ["2"]), Column("b" * 10, ["3"])], 20)
+    found = split_columns([Column("k", ["1"]), Column("a" * 10, ["2"]), Column("b" * 10, ["3"])], 20)
     assert [[column.heading[0] for column in band] for band in found] == [["k", "a"], ["k", "b"]]
-    assert len(bands(found[0] + found[1][1:], None)) == 1
+    assert len(split_columns(found[0] + found[1][1:], None)) == 1
 
 
 def test_texts_stand_below_their_names_where_little_is_left_beside_them():
     entries = [("name", "one two three four five six")]
-    assert listed(entries, None) == "name  one two three four five six\n"
-    assert listed(entries, 30) == "name  one two three four five\n      six\n"
-    assert listed(entries, 20, "# ") == "# name\n#     one two three\n#     four five six\n"
-    assert listed([("alone", "")], 80) == "alone\n"
+    assert two_columns(entries, None) == "name  one two three four five six\n"
+    assert two_columns(entries, 30) == "name  one two three four five\n      six\n"
+    assert two_columns(entries, 20, "# ") == "# name\n#     one two three\n#     four five six\n"
+    assert two_columns([("alone", "")], 80) == "alone\n"
 
 
 def test_names_are_shortened_in_the_middle():

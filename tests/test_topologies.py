@@ -267,7 +267,7 @@ def test_diameter_against_networkx(text, directed_method, monkeypatch):
     expected = networkx.diameter(union) if made.nodes > 1 else 0
     assert made.diameter == expected
     assert type(made.diameter) is int
-    monkeypatch.setattr("mpiqopt.topologies.topology.SEARCH_BYTES", 1)
+    monkeypatch.setattr("mpiqopt.topologies.connectivity.SEARCH_BYTES", 1)
     assert topology("[topology]\n" + text).diameter == expected
     monkeypatch.setattr("mpiqopt.topologies.topology.DIAMETER_LIMIT", 0)
     bound = topology("[topology]\n" + text).diameter
@@ -375,19 +375,19 @@ def test_describe_and_draw_digraphs(directed_method, tmp_path):
     from mpiqopt.analysis import graphs
 
     made = topology('[topology]\nname = "random-digraph"\nnodes = 12')
-    text = " ".join(graphs.describe(made).split())
+    text = " ".join(graphs.describe_topology(made).split())
     for fact in (f"arcs {len(made.arcs())} out-degree", "in-degree 2 to 6 (mean", "strongly connected yes diameter 3"):
         assert fact in text
     assert "lambda" not in text
     assert "rounds" not in text
-    graphs.draw(made, str(tmp_path / "a.svg"))
+    graphs.draw_topology(made, str(tmp_path / "a.svg"))
     assert (tmp_path / "a.svg").stat().st_size > 1000
-    ring = " ".join(graphs.describe(topology('[topology]\nname = "directed-ring"\nnodes = 6')).split())
+    ring = " ".join(graphs.describe_topology(topology('[topology]\nname = "directed-ring"\nnodes = 6')).split())
     for fact in ("arcs 6", "out-degree 1 (mean 1)", "diameter 5", "lambda = |W - J| 0.866025", "2 plain"):
         assert fact in ring
     apart = Topology("apart", (column_stochastic(3, np.array([[0, 1], [1, 2]])),))
-    assert "strongly connected  no\n" in graphs.describe(apart)
-    assert isinstance(graphs.union(apart), networkx.DiGraph)
+    assert "strongly connected  no\n" in graphs.describe_topology(apart)
+    assert isinstance(graphs.union_graph(apart), networkx.DiGraph)
 
 
 def test_result_files_have_the_arcs(directed_method, config, tmp_path, monkeypatch):

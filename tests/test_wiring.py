@@ -3,6 +3,8 @@
 import pytest
 from tools.mailboxes import topology, wirings
 
+from mpiqopt.registry import find
+
 PLACED = [
     ("ring", 2),
     ("ring", 9),
@@ -42,24 +44,19 @@ def test_ranks_agree_on_the_numbers_of_links(name, nodes):
 
 @pytest.mark.parametrize(("name", "nodes"), PLACED)
 def test_trees_span_the_network(name, nodes):
-    """From every node a path up to node 0, and from there one down to every node; whatever the placement."""
+    """From every node a path up to node 0, and from there one down to every node."""
     graph = topology(name, nodes)
-    for ranks in range(1, nodes + 1):
-        up, down, children = {}, [], []
-        for w in wirings(graph, ranks):
-            up |= {w.first + i: w.out_links[e, 1] for i, e in enumerate(w.up.tolist()) if e >= 0}
-            assert all(w.out_links[e, 0] == w.first + i for i, e in enumerate(w.up.tolist()) if e >= 0)
-            down += [tuple(link) for link, chosen in zip(w.out_links.tolist(), w.down, strict=True) if chosen]
-            children += w.children.tolist()
-        assert sorted(up) == list(range(1, nodes))
-        assert children == [list(up.values()).count(i) for i in range(nodes)]
-        assert sorted(receiver for _, receiver in down) == list(range(1, nodes))
-        depth = {0: 0}
-        for _ in range(nodes):
-            depth |= {receiver: depth[sender] + 1 for sender, receiver in down if sender in depth}
-        assert len(depth) == nodes
-        climbs = [height(i, up) for i in range(nodes)]
-        assert {w.height for w in wirings(graph, ranks)} == {max(depth.values()) + max(climbs)}
+    links, paths = graph.arcs(), find("coordinator", "tree")().overlay(graph)
+    assert paths.up[0] == -1
+    assert links[paths.up[1:], 0].tolist() == list(range(1, nodes))
+    up, down = dict(links[paths.up[1:]].tolist()), links[paths.down == 1].tolist()
+    assert paths.children.tolist() == [list(up.values()).count(i) for i in range(nodes)]
+    assert sorted(receiver for _, receiver in down) == list(range(1, nodes))
+    depth = {0: 0}
+    for _ in range(nodes):
+        depth |= {receiver: depth[sender] + 1 for sender, receiver in down if sender in depth}
+    assert len(depth) == nodes
+    assert paths.height == max(depth.values()) + max(height(i, up) for i in range(nodes))
 
 
 def height(node: int, up: dict[int, int]) -> int:

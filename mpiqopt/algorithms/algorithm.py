@@ -1,4 +1,4 @@
-"""What a method is: hyper-parameters in a frozen dataclass, and two functions of a state."""
+"""The base class of methods: hyper-parameters in a frozen dataclass, and two functions of a state."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -30,19 +30,32 @@ BatchSize = Annotated[
 ]
 
 
-# Of the largest step that a method is known to bear, what is taken.
+# Share of the largest stable step that automatic steps take.
 SHARE = 0.95
-# Where a method bears less than this, in units of 1/L, nothing would happen in the time that anybody has.
+# A stable step below this, in units of 1/L, would need more iterations than anybody waits for.
 HOPELESS_STEP = 1e-3
 
 
 class Facts(NamedTuple):
-    """What automatic values are made from.
+    """What automatic values are computed from.
 
-    lipschitz (L), mean_lipschitz, mean_squared (Lambda), largest, variance, observed and slack: as in ``Constants``,
-    None if step sizes are given. samples, most_samples: mean and largest number of samples of a node. tolerance: of the
-    run. regularized: h is not 0. Of the compressor on messages of this length: ``omega``, ``damping``, ``delta`` when
-    damped, ``usual_delta`` on usual vectors, and ``gossip_omega``; coded: it is used.
+    Attributes
+    ----------
+    lipschitz: L, the largest smoothness constant of a node; None if no automatic value needs it, as are the next six.
+    mean_lipschitz: smoothness constant of F, as a bound.
+    mean_squared: Lambda, root mean square of the constants of a node's samples (largest of the nodes).
+    largest: largest smoothness constant of a sample.
+    variance: variance of the gradient of one sample at the start (mean of the nodes).
+    observed: curvature of F as seen in a few gradients; set for methods that have ``observes``.
+    slack: ``observed`` over the bound that L gives for it, at most 1.
+    samples, most_samples: mean and largest number of samples of a node.
+    topology: the network, with its constants.
+    tolerance: ``run.tolerance`` or None.
+    regularized: True if h is not 0.
+    coded: True if a compressor other than the identity is used.
+    omega, damping, delta: of the compressor on messages of this length: variance, factor that makes it a contraction,
+        and contraction when damped.
+    usual_delta, gossip_omega: delta on vectors without special structure, and the omega that gossip may count on.
     """
 
     lipschitz: float | None
@@ -65,29 +78,47 @@ class Facts(NamedTuple):
     coded: bool = False
 
     def exact(self, batch_size: int | str) -> bool:
-        """Whether a batch is all that a node has."""
+        """Return True if a batch contains all samples of every node."""
         return batch_size in (0, "all") or batch_size >= self.most_samples
 
     def smoothness(self, batch_size: int | str, averaged: float = 1.0) -> float:
         """Return L(b) with E[H_b^2] <= L(b) H, H_b the Hessian of a batch of b draws, its mean H: L + (max L_ij - L)/b.
 
         Steps of 1/L(b) converge in mean square (Gower et al. 2019, "SGD: general analysis and improved rates").
+
+        Parameters
+        ----------
+        batch_size: draws per node and iteration, or "all" for no noise.
         averaged: what is left of the variance of a node's gradient when nodes are averaged, 1 down to 1/n.
         """
         return self.lipschitz + self.noise(batch_size, averaged)
 
     def noise(self, batch_size: int | str, averaged: float) -> float:
-        """What ``smoothness`` adds to L."""
+        """Return what ``smoothness`` adds to L for the noise of batches."""
         return 0.0 if self.exact(batch_size) else averaged * max(self.largest - self.lipschitz, 0.0) / batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm(ABC):
-    """A method for min_x F(x) + h(x), written for the rows X of the hosted nodes.
+    """A method for min_x F(x) + h(x),  F = (1/n) sum_i f_i, written for the rows X (hosted, d) of the hosted nodes.
 
+    A subclass is a frozen dataclass whose fields are the keys of ``[algorithm]``; it defines ``init`` and ``step``.
     ``step`` is a function of the state but for communication and the problem's counters: all that a run needs to
     go on is in the state, a NamedTuple whose first field is x and whose fields are (hosted, d) arrays, integers that
     are equal at all nodes, or NamedTuples of such. Steps make new arrays and never change those of the state they got.
+
+    In the formulas of all methods a is the step size, W the mixing matrix, I the identity, G = G(X) the rows of local
+    gradients (of full data or of a fresh minibatch), C the compressor, and a plus marks the value after the step.
+
+    Examples
+    --------
+    >>> from mpiqopt.algorithms.dgd import DGD
+    >>> from mpiqopt.contracts.algorithm import experiment
+    >>> made = experiment(DGD(step_size=0.1))  # least squares at 8 nodes in a ring, d = 5
+    >>> state = made.algorithm.init(made.start, made.problem, made.network, made.streams)
+    >>> state = made.algorithm.step(state, made.problem, made.network, made.streams)
+    >>> state.x.shape, state.t
+    ((8, 5), 1)
     """
 
     name: ClassVar[str]  # that it is registered under
@@ -96,8 +127,8 @@ class Algorithm(ABC):
     extra_values: ClassVar[int] = 0  # numbers that travel with each vector
     mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
-    common_point: ClassVar[bool] = False  # all nodes hold the same x
-    observes: ClassVar[bool] = False  # automatic values are made of ``Facts.observed``
+    common_point: ClassVar[bool] = False  # all nodes have the same x
+    observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
     keys_from_data: ClassVar[tuple[str, ...]] = ("step_size",)  # whose automatic values need constants of the data
@@ -113,22 +144,22 @@ class Algorithm(ABC):
 
     @property
     def trains(self) -> bool:
-        """Whether nodes train one by one, by ``problem.training``."""
+        """Return True if nodes train one by one, by ``problem.training``."""
         return False
 
     @property
     def in_background(self) -> bool:
-        """Whether nodes train beside the communication."""
+        """Return True if nodes train in threads while messages travel."""
         return False
 
     @property
     def variable_traffic(self) -> bool:
-        """Whether how many messages there are, and of how many bytes, is found out on the way."""
+        """Return True if the traffic depends on the values sent, so that `check` cannot predict it."""
         return False
 
     @property
     def tolerates_loss(self) -> bool:
-        """Whether lost messages are noticed and sent again: not where every round waits for every message."""
+        """Return True if lost messages are retransmitted, so that ``emulate.loss`` is allowed."""
         return False
 
     @property
@@ -141,81 +172,111 @@ class Algorithm(ABC):
         return [key for key in self.keys_from_data if getattr(self, key, None) == "auto"]
 
     def own_automatic(self) -> list[str]:
-        """Return the keys that are 'auto' and that a class outside of the package has added: its ``resolve`` is asked.
+        """Return the keys at 'auto' that a class outside of the package has added.
 
-        What the package's own classes leave at 'auto' they decide elsewhere.
+        The ``resolve`` of such a class must make numbers of them. The package's own classes may leave a key at 'auto'
+        and decide it elsewhere.
         """
         theirs = [cls for cls in type(self).__mro__ if not cls.__module__.startswith("mpiqopt.")]
         added = {key for cls in theirs for key in vars(cls).get("__annotations__", ())}
         return [key for key in sorted(added) if getattr(self, key, None) == "auto"]
 
     def require_resolved(self) -> None:
-        """Raise UsageError if a value is automatic still, after ``resolve``."""
+        """Raise UsageError if, after ``resolve``, a key of a plug-in is still 'auto'."""
         for key in self.own_automatic():
             raise UsageError(
                 f"algorithm.{key} = 'auto': {type(self).__name__}.resolve() makes no number of it: give algorithm.{key}"
             )
 
     def resolve(self, facts: Facts) -> Self:
-        """The method with every automatic value replaced by a number."""
+        """Return the method with every automatic value replaced by a number.
+
+        Raises UsageError where no value is known for this network, problem or compressor.
+        """
         if self.step_size != "auto":
             return self
         return replace(self, step_size=self.automatic_step(facts))
 
-    def bears(self, facts: Facts) -> float | None:
+    def largest_stable_step(self, facts: Facts) -> float | None:
         """Return r: steps below r/L converge, for convex f_i however unequal. None where no such r is known."""
         return DESCENT
 
     def smoothness(self, facts: Facts) -> float:
-        """Return L as far as steps are concerned."""
+        """Return the L that bounds step sizes: of a node, of F or of minibatches, as the method needs it."""
         return facts.lipschitz
 
     def automatic_step(self, facts: Facts) -> float:
-        """Return a step size that converges: 1/L, or nearly what the topology lets the method bear.
+        """Return a step size that converges: 1/L, or SHARE of the largest stable one if that is less.
 
-        Raises UsageError where no such step is known, or none that would lead anywhere.
+        Raises UsageError where no stable step is known, or none that would lead anywhere.
         """
         return min(1.0, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def require_step(self, facts: Facts) -> float:
-        """``bears``. Raises UsageError, with the cure, where it is not known or too small to be of use."""
-        bears, name = self.bears(facts), facts.topology.name
-        if bears is None:
+        """Return ``largest_stable_step``. Raises UsageError, with the cure, if it is unknown or below HOPELESS_STEP."""
+        bound, name = self.largest_stable_step(facts), facts.topology.name
+        if bound is None:
             raise UsageError(
                 f"algorithm.step_size = 'auto': no step is known that {self.name!r} bears over topology {name!r}, "
                 "whose W is too large for that, varies or is not doubly stochastic: give algorithm.step_size"
             )
-        if bears < HOPELESS_STEP:
+        if bound < HOPELESS_STEP:
             raise UsageError(
-                f"algorithm.step_size = 'auto': {self.name!r} bears no step beyond {bears:.2g}/L over topology "
+                f"algorithm.step_size = 'auto': {self.name!r} bears no step beyond {bound:.2g}/L over topology "
                 f"{name!r} (W has eigenvalues close to the unit circle, away from 1): use topology.weights = "
                 "'lazy-metropolis', another topology, or proxgt-sr-e, whose gossip_rounds grow with it; or give "
                 "algorithm.step_size"
             )
-        return bears
+        return bound
 
     def rounds_per_variable(self) -> int:
-        """Gossip rounds that mix a variable once."""
+        """Return how many gossip rounds mix a variable once."""
         return 1
 
     def rounds(self) -> int:
-        """Gossip (or server) rounds of one iteration, after ``resolve``."""
+        """Return the gossip (or server) rounds of one iteration, after ``resolve``."""
         return self.mixed_variables * self.rounds_per_variable()
+
+    @property
+    def coded_downlink(self) -> bool:
+        """Return True if the server compresses what it sends to the nodes, too."""
+        return False
+
+    def facts_for_check(self, given: "Algorithm", topology: Topology, coded: bool) -> list[tuple[str, str]]:
+        """Return what `mpiqopt check` prints about values of this method alone, as (name, text).
+
+        given: the method as in the config, before ``resolve``. coded: True if messages are compressed.
+        """
+        return []
 
     @abstractmethod
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> Any:
-        """The state at the start x (hosted, d), equal at all nodes if they have a ``common_point``."""
+        """Return the state at the start.
+
+        Parameters
+        ----------
+        x: the start (hosted, d) in the dtype of the run, equal at all nodes; not to be changed.
+        problem: evaluates f_i, gradients and the prox of h at the hosted nodes.
+        network: mixes rows with neighbours, or averages them at a server.
+        rng: minibatches and other draws, keyed by iteration.
+        """
 
     @abstractmethod
     def step(self, state: Any, problem: Problem, network: Network, rng: Streams) -> Any:
-        """One iteration."""
+        """Return the state after one iteration; parameters as of ``init``.
+
+        It makes ``rounds()`` rounds of the network, unless the method has ``variable_traffic``.
+        """
 
     def drained(self, state: Any, network: Network) -> Any:
-        """The state when nothing is on its way any more: before records and checkpoints of asynchronous methods."""
+        """Return the state when no message is on its way any more; called before records and checkpoints.
+
+        Asynchronous methods wait here for what was sent; others return the state as it is.
+        """
         return state
 
     def require(self, topology: Topology, regularizer: str) -> None:
-        """Raise UsageError if the method cannot handle the topology or the regulariser."""
+        """Raise UsageError if the method cannot handle the topology or the regulariser called so."""
         if regularizer != "zero" and not self.proximal:
             raise UsageError(
                 f"algorithm.name = {self.name!r}: has no proximal step, so it cannot handle regularizer.name = "
@@ -228,7 +289,7 @@ class Algorithm(ABC):
             )
 
     def require_links(self, emulate: Emulate) -> None:
-        """Raise UsageError if the method cannot live with the links."""
+        """Raise UsageError if the method does not terminate over links that lose messages."""
         if emulate.loss and not self.tolerates_loss:
             raise UsageError(
                 f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message, and a lost one "
@@ -253,11 +314,14 @@ class Algorithm(ABC):
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
 
 
-def tracked(contraction: float, least: float) -> float:
+def tracking_step(contraction: float, least: float) -> float:
     """Return a L of gradient tracking, from lambda, the contraction of its gossip: 10 (1 - lambda), ``least`` to 1.
 
     Modes of the mean shrink by 1 - a mu, those that tell nodes apart by 1 - (1 - lambda)^2/(a L), for lambda near 1:
     both alike for a L = (1 - lambda) sqrt(L/mu), which is not known; 100 is assumed for L/mu (ours).
+
+    >>> [round(tracking_step(contraction, least=0.25), 6) for contraction in (0.99, 0.95, 0.5)]
+    [0.25, 0.5, 1.0]
     """
     return min(1.0, max(least, 10 * (1 - contraction)))
 
@@ -274,5 +338,10 @@ def kept_share(topology: Topology) -> float:
 
 
 def descend(x: np.ndarray, direction: np.ndarray, step: float, problem: Problem) -> np.ndarray:
-    """prox_{a h}(x - a direction) at every node, from rows of x that are equal and one direction (d,)."""
+    """Return prox_{a h}(x - a direction) at every node.
+
+    Parameters
+    ----------
+    x: rows (hosted, d) that are all equal. direction: one vector (d,). step: a.
+    """
     return np.repeat(problem.prox(x[:1] - step * direction, step), len(x), axis=0)

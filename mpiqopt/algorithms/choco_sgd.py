@@ -9,11 +9,14 @@ from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossip
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.network.gossip import Memory
+from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
+from mpiqopt.streams import Streams
 
 
 class State(NamedTuple):
-    """t: iterations done."""
+    """x: iterates (hosted, d); memory: X^ and (W - I) X^, as the messages so far give them; t: iterations done."""
 
     x: np.ndarray
     memory: Memory
@@ -25,20 +28,22 @@ class State(NamedTuple):
 class ChocoSGD(CodedGossip, StochasticAlgorithm):
     """Y = X - a G,  X^+ = X^ + C(Y - X^),  X+ = Y + gamma (W - I) X^+.
 
-    Biased like DGD unless the f_i have a common minimiser or the step size shrinks. Koloskova, Stich, Jaggi,
-    "Decentralized stochastic optimization and gossip algorithms with compressed communication", 2019, Algorithm 2.
+    X^ is what all nodes know of a node's row; gamma is ``gossip_step``. It needs one symmetric W and no h. Biased like
+    DGD unless the f_i have a common minimiser or the step size shrinks.
+    Source: Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip algorithms with compressed
+    communication", ICML 2019, Algorithm 2.
     """
 
     proximal = False
 
     def automatic_step(self, facts: Facts) -> float:
-        """Half of 1/L(b): larger steps have a larger bias."""
+        """Return half of 1/L(b): larger steps have a larger bias."""
         return 1 / (2 * self.smoothness(facts))
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, network.gossip.memory(x), 0)
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         y = state.x - self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
         memory = network.gossip.innovate(y, state.memory)
         return State(self.approach(y, memory), memory, state.t + 1)

@@ -8,12 +8,13 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
 from mpiqopt.arithmetic.rounding import power
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
-from mpiqopt.coordination.wiring import require_shares
+from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.problems.training import Descent, Trained
+from mpiqopt.registry import find, require_member
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
 
@@ -24,7 +25,10 @@ LATE = 0.1
 
 
 class Grid(NamedTuple):
-    """What all nodes know of the quantisation: ``step`` is Delta of the next round; effort: of the last one."""
+    """What all nodes know of the quantisation, the same at all.
+
+    step: Delta of the next round; effort: steps of the last call, from which the next one begins (lock-step).
+    """
 
     step: float
     effort: int
@@ -32,10 +36,22 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinatedAlgorithm(Algorithm):
-    """In each round the nodes that have trained have something new, and all nodes get the same average, by FTQC.
+    """In each round the nodes that have trained have something new, and all nodes get the same average:
+
+        average of v_i = Delta floor((1/n) sum_i floor(v_i/Delta)), to the bit, by any coordinator of the registry.
 
     In synchronous execution every round waits for all active nodes; in asynchronous execution nodes train in threads
     and join a round with what they have finished. A round begins when some node has something new.
+
+    A method calls ``trained`` for what nodes bring, and ``average`` once a round:
+
+        trained = self.trained(x, x, state, 0.0, problem, network, rng)
+        average, grid = self.average(u, x, state.grid, state.t, trained.active, network)
+
+    References
+    ----------
+    Bastianello, Rikos, Johansson, arXiv 2307.06620 (zooming: Delta <- c Delta); ``zoom = "auto"``, exponents j/n where
+    j of n nodes joined, and when rounds begin in asynchronous execution are ours.
     """
 
     directed = True
@@ -59,8 +75,10 @@ class CoordinatedAlgorithm(Algorithm):
         Field(description="samples of each gradient estimate, drawn uniformly with replacement; 0 or all: all samples"),
     ] = 0
     coordinator: Annotated[
-        Literal["ftqc", "integer-push-sum", "tree", "allreduce"],
-        Field(description="how the average is taken: all give the same bits (docs/coordination.md)"),
+        str,
+        Field(
+            description="how the average is taken: all give the same bits (docs/coordination.md)", family="coordinator"
+        ),
     ] = "ftqc"
     rounding: Annotated[
         Rounding, Field(description="floor: error in (-2 Delta, 0]; nearest: at most Delta, unbiased in practice")
@@ -85,7 +103,8 @@ class CoordinatedAlgorithm(Algorithm):
         float, Field(gt=0, le=1, description="of a node, in each round", needs=(only("activation", "bernoulli"),))
     ] = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        require_member("algorithm.coordinator", "coordinator", self.coordinator)
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(
                 f"algorithm.min_quantization_step = {self.min_quantization_step:g}: want at most quantization_step = "
@@ -103,14 +122,19 @@ class CoordinatedAlgorithm(Algorithm):
 
     def require(self, topology: Topology, regularizer: str) -> None:
         super().require(topology, regularizer)
-        if self.coordinator == "integer-push-sum":
-            require_shares(topology)
+        self.protocol.require(topology)
 
     def smoothness(self, facts: Facts) -> float:
         return facts.smoothness(self.batch_size)
 
     @property
+    def protocol(self) -> CoordinationProtocol:
+        """The coordinator: what it needs of a network and what it costs."""
+        return find("coordinator", self.coordinator)()
+
+    @property
     def asynchronous(self) -> bool:
+        """True if nodes train in threads, and no round waits for a training."""
         return self.execution == "asynchronous"
 
     @property
@@ -127,22 +151,43 @@ class CoordinatedAlgorithm(Algorithm):
 
     @property
     def tolerates_loss(self) -> bool:
-        return self.by_mailboxes and self.coordinator != "allreduce"
+        return self.by_mailboxes and isinstance(self.protocol, FrameProtocol)
 
     @property
     def by_mailboxes(self) -> bool:
+        """True if nodes coordinate without common steps."""
         return self.asynchronous if self.coordination == "auto" else self.coordination == "mailboxes"
 
     def descent(self, pull: float = 0.0) -> Descent:
+        """Return what a training is: steps, their size, samples, and the pull to a centre."""
         return Descent(self.step_size, self.local_steps, 0 if self.batch_size == "all" else self.batch_size, pull)
 
     def grid(self) -> Grid:
+        """Return the grid of the first round."""
         return Grid(self.quantization_step, 0)
 
     def average(
         self, rows: np.ndarray, previous: np.ndarray, grid: Grid, t: int, active: np.ndarray, network: Network
     ) -> tuple[np.ndarray, Grid]:
-        """The nodes' average on the grid, (hosted, d) with equal rows, and the next grid; ``active`` joined."""
+        """Return the nodes' average on the grid and the next grid; a call of the coordinator, collective.
+
+        Parameters
+        ----------
+        rows : (hosted, d)
+        previous : (hosted, d), rows equal at all nodes: integers travel less those of it
+        grid : Grid
+        t : number of the round
+        active : bool (hosted,), who has joined; the number of them all sets the next Delta
+
+        Returns
+        -------
+        (hosted, d) of equal rows, and Grid
+
+        Raises
+        ------
+        NumericalError
+            If the integers rows/Delta are too large.
+        """
         agreed = self._coordinator(network).coordinate(
             rows, previous[0], grid.step, t, grid.effort, active.astype(np.int64)[:, None]
         )
@@ -152,6 +197,7 @@ class CoordinatedAlgorithm(Algorithm):
         return average, Grid(step, agreed.effort)
 
     def _next_step(self, step: float, share: float, now: np.ndarray, before: np.ndarray) -> float:
+        """Return Delta of the next round, if that share of the nodes joined in this one."""
         if self.zoom == "auto":
             change = float(np.abs(now.astype(np.float64) - before).max())
             step = min(max(FOLLOWED * change, step * power(0.5, share)), step * power(2, share), self.quantization_step)
@@ -169,9 +215,20 @@ class CoordinatedAlgorithm(Algorithm):
         network: Network,
         rng: Streams,
     ) -> Trained:
-        """What the nodes bring into round t: of a training each, now; or what was finished in the background.
+        """Return what the nodes bring into round t: of a training each, now; or what was finished in the background.
 
-        In the background trainings begin at ``starts`` where nodes are idle; the round begins with the first news.
+        A training takes N_e steps w -= a (g_i(w) + pull (w - centre)), from w = start. In the background trainings
+        begin where nodes are idle, and the round begins with the first news.
+
+        Parameters
+        ----------
+        starts, centres : (hosted, d)
+        state : of the method; its ``x`` is the common point, its ``t`` the round
+        pull : weight of the distance to the centre, 1/rho in ADMM
+
+        Returns
+        -------
+        Trained: who joins, where w came to, and the x at which the training began (earlier than this round if late).
         """
         how = self.descent(pull)
         if not self.asynchronous:
@@ -180,14 +237,14 @@ class CoordinatedAlgorithm(Algorithm):
         training = problem.background_trainer()
         training.start(starts, centres, state.x, how, state.t)
         width = starts.shape[1] + 1  # the vector and who has joined
-        self._coordinator(network).coordination.wait(training.news, lambda: LATE * training.shortest(), width)
+        self._coordinator(network).wait(training.news, lambda: LATE * training.shortest(), width)
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:
         return network.coordination.coordinator(self.coordinator, self.rounding, self.by_mailboxes)
 
     def active(self, t: int, rng: Streams, problem: Problem) -> np.ndarray:
-        """Which hosted nodes train in round t, bool (hosted,)."""
+        """Return which hosted nodes train in round t, bool (hosted,): drawn from run.seed, alike on any ranks."""
         if self.activation == "all":
             return np.ones(problem.hosted, bool)
         return rng.uniform("activation", t) < self.activation_probability

@@ -1,4 +1,14 @@
-"""Decentralised gradient descent."""
+"""Decentralised gradient descent.
+
+One step is the formula, W as a dense matrix:
+
+>>> from mpiqopt.contracts.algorithm import after, experiment
+>>> made = experiment(DGD(step_size=0.1), start="normal")
+>>> W, before = made.network.topology.cycle[0].dense(), after(made, 0)
+>>> formula = W @ before.x - 0.1 * made.problem.grad(before.x)
+>>> bool(abs(after(made, 1, before).x - formula).max() < 1e-12)
+True
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +22,10 @@ class DGD(ProxDGD):
     """X+ = W X - a G(X).
 
     Converges to a neighbourhood of the optimum whose size is proportional to the step: the minimiser of
-    sum_i f_i(x_i) + (1/2a) <X, (I - W) X>. Nedic and Ozdaglar 2009; Yuan, Ling, Yin 2016.
+    sum_i f_i(x_i) + (1/2a) <X, (I - W) X>.
+    Any doubly stochastic W, also several in turn; no h.
+    Source: Nedic and Ozdaglar, "Distributed subgradient methods for multi-agent optimization", 2009; its bias: Yuan,
+    Ling, Yin, "On the convergence of decentralized gradient descent", 2016.
     """
 
     proximal = False

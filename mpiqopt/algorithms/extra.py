@@ -1,4 +1,4 @@
-"""EXTRA."""
+"""EXTRA: exact first-order decentralised descent."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ from mpiqopt.registry import register
 class Extra(PGExtra):
     """X_1 = W X_0 - a G_0,  X_{k+2} = (I + W) X_{k+1} - (I + W)/2 X_k - a (G_{k+1} - G_k).
 
-    Shi, Ling, Wu, Yin 2015, with W~ = (I + W)/2: PG-EXTRA without h.
+    PG-EXTRA without h, and computed in the same primal-dual form. It needs one symmetric W.
+    Source: Shi, Ling, Wu, Yin, "EXTRA: An exact first-order algorithm for decentralized consensus optimization", 2015,
+    with W~ = (I + W)/2.
     """
 
     proximal = False

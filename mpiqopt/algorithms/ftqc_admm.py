@@ -12,7 +12,11 @@ from mpiqopt.registry import register
 
 
 class State(NamedTuple):
-    """x: ybar, the same at every node; local: x_i; u: the last average, the same at every node."""
+    """The state of FTQC-ADMM; all arrays (hosted, d).
+
+    x: y = prox_{rho h}(u), the same at every node, the iterate that is recorded; local: x_i, where local training goes
+    on from; z: z_i; u: the last average of the z_i, the same at every node; t: number of the round; grid: of the next.
+    """
 
     x: np.ndarray
     local: np.ndarray

@@ -10,6 +10,8 @@ from mpiqopt.registry import register
 
 
 class State(NamedTuple):
+    """x: the point of all nodes, (hosted, d) with equal rows; t: number of the round; grid: of the next one."""
+
     x: np.ndarray
     t: int
     grid: Grid

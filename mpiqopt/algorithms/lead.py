@@ -1,4 +1,4 @@
-"""LEAD."""
+"""LEAD: linear convergence with compressed messages."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ from mpiqopt.registry import register
 class LEAD(ProxLEAD):
     """Prox-LEAD without h: X+ = X - a (G + D+).
 
-    Liu, Li, Wang, Tang, Yan, "Linear convergent decentralized optimization with compression", 2021, Algorithm 1.
+    D is the dual variable of Prox-LEAD; gamma, alpha and what it needs are as there.
+    Source: Liu, Li, Wang, Tang, Yan, "Linear convergent decentralized optimization with compression", ICLR 2021,
+    Algorithm 1.
     """
 
     proximal = False

@@ -7,11 +7,14 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, kept_share
 from mpiqopt.algorithms.stochastic import Minibatch
+from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
+from mpiqopt.streams import Streams
 
 
 class State(NamedTuple):
-    """t: iterations done."""
+    """x: iterates (hosted, d); t: iterations done."""
 
     x: np.ndarray
     t: int
@@ -20,20 +23,28 @@ class State(NamedTuple):
 @register("algorithm", "prox-dgd")
 @dataclass(frozen=True, kw_only=True)
 class ProxDGD(Minibatch):
-    """X+ = prox_{a h}(W X - a G(X)); biased like DGD. Zeng and Yin 2018."""
+    """X+ = prox_{a h}(W X - a G(X)); biased like DGD. Zeng and Yin 2018.
 
-    def bears(self, facts: Facts) -> float:
+    The iterates stay at a distance from the optimum that is proportional to the step. Any doubly stochastic W, also
+    several in turn. Source: Zeng and Yin, "On nonconvex decentralized gradient descent", 2018.
+    """
+
+    def largest_stable_step(self, facts: Facts) -> float:
+        """Return the r for which W X - a G(X) is an averaged map (``kept_share``)."""
         return kept_share(facts.topology)
 
     def automatic_step(self, facts: Facts) -> float:
-        """Half of what it bears, at most 1/(4L) where W varies or is not symmetric: larger steps have a larger bias."""
+        """Return half of the largest stable step, at most 1/(4L) where W varies or is not symmetric.
+
+        Larger steps have a larger bias.
+        """
         topology = facts.topology
         most = 0.25 if topology.varies or not topology.symmetric else 1.0
         return min(most, self.require_step(facts) / 2) / self.smoothness(facts)
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, 0)
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         x = network.mix(state.x) - self.step_size * self.gradient(state.x, state.t, problem, rng)
         return State(problem.prox(x, self.step_size), state.t + 1)

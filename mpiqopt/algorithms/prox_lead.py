@@ -1,7 +1,7 @@
-"""Prox-LEAD."""
+"""Prox-LEAD: linear convergence with compressed messages and a prox."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -10,11 +10,14 @@ from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
 from mpiqopt.network.gossip import Memory
+from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
+from mpiqopt.streams import Streams
 
 
 class State(NamedTuple):
-    """dual: D; t: iterations done."""
+    """x: iterates (hosted, d); dual: D (hosted, d); memory: H and (W - I) H; t: iterations done."""
 
     x: np.ndarray
     dual: np.ndarray
@@ -27,9 +30,10 @@ class State(NamedTuple):
 class ProxLEAD(CodedGossip, StochasticAlgorithm):
     """Z = X - a (G + D),  Z^ = H + C(Z - H),  X+ = prox_{a h}(Z - gamma/2 (I - W) Z^).
 
-    D+ = D + gamma/(2a) (I - W) Z^,  H+ = (1 - alpha) H + alpha Z^;  D_0 = H_0 = 0. With full gradients and an unbiased
-    C linear convergence to the exact optimum. Without compression, with gamma = 1 and h = 0 it is D2. Li, Liu, Tang,
-    Yan, Yuan, "Decentralized composite optimization with compression", 2021, Algorithm 1.
+    D+ = D + gamma/(2a) (I - W) Z^,  H+ = (1 - alpha) H + alpha Z^;  D_0 = H_0 = 0. gamma is ``gossip_step`` and alpha
+    ``memory_rate``. With full gradients and an unbiased C linear convergence to the exact optimum. Without compression,
+    with gamma = 1 and h = 0 it is D2. It needs one symmetric W.
+    Source: Li, Liu, Tang, Yan, Yuan, "Decentralized composite optimization with compression", 2021, Algorithm 1.
     """
 
     exact = True
@@ -40,21 +44,24 @@ class ProxLEAD(CodedGossip, StochasticAlgorithm):
     ] = "auto"
 
     def automatic_gossip_step(self, facts: Facts) -> float:
-        """delta^2 of the compressor. The paper's bound is of order 1/omega and 1/(omega kappa); ours was tried on rings
-        with all compressors, and is what the noisiest bear."""
+        """Return delta^2 of the compressor.
+
+        The paper's bound is of order 1/omega and 1/(omega kappa); ours was tried on rings with all compressors, and is
+        what the noisiest of them still converge with.
+        """
         delta = compressor_delta(facts)
         return delta * delta
 
-    def resolve(self, facts: Facts):
+    def resolve(self, facts: Facts) -> Self:
         resolved = super().resolve(facts)
         if self.memory_rate == "auto":
             resolved = replace(resolved, memory_rate=facts.damping)
         return resolved
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, np.zeros_like(x), network.gossip.memory(x), 0)
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         a, gamma, alpha = self.step_at(state.t), self.gossip_step, self.memory_rate
         gradient = self.gradient(state.x, state.t, problem, rng)
         z = state.x - a * (gradient + state.dual)

@@ -7,36 +7,40 @@ optimization" (arXiv 2110.01594), Algorithms 1 to 4. Its three estimators are th
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import SHARE, BatchSize, Facts, PositiveInt, tracked
-from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta
+from mpiqopt.algorithms.algorithm import SHARE, Algorithm, BatchSize, Facts, PositiveInt, tracking_step
+from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta, gossip_step_fact
 from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
 from mpiqopt.network.gossip import Memory
 from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
-from mpiqopt.topologies.topology import GOSSIP_TARGET
+from mpiqopt.streams import Streams
+from mpiqopt.topologies.topology import GOSSIP_TARGET, Topology
 
-# a L that is taken where no proof covers h
+# a L where no proof covers h
 UNPROVED = 0.25
-# |P_K(W) - J| that automatic K is to reach with coded messages, whose damping slows gossip
+# |P_K(W) - J| that an automatic K reaches with coded messages, whose damping slows gossip
 CODED_TARGET = 0.25
-# of sqrt(V)/eps, so that batches and epochs are numbers whatever the tolerance
+# bound of sqrt(V)/eps: batches and epochs are whole numbers however small the tolerance
 MOST_RATIO = 1e15
 RECURS = only("recurs", True, "every iteration restarts the estimator")
-# compressors that gossip over an asymmetric W bears: on directed rings of 8 to 32 nodes 0.35 did, 0.25 did not
+# least delta of a compressor for gossip over an asymmetric W: on directed rings of 8 to 32 nodes 0.35 converged, 0.25
+# did not
 TURNING_DELTA = 0.375
 
 
 class State(NamedTuple):
-    """x, y (tracker) and v (estimator) of the last iteration; previous: the x before; t: iterations done.
+    """The state of all variants; arrays are (hosted, d).
 
-    Of coded gossip, what is remembered of the trackers and of the iterates; else empty.
+    x, y, v: iterates, trackers and gradient estimates of the last iteration; previous: the x before it; t: iterations
+    done. y_memory, z_memory: of coded gossip, what is remembered of the trackers and of the iterates; else empty.
     """
 
     x: np.ndarray
@@ -53,6 +57,7 @@ class ProxGT(Scheduled):
     """v_t = estimator at x_t;  y_{t+1} = P_K (y_t + v_t - v_{t-1});  x_{t+1} = P_K prox_{a h}(x_t - a y_{t+1}).
 
     P_K: K rounds of gossip, plain W^K or Chebyshev. y_0 = v_{-1} = 0, so that mean(y_{t+1}) = mean(v_t) exactly.
+    A subclass defines ``estimate``, and ``resolve`` and ``smoothness`` for its batches.
     """
 
     default_compressor = "identity"
@@ -79,8 +84,8 @@ class ProxGT(Scheduled):
     mixed_variables = 2
     most: ClassVar[float] = 1.0  # a L, where more is borne
 
-    def bears(self, facts: Facts) -> float | None:
-        """What tracking with P_K bears; with h more than 1/4 only where that is proved."""
+    def largest_stable_step(self, facts: Facts) -> float | None:
+        """Return the r of tracking with P_K; with h more than 1/4 only where that is proved."""
         from mpiqopt.algorithms import stability
 
         step = self.gossip_step if facts.coded else 1.0
@@ -91,27 +96,35 @@ class ProxGT(Scheduled):
         return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
 
     def automatic_step(self, facts: Facts) -> float:
-        """``tracked``, or nearly what P_K bears; less for noisy estimators, at most 1/(4L) if coded (ours)."""
+        """Return ``tracking_step`` over L, or nearly the largest stable step with P_K if that is less.
+
+        Noisy estimators take at most ``most``/L, coded messages at most 1/(4L) (ours).
+        """
         topology, most = facts.topology, UNPROVED
         if not facts.coded and topology.knows("contraction"):
-            most = min(self.most, tracked(topology.reached(self.gossip_rounds, self.chebyshev), UNPROVED))
+            most = min(self.most, tracking_step(topology.reached(self.gossip_rounds, self.chebyshev), UNPROVED))
         return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
 
     def contraction(self, facts: Facts) -> float:
-        """|P_K - J|, to six digits."""
+        """Return |P_K - J|, to six digits."""
         return significant(facts.topology.reached(self.gossip_rounds, self.chebyshev), 6)
 
     def sampled_smoothness(self, facts: Facts, batch_size: int | str) -> float:
-        """L(b) of fresh batches: of their variance averaging leaves 1/n, and 2 |P_K - J|^4 at a node (ours)."""
+        """Return L(b) of fresh batches, to whose variance averaging leaves 1/n, and 2 |P_K - J|^4 at a node (ours)."""
         p = self.contraction(facts)
         return facts.smoothness(batch_size, min(1.0, 1 / facts.topology.nodes + 2 * p * p * p * p))
 
     def recursive_smoothness(self, facts: Facts, batch_size: int | str, epoch_length: int) -> float:
-        """L for a recursive estimator, batches of b and epochs of q: (L + sqrt(L^2 + 4 Lambda^2 c/b))/2.
+        """Return L for a recursive estimator: (L + sqrt(L^2 + 4 Lambda^2 c/b))/2.
 
         Over an epoch a descent lemma sums up to a L + a^2 Lambda^2 c/b <= 1, Lambda^2 the mean of the L_ij^2 (Fang et
         al. 2018, "SPIDER"), c = q/n. The noise that moves a node away from the others adds 4 p^4 min(q, 1/(1 - p^2)) to
         c, with p = |P_K - J| (ours).
+
+        Parameters
+        ----------
+        batch_size: b, draws per node and iteration between restarts, or "all", for which L is returned.
+        epoch_length: q, iterations from restart to restart.
         """
         if facts.exact(batch_size):
             return facts.lipschitz
@@ -121,20 +134,20 @@ class ProxGT(Scheduled):
         noise = 4 * (facts.mean_squared * facts.mean_squared) * (q / facts.topology.nodes + alone) / batch_size
         return (facts.lipschitz + sqrt(facts.lipschitz * facts.lipschitz + noise)) / 2
 
-    def resolve(self, facts: Facts):
-        """The gossip first, then the step, which depends on it."""
+    def resolve(self, facts: Facts) -> Self:
+        """Return the method with numbers for 'auto': the gossip first, then the step, which depends on it."""
         resolved = self
         if self.gossip_step == "auto":
             resolved = replace(resolved, gossip_step=self._automatic_gossip_step(facts))
         if self.chebyshev == "auto":
-            resolved = replace(resolved, chebyshev=self._bears_chebyshev(facts))
+            resolved = replace(resolved, chebyshev=self._allows_chebyshev(facts))
         if self.gossip_rounds == "auto":
             rounds = facts.topology.rounds_needed(resolved.chebyshev, CODED_TARGET if facts.coded else GOSSIP_TARGET)
             resolved = replace(resolved, gossip_rounds=rounds)
         return super(ProxGT, resolved).resolve(facts)
 
     def _automatic_gossip_step(self, facts: Facts) -> float:
-        """The compressor's delta. Raises UsageError where errors grow: a coarse one, and W turns (measured; ours)."""
+        """Return the compressor's delta. Raises UsageError for a coarse one over an asymmetric W (measured; ours)."""
         delta = compressor_delta(facts)
         if facts.coded and not facts.topology.symmetric and delta < TURNING_DELTA:
             raise UsageError(
@@ -144,11 +157,11 @@ class ProxGT(Scheduled):
             )
         return delta
 
-    def _bears_chebyshev(self, facts: Facts) -> bool:
-        """One symmetric W, and if messages are coded K > 1 and K sqrt(1 - delta) <= 1 for the compressor's delta.
+    def _allows_chebyshev(self, facts: Facts) -> bool:
+        """Return True for one symmetric W, if messages are coded only with K > 1 and K sqrt(1 - delta) <= 1.
 
-        The recursion multiplies the errors of coded messages; without the bound it blew up on rings with K = 4 for
-        delta = 1/3 and with K = 13 for delta = 0.9, with it never (benchmarks/README.md; ours).
+        delta is the compressor's. The recursion multiplies the errors of coded messages; without the bound it diverged
+        on rings with K = 4 for delta = 1/3 and with K = 13 for delta = 0.9, with it never (benchmarks/README.md; ours).
         """
         topology = facts.topology
         if topology.varies or not topology.symmetric or facts.delta is None:
@@ -158,13 +171,20 @@ class ProxGT(Scheduled):
             rounds = topology.rounds_needed(True, CODED_TARGET if facts.coded else GOSSIP_TARGET)
         return not facts.coded or (rounds > 1 and rounds * sqrt(1 - facts.delta) <= 1)
 
-    def require(self, topology, regularizer):
+    def require(self, topology: Topology, regularizer: str) -> None:
         super().require(topology, regularizer)
         if self.chebyshev is True and (topology.varies or not topology.symmetric):
             raise UsageError(
                 f"algorithm.chebyshev = true: needs one symmetric mixing matrix, but topology {topology.name!r} "
                 f"{'varies in time' if topology.varies else 'is not symmetric'}; set chebyshev = false"
             )
+
+    def facts_for_check(self, given: Algorithm, topology: Topology, coded: bool) -> list[tuple[str, str]]:
+        about = ["auto"] * (given.gossip_rounds == "auto")
+        if topology.knows("contraction"):
+            about.insert(0, f"|P_K(W) - J| = {topology.reached(self.gossip_rounds, self.chebyshev):.3g}")
+        facts = [("gossip_rounds K", f"{self.gossip_rounds}" + f" ({', '.join(about)})" * bool(about))]
+        return [*facts, gossip_step_fact(self.gossip_step, given.gossip_step)] if coded else facts
 
     @property
     def recurs(self) -> bool:
@@ -178,12 +198,12 @@ class ProxGT(Scheduled):
     def rounds_per_variable(self) -> int:
         return self.gossip_rounds
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         zero = np.zeros_like(x)
         memory = network.gossip.memory(x) if network.coded else ()
         return State(x, zero, zero, x, 0, memory, memory)
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         v = self.estimate(state, problem, rng)
         y, y_memory = self.gossip(network, state.y + (v - state.v), state.y_memory)
         step = self.step_at(state.t)
@@ -191,30 +211,38 @@ class ProxGT(Scheduled):
         x, z_memory = self.gossip(network, z, state.z_memory)
         return State(x, y, v, state.x, state.t + 1, y_memory, z_memory)
 
-    def gossip(self, network: Network, rows: np.ndarray, memory: Memory | tuple[()]):
-        """P_K of the rows, and the memory of the messages if they are coded."""
+    def gossip(
+        self, network: Network, rows: np.ndarray, memory: Memory | tuple[()]
+    ) -> tuple[np.ndarray, Memory | tuple[()]]:
+        """Return P_K of the rows (hosted, d), and the memory of the messages if they are coded."""
         if not memory:
             return network.gossip.repeat(rows, self.gossip_rounds, self.chebyshev), ()
         return network.gossip.repeat_coded(rows, memory, self.gossip_rounds, self.chebyshev, self.gossip_step)
 
     @abstractmethod
-    def estimate(self, state: State, problem, rng) -> np.ndarray:
-        """v_t, the estimate of the local gradients at state.x, (hosted, d)."""
+    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
+        """Return v_t, the estimate of the local gradients at state.x: an array (hosted, d) in the dtype of x.
+
+        state: of the last iteration, with v_{t-1} and x_{t-1} in it. rng: minibatches of iteration state.t.
+        """
 
 
-def sampled_gradient(state: State, problem, rng, size: int | str) -> np.ndarray:
-    """Mean gradient at x_t over a fresh batch."""
+def sampled_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
+    """Return the mean gradient at x_t over a fresh batch of ``size`` draws, or over "all" samples."""
     return problem.grad(state.x, None if size == "all" else rng.batch(state.t, size))
 
 
-def recursive_gradient(state: State, problem, rng, size: int | str) -> np.ndarray:
-    """v_{t-1} + mean over a batch of [g(x_t, s) - g(x_{t-1}, s)], the same samples at both points (SARAH, SPIDER)."""
+def recursive_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
+    """Return v_{t-1} + mean over a batch of [g(x_t, s) - g(x_{t-1}, s)], the same samples at both points.
+
+    This is the estimator of SARAH and SPIDER; ``size`` draws per node, or "all".
+    """
     batch = None if size == "all" else rng.batch(state.t, size)
     return state.v + (problem.grad(state.x, batch) - problem.grad(state.previous, batch))
 
 
 def noise_ratio(facts: Facts, key: str) -> float:
-    """sqrt(V)/eps. Raises UsageError without eps."""
+    """Return sqrt(V)/eps. Raises UsageError, which names ``key``, without ``run.tolerance`` = eps^2."""
     if facts.tolerance is None:
         raise UsageError(
             f"algorithm.{key} = 'auto': is made of run.tolerance = eps^2 and the variance of gradients: give "
@@ -224,7 +252,10 @@ def noise_ratio(facts: Facts, key: str) -> float:
 
 
 def samples_for(facts: Facts, key: str) -> int | str:
-    """V/(n eps^2) samples of each node: the mean of their gradients has a variance of eps^2. "all" if no fewer."""
+    """Return V/(n eps^2) samples of each node: the mean of their gradients has a variance of eps^2.
+
+    "all" if no node has more. key: the config key that is to be filled, for the error line.
+    """
     ratio = noise_ratio(facts, key)
     size = max(1, ceil(ratio * ratio / facts.topology.nodes))
     return "all" if size >= facts.most_samples else size
@@ -233,7 +264,13 @@ def samples_for(facts: Facts, key: str) -> int | str:
 @register("algorithm", "proxgt-sa")
 @dataclass(frozen=True, kw_only=True)
 class ProxGTSA(ProxGT):
-    """ProxGT with stochastic approximation: v_t is the mean gradient over a fresh minibatch."""
+    """ProxGT with stochastic approximation: v_t is the mean gradient over a fresh minibatch.
+
+        v_t = (1/b) sum_s g(x_t, s);   y_{t+1} = P_K (y_t + v_t - v_{t-1});   x_{t+1} = P_K prox_{a h}(x_t - a y_{t+1})
+
+    b is ``batch_size``. P_K is K = ``gossip_rounds`` rounds of gossip, plain W^K or Chebyshev. Any doubly stochastic W,
+    also several in turn. Source: Xin, Das, Khan, Kar, arXiv 2110.01594 (ProxGT-SA).
+    """
 
     batch_size: Annotated[
         BatchSize | Literal["auto"],
@@ -244,22 +281,26 @@ class ProxGTSA(ProxGT):
     ] = "auto"
     most = 0.25  # what noise is left grows with the step
 
-    def resolve(self, facts: Facts):
-        """b = V/(n eps^2), of the order of the paper's Corollary for SA."""
+    def resolve(self, facts: Facts) -> Self:
+        """Return the method with b = V/(n eps^2), of the order of the paper's Corollary for SA."""
         sized = self if self.batch_size != "auto" else replace(self, batch_size=samples_for(facts, "batch_size"))
         return super(ProxGTSA, sized).resolve(facts)
 
     def smoothness(self, facts: Facts) -> float:
         return self.sampled_smoothness(facts, self.batch_size)
 
-    def estimate(self, state, problem, rng):
+    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
         return sampled_gradient(state, problem, rng, self.batch_size)
 
 
 @register("algorithm", "proxgt-sr-o")
 @dataclass(frozen=True, kw_only=True)
 class ProxGTSRO(ProxGT):
-    """ProxGT with a recursive estimator for online data: every ``epoch_length`` iterations a fresh large minibatch."""
+    """ProxGT with a recursive estimator for online data: every ``epoch_length`` iterations a fresh large minibatch.
+
+    Then v_t is its mean gradient, in between v_t = v_{t-1} + (1/b) sum_s [g(x_t, s) - g(x_{t-1}, s)] with b =
+    ``batch_size``; y and x as for proxgt-sa. Source: Xin, Das, Khan, Kar, arXiv 2110.01594 (ProxGT-SR-O).
+    """
 
     batch_size: Annotated[
         BatchSize | Literal["auto"],
@@ -273,8 +314,11 @@ class ProxGTSRO(ProxGT):
         Field(description="iterations between restarts of the estimator; auto: sqrt(V)/eps"),
     ] = "auto"
 
-    def resolve(self, facts: Facts):
-        """B = V/(n eps^2), b = sqrt(V)/(n eps), q = sqrt(V)/eps, of the orders of the paper's Corollary for SR-O."""
+    def resolve(self, facts: Facts) -> Self:
+        """Return the method with B = V/(n eps^2), b = sqrt(V)/(n eps) and q = sqrt(V)/eps.
+
+        The orders are those of the paper's Corollary for SR-O.
+        """
         sized = self
         if self.large_batch_size == "auto":
             sized = replace(sized, large_batch_size=samples_for(facts, "large_batch_size"))
@@ -288,7 +332,7 @@ class ProxGTSRO(ProxGT):
         recursive = self.recursive_smoothness(facts, self.batch_size, self.epoch_length)
         return max(recursive, self.sampled_smoothness(facts, self.large_batch_size))
 
-    def estimate(self, state, problem, rng):
+    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
         if state.t % self.epoch_length == 0:
             return sampled_gradient(state, problem, rng, self.large_batch_size)
         return recursive_gradient(state, problem, rng, self.batch_size)
@@ -297,7 +341,12 @@ class ProxGTSRO(ProxGT):
 @register("algorithm", "proxgt-sr-e")
 @dataclass(frozen=True, kw_only=True)
 class ProxGTSRE(ProxGT):
-    """ProxGT with a recursive estimator for finite data: every ``epoch_length`` iterations the full local gradient."""
+    """ProxGT with a recursive estimator for finite data: every ``epoch_length`` iterations the full local gradient.
+
+    In between v_t = v_{t-1} + (1/b) sum_s [g(x_t, s) - g(x_{t-1}, s)] with b = ``batch_size``; y and x as for
+    proxgt-sa.
+    Source: Xin, Das, Khan, Kar, arXiv 2110.01594 (ProxGT-SR-E).
+    """
 
     batch_size: Annotated[
         BatchSize | Literal["auto"],
@@ -308,8 +357,8 @@ class ProxGTSRE(ProxGT):
         Field(description="iterations between restarts of the estimator; auto: sqrt(n m)"),
     ] = "auto"
 
-    def resolve(self, facts: Facts):
-        """b ~ max(sqrt(m/n), 1) and q ~ sqrt(n m) as in the paper's Corollary for SR-E, rounded up."""
+    def resolve(self, facts: Facts) -> Self:
+        """Return the method with b ~ max(sqrt(m/n), 1) and q ~ sqrt(n m), rounded up, as in the paper's Corollary."""
         resolved, m, n = self, facts.samples, facts.topology.nodes
         if self.batch_size == "auto":
             resolved = replace(resolved, batch_size=max(1, ceil(sqrt(m / n))))
@@ -320,7 +369,7 @@ class ProxGTSRE(ProxGT):
     def smoothness(self, facts: Facts) -> float:
         return self.recursive_smoothness(facts, self.batch_size, self.epoch_length)
 
-    def estimate(self, state, problem, rng):
+    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
         if state.t % self.epoch_length == 0:
             return sampled_gradient(state, problem, rng, "all")
         return recursive_gradient(state, problem, rng, self.batch_size)

@@ -19,7 +19,11 @@ WEIGHT_WORK = 3_000_000
 
 
 class State(NamedTuple):
-    """x: the ratios; mass: float64 (hosted, d + 1), the sums held and in the last column their weight."""
+    """The state of push-sum.
+
+    x: the ratios u_i/w_i, (hosted, d); mass: float64 (hosted, d + 1), u_i and in the last column w_i, whose sums over
+    all nodes (and, in asynchronous execution, all frames on the way) stay; t: number of the iteration.
+    """
 
     x: np.ndarray
     mass: np.ndarray
@@ -67,7 +71,7 @@ class PushSum(StochasticAlgorithm):
     def tolerates_loss(self) -> bool:
         return self.execution == "asynchronous"
 
-    def bears(self, facts: Facts) -> float:
+    def largest_stable_step(self, facts: Facts) -> float:
         """2 min w_i: a node's step is a/w_i, and W averages in the norm that its limit weighs (ours)."""
         return DESCENT if self.in_background else DESCENT * lowest_weight(facts.topology)
 
@@ -89,34 +93,39 @@ class PushSum(StochasticAlgorithm):
         return _ratios(state, network.gossip.push(mass))
 
     def _interval(self, state, problem, network):
-        """What happens at the hosted nodes in one interval."""
-        training, exchange = problem.background_trainer(), network.coordination.mass_exchange(state.mass.shape[1])
+        """Let the hosted nodes train and hand on mass for one interval; returns the state after it."""
+        training, push = problem.background_trainer(), network.coordination.asynchronous_push(state.mass.shape[1])
         how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
         mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
         while True:
             training.start(x, x, x, how, state.t)
-            exchange.until(lambda: training.news() or time.perf_counter() >= end)
-            exchange.pull(mass)
+            push.until(lambda: training.news() or time.perf_counter() >= end)
+            push.pull(mass)
             if time.perf_counter() >= end:
                 return _ratios(state, mass)
             x = x.copy()
             trained = training.collect(x, state.t + 1)
             for node in np.flatnonzero(trained.active):
                 mass[node, :-1] += mass[node, -1] * (trained.points[node] - trained.origins[node])
-                exchange.share(node, mass[node])
+                push.share(node, mass[node])
                 x[node] = mass[node, :-1] / mass[node, -1]
 
     def drained(self, state, network):
-        """What was on its way is in the state."""
+        """Return the state with the mass that was on its way added, so that a checkpoint loses none."""
         if not self.in_background:
             return state
         mass = state.mass.copy()
-        network.coordination.mass_exchange(mass.shape[1]).pull(mass)
+        network.coordination.asynchronous_push(mass.shape[1]).pull(mass)
         return _ratios(state, mass)._replace(t=state.t)
 
 
 def lowest_weight(topology: Topology) -> float:
-    """Return the smallest weight w_i that a node ever has, starting from 1 each."""
+    """Return the smallest weight w_i that a node ever has in w+ = W w, starting from 1 each.
+
+    >>> from mpiqopt.registry import find
+    >>> lowest_weight(Topology("ring", tuple(find("topology", "ring")(nodes=5).cycle())))  # doubly stochastic
+    1.0
+    """
     if topology.doubly_stochastic:
         return 1.0
     weights, lowest = np.ones(topology.nodes), 1.0
@@ -132,4 +141,5 @@ def lowest_weight(topology: Topology) -> float:
 
 
 def _ratios(state: State, mass: np.ndarray) -> State:
+    """Return the state after an iteration that led to ``mass``."""
     return State((mass[:, :-1] / mass[:, -1:]).astype(state.x.dtype), mass, state.t + 1)

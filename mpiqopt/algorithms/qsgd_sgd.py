@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from mpiqopt.algorithms.compressed_sgd import CompressedSGD
+from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import register
+from mpiqopt.topologies.topology import Topology
 
 
 @register("algorithm", "qsgd-sgd")
@@ -12,12 +14,14 @@ from mpiqopt.registry import register
 class QSGDSGD(CompressedSGD):
     """x+ = prox_{a h}(x - a mean_i C(g_i)) with any unbiased compressor, QSGD unless another is named.
 
-    Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD", 2017. With ``two_way`` also the mean is compressed.
+    With ``two_way`` also the mean is compressed. All nodes have the same x; the topology is not used.
+    Source: Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD: Communication-efficient SGD via gradient quantization and
+    encoding", NeurIPS 2017.
     """
 
     default_compressor = "qsgd"
 
-    def require_compressor(self, compressor, topology):
+    def require_compressor(self, compressor: Compressor, topology: Topology) -> None:
         super().require_compressor(compressor, topology)
         if not compressor.unbiased:
             raise UsageError(

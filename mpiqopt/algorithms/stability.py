@@ -1,4 +1,4 @@
-"""How large a step a linear method bears: the circle criterion, for any convex f_i and any mixing matrix.
+"""The largest stable step of a linear method: the circle criterion, for any convex f_i and any mixing matrix.
 
 A method is linear but for its gradients: s+ = A s - a B g(C s), with A, B, C made of W. Let every f_i be convex with
 an L-Lipschitz gradient, however unequal. Gradients then satisfy <g(x) - g(y), x - y> >= |g(x) - g(y)|^2 / L, and the
@@ -11,6 +11,11 @@ in discrete time; its use here is ours. For matrices in turn, s and g are those 
 
 For one W that commutes with its transpose, G splits into one number for each eigenvalue of W. Examples, at z = -1 and
 exact for equal Hessians: EXTRA r = (5 + 3 lambda_min)/4; gradient tracking r = (1 - mu)^2 / (2 mu^2), mu = -lambda_min.
+
+>>> mu = 0.6  # of W = diag(1, -mu) in its eigenvectors
+>>> r = largest_step([np.array([1.0, -mu]).reshape(-1, 1, 1)], tracking)
+>>> round(r, 4), round((1 - mu) ** 2 / (2 * mu**2), 4)
+(0.2222, 0.2222)
 """
 
 from collections.abc import Callable
@@ -21,7 +26,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT
 from mpiqopt.arithmetic.rounding import significant
-from mpiqopt.topologies.chebyshev import damped, extremes
+from mpiqopt.topologies.chebyshev import damped_interval, polynomial_extremes
 from mpiqopt.topologies.mixing import Mixing
 from mpiqopt.topologies.topology import DENSE_LIMIT, Topology
 
@@ -29,9 +34,9 @@ from mpiqopt.topologies.topology import DENSE_LIMIT, Topology
 MATRIX_LIMIT = 384
 # eigenvalues and points of the circle that are tried
 EIGENVALUES, POINTS = 65, 64
-# eigenvalues of A close to the circle around which more points are tried
+# so many eigenvalues of A, the closest to the circle, have more points tried around them
 RESONANCES = 8
-# to the circle
+# eigenvalues closer than this to the circle count as those of equal rows
 CLOSEST = 1e-6
 # of those, how far the points are from the nearest one, in units of its distance from the eigenvalue
 NEARBY = [sign * far for far in (0.05, 0.1, 0.2, 0.3, 0.42, 0.58, 0.8, 1.1, 1.5, 2.0, 3.0, 5.0) for sign in (-1, 1)]
@@ -100,7 +105,7 @@ def _circulant(mixing: Mixing) -> np.ndarray | None:
 
 
 def _some(eigenvalues: np.ndarray) -> np.ndarray:
-    """Return at most about MATRIX_LIMIT of them: the first half, which turns least, and a sample of the rest."""
+    """Return at most about MATRIX_LIMIT eigenvalues: the first half, which turns least, and a sample of the rest."""
     half = MATRIX_LIMIT // 2
     if len(eigenvalues) <= MATRIX_LIMIT:
         return eigenvalues
@@ -110,11 +115,14 @@ def _some(eigenvalues: np.ndarray) -> np.ndarray:
 def gossiped(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0) -> list[np.ndarray] | None:
     """Return ``spectrum`` of P_K, iteration after iteration: each takes K matrices of the cycle.
 
-    step: that of coded gossip, of (1 - step) I + step W for W.
+    Parameters
+    ----------
+    rounds: K. chebyshev: True for the Chebyshev polynomial of one symmetric W, False for products of K matrices.
+    step: gamma of coded gossip, which uses (1 - gamma) I + gamma W for W; 1 if messages are not coded.
     """
     if chebyshev:
-        interval = topology.interval if step == 1 else damped(topology.interval, step)
-        return [np.append(np.linspace(*extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
+        interval = topology.interval if step == 1 else damped_interval(topology.interval, step)
+        return [np.append(np.linspace(*polynomial_extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
     matrices = spectrum(topology)
     if matrices is None:
         return None
@@ -124,7 +132,7 @@ def gossiped(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0
 
 
 def _product(factors: list[np.ndarray]) -> np.ndarray:
-    """Of matrices, the first applied first."""
+    """Return the product of matrices, the first applied first."""
     if all(factor is factors[0] for factor in factors):
         return np.linalg.matrix_power(factors[0], len(factors))
     product = factors[0]
@@ -153,7 +161,10 @@ def largest_proximal_step(matrices: list[np.ndarray] | None) -> float:
 def largest_step(matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray], Recursion]) -> float | None:
     """Return r: the method converges for a L < r, at most that of gradient descent, 2; rounded to 6 digits.
 
-    matrices: of ``spectrum``, or None where nothing is known: then None.
+    Parameters
+    ----------
+    matrices: of ``spectrum`` or ``gossiped``; None where nothing is known, and then r is None.
+    recursion: makes A, B, C of the matrices (modes, n, n) of one iteration, such as ``tracking``.
     """
     if matrices is None:
         return None

@@ -1,4 +1,4 @@
-"""What stochastic gradient methods share: minibatches and step sizes that shrink."""
+"""The base classes of stochastic gradient methods: minibatches and step sizes that shrink."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -21,16 +21,26 @@ class Minibatch(Algorithm):
     batch_size: BatchSize = "all"
 
     def smoothness(self, facts: Facts) -> float:
+        """Return L(b) of batches of ``batch_size``; L with full data."""
         return facts.smoothness(self.batch_size)
 
     def gradient(self, x: np.ndarray, t: int, problem: Problem, rng: Streams) -> np.ndarray:
-        """Gradients of the f_i at their rows, of a fresh minibatch or of all samples."""
+        """Return the gradients of the f_i at their rows (hosted, d): of all samples, or of a fresh minibatch.
+
+        t: iteration, which together with the seed decides the samples drawn. Counts the samples evaluated.
+        """
         return problem.grad(x) if self.batch_size == "all" else problem.grad(x, rng.batch(t, self.batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled(Algorithm):
-    """A method whose steps may shrink."""
+    """A method whose steps may shrink: a, a/(1 + decay t) or a/sqrt(1 + decay t).
+
+    >>> from mpiqopt.algorithms.sgd import SGD
+    >>> method = SGD(step_size=0.5, schedule="inverse", decay=1.0)
+    >>> [method.step_at(t) for t in (0, 1, 4)]
+    [0.5, 0.25, 0.1]
+    """
 
     schedule: Annotated[
         Literal["constant", "inverse", "inverse-sqrt"],
@@ -42,7 +52,7 @@ class Scheduled(Algorithm):
     ] = 0.01
 
     def step_at(self, t: int) -> float:
-        """The step size of iteration t = 0, 1, ..."""
+        """Return the step size of iteration t = 0, 1, ..."""
         if self.schedule == "constant":
             return self.step_size
         shrink = 1 + self.decay * t
@@ -51,4 +61,4 @@ class Scheduled(Algorithm):
 
 @dataclass(frozen=True, kw_only=True)
 class StochasticAlgorithm(Minibatch, Scheduled):
-    """Both."""
+    """A method of minibatches whose steps may shrink."""

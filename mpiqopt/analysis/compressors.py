@@ -1,14 +1,28 @@
-"""What compressors cost and lose, measured: bytes, errors, and encoding and decoding against copying the array."""
+"""Measurements of compressors: bytes, errors, and the times to encode and decode.
+
+>>> [(label, compressor)] = [named_compressor("qsgd,levels=8")]
+>>> [row] = measure_compressors([(label, compressor)], size=1024, dtype="float64", repeat=3)
+>>> row.label, row.bits < 8, row.error < row.bound
+('qsgd,levels=8', True, True)
+"""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.analysis.figures import as_they_are, defaults, distinct, legend_above, save, target_of, use_fonts_for
-from mpiqopt.analysis.tables import Column, number, print_table
+from mpiqopt.analysis.figures import (
+    curve_styles,
+    figure_path,
+    legend_above,
+    matplotlib_defaults,
+    save_figure,
+    use_fonts_for,
+    without_math,
+)
+from mpiqopt.analysis.tables import Column, format_number, print_table
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.config.build import member
@@ -16,7 +30,11 @@ from mpiqopt.config.overrides import typed
 from mpiqopt.errors import UsageError
 from mpiqopt.memory import require_memory
 from mpiqopt.registry import members
-from mpiqopt.terminal import columns, printable
+from mpiqopt.terminal import printable, terminal_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Keys that have no default, for a vector of normal variables.
 EXAMPLES: dict[str, dict[str, Any]] = {"uniform": {"step": 0.0625}}
@@ -25,11 +43,16 @@ NODE = np.zeros(1, np.int64)
 EXACT = 1e-17
 
 
-class Row(NamedTuple):
+class Measurement(NamedTuple):
     """Measurements of one compressor.
 
-    bits: of a coordinate; error: mean of |C(x) - x|^2 / |x|^2; bound: what is known of it, or None; encode, decode:
-    multiples of the time to copy the array.
+    Attributes
+    ----------
+    label: as on the command line.
+    bits: of a message, for each coordinate.
+    error: mean of |C(x) - x|^2 / |x|^2.
+    bound: what is known of ``error``: omega, 1 - delta or a resolution; None if nothing is.
+    encode, decode: times, as multiples of the time to copy the array.
     """
 
     label: str
@@ -40,8 +63,12 @@ class Row(NamedTuple):
     decode: float
 
 
-def parse(word: str) -> tuple[str, Compressor]:
-    """A compressor from NAME or NAME,KEY=VALUE,... Raises UsageError."""
+def named_compressor(word: str) -> tuple[str, Compressor]:
+    """Return the word and the compressor that NAME or NAME,KEY=VALUE,... means.
+
+    Raises UsageError for an unknown name or key, or a value that is not allowed. Keys without default get those of
+    EXAMPLES.
+    """
     name, *settings = word.split(",")
     table: dict[str, Any] = {"name": name, **EXAMPLES.get(name, {})}
     for setting in settings:
@@ -52,20 +79,33 @@ def parse(word: str) -> tuple[str, Compressor]:
     return word, member("compressor", table, word)
 
 
-def everything() -> list[tuple[str, Compressor]]:
-    """All compressors with their defaults."""
-    return [parse(name) for name in members("compressor")]
+def all_compressors() -> list[tuple[str, Compressor]]:
+    """Return all compressors with their defaults, each with its name."""
+    return [named_compressor(name) for name in members("compressor")]
 
 
-def measure(compressors: list[tuple[str, Compressor]], size: int, dtype: str, repeat: int) -> Iterator[Row]:
-    """Medians of ``repeat`` runs on a vector of normal variables, each next to a copy of the same vector."""
+def measure_compressors(
+    compressors: list[tuple[str, Compressor]], size: int, dtype: str, repeat: int
+) -> Iterator[Measurement]:
+    """Yield the measurements of each compressor as they are done.
+
+    Parameters
+    ----------
+    compressors: (label, compressor), as of ``named_compressor``.
+    size: coordinates of the vector, independent N(0, 1). dtype: "float64" or "float32".
+    repeat: runs of each, of which medians count; one more comes first and does not count.
+
+    Raises UsageError if there is no memory for so many numbers. Every run is timed next to a copy of the same vector,
+    so that a machine that is slower for a while slows down both.
+    """
     require_memory(8 * size, f"--size {size}: as many numbers")
     x = np.random.default_rng(0).standard_normal(size).astype(dtype).reshape(1, -1)
     for label, compressor in compressors:
         yield _measured(label, Codec(compressor, size, x.dtype, 0, 1), x, repeat)
 
 
-def _measured(label: str, codec: Codec, x: np.ndarray, repeat: int) -> Row:
+def _measured(label: str, codec: Codec, x: np.ndarray, repeat: int) -> Measurement:
+    """Return the medians of ``repeat`` runs of one compressor on the row x (1, size)."""
     copy, decoded = np.empty_like(x), None
     times, errors = np.empty((repeat, 3)), []
     for round in range(repeat + 1):
@@ -80,17 +120,21 @@ def _measured(label: str, codec: Codec, x: np.ndarray, repeat: int) -> Row:
             errors.append(float(np.sum((decoded - x) ** 2, dtype=np.float64) / np.sum(x**2, dtype=np.float64)))
     copying, encoding, decoding = np.median(times, axis=0)
     bits = 8 * codec.nbytes / x.shape[1]
-    return Row(label, bits, float(np.mean(errors)), _bound(codec, x), encoding / copying, decoding / copying)
+    return Measurement(label, bits, float(np.mean(errors)), _bound(codec, x), encoding / copying, decoding / copying)
 
 
 def _seconds(action: Callable[[], None]) -> float:
+    """Return how long an action takes."""
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
 
 
 def _bound(codec: Codec, x: np.ndarray) -> float | None:
-    """omega, 1 - delta, or what the resolution says of this vector."""
+    """Return omega, 1 - delta, or what the resolution says of this vector; None if nothing is known.
+
+    A resolution is an absolute error of a coordinate, squared: relative to |x|^2/d it becomes a relative one.
+    """
     compressor, width = codec.compressor, codec.stretches[0].width
     if compressor.omega(width) is not None:
         return compressor.omega(width)
@@ -100,30 +144,34 @@ def _bound(codec: Codec, x: np.ndarray) -> float | None:
     return None if resolution is None else resolution * x.shape[1] / float(np.sum(x**2, dtype=np.float64))
 
 
-def print_rows(rows: list[Row], title: str) -> None:
-    """Print the measurements as a table."""
+def print_measurements(rows: list[Measurement], title: str) -> None:
+    """Print the measurements as a table below ``title``, as wide as the terminal."""
     print(title)
     print_table(
         [
             Column("compressor", [printable(row.label) for row in rows], is_name=True),
-            Column("bits/coordinate", [number("{:.3f}", row.bits) for row in rows]),
+            Column("bits/coordinate", [format_number("{:.3f}", row.bits) for row in rows]),
             Column("error", [f"{row.error:.3g}" for row in rows]),
             Column("bound", ["" if row.bound is None else f"{row.bound:.3g}" for row in rows]),
-            Column("encode × copy", [number("{:.2f}", row.encode) for row in rows]),
-            Column("decode × copy", [number("{:.2f}", row.decode) for row in rows]),
+            Column("encode × copy", [format_number("{:.2f}", row.encode) for row in rows]),
+            Column("decode × copy", [format_number("{:.2f}", row.decode) for row in rows]),
         ],
-        columns(sys.stdout),
+        terminal_width(sys.stdout),
     )
 
 
-def draw(rows: list[Row], title: str, output: str) -> None:
-    """Draw error against size, and the two speeds, to a file."""
-    target_of(output)
-    with defaults():
-        save(_figure(rows, title), output)
+def draw_measurements(rows: list[Measurement], title: str, output: str) -> None:
+    """Draw error against size, and the two speeds, to the file ``output``.
+
+    Raises UsageError if it cannot be written, or holds something else than a figure.
+    """
+    figure_path(output)
+    with matplotlib_defaults():
+        save_figure(_figure(rows, title), output)
 
 
-def _figure(rows: list[Row], title: str):
+def _figure(rows: list[Measurement], title: str) -> "Figure":
+    """Return the figure: errors to the left, speeds to the right."""
     from matplotlib.figure import Figure
 
     names = [printable(row.label) for row in rows]
@@ -136,8 +184,12 @@ def _figure(rows: list[Row], title: str):
     return figure
 
 
-def _draw_errors(axes, rows: list[Row]) -> None:
-    for i, (row, (colour, _)) in enumerate(zip(rows, distinct(len(rows)), strict=True)):
+def _draw_errors(axes: "Axes", rows: list[Measurement]) -> None:
+    """Draw a mark for each compressor: bits per coordinate across, error up, both logarithmic.
+
+    Errors below EXACT, of compressors that lose nothing, are drawn there.
+    """
+    for i, (row, (colour, _)) in enumerate(zip(rows, curve_styles(len(rows)), strict=True)):
         # an exact compressor cannot be drawn on a logarithmic axis
         axes.loglog(row.bits, max(row.error, EXACT), "os^vDPX"[i % 7], color=colour)
     exact = f" (0 drawn at {EXACT:g})" * any(row.error < EXACT for row in rows)
@@ -145,13 +197,14 @@ def _draw_errors(axes, rows: list[Row]) -> None:
     axes.grid(True, alpha=0.3)
 
 
-def _draw_speeds(axes, rows: list[Row], names: list[str]) -> None:
+def _draw_speeds(axes: "Axes", rows: list[Measurement], names: list[str]) -> None:
+    """Draw two bars for each compressor: encoding and decoding."""
     places = np.arange(len(rows))
     axes.barh(places - 0.2, [row.encode for row in rows], 0.4, label="encode")
     axes.barh(places + 0.2, [row.decode for row in rows], 0.4, label="decode")
     axes.axvline(1, color="black", linestyle="dotted")
     axes.set_yticks(places, names)
-    as_they_are(*axes.get_yticklabels())
+    without_math(*axes.get_yticklabels())
     axes.invert_yaxis()
     axes.set(xlabel="time, multiples of copying the array", xscale="log")
     # above the bars, where it covers none

@@ -1,20 +1,30 @@
-"""What a run will do and cost, before it is started."""
+"""Predictions of what a run will do and cost, before it is started.
+
+>>> from mpiqopt.algorithms.gradient_tracking import GradientTracking
+>>> from mpiqopt.contracts.algorithm import experiment
+>>> made = experiment(GradientTracking())  # 8 nodes in a ring, d = 5, two gossip rounds an iteration
+>>> links, between_ranks, message = 16, 4, 5 * 8
+>>> bytes_per_iteration(made, ranks=2) == (2 * links * message, 2 * between_ranks * message)
+True
+"""
 
 import numpy as np
 
-from mpiqopt.analysis import holdings, rounds
-from mpiqopt.analysis.graphs import as_read, diameter
+from mpiqopt.analysis import node_samples, rounds
+from mpiqopt.analysis.graphs import diameter, file_facts
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.config import Config
+from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan
+from mpiqopt.registry import find
 from mpiqopt.run import constants
 from mpiqopt.run.assembly import Experiment, assemble, facts_of
 from mpiqopt.run.constants import Constants
-from mpiqopt.terminal import listed
+from mpiqopt.terminal import two_columns
 from mpiqopt.topologies.topology import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
 
@@ -26,34 +36,50 @@ MOST_APART = 2.0**62
 HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
-def describe(config: Config, ranks: int = 1, width: int | None = None) -> str:
-    """The resolved config as TOML, and below it the derived constants and costs, as comments of that width."""
+def describe_run(config: Config, ranks: int = 1, width: int | None = None) -> str:
+    """Return the resolved config as TOML, and below it the derived constants and costs, as comments.
+
+    Parameters
+    ----------
+    config: as read; data are loaded and the topology is made, nothing runs.
+    ranks: how many the run is to have, for bytes between ranks and memory.
+    width: characters of a line of the comments; None for any.
+
+    Raises UsageError if there are more ranks than nodes, or where the run itself would.
+    """
     _require_ranks(ranks, config.nodes)
     with np.errstate(all="ignore"):
         return _described(config, assemble(config, SerialTransport()), ranks, width)
 
 
 def _require_ranks(ranks: int, nodes: int | None) -> None:
+    """Raise UsageError if there are more ranks than nodes."""
     if nodes is not None and ranks > nodes:
         raise UsageError(f"--ranks {ranks}: more than topology.nodes = {nodes}")
 
 
 def _described(config: Config, experiment: Experiment, ranks: int, width: int | None) -> str:
+    """Return the text of ``describe_run`` from the assembled run."""
     import tomli_w
 
     _require_ranks(ranks, experiment.network.place.nodes)
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
-    facts = listed(_facts(experiment, ranks), width, "# ")
-    held = holdings.table(holdings.of_shares(experiment.shares), width, "#   ")
+    facts = two_columns(_facts(experiment, ranks), width, "# ")
+    samples = node_samples.node_table(node_samples.samples_of_shares(experiment.shares), width, "#   ")
     text = f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"
-    return f"{text}#\n# training samples of the nodes\n{held}"
+    return f"{text}#\n# training samples of the nodes\n{samples}"
 
 
 def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) -> tuple[float, float]:
-    """Payload from node to node, and bytes between ranks, of one iteration (mean over a cycle of graphs).
+    """Return the payload from node to node, and the bytes between ranks, of one iteration.
 
-    coded: with the config's compressor; False: as it would be without.
+    Over topologies in turn both are means over a cycle. Only for methods without ``variable_traffic``.
+
+    Parameters
+    ----------
+    experiment: the assembled run, all nodes in this process. ranks: how many the nodes are to be spread over.
+    coded: True for messages of the config's compressor, False for what would be sent without it.
     """
     place = Placement(experiment.network.place.nodes, ranks)
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
@@ -63,7 +89,7 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     codec = _codec(experiment) if coded else None
     message = plain if codec is None else codec.nbytes
     if algorithm.server:
-        down = message if getattr(algorithm, "two_way", False) else plain
+        down = message if algorithm.coded_downlink else plain
         uploaded = (ranks - 1) * plain if codec is None else ServedBlocks(codec, place, SerialTransport()).uploaded
         return (place.nodes - 1) * (message + down), uploaded + (ranks - 1) * down
     exchanges = [plan(mixing, place) for mixing in cycle]
@@ -72,12 +98,15 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
 
 
 def _codec(experiment: Experiment) -> Codec | None:
-    """What codes the vectors; None if they are sent as they are."""
+    """Return what encodes the vectors; None if they are sent as they are."""
     return experiment.network.codec(experiment.start) if experiment.network.compressor is not None else None
 
 
 def _constants(experiment: Experiment) -> list[tuple[str, str]]:
-    """Lambda or the diameter, and L, unless they would take longer than the set-up of the run, which needs them not."""
+    """Return lambda or the diameter, and L.
+
+    They are left out where they would take longer than the set-up of a run that needs none of them.
+    """
     topology, facts = experiment.network.topology, []
     if not topology.doubly_stochastic:
         if topology.knows("diameter"):
@@ -97,7 +126,10 @@ def _constants(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _data_constants(experiment: Experiment) -> Constants:
-    """Those that the run needs; of small networks all."""
+    """Return the constants that the run needs; of networks of up to DENSE_LIMIT nodes all.
+
+    They cost a few passes over the data.
+    """
     known, problem = experiment.constants, experiment.problem
     if known.lipschitz is None and experiment.network.place.nodes <= DENSE_LIMIT and problem.loss.curvature is not None:
         return constants.find(problem, experiment.start, experiment.mean, experiment.network.transport, observe=False)
@@ -105,15 +137,18 @@ def _data_constants(experiment: Experiment) -> Constants:
 
 
 def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
-    """The step, and a warning where a given one is beyond what is known to converge."""
+    """Return the step, and a warning where a given one is beyond what is known to converge.
+
+    Known is ``Algorithm.largest_stable_step``; the warning does not mean that the run must diverge.
+    """
     algorithm, automatic = experiment.algorithm, experiment.config.algorithm.step_size == "auto"
     said = [("step_size", f"{algorithm.step_size:.6g}" + " (auto)" * automatic)]
     known = _data_constants(experiment)
     if automatic or not known.give_steps:
         return said
     facts = facts_of(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
-    bears = algorithm.bears(facts)
-    largest = None if bears is None else bears / algorithm.smoothness(facts)
+    bound = algorithm.largest_stable_step(facts)
+    largest = None if bound is None else bound / algorithm.smoothness(facts)
     if largest is not None and algorithm.step_size > largest:
         often = "" if experiment.problem.loss.curvature == 1 else " (for classes far too cautious, as a rule)"
         said.append(("warning", f"step_size is beyond {largest:.3g}, up to which it is known to converge{often}"))
@@ -121,25 +156,27 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
-    """What a round of coordination will cost, by a model; nothing if there is none."""
+    """Return what a round of coordination will cost, by the coordinator's model; nothing if there is none."""
     algorithm = experiment.algorithm
     if not hasattr(algorithm, "coordinator"):
         return []
     network, name = rounds.measure(experiment.network.topology), algorithm.coordinator
+    protocol = algorithm.protocol
     d = experiment.problem.d + 1  # the vector and who has joined
 
-    def cost(protocol: str, spread: float) -> rounds.Round:
+    def cost(protocol: CoordinationProtocol, spread: float) -> rounds.Round | None:
         return rounds.predict(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
 
     topology, first = experiment.network.topology, _spread(experiment)
+    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find("coordinator", "tree")(), first)
     # of digraphs that are not doubly stochastic it is there already
-    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic + [
-        (f"a round of {name}", f"about {_round(cost(name, first))} (the first, values differ by {first:.0f} Delta)"),
-    ]
+    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
+    if mine is None or late is None or tree is None:
+        return [*facts, (f"a round of {name}", f"not predicted, {name} has no model: see a run")]
+    facts.append((f"a round of {name}", f"about {_round(mine)} (the first, values differ by {first:.0f} Delta)"))
     if algorithm.zoom != 1:
-        facts.append(("  with zoom", f"about {_round(cost(name, ZOOMED))} when they differ by {ZOOMED:.2g} Delta"))
-    mine, tree = cost(name, first), cost("tree", first)
-    if name not in ("tree", "allreduce"):
+        facts.append(("  with zoom", f"about {_round(late)} when they differ by {ZOOMED:.2g} Delta"))
+    if name != "tree" and isinstance(protocol, FrameProtocol):
         facts.append(("  a tree instead", f"about {_round(tree)}"))
     if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
         facts.append(
@@ -160,63 +197,68 @@ def _round(cost: rounds.Round) -> str:
     return f"{_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
 
 
-def _gossip_rounds(experiment: Experiment) -> str:
-    algorithm, topology = experiment.algorithm, experiment.network.topology
-    about = ["auto"] * (experiment.config.algorithm.gossip_rounds == "auto")
-    if topology.knows("contraction"):
-        reached = topology.reached(algorithm.gossip_rounds, algorithm.chebyshev)
-        about.insert(0, f"|P_K(W) - J| = {reached:.3g}")
-    return f"{algorithm.gossip_rounds}" + f" ({', '.join(about)})" * bool(about)
-
-
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
-    config, algorithm, topology = experiment.config, experiment.algorithm, experiment.network.topology
-    sizes = experiment.shares.sizes
+    """Return all lines of facts, as (name, text).
+
+    In this order: sizes of the problem, how files were read, constants, the step, the method's own values, costs,
+    memory.
+    """
+    algorithm, topology = experiment.algorithm, experiment.network.topology
+    given, coded = experiment.config.algorithm, experiment.network.coded
+    return [
+        *_sizes(experiment, ranks),
+        *file_facts(topology),
+        *_constants(experiment),
+        *_step_size(experiment),
+        *algorithm.facts_for_check(given, topology, coded),
+        *_costs(experiment, ranks),
+        ("memory per rank", f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"),
+    ]
+
+
+def _sizes(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """Return the numbers of nodes, samples and coordinates, and how data were read."""
+    problem, sizes = experiment.problem, experiment.shares.sizes
     spread = f"{sizes.min()} to {sizes.max()} per node" if sizes.min() != sizes.max() else f"{sizes[0]} per node"
-    facts = [
-        ("nodes", f"{topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
+    return [
+        ("nodes", f"{experiment.network.topology.nodes} on {ranks} rank{'s' * (ranks > 1)}"),
         *((f"data: {subject}", words) for subject, words in experiment.shares.read.items()),
         ("samples", f"{sizes.sum()}, {spread}"),
         *_held_out(experiment.shares),
-        (
-            "parameter",
-            f"{experiment.problem.d} coordinates = {experiment.problem.outputs} x {experiment.problem.features}",
-        ),
+        ("parameter", f"{problem.d} coordinates = {problem.outputs} x {problem.features}"),
     ]
-    facts += as_read(topology)
-    facts += _constants(experiment)
-    facts += _step_size(experiment)
-    if hasattr(algorithm, "gossip_rounds"):
-        facts.append(("gossip_rounds K", _gossip_rounds(experiment)))
-    if hasattr(algorithm, "gossip_step") and experiment.network.coded:
-        auto = " (auto)" * (config.algorithm.gossip_step == "auto")
-        facts.append(("gossip_step gamma", f"{algorithm.gossip_step:.3g}{auto}"))
-    memory = f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"
-    if algorithm.variable_traffic:
-        found_out = [("bytes", "as many as nodes find time for: see a run")]
-        return [*facts, *(_coordination(experiment, ranks) or found_out), ("memory per rank", memory)]
+
+
+def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """Return rounds and bytes of an iteration and of the run, as far as they can be predicted."""
+    if experiment.algorithm.variable_traffic:
+        unknown = [("bytes", "as many as nodes find time for: see a run")]
+        return _coordination(experiment, ranks) or unknown
     payload, moved = bytes_per_iteration(experiment, ranks)
-    facts += [
-        ("rounds per iteration", str(algorithm.rounds())),
-        ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
-    ]
-    if experiment.network.coded:
-        plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
-        codec, d = _codec(experiment), experiment.problem.d
-        times = f", {plain / payload:.3g} times as many" if payload else ""
-        facts += [
-            ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),
-            ("coded message", f"{_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
-        ]
     return [
-        *facts,
-        ("bytes of the whole run", f"{_bytes(payload * config.run.iterations)} from node to node"),
-        ("memory per rank", memory),
+        ("rounds per iteration", str(experiment.algorithm.rounds())),
+        ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
+        *(_savings(experiment, ranks, payload) if experiment.network.coded else ()),
+        ("bytes of the whole run", f"{_bytes(payload * experiment.config.run.iterations)} from node to node"),
+    ]
+
+
+def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[str, str]]:
+    """Return what an iteration would send without compression, and the size of a coded message."""
+    plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
+    codec, d = _codec(experiment), experiment.problem.d
+    times = f", {plain / payload:.3g} times as many" if payload else ""
+    return [
+        ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),
+        ("coded message", f"{_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
     ]
 
 
 def _held_out(shares: Shares) -> list[tuple[str, str]]:
-    """How many samples are held out, and how many of the others have wrong labels."""
+    """Return how many samples are held out, and how many of the others have wrong labels.
+
+    Labels that no training sample has are counted, too: no model can find them.
+    """
     facts = []
     if shares.held_out:
         unknown = np.setdiff1d(shares.test_targets, shares.targets)
@@ -228,6 +270,11 @@ def _held_out(shares: Shares) -> list[tuple[str, str]]:
 
 
 def _bytes(count: float, digits: int = 4) -> str:
+    """Return a number of bytes with a decimal unit, rounded to ``digits`` digits and at most four.
+
+    >>> _bytes(163840), _bytes(163840, 2), _bytes(999.96)
+    ('163.8 kB', '160 kB', '1 kB')
+    """
     count = float(f"{count:.{digits}g}")
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:

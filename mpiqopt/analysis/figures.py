@@ -1,18 +1,38 @@
-"""Figures as files: drawn alike whatever the user's settings of matplotlib are, and written whole or not at all."""
+"""Files of figures: drawn alike whatever the user's settings of matplotlib are, and written whole or not at all.
+
+A figure is made inside ``matplotlib_defaults()`` and written by ``save_figure``:
+
+>>> with matplotlib_defaults():
+...     from matplotlib.figure import Figure
+...     figure = Figure()
+...     _ = figure.subplots().plot([1.0, 0.1])
+...     save_figure(figure, "figure.svg")
+>>> figure_path("figure.svg").name  # may be written again: it is a figure
+'figure.svg'
+>>> figure_path("figure.txt")
+Traceback (most recent call last):
+mpiqopt.errors.UsageError: -o figure.txt: want the name of a file that ends in .png, .pdf, ...
+"""
 
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mpiqopt.errors import UsageError
 from mpiqopt.terminal import printable, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # endings, and how files of that kind begin
 KINDS = {
@@ -39,11 +59,13 @@ COLOURS = 10
 LINE_STYLES = ("solid", "dashed", "dashdot", "dotted")
 
 
-def target_of(output: str) -> Path:
-    """Return the file that ``-o OUTPUT`` means, links followed.
+def figure_path(output: str) -> Path:
+    """Return the file that ``-o OUTPUT`` means, links followed; commands ask this before they begin to work.
 
-    Raises UsageError if the ending is none of ``KINDS``, if something is there that is no figure of that kind, or if
-    nothing can be written there.
+    Raises
+    ------
+    UsageError: the ending is none of ``KINDS``, something is there that is no figure of that kind, the folder does not
+        exist, or nothing can be written there.
     """
     path, said = Path(output), _said(output)
     kind = path.suffix.lower()
@@ -62,11 +84,15 @@ def target_of(output: str) -> Path:
 
 
 def _said(output: str) -> str:
+    """Return the option as error lines name it."""
     return f"-o {printable(shortened(output, NAME))}"
 
 
 def _require_free(path: Path, kind: str) -> None:
-    """Raise OSError unless there is nothing, an empty file or a figure of the kind at ``path``."""
+    """Raise OSError unless there is nothing, an empty file or a figure of the kind at ``path``.
+
+    A result file or a config is never replaced by a figure because of a slip in -o.
+    """
     if not os.path.lexists(path):
         return
     if not path.is_file():
@@ -79,9 +105,13 @@ def _require_free(path: Path, kind: str) -> None:
         raise PermissionError(None, "is write-protected")
 
 
-def save(figure, output: str) -> None:
-    """Write a figure. Raises UsageError as ``target_of``."""
-    path, image = target_of(output), BytesIO()
+def save_figure(figure: "Figure", output: str) -> None:
+    """Write a figure to ``output``, at DOTS_PER_INCH if it is made of pixels.
+
+    figure: matplotlib's. The file is replaced in one step, so that a reader sees the old or the new one. Raises
+    UsageError as ``figure_path``, and if the disk is full.
+    """
+    path, image = figure_path(output), BytesIO()
     figure.savefig(image, format=Path(output).suffix[1:].lower(), dpi=DOTS_PER_INCH)
     try:
         _replace(path, image.getvalue())
@@ -90,7 +120,7 @@ def save(figure, output: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Make ``content`` that of the file at ``path`` in one step."""
+    """Make ``content`` that of the file at ``path`` in one step, with the permissions of a file that is there."""
     part = path.with_name(f".{os.getpid()}.part")
     try:
         part.write_bytes(content)
@@ -102,8 +132,11 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def defaults() -> Iterator[None]:
-    """Draw by matplotlib's own defaults and say nothing, whatever the user's settings, environment and folder are."""
+def matplotlib_defaults() -> Iterator[None]:
+    """Draw by matplotlib's own defaults, and without its warnings, inside of a ``with``.
+
+    The user's matplotlibrc, MPLBACKEND and the files of the folder have no influence; they are as before afterwards.
+    """
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # of folders that are not writable, of fonts
@@ -121,7 +154,10 @@ def defaults() -> Iterator[None]:
 
 
 def _import_matplotlib() -> None:
-    """Import it where the first settings that it finds are its own: those of others can keep it from starting."""
+    """Import matplotlib where the first settings that it finds are its own.
+
+    Those of others, in the folder or the home directory, can keep it from starting.
+    """
     if "matplotlib" in sys.modules:
         return
     own = Path(find_spec("matplotlib").origin).parent / "mpl-data"
@@ -141,7 +177,10 @@ def _import_matplotlib() -> None:
 
 
 def use_fonts_for(texts: list[str]) -> None:
-    """Take a font of this machine beside the usual one for characters that this has not, if there is one."""
+    """Add a font of this machine to the usual one if that has not all characters of ``texts``.
+
+    The font with most of the missing characters is taken; what no font has is drawn as a box.
+    """
     import matplotlib
     from matplotlib.font_manager import findfont, fontManager
 
@@ -156,7 +195,10 @@ def use_fonts_for(texts: list[str]) -> None:
 
 
 def _characters(path: str) -> set[int]:
-    """Code points of a font, none of one that cannot be read."""
+    """Return the code points of a font file, none of one that cannot be read.
+
+    Fonts of a machine may be broken, or of a kind that matplotlib does not know.
+    """
     from matplotlib.ft2font import FT2Font
 
     with suppress(OSError, RuntimeError):
@@ -164,8 +206,11 @@ def _characters(path: str) -> set[int]:
     return set()
 
 
-def distinct(count: int) -> list[tuple]:
-    """Return colours and line styles, which are all different for up to 20 curves, and nearly so beyond."""
+def curve_styles(count: int) -> list[tuple[Any, str]]:
+    """Return a colour and a line style for each of ``count`` curves.
+
+    All are different for up to 20 curves, and nearly so beyond.
+    """
     import matplotlib
 
     if count <= 2 * COLOURS:
@@ -175,8 +220,14 @@ def distinct(count: int) -> list[tuple]:
     return [(colour, LINE_STYLES[number % len(LINE_STYLES)]) for number, colour in enumerate(colours)]
 
 
-def legend_above(figure, handles: list, names: list[str], title: str = "") -> None:
-    """Put a legend above all axes in as many columns as fit; the figure grows by what it takes."""
+def legend_above(figure: "Figure", handles: "Sequence[Artist]", names: list[str], title: str = "") -> None:
+    """Put a legend above all axes in as many columns as fit; the figure grows by what it takes.
+
+    Parameters
+    ----------
+    figure: matplotlib's, with a constrained layout. handles, names: the curves and what to call them.
+    title: of the legend, "" for none.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -186,7 +237,7 @@ def legend_above(figure, handles: list, names: list[str], title: str = "") -> No
         legend = figure.legend(
             handles, names, loc="outside upper center", ncols=columns, fontsize=size, title=title or None
         )
-        as_they_are(*legend.get_texts(), legend.get_title())
+        without_math(*legend.get_texts(), legend.get_title())
         box = legend.get_window_extent(renderer)
         if box.width < 0.98 * figure.bbox.width or columns == 1:
             break
@@ -194,7 +245,7 @@ def legend_above(figure, handles: list, names: list[str], title: str = "") -> No
     figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
 
 
-def as_they_are(*texts) -> None:
-    """Let dollar signs in texts of a figure be what they are: names are no formulas."""
+def without_math(*texts: "Text") -> None:
+    """Draw dollar signs in texts of a figure as they are: names are no formulas."""
     for text in texts:
         text.set_parse_math(False)

@@ -1,4 +1,12 @@
-"""What to call runs that are compared: by what differs between them."""
+"""Names of runs that are compared: by what differs between them.
+
+A key that differs is named with its value, such as "dgd, step_size = 0.1" and "extra, step_size = 0.1"; algorithms and
+topologies are known by their names alone.
+
+>>> runs = [{("algorithm", "name"): "dgd", ("algorithm", "step_size"): step} for step in (0.1, 0.2)]
+>>> [_name(run, runs, [("algorithm", "step_size")]) for run in runs]
+['step_size = 0.1', 'step_size = 0.2']
+"""
 
 import textwrap
 from collections.abc import Iterator
@@ -20,11 +28,15 @@ BY_VALUE = (("algorithm", "name"), ("topology", "name"))
 LINE = 60
 
 
-def labels(results: list[Result]) -> tuple[str, list[str]]:
-    """Return what runs have in common, and what to call each: by keys of their configs that differ, else by files."""
+def run_labels(results: list[Result]) -> tuple[str, list[str]]:
+    """Return what runs have in common, and what to call each.
+
+    Names are made of the keys of their configs that differ and were given in one of them; where these are not enough,
+    of all that differ, and at last of the files' names. Lines have at most LINE characters.
+    """
     if len(results) == 1:
         return "", [_broken(results[0].label())]
-    runs = [settings(result) for result in results]
+    runs = [run_settings(result) for result in results]
     given = {key for result in results for key in _flat(result.config)}
     differing = [key for key in _keys(runs) if key in given and _differs(key, runs)]
     chosen = [key for key in differing if key[0] not in ("run", "record") or key[1] in MATTERS]
@@ -36,13 +48,20 @@ def labels(results: list[Result]) -> tuple[str, list[str]]:
     return _broken(_common(runs)), [_broken(name) for name in named]
 
 
-def settings(result: Result) -> Settings:
-    """Return the values of a run's config by table and key, those of defaults too; as given where they were given."""
+def run_settings(result: Result) -> Settings:
+    """Return the values of a run's config by (table, key), those of defaults too.
+
+    Values are as given where they were given, else as resolved; several topologies in turn are one.
+    """
     known = _flat(result.resolved) | _flat(result.config)
     return {key: value for key, value in known.items() if key[0] in TABLES}
 
 
 def _flat(tables: dict[str, Any]) -> Settings:
+    """Return tables of tables as one, by (table, key).
+
+    A list of tables, of topologies in turn, counts as the one table that ``_in_turn`` makes of it.
+    """
     return {
         (name, key): value
         for name, table in tables.items()
@@ -51,7 +70,7 @@ def _flat(tables: dict[str, Any]) -> Settings:
 
 
 def _in_turn(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """Graphs that take turns, as one: names and other values one after the other."""
+    """Return graphs that take turns as one table: names and other values one after the other."""
     keys = dict.fromkeys(key for table in tables for key in table)
     return {key: ", ".join(_said(table[key]) for table in tables if key in table) for key in keys} | {
         "name": "+".join(str(table.get("name")) for table in tables)
@@ -59,13 +78,13 @@ def _in_turn(tables: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _keys(runs: list[Settings]) -> list[tuple[str, str]]:
-    """All keys, in the order in which labels name them."""
+    """Return all keys, in the order in which labels name them."""
     keys = dict.fromkeys(key for run in runs for key in run)
     return sorted(keys, key=lambda key: (TABLES.index(key[0]), key[1] != "name"))
 
 
 def _differs(key: tuple[str, str], runs: list[Settings]) -> bool:
-    """True if runs have different values, or some have one and others with the same part have none."""
+    """Return True if runs have different values, or some have one and others with the same part have none."""
     if len({_said(run[key]) for run in runs if key in run}) > 1:
         return True
     part = key[0], "name"
@@ -74,11 +93,15 @@ def _differs(key: tuple[str, str], runs: list[Settings]) -> bool:
 
 
 def _name(run: Settings, runs: list[Settings], keys: list[tuple[str, str]]) -> str:
+    """Return what to call a run, by the keys that are to be named."""
     return ", ".join(_parts(run, runs, keys))
 
 
 def _parts(run: Settings, runs: list[Settings], keys: list[tuple[str, str]]) -> Iterator[str]:
-    """Algorithms and graphs by their names, everything else as key = value."""
+    """Yield algorithms and graphs by their names, everything else as key = value.
+
+    A key that the run has not, but another run with the same part, is named as "no KEY".
+    """
     for table, key in keys:
         if (table, key) in run:
             value = _said(run[table, key])
@@ -88,7 +111,7 @@ def _parts(run: Settings, runs: list[Settings], keys: list[tuple[str, str]]) -> 
 
 
 def _called(table: str, key: str, runs: list[Settings]) -> str:
-    """A key, with its table where others have one of that name."""
+    """Return a key, with its table where others have one of that name."""
     if key == "name":
         return table
     alone = all(other == table for run in runs for other, name in run if name == key)
@@ -96,7 +119,7 @@ def _called(table: str, key: str, runs: list[Settings]) -> str:
 
 
 def _common(runs: list[Settings]) -> str:
-    """Algorithm, compressor and graph, as far as they are the same."""
+    """Return algorithm, compressor and graph, as far as they are the same."""
     keys = [(family, "name") for family in ("algorithm", "compressor", "topology")]
     same = [key for key in keys if key in runs[0] and not _differs(key, runs)]
     said = [str(runs[0][key]) for key in same if runs[0][key] != "identity"]
@@ -107,17 +130,18 @@ def _common(runs: list[Settings]) -> str:
 
 
 def _files(paths: list[str]) -> list[str]:
-    """Names of files, with their folders where names alone are not enough."""
+    """Return the names of files, with their folders where names alone are not enough."""
     names = [Path(path).name for path in paths]
     return [name if names.count(name) == 1 else path for name, path in zip(names, paths, strict=True)]
 
 
 def _with_file(name: str, file: str, is_needed: bool) -> str:
+    """Return a name with its file, if that is needed to tell it from others."""
     return (f"{name} ({file})" if name else file) if is_needed else name
 
 
 def _said(value: Any) -> str:
-    """A value as people write it in TOML, strings without quotes."""
+    """Return a value as people write it in TOML, strings without quotes."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -128,5 +152,5 @@ def _said(value: Any) -> str:
 
 
 def _broken(text: str) -> str:
-    """A label in lines that fit in a figure."""
+    """Return a label in lines that fit in a figure."""
     return "\n".join(textwrap.wrap(printable(text), LINE))

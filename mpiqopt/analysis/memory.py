@@ -1,4 +1,4 @@
-"""Bytes that a rank of a run will need."""
+"""Predictions of the bytes that a rank of a run will need."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ PYTHON, MPI, SCIPY = 80e6, 21e6, 26e6
 ENTRY, ENTRY_MADE = 40, 50
 # for each coordinate of each node: arrays of a step and of a record
 STEP = {8: 40, 4: 32}
-# the same with coded gossip; of coordination, with the node's own training, of all coordinators and of each
-CODED, COORDINATED, PROTOCOL = 40, 40, {"ftqc": 16, "integer-push-sum": 16}
+# the same with coded gossip; of coordination, with the node's own training (a coordinator says what it adds)
+CODED, COORDINATED = 40, 40
 # for each node that trains by itself: Python's objects
 TRAINED = 2700
 # for each sample of all ranks while data are loaded, more if some are held out; for each of a rank
@@ -26,7 +26,14 @@ ALL_TARGETS, TESTED, OWN_TARGETS = 25, 24, 16
 
 
 def memory_per_rank(experiment: Experiment, ranks: int) -> float:
-    """Peak bytes of the rank that needs most, Python and libraries included, to about a factor of 1.5."""
+    """Return the peak bytes of the rank that needs most, Python and libraries included, to about a factor of 1.5.
+
+        peak = libraries + W + max(making W, loading the data, data + iterates of the hosted nodes)
+
+    Parameters
+    ----------
+    experiment: the assembled run, all nodes in this process. ranks: how many the nodes are to be spread over.
+    """
     place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
     entries = sum(len(mixing.columns) for mixing in experiment.network.topology.cycle)
     data, loading = _data(experiment, place)
@@ -35,13 +42,21 @@ def memory_per_rank(experiment: Experiment, ranks: int) -> float:
 
 
 def _libraries(experiment: Experiment, ranks: int) -> float:
+    """Return the bytes of Python, MPI and SciPy.
+
+    SciPy counts where something imports it: large or directed graphs and sparse data.
+    """
     dense = isinstance(experiment.shares.features, np.ndarray)
     scipy = experiment.network.place.nodes > DENSE_LIMIT or experiment.algorithm.directed or not dense
     return PYTHON + MPI * (ranks > 1) + SCIPY * scipy
 
 
 def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
-    """Bytes of the data on the rank with most samples, and of them while they are loaded in float64."""
+    """Return the bytes of the data on the rank with most samples, and of them while they are loaded in float64.
+
+    The second number is larger: features are read, put in the order of the nodes, scaled and converted one after the
+    other, and targets of all ranks are there at once.
+    """
     shares, source = experiment.shares, experiment.config.data
     own = np.add.reduceat(shares.sizes, place.bounds[:-1]).max() / shares.sizes.sum()
     values = own * _values(shares.features) + _values(shares.test_features) / place.ranks
@@ -56,11 +71,15 @@ def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
 
 
 def _values(features: Any) -> int:
+    """Return how many numbers are stored of features."""
     return features.size if isinstance(features, np.ndarray) else features.nnz
 
 
 def _copies(source: Source, share: float) -> float:
-    """Most copies of the features in float64 that are there at once. share: of the largest node in those of a rank."""
+    """Return the most copies of the features in float64 that are there at once, while they are loaded.
+
+    share: of the largest node in the samples of a rank.
+    """
     ordered = 1 + (source.split != "contiguous")  # as read, and in the order of the nodes
     if source.scale == "standard":
         return max(ordered, 1 + share, 1 + source.intercept)
@@ -68,7 +87,10 @@ def _copies(source: Source, share: float) -> float:
 
 
 def _per_node(experiment: Experiment) -> float:
-    """Bytes of the iterates and of all that is computed from them."""
+    """Return the bytes of the iterates of a node and of all that is computed from them.
+
+    They are those of the method's state, as ``init`` makes it, and for each coordinate what steps and records take.
+    """
     algorithm, problem = experiment.algorithm, experiment.problem
     state = algorithm.init(experiment.start, problem, experiment.network, experiment.streams)
     arrays = {id(value): value.nbytes for value in flat(state).values() if isinstance(value, np.ndarray)}
@@ -76,5 +98,5 @@ def _per_node(experiment: Experiment) -> float:
     if experiment.network.compressor is not None and not algorithm.server:
         beside += CODED
     if hasattr(algorithm, "coordinator"):
-        beside += COORDINATED + PROTOCOL.get(algorithm.coordinator, 0)
+        beside += COORDINATED + algorithm.protocol.bytes_per_value
     return sum(arrays.values()) / problem.hosted + beside * problem.d + TRAINED * algorithm.trains

@@ -1,14 +1,27 @@
-"""Figures of trajectories."""
+"""Figures of trajectories: objective, stationarity and consensus of several runs against their costs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpiqopt.analysis.figures import NAME, defaults, distinct, legend_above, save, target_of, use_fonts_for
-from mpiqopt.analysis.labels import labels, settings
+from mpiqopt.analysis.figures import (
+    NAME,
+    curve_styles,
+    figure_path,
+    legend_above,
+    matplotlib_defaults,
+    save_figure,
+    use_fonts_for,
+)
+from mpiqopt.analysis.labels import run_labels, run_settings
 from mpiqopt.errors import UsageError
 from mpiqopt.results.reader import Result
 from mpiqopt.terminal import printable, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ROWS = (("objective", "objective − best seen"), ("stationarity", "stationarity"), ("consensus", "consensus"))
 # of runs that all have it
@@ -35,45 +48,58 @@ DECADES = 200
 BELOW = 5e-324
 
 
-def plot(results: list[Result], output: str) -> list[str]:
+def plot_runs(results: list[Result], output: str) -> list[str]:
     """Draw objective (above the best seen), stationarity and consensus against iterations, samples, bytes and time.
 
-    Also the loss of held-out samples, if all runs have it.
+    Also the loss of held-out samples, if all runs have it. Curves of the same run look the same in all axes.
 
-    Returns what the figure does not show, in sentences.
+    Parameters
+    ----------
+    results: runs that were read with the columns DRAWN. output: file of the figure.
+
+    Returns
+    -------
+    What the figure does not show, in sentences: runs that diverged, curves without a value above 0, different problems.
+
+    Raises
+    ------
+    UsageError: the figure cannot be written, or a result file lacks a column.
     """
-    target_of(output)
+    figure_path(output)
     for result in results:
         missing = [name for name in NEEDED if name not in result.columns]
         if missing:
             raise UsageError(f"{_several([result])}: has no /{missing[0]}")
-    with defaults():
-        curves = [gaps(results)] + [_curves(results, quantity) for quantity, _ in _rows(results)[1:]]
-        save(_figure(results, curves), output)
+    with matplotlib_defaults():
+        curves = [objective_gaps(results)] + [_curves(results, quantity) for quantity, _ in _rows(results)[1:]]
+        save_figure(_figure(results, curves), output)
     return [*_on_problems(results), *_on_divergence(results), *_on_nothing(results, curves)]
 
 
 def _rows(results: list[Result]) -> tuple[tuple[str, str], ...]:
-    """What is drawn from top to bottom."""
+    """Return what is drawn from top to bottom."""
     return (*ROWS, TEST) if all(TEST[0] in result.columns for result in results) else ROWS
 
 
-def _figure(results: list[Result], curves: list[list[np.ndarray]]):
-    """The figure of the curves [row][run]."""
+def _figure(results: list[Result], curves: list[list[np.ndarray]]) -> "Figure":
+    """Return the figure of the curves [row][run]: a row for each quantity, a column for each cost.
+
+    Axes of a row share their scale, those of a column their costs.
+    """
     from matplotlib.figure import Figure
 
-    title, names = labels(results)
+    title, names = run_labels(results)
     use_fonts_for([title, *names])
     figure = Figure(figsize=(14, 2.7 * len(curves)), layout="constrained")
     axes = figure.subplots(len(curves), len(COLUMNS), sharex="col", sharey="row")
-    for number, (result, (colour, style)) in enumerate(zip(results, distinct(len(results)), strict=True)):
+    for number, (result, (colour, style)) in enumerate(zip(results, curve_styles(len(results)), strict=True)):
         for row, runs in enumerate(curves):
             for column, (cost, *_) in enumerate(COLUMNS):
                 # curves that coincide are seen through the gaps of the later one
                 _draw(axes[row, column], result.columns[cost], runs[number], color=colour, linestyle=style)
     for row, (_, quantity) in enumerate(_rows(results)):
         axes[row, 0].set_ylabel(quantity)
-        _scale(axes[row], curves[row], [diverged(result) for result in results])
+        _scale(axes[row], curves[row], [has_diverged(result) for result in results])
     for column, (cost, name, unit) in enumerate(COLUMNS):
         axes[-1, column].set_xlabel(name)
         _count(axes[-1, column], max(result.columns[cost].max(initial=0) for result in results), unit)
@@ -82,9 +108,12 @@ def _figure(results: list[Result], curves: list[list[np.ndarray]]):
     return figure
 
 
-def _draw(axis, cost: np.ndarray, values: np.ndarray, **look) -> None:
-    """A curve; values without neighbours, which have no line, are dots."""
-    kept = visible(values)
+def _draw(axis: "Axes", cost: np.ndarray, values: np.ndarray, **look: Any) -> None:
+    """Draw a curve; values without neighbours, which have no line, are dots.
+
+    cost, values: (records,). look: colour and line style.
+    """
+    kept = visible_points(values)
     seen = np.isfinite(values[kept])
     beside = np.concatenate([[False], seen, [False]])
     alone = np.flatnonzero(seen & ~beside[:-2] & ~beside[2:]).tolist()
@@ -93,8 +122,12 @@ def _draw(axis, cost: np.ndarray, values: np.ndarray, **look) -> None:
     axis.grid(True, alpha=0.3)
 
 
-def _scale(axes, curves: list[np.ndarray], diverged: list[bool]) -> None:
-    """Logarithmic, as far as the runs go that did not diverge; or a word where there is nothing to draw."""
+def _scale(axes: np.ndarray, curves: list[np.ndarray], diverged: list[bool]) -> None:
+    """Scale axes logarithmically; say so if there is nothing to draw.
+
+    axes: a row of axes that share their scale. curves: those of each run. diverged: which runs count only as far as
+    BEYOND_AXES above the others.
+    """
     known = [values[values > BELOW] for values in curves]
     sane = [values for values, bad in zip(known, diverged, strict=True) if len(values) and not bad]
     if not any(map(len, known)):
@@ -106,19 +139,20 @@ def _scale(axes, curves: list[np.ndarray], diverged: list[bool]) -> None:
     if sane:
         own = np.log10(_range(sane))
         high = min(high, own[1] + BEYOND_AXES * max(own[1] - own[0], 1))
-    room = 0.05 * max(high - low, 1)
-    low, high = np.clip([low - room, high + room], [-DECADES, 1 - DECADES], [DECADES - 1, DECADES])
+    margin = 0.05 * max(high - low, 1)
+    low, high = np.clip([low - margin, high + margin], [-DECADES, 1 - DECADES], [DECADES - 1, DECADES])
     axes[0].set_yscale("log")
     axes[0].set_ylim(10.0**low, 10.0**high)
 
 
 def _range(curves: list[np.ndarray]) -> tuple[float, float]:
+    """Return the smallest and largest value of all curves."""
     values = np.concatenate(curves)
     return float(values.min()), float(values.max())
 
 
-def _count(axis, most: float, unit: str) -> None:
-    """Few round numbers with the unit, from 0; to 1 where nothing was counted."""
+def _count(axis: "Axes", most: float, unit: str) -> None:
+    """Label an axis of counts with few round numbers and the unit, from 0; to 1 where nothing was counted."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axis.xaxis.set_major_formatter(EngFormatter(unit))
@@ -127,16 +161,17 @@ def _count(axis, most: float, unit: str) -> None:
         axis.set_xlim(-0.05, 1)
 
 
-def gaps(results: list[Result]) -> list[np.ndarray]:
+def objective_gaps(results: list[Result]) -> list[np.ndarray]:
     """Return each run's objective above the best that runs of the same problem have seen, (records,); NaN where none.
 
-    Of runs that diverged only what is above the best of the others counts.
+    Of runs that diverged only what is above the best of the others counts. Runs have the same problem if problem,
+    regulariser and data are the same, and the seed where samples are drawn by it.
     """
     problems = [_problem(result) for result in results]
     best = {}
     for problem in set(problems):
         group = [result for result, own in zip(results, problems, strict=True) if own == problem]
-        trusted = [result for result in group if not diverged(result)] or group
+        trusted = [result for result in group if not has_diverged(result)] or group
         best[problem] = min(_smallest(result.columns["objective"]) for result in trusted)
     with np.errstate(all="ignore"):
         values = [result.columns["objective"] - best[own] for result, own in zip(results, problems, strict=True)]
@@ -144,11 +179,12 @@ def gaps(results: list[Result]) -> list[np.ndarray]:
 
 
 def _curves(results: list[Result], quantity: str) -> list[np.ndarray]:
+    """Return one quantity of all runs."""
     return _above_zero([result.columns[quantity] for result in results])
 
 
 def _above_zero(curves: list[np.ndarray]) -> list[np.ndarray]:
-    """What a logarithmic axis can show of curves: NaN for the rest.
+    """Return what a logarithmic axis can show of curves: NaN for the rest.
 
     A curve that arrives at 0 for good falls out of the axes; zeros between other values are drawn as the smallest of
     these, so that curves have no holes.
@@ -166,8 +202,8 @@ def _above_zero(curves: list[np.ndarray]) -> list[np.ndarray]:
     return drawn
 
 
-def diverged(result: Result) -> bool:
-    """Return True if a run ended so, or its objective is of no use somewhere."""
+def has_diverged(result: Result) -> bool:
+    """Return True if a run was stopped as diverged, or its objective is NaN or BEYOND its start somewhere."""
     objective = result.columns["objective"]
     if str(result.attributes.get("stop_reason", "")).startswith("diverged"):
         return True
@@ -176,8 +212,11 @@ def diverged(result: Result) -> bool:
 
 
 def _problem(result: Result) -> tuple:
-    """What the objective depends on."""
-    known = settings(result)
+    """Return what the objective depends on: keys of problem, regulariser and data, and the seed where data are drawn.
+
+    Paths count by the file's name: the same file may be elsewhere on another machine.
+    """
+    known = run_settings(result)
     tables = {key: value for key, value in known.items() if key[0] in ("problem", "regularizer", "data")}
     drawn = (
         tables.get(("data", "name")) == "synthetic"
@@ -191,19 +230,24 @@ def _problem(result: Result) -> tuple:
 
 
 def _on_problems(results: list[Result]) -> list[str]:
+    """Return a note if the runs have different problems."""
     count = len({_problem(result) for result in results})
     return [f"{count} different problems: objectives are drawn above the best seen of each"] if count > 1 else []
 
 
 def _on_divergence(results: list[Result]) -> list[str]:
-    bad = [result for result in results if diverged(result)]
+    """Return a note if some of the runs, but not all, diverged."""
+    bad = [result for result in results if has_diverged(result)]
     if not bad or len(bad) == len(results):
         return []
     return [f"{_several(bad)} diverged: drawn as far as the axes of the others go"]
 
 
 def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[str]:
-    """Which runs have no curve, and of what."""
+    """Return a note on each quantity of which runs have no curve.
+
+    A logarithmic axis shows no value that is 0, negative or not finite.
+    """
     notes = []
     for (_, quantity), runs in zip(_rows(results), curves, strict=True):
         blank = [result for result, values in zip(results, runs, strict=True) if not np.isfinite(values).any()]
@@ -215,19 +259,25 @@ def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[s
 
 
 def _several(results: list[Result]) -> str:
-    """One file by its name, or one and how many more."""
+    """Return one file by its name, or one and how many more."""
     return printable(shortened(results[0].path, NAME)) + (f" and {len(results) - 1} more" if len(results) > 1 else "")
 
 
 def _smallest(values: np.ndarray) -> float:
-    """The smallest finite value."""
+    """Return the smallest finite value; infinity if there is none."""
     return float(values.min(initial=np.inf, where=np.isfinite(values)))
 
 
-def visible(values: np.ndarray) -> np.ndarray:
-    """Positions of the values that a curve needs: all, or the first, the last, and the extremes of PIECES pieces.
+def visible_points(values: np.ndarray) -> np.ndarray:
+    """Return positions of the values that a curve needs: all, or first, last and the extremes of PIECES pieces.
 
-    A piece without numbers keeps one NaN, a gap in the curve.
+    A piece without numbers keeps one NaN, a gap in the curve. A figure of a million records is then as small as one of
+    a thousand, and looks the same.
+
+    >>> visible_points(np.arange(5.0)).tolist()
+    [0, 1, 2, 3, 4]
+    >>> len(visible_points(np.random.default_rng(0).random(10**6))) <= 2 * PIECES + 2
+    True
     """
     count = len(values)
     if count <= 2 * PIECES:

@@ -1,12 +1,16 @@
-"""A result file as a table on the screen."""
+"""A result file as tables on the screen: a row for each of MOST_ROWS records, and one for each of as many nodes.
+
+Quantities that a file does not have, such as the accuracy of a loss without classes, have no column.
+"""
 
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 
-from mpiqopt.analysis.tables import Column, number, print_name, print_table
+from mpiqopt.analysis.tables import Column, format_number, print_heading, print_table
 from mpiqopt.results.reader import Result
-from mpiqopt.terminal import columns, printable, wrapped
+from mpiqopt.terminal import printable, terminal_width, wrapped
 
 # column, heading, format
 COLUMNS = (
@@ -37,16 +41,23 @@ NODE_COLUMNS = (
 
 
 def chosen_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
-    """First, last and evenly spaced records between."""
+    """Return the positions of at most ``most`` records: first, last and evenly spaced ones between.
+
+    >>> chosen_rows(101, most=5).tolist()
+    [0, 25, 50, 75, 100]
+    """
     return (
         np.unique(np.linspace(0, records - 1, min(records, most)).round().astype(int)) if records else np.empty(0, int)
     )
 
 
 def print_summary(result: Result) -> None:
-    """Print how the run ended, some of its records, and what some of its nodes did."""
-    width = columns(sys.stdout)
-    print_name(printable(result.path), printable(result.label()), width)
+    """Print how the run ended, some of its records, and what some of its nodes did.
+
+    Tables are as wide as the terminal: columns that do not fit go on below.
+    """
+    width = terminal_width(sys.stdout)
+    print_heading(printable(result.path), printable(result.label()), width)
     print_table(_table(COLUMNS, result.columns, chosen_rows(len(result.columns["iteration"]))), width)
     if result.by_node:
         by_node = {"node": np.arange(result.nodes), **result.by_node}
@@ -56,7 +67,10 @@ def print_summary(result: Result) -> None:
 
 
 def _end(result: Result) -> str:
-    """How the run ended and where it was made, in one sentence."""
+    """Return how the run ended and where it was made, in one sentence.
+
+    Of runs by mailboxes it also says what carried the frames: windows or messages.
+    """
     about, records = result.attributes, len(result.columns["iteration"])
     reason = f" ({about['stop_reason']})" if about.get("stop_reason") else ""
     carried = f"; frames by {about['transport']}" if "transport" in about else ""
@@ -66,10 +80,13 @@ def _end(result: Result) -> str:
     )
 
 
-def _table(quantities, values: dict[str, np.ndarray], rows: np.ndarray) -> list[Column]:
-    """Some rows of those quantities (name, heading, format) that there are."""
+def _table(quantities: Iterable[tuple[str, str, str]], values: dict[str, np.ndarray], rows: np.ndarray) -> list[Column]:
+    """Return some rows of those quantities that the file has.
+
+    quantities: (name, heading, format). values: by name, (records,). rows: positions in them.
+    """
     return [
-        Column(heading, [number(form, values[name][row] / (1e6 if name == "bytes" else 1)) for row in rows])
+        Column(heading, [format_number(form, values[name][row] / (1e6 if name == "bytes" else 1)) for row in rows])
         for name, heading, form in quantities
         if name in values
     ]

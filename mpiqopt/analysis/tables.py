@@ -1,4 +1,9 @@
-"""Tables on the screen: as wide as it is, with numbers that are whole."""
+"""Tables on the screen: as wide as it is, with numbers that are whole.
+
+>>> columns = [Column("run", ["a", "b"], is_name=True), Column("rounds", ["100", "250"]), Column("MB", ["1.5", "3.8"])]
+>>> [[column.heading for column in table] for table in split_columns(columns, width=15)]
+[['run', 'rounds'], ['run', 'MB']]
+"""
 
 from typing import NamedTuple
 
@@ -11,7 +16,11 @@ SHORTEST_NAME = 8
 
 
 class Column(NamedTuple):
-    """A column of a table. is_name: may be shortened, and stands to the left; others are numbers and stay whole."""
+    """A column of a table.
+
+    heading, cells: texts. is_name: True for names, which may be shortened and stand to the left; others are numbers and
+    stay whole.
+    """
 
     heading: str
     cells: list[str]
@@ -19,38 +28,48 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Characters that it takes."""
+        """Return how many characters it takes, frame included."""
         return max(map(len, (self.heading, *self.cells))) + FRAME
 
 
-def number(form: str, value: float) -> str:
-    """Format a number; with three digits that count where the format would round it by more than half a per cent."""
+def format_number(form: str, value: float) -> str:
+    """Return a number in the format ``form``, or with three digits where that loses more than half a per cent.
+
+    >>> format_number("{:.3f}", 1.5), format_number("{:.3f}", 0.00012345)
+    ('1.500', '0.000123')
+    """
     text = form.format(int(value) if "d}" in form else value)
     return f"{value:.3g}" if abs(float(text) - value) > 0.005 * abs(value) else text
 
 
-def print_name(name: str, meaning: str, width: int | None) -> None:
-    """Print what a table is of: in one line, or a line each where they do not fit."""
+def print_heading(name: str, meaning: str, width: int | None) -> None:
+    """Print what a table shows: name and meaning in one line, or a line each where they do not fit."""
     line = f"{name}: {meaning}"
     lines = [line] if width is None or len(line) <= width else [shortened(each, width) for each in (name, meaning)]
     print("\n".join(lines))
 
 
 def print_table(columns: list[Column], width: int | None) -> None:
-    """Print a table, or several below each other that have the first column in common, none wider than ``width``."""
-    for number, band in enumerate(bands(columns, width)):
+    """Print a table, or several below each other that have the first column in common, none wider than ``width``.
+
+    width: characters of a line; None for any.
+    """
+    for number, band in enumerate(split_columns(columns, width)):
         print("\n" * (number > 0), end="")
         _print(band)
 
 
-def bands(columns: list[Column], width: int | None) -> list[list[Column]]:
-    """Split columns into tables that fit in ``width``, each with the first column."""
+def split_columns(columns: list[Column], width: int | None) -> list[list[Column]]:
+    """Return columns split into tables that fit in ``width``, each with the first column.
+
+    A first column of names is shortened, to SHORTEST_NAME at least, so that one more column fits beside it.
+    """
     if width is None:
         return [columns]
     first, *rest = columns
     if first.is_name:
-        room = width - FRAME - max(column.width for column in rest)
-        first = first._replace(cells=[shortened(cell, max(room, SHORTEST_NAME)) for cell in first.cells])
+        remaining = width - FRAME - max(column.width for column in rest)
+        first = first._replace(cells=[shortened(cell, max(remaining, SHORTEST_NAME)) for cell in first.cells])
     found, taken = [[first]], first.width
     for column in rest:
         if taken + column.width > width + 1 and len(found[-1]) > 1:  # no line at the right end
@@ -62,6 +81,7 @@ def bands(columns: list[Column], width: int | None) -> list[list[Column]]:
 
 
 def _print(columns: list[Column]) -> None:
+    """Print one table."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,10 @@
-"""How the numbers of a run still move at its end."""
+"""How the numbers of a run still change at its end, in words.
+
+>>> trend_in_words(np.array([0, 50, 100]), np.array([1.0, 1e-2, 1e-4]))
+'falls tenfold in 25 iterations'
+>>> trend_in_words(np.array([0, 50, 100]), np.array([1.0, 1e-2, 1e-2]))
+'falls no more'
+"""
 
 import numpy as np
 
@@ -8,15 +14,18 @@ from mpiqopt.results.reader import Result
 STILL = 1.25
 
 
-def trends(result: Result) -> str:
-    """Return a line on stationarity and consensus in the second half of a run."""
+def describe_trends(result: Result) -> str:
+    """Return a line on stationarity and consensus in the second half of a run that has records."""
     iterations = result.columns["iteration"]
-    said = (f"{name} {trend(iterations, result.columns[name])}" for name in ("stationarity", "consensus"))
+    said = (f"{name} {trend_in_words(iterations, result.columns[name])}" for name in ("stationarity", "consensus"))
     return f"in the second half: {', '.join(said)}"
 
 
-def trend(iterations: np.ndarray, values: np.ndarray) -> str:
-    """Return how values (records,) > 0 moved from the middle of the iterations to the end, in words."""
+def trend_in_words(iterations: np.ndarray, values: np.ndarray) -> str:
+    """Return how values (records,) >= 0 changed from the middle of the iterations to the end.
+
+    One of: "is 0", "rises", "falls no more", "falls tenfold in K iterations".
+    """
     middle = int(np.searchsorted(iterations, iterations[-1] / 2))
     before, now = float(values[middle]), float(values[-1])
     if now == 0:

@@ -4,7 +4,11 @@ import numpy as np
 
 
 def distinct(values: np.ndarray) -> np.ndarray:
-    """Each value of an array without NaN once, ascending."""
+    """Return each value of an array without NaN once, ascending, (k,), in its type.
+
+    >>> distinct(np.array([[2, 1], [2, 0]])).tolist()
+    [0, 1, 2]
+    """
     ordered = np.sort(values, axis=None)
     first = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])

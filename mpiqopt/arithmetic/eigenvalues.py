@@ -13,10 +13,10 @@ import numpy as np
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
-# steps before the first look at what was found; each later look is after half as many more
+# Lanczos steps before the first look at what was found; each later look is after half as many more.
 FIRST_LOOK = 4
 # a change between two looks that ends the search, relative to the matrix: the error left is about its 3/2th power
-SETTLED = 1e-9
+CHANGE = 1e-9
 # what counts as nothing: the steps have seen all of the matrix
 NOTHING = 1e-13
 # bisection ends at neighbouring multiples of this times the power of two above the matrix
@@ -27,10 +27,23 @@ TRIES = 1024
 
 
 def rayleigh_quotient(rows: np.ndarray, columns: np.ndarray, entries: np.ndarray, x: np.ndarray) -> float:
-    """Return x^T A x / x^T x, rounded once, of a matrix given by its entries.
+    """Return x^T A x / x^T x, rounded once, of a symmetric matrix A given by its entries.
 
     Near an eigenvector the quotient is off by the square of the vector's error only: the last bits of x, in which
-    machines differ, do not reach it.
+    machines differ, do not reach it. Products and sums are computed with what rounding takes from them.
+
+    Parameters
+    ----------
+    rows, columns, entries:
+        i, j and a_ij of each entry, both triangles; (E,) each
+    x:
+        float64 (n,), not zero, of any length
+
+    Examples
+    --------
+    >>> rows, columns = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    >>> rayleigh_quotient(rows, columns, np.array([2.0, 1.0, 1.0, 2.0]), np.array([1.0, 1.0 + 1e-9]))
+    3.0
     """
     product, rest = _product(x[rows], x[columns])
     terms, rests = _product(entries, product)
@@ -42,64 +55,87 @@ def rayleigh_quotient(rows: np.ndarray, columns: np.ndarray, entries: np.ndarray
 
 
 def _sum(terms: np.ndarray, small: np.ndarray) -> tuple[float, float]:
-    """The sum of terms and of much smaller ones, rounded once, and what rounding takes from it."""
+    """Return the sum of terms and of much smaller ones, rounded once, and what rounding takes from it."""
     numbers = [*terms.tolist(), float(np.add.reduce(small))]
     total = math.fsum(numbers)
     return total, math.fsum([*numbers, -total])
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """a b and what rounding takes from it (Dekker 1971)."""
+    """Return a b and what rounding takes from it (Dekker, "A floating-point technique", 1971)."""
     product = a * b
     (high, low), (top, bottom) = _halves(a), _halves(b)
     return product, ((high * top - product) + high * bottom + low * top) + low * bottom
 
 
 def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The upper 26 bits, and the others."""
+    """Return the upper 26 bits of each number, and the others: products of halves are exact."""
     moved = (2.0**27 + 1) * a
     high = moved - (moved - a)
     return high, a - high
 
 
 def largest_eigenvalues(apply: Apply, start: np.ndarray, most: int) -> np.ndarray:
-    """Return the largest eigenvalue of each of n matrices A_i, (n,); a row's result does not depend on other rows.
+    """Return the largest eigenvalue of each of n symmetric matrices A_i (d, d), by Lanczos, all at once.
 
-    apply: rows v (n, d) -> A_i v_i; start: (n, d), rows that have a part along every eigenvector; most: steps at most,
-    after which the eigenvalue may be too small.
+    Parameters
+    ----------
+    apply:
+        function from rows v (n, d) to the rows A_i v_i (n, d)
+    start:
+        float64 (n, d), rows that have a part along every eigenvector
+    most:
+        steps at most, after which an eigenvalue may be too small
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (n,); what a row gives does not depend on the other rows, so ranks may share the work
+
+    References
+    ----------
+    Lanczos, "An iteration method for the solution of the eigenvalue problem", 1950; Paige, "The computation of
+    eigenvalues and eigenvectors of very large sparse matrices", 1971, for extreme eigenvalues in spite of rounding.
+
+    Examples
+    --------
+    >>> diagonals = np.array([[1.0, 2.0, 3.0], [5.0, 0.0, -9.0]])
+    >>> found = largest_eigenvalues(lambda v: diagonals * v, np.ones((2, 3)), most=10)
+    >>> found.round(9).tolist()
+    [3.0, 5.0]
     """
     steps, taken, look = _steps(apply, start), [], FIRST_LOOK
     found, done = np.full(len(start), np.nan), np.zeros(len(start), bool)
     while not done.all():
         taken += islice(steps, min(look, most) - len(taken))
-        diagonal, beside = np.array(taken).swapaxes(0, 1)
-        size = _size(diagonal, beside)
-        now = _top(diagonal, beside * beside, size)
-        end = (np.abs(now - found) <= SETTLED * size) | (beside[-1] == 0) | (look >= most)
+        diagonal, off = np.array(taken).swapaxes(0, 1)
+        size = _size(diagonal, off)
+        now = _top(diagonal, off * off, size)
+        end = (np.abs(now - found) <= CHANGE * size) | (off[-1] == 0) | (look >= most)
         found = np.where(done, found, now)
         done, look = done | end, look + look // 2
     return found
 
 
 def _steps(apply: Apply, start: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The next diagonal entry of each tridiagonal matrix, and the one beside it; (n,).
+    """Yield the next diagonal entry of each tridiagonal matrix T_i, and the off-diagonal one behind it; (n,) each.
 
-    Zero beside it says that nothing follows. The first diagonal entry, which is no larger than the largest eigenvalue,
-    then stands in.
+    Zero off the diagonal says that nothing follows. The first diagonal entry, which is no larger than the largest
+    eigenvalue, then stands in.
     """
     v, before = _over(start, _norms(start)), np.zeros_like(start)
-    beside, size, first = np.zeros(len(start)), np.zeros(len(start)), None
+    off, size, first = np.zeros(len(start)), np.zeros(len(start)), None
     while True:
-        w = apply(v) - beside[:, None] * before
+        w = apply(v) - off[:, None] * before
         diagonal = np.add.reduce(v * w, axis=1)
         w -= diagonal[:, None] * v
         first = diagonal if first is None else first
         diagonal = np.where(v.any(axis=1), diagonal, first)
-        beside = _norms(w)
-        size = np.maximum(size, np.abs(diagonal) + beside)
-        beside = np.where(beside > NOTHING * size, beside, 0.0)
-        yield diagonal, beside
-        v, before = _over(w, beside), v
+        off = _norms(w)
+        size = np.maximum(size, np.abs(diagonal) + off)
+        off = np.where(off > NOTHING * size, off, 0.0)
+        yield diagonal, off
+        v, before = _over(w, off), v
 
 
 def _norms(rows: np.ndarray) -> np.ndarray:
@@ -107,23 +143,28 @@ def _norms(rows: np.ndarray) -> np.ndarray:
 
 
 def _over(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """The rows divided by their norms; zeros for a norm of 0."""
+    """Return the rows divided by their norms; zeros for a norm of 0."""
     return np.divide(rows, norms[:, None], out=np.zeros_like(rows), where=norms[:, None] > 0)
 
 
-def _size(diagonal: np.ndarray, beside: np.ndarray) -> np.ndarray:
-    """The power of two above the sums of magnitudes in each row (Gershgorin): larger than all eigenvalues, (n,)."""
+def _size(diagonal: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """Return the power of two above the sums of magnitudes in each row: larger than all eigenvalues (Gershgorin), (n,).
+
+    diagonal, off: entries of the tridiagonal matrices, (steps, n).
+    """
     sums = np.abs(diagonal)
-    sums[1:] += beside[:-1]
-    sums[:-1] += beside[:-1]
+    sums[1:] += off[:-1]
+    sums[:-1] += off[:-1]
     most = sums.max(axis=0)
     return np.where(most > 0, np.ldexp(1.0, np.frexp(most)[1]), 0.0)
 
 
 def _top(diagonal: np.ndarray, squares: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The smallest multiple of GRID * size above all eigenvalues, (n,).
+    """Return the smallest multiple of GRID * size above all eigenvalues, (n,), by bisection at many points at once.
 
-    The test is monotone also in floating point (Demmel, Dhillon, Ren 1995), so that all ways of bisection end there.
+    diagonal: (steps, n); squares: of the off-diagonal entries. The test is monotone also in floating point (Demmel,
+    Dhillon and Ren, "On the correctness of some bisection-like parallel eigenvalue algorithms in floating point
+    arithmetic", 1995), so that all ways of bisection end there.
     """
     tries = max(1, TRIES // len(size))
     share = np.arange(1, tries + 1)[:, None]
@@ -136,7 +177,7 @@ def _top(diagonal: np.ndarray, squares: np.ndarray, size: np.ndarray) -> np.ndar
 
 
 def _above(x: np.ndarray, diagonal: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """True where x (tries, n) is above all eigenvalues: all pivots of x I - T are positive."""
+    """Return where x (tries, n) is above all eigenvalues, bool: all pivots of x I - T are positive."""
     with np.errstate(all="ignore"):
         pivot = least = x - diagonal[0]
         for entry, square in zip(diagonal[1:], squares, strict=False):

@@ -1,28 +1,46 @@
 """The command line: parse, call, and turn known errors into one line and exit status 2.
 
 Where several ranks were started, only rank 0 imports what reads command lines and configs.
+
+>>> main(["list", "regularizer"])  # prints, and returns the exit status
+regularizer
+  box          lower <= x_k <= upper...
+0
 """
 
 import pickle
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from mpiqopt import registry
 from mpiqopt.cli.output import safe_streams
 from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, out_of_memory
 from mpiqopt.transport import launch
 
+if TYPE_CHECKING:
+    from mpiqopt.transport.transport import Transport
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0, 1, 2 or 75)."""
+    """Run the command line.
+
+    arguments: the words after `mpiqopt`; None for those of the process. On ranks that MPI has started it is collective.
+
+    Returns
+    -------
+    The exit status: 0 done, 1 failed (a diverged run, a broken promise, a full disk), 2 wrong input, 75 stopped early
+        with
+    a checkpoint, 130 interrupted.
+    """
     words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a subcommand here
     with safe_streams():
-        return _answered(words)
+        return _exit_status(words)
 
 
-def _answered(words: list[str]) -> int:
-    """Do what the words say; known errors are one line and an exit status."""
+def _exit_status(words: list[str]) -> int:
+    """Return the exit status of what the words say; print known errors in one line."""
     try:
         launch.require_word()
         return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
@@ -43,19 +61,21 @@ def _answered(words: list[str]) -> int:
 
 
 def _alone(words: list[str]) -> int:
+    """Run the words in one process, with MPI only if the command asks for it."""
     from mpiqopt.cli.commands import parse
 
     work = parse(words)
     if not callable(work):
         return work
     with _session(words) as transport:
-        return _status(lambda: work(transport))
+        return _common_status(lambda: work(transport))
 
 
 def _on_ranks(words: list[str]) -> int:
+    """Run the words on all ranks that MPI has started."""
     try:
         with _session(words) as transport:
-            return _status(lambda: _handed_out(words, transport))
+            return _common_status(lambda: _share_out(words, transport))
     except AgreedError:  # rank 0 says it
         raise
     except UsageError as error:  # no MPI here
@@ -64,11 +84,12 @@ def _on_ranks(words: list[str]) -> int:
 
 
 def _session(words: list[str]) -> AbstractContextManager:
+    """Return a context in which MPI is there, and which ends it in order."""
     return launch.session(always=words[:1] == ["doctor"])
 
 
-def _status(work: Callable[[], int]) -> int:
-    """The exit status of what all ranks do together."""
+def _common_status(work: Callable[[], int]) -> int:
+    """Return the exit status of what all ranks do together; rank 0 prints an error that all agree on."""
     try:
         return work()
     except AgreedError as error:
@@ -76,10 +97,11 @@ def _status(work: Callable[[], int]) -> int:
         return 2
 
 
-def _handed_out(words: list[str], transport) -> int:
-    """Rank 0 reads the command line, and what is left to do is done by all.
+def _share_out(words: list[str], transport: "Transport") -> int:
+    """Read the command line on rank 0, and do what is left of it on all ranks; return the exit status.
 
-    The handshake comes first: a rank that was told something else ends the job, where it would stop it for ever later.
+    The handshake comes first: a rank that was started with other words ends the job at once, where it would block it
+    later.
     """
     from mpiqopt.transport.agreement import by_first, together
     from mpiqopt.transport.handshake import require_alike
@@ -95,7 +117,7 @@ def _handed_out(words: list[str], transport) -> int:
 
 
 def _packed(words: list[str]) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
-    """The plug-ins that the words name and, made of them, what is to be done."""
+    """Return the plug-ins that the words name, and the pickled rest of the command, which is made of them."""
     from mpiqopt.cli.commands import parse
 
     work = parse(words)
@@ -103,6 +125,9 @@ def _packed(words: list[str]) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error, from one rank."""
+    """Print one line on standard error, from one rank.
+
+    The line is cut in its middle to the width of ``errors.LINE``, and control characters are escaped.
+    """
     if launch.launched_rank() == 0:
         print(one_line(message), file=sys.stderr, flush=True)

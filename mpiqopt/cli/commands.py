@@ -1,8 +1,12 @@
-"""The subcommands, and how their words are read."""
+"""The subcommands, and how their words are read.
+
+Each is a module of this folder with a click command called ``command``; it is imported when it is asked for.
+"""
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -10,7 +14,7 @@ import mpiqopt
 from mpiqopt.cli import complain
 from mpiqopt.cli.output import refusal
 from mpiqopt.errors import UsageError
-from mpiqopt.terminal import columns
+from mpiqopt.terminal import terminal_width
 
 COMMANDS = (
     "run",
@@ -32,9 +36,10 @@ HELP_COLUMNS = 78
 
 
 class Formatter(click.HelpFormatter):
-    """Leaves room for what options mean beside their names, on narrow terminals too."""
+    """Writes help with a column for what options mean, on narrow terminals too."""
 
-    def write_dl(self, rows, col_max: int = 30, col_spacing: int = 2) -> None:
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write a list of options and their meanings; names take at most a third of the width."""
         super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
 
 
@@ -43,8 +48,8 @@ class Context(click.Context):
 
     formatter_class = Formatter
 
-    def __init__(self, *arguments, **settings):
-        width = columns(sys.stdout)
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        width = terminal_width(sys.stdout)
         if width is not None:
             settings["terminal_width"] = min(width, HELP_COLUMNS)
         super().__init__(*arguments, **settings)
@@ -56,16 +61,21 @@ class LazyGroup(click.Group):
     context_class = Context
 
     def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of all subcommands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return the command called so, None if there is none."""
         if name not in COMMANDS:
             return None
         command = importlib.import_module(f"mpiqopt.cli.{name.replace('-', '_')}").command
         command.context_class = Context
         return command
 
-    def resolve_command(self, context: click.Context, args: list[str]):
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return name, command and remaining words; fail with the nearest name if there is no such command."""
         from mpiqopt.registry import suggestion
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
@@ -87,7 +97,17 @@ def cli(context: click.Context) -> None:
 
 
 def parse(words: list[str]) -> int | Callable:
-    """Do what the words say; the exit status, or what is left for all ranks to do together, given their transport."""
+    """Run what the words say, as far as one process can do it.
+
+    Returns
+    -------
+    The exit status; or, of commands that need all ranks, a function of their transport that returns it, such as a
+        ``Job``.
+
+    Raises
+    ------
+    UsageError: the words are wrong, or what they name. KeyboardInterrupt: the user has stopped the command.
+    """
     try:
         return cli.main(args=words, prog_name="mpiqopt", standalone_mode=False) or 0
     except click.ClickException as error:

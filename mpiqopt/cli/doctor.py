@@ -1,35 +1,49 @@
-"""mpiqopt doctor"""
+"""mpiqopt doctor: versions of this installation, and what its MPI can do.
+
+    $ mpiqopt doctor
+    $ mpiexec -n 2 python -m mpiqopt doctor
+
+It is the only command that always asks for MPI, so that a broken library is reported by name.
+"""
 
 import platform
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mpiqopt import kernels
-from mpiqopt.cli.output import printed
-from mpiqopt.terminal import columns, listed
+from mpiqopt.cli.output import print_result
+from mpiqopt.terminal import terminal_width, two_columns
+
+if TYPE_CHECKING:
+    from mpiqopt.transport.transport import Transport
 
 
 @click.command("doctor")
 def command() -> Callable[..., int]:
-    """Print what this installation is made of, and measure what its MPI can do.
+    """Print the versions of this installation, and measure what its MPI can do.
 
     Under mpiexec -n 2 (better: across two hosts) it measures whether one-sided operations progress while the target
     computes.
     """
     kernels.level()  # raises what is wrong with them, before MPI is there
-    return tell
+    return print_report
 
 
-def tell(transport) -> int:
-    """Print the report; collective."""
+def print_report(transport: "Transport") -> int:
+    """Print the report on rank 0, and return the exit status; collective.
+
+    With two ranks or more it takes some seconds: one-sided operations are timed while the target sleeps and while it
+    computes.
+    """
     report = _report(transport)
-    return 0 if transport.rank or printed(report) else 1
+    return 0 if transport.rank or print_result(report) else 1
 
 
-def _report(transport) -> str:
-    """The lines of the report; collective."""
+def _report(transport: "Transport") -> str:
+    """Return the lines of the report; collective."""
     facts = _installation(transport)
     if transport.size == 1:
         facts.append(("one-sided progress", "not measured: needs two ranks, mpiexec -n 2 python -m mpiqopt doctor"))
@@ -37,10 +51,11 @@ def _report(transport) -> str:
         from mpiqopt.transport.diagnosis import one_sided_progress
 
         facts += _progress(one_sided_progress(transport.comm) or [])
-    return listed(facts, columns(sys.stdout)).rstrip()
+    return two_columns(facts, terminal_width(sys.stdout)).rstrip()
 
 
-def _installation(transport) -> list[tuple[str, str]]:
+def _installation(transport: "Transport") -> list[tuple[str, str]]:
+    """Return versions, kernels and MPI as (name, text); collective, to count hosts."""
     import h5py
     import mpi4py
     import numpy
@@ -61,8 +76,11 @@ def _installation(transport) -> list[tuple[str, str]]:
     ]
 
 
-def _progress(results) -> list[tuple[str, str]]:
-    """The measurements of one-sided operations, and the advice that follows."""
+def _progress(results: list[Any]) -> list[tuple[str, str]]:
+    """Return the measurements of one-sided operations, and the advice that follows.
+
+    results: as of ``transport.diagnosis.one_sided_progress``; times are in s and printed in ms.
+    """
     facts = []
     for r in results:
         verdict = "WAITS for the target to enter MPI" if r.waits else "progresses"

@@ -1,4 +1,10 @@
-"""mpiqopt examples"""
+"""mpiqopt examples: the example configs and job scripts, copied.
+
+    $ mpiqopt examples here
+    here/configs/breast-cancer.toml written
+
+The exit status is 2 if one cannot be written.
+"""
 
 from pathlib import Path
 
@@ -22,11 +28,11 @@ def command(folder: Path) -> None:
     for source in sorted(path for path in EXAMPLES.glob("*/*") if path.is_file()):
         copy = folder / source.relative_to(EXAMPLES)
         done.append(f"{copy} {'written' if _copied(source, copy) else 'is there already: left as it is'}")
-    click.echo("\n".join(done))  # at the end: whether it can be said or not, all are copied
+    click.echo("\n".join(done))  # at the end: all are copied even if standard output is closed
 
 
 def _copied(source: Path, copy: Path) -> bool:
-    """Copy a file unless there is one; returns True if it did."""
+    """Copy a file unless there is one; return True if it was copied. Raises UsageError if it cannot be written."""
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with open(copy, "xb") as file:

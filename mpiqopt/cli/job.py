@@ -1,24 +1,30 @@
-"""What all ranks do of ``mpiqopt run``, once rank 0 has read the command line and the config."""
+"""What all ranks do for `mpiqopt run`, once rank 0 has read the command line and the config."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mpiqopt import registry
 from mpiqopt.cli import complain
 from mpiqopt.config.config import Config
 from mpiqopt.errors import fits
-from mpiqopt.files.inputs import Input, examine, require_same
+from mpiqopt.files.inputs import Input, examine_inputs, require_same_inputs
 from mpiqopt.run.allocator import keep_freed_memory
 from mpiqopt.run.ending import Outcome
 from mpiqopt.run.loop import run
 from mpiqopt.run.start import AlreadyFinished, Options
 from mpiqopt.transport.agreement import together
 
+if TYPE_CHECKING:
+    from mpiqopt.transport.transport import Transport
+
 STATUS = {"finished": 0, "stopped": 75, "diverged": 1}
 
 
 class Job(NamedTuple):
-    """A run as it is handed to all ranks. inputs: the files that it was read from."""
+    """A run as it is handed to all ranks, pickled.
+
+    inputs: size and time of the files that it was read from, so that a rank that sees other files can say so.
+    """
 
     config: Config
     options: Options
@@ -26,14 +32,20 @@ class Job(NamedTuple):
 
     @classmethod
     def of(cls, config: Config, options: Options) -> "Job":
-        """What rank 0 hands out."""
+        """Return the run that rank 0 hands to all, with its input files examined."""
         read, data = [config.path, *registry.plugins, *config.files()], config.data_files()
-        return cls(config, options, examine(read + data) if config.data.is_small() else examine(read, data))
+        return cls(
+            config, options, examine_inputs(read + data) if config.data.is_small() else examine_inputs(read, data)
+        )
 
-    def __call__(self, transport) -> int:
-        """Exit status of a run in which all ranks take the same way; collective."""
+    def __call__(self, transport: "Transport") -> int:
+        """Run, and return the exit status: 0 finished, 75 stopped with a checkpoint, 1 diverged.
+
+        Collective: all ranks do the same. Raises AgreedError on all ranks, such as for an input file that another rank
+        sees differently.
+        """
         keep_freed_memory()
-        together(transport, lambda: require_same(self.inputs, transport.name))
+        together(transport, lambda: require_same_inputs(self.inputs, transport.name))
         try:
             outcome = run(self.config, self.options, transport)
         except AlreadyFinished as news:
@@ -48,7 +60,10 @@ class Job(NamedTuple):
 
 
 def _say(outcome: Outcome, output: Path) -> None:
-    """Print how a run ended."""
+    """Print how a run ended: status, reason, what to do about it and the result file.
+
+    In two lines if one would be cut.
+    """
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
     whole = f"{status}{outcome.reason}{hint}{'; ' * bool(outcome.cure)}{outcome.cure}; {output}"
@@ -58,14 +73,17 @@ def _say(outcome: Outcome, output: Path) -> None:
 
 
 def _sum_up(outcome: Outcome, output: Path) -> None:
-    """Print where a run ended."""
+    """Print the last record, and how numbers still changed at the end if the run was not stopped early.
+
+    The second line needs the result file, which is read again.
+    """
     if outcome.metrics is not None:
         m = outcome.metrics
         line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
         tested = [("test loss", "{:.6g}", m.test_loss), ("accuracy", "{:.4f}", m.accuracy)]
         complain(line + "".join(f", {name} {form.format(value)}" for name, form, value in tested if value is not None))
     if outcome.status == "finished" and outcome.reason.startswith("iterations"):
-        from mpiqopt.analysis.trend import trends
+        from mpiqopt.analysis.trend import describe_trends
         from mpiqopt.results.reader import read
 
-        complain(trends(read(output)))
+        complain(describe_trends(read(output)))

@@ -1,20 +1,28 @@
-"""mpiqopt list"""
+"""mpiqopt list: what can be named in a config.
+
+    $ mpiqopt list algorithm
+
+The text beside a name is the first line of the docstring of its class.
+"""
 
 import sys
 
 import click
 
 from mpiqopt import registry
-from mpiqopt.terminal import columns, listed, printable
+from mpiqopt.cli.options import load_plugins, plugin_option
+from mpiqopt.terminal import printable, terminal_width, two_columns
 
 
 @click.command("list")
 @click.argument("family", required=False, metavar="[FAMILY]")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts.")
+@plugin_option
 def command(family: str | None, plugins: tuple[str, ...]) -> None:
-    """Print what can be named in a config: all families, or one (data, problem, algorithm, compressor, ...)."""
-    for plugin in plugins:
-        registry.load_plugin(plugin)
+    """Print what can be named in a config: all families, or one (data, problem, algorithm, compressor, ...).
+
+    A line for each name, with a formula or what it is; keys and their meanings are in docs/config.md.
+    """
+    load_plugins(plugins)
     if family is not None and family not in registry.FOLDERS:
         raise click.UsageError(
             f"unknown family {family!r}{registry.suggestion(family, registry.FOLDERS)}; "
@@ -23,9 +31,9 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
     for name in [family] if family else registry.FOLDERS:
         click.secho(name, bold=True)
         rows = [(member, _meaning(cls)) for member, cls in registry.members(name).items()]
-        click.echo(listed(rows, columns(sys.stdout), "  "), nl=False)
+        click.echo(two_columns(rows, terminal_width(sys.stdout), "  "), nl=False)
 
 
 def _meaning(cls: type) -> str:
-    """The first line of what a part says of itself."""
+    """Return the first line of a part's docstring, with control characters escaped."""
     return printable((cls.__doc__ or "").strip().partition("\n")[0])

@@ -1,22 +1,27 @@
-"""Standard streams as they may be: closed, full, or not read any more."""
+"""Standard streams that may be closed, full, or not read any more."""
 
 import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 
 class _Watched(io.FileIO):
-    """Standard output that remembers why it took nothing: the error is raised once, and what comes later is lost."""
+    """Standard output that stores why a write failed: the error is raised once, and what comes later is dropped."""
 
     refused: OSError | None = None
 
     def isatty(self) -> bool:
-        """Open MPI gives the first rank a terminal of its own, wherever the launcher's output goes."""
+        """Return True on a terminal, but never under Open MPI.
+
+        It gives the first rank a terminal of its own, wherever the launcher's output goes.
+        """
         return "OMPI_COMM_WORLD_RANK" not in os.environ and super().isatty()
 
-    def write(self, data) -> int | None:
+    def write(self, data: Any) -> int | None:
+        """Write bytes and return how many; drop them after the first error, which is raised."""
         if self.refused is not None:
             return len(data)
         try:
@@ -27,9 +32,10 @@ class _Watched(io.FileIO):
 
 
 class _Forgiving(io.FileIO):
-    """Standard error to which everything seems to be written: lost messages must not stop what they tell of."""
+    """Standard error to which everything seems to be written: lost messages must not stop what they report on."""
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
+        """Write bytes if that is possible, and return their number in any case."""
         with suppress(OSError):
             super().write(data)
         return len(data)
@@ -37,10 +43,17 @@ class _Forgiving(io.FileIO):
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Let no stream that takes nothing stop a command with a traceback, nor change its exit status at the end."""
+    """Keep a stream that cannot be written to from ending a command with a traceback or another exit status.
+
+    Inside of the ``with`` standard output is a ``_Watched`` and standard error a ``_Forgiving`` stream; streams that
+    were replaced, as in notebooks and tests, stay.
+    """
     _occupy_closed()
     given = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _over(sys.stdout, sys.__stdout__, _Watched), _over(sys.stderr, sys.__stderr__, _Forgiving)
+    sys.stdout, sys.stderr = (
+        _guarded(sys.stdout, sys.__stdout__, _Watched),
+        _guarded(sys.stderr, sys.__stderr__, _Forgiving),
+    )
     try:
         yield
     finally:
@@ -50,7 +63,7 @@ def safe_streams() -> Iterator[None]:
 
 
 def _occupy_closed() -> None:
-    """Put something at the numbers of closed streams: the next file that is opened would get them, and all messages.
+    """Open something at the numbers of closed streams: the next file that is opened would get them, and all messages.
 
     What is at that of standard output takes nothing, as a closed one; messages get lost.
     """
@@ -62,8 +75,8 @@ def _occupy_closed() -> None:
             setattr(sys, f"__{name}__", stream)
 
 
-def _over(stream, real, kind: type[io.FileIO]):
-    """A stream over the file of a real one; others, such as a notebook's, as they are."""
+def _guarded(stream: Any, real: Any, kind: type[io.FileIO]) -> Any:
+    """Return a stream over the file of a real one; others, such as a notebook's, as they are."""
     if stream is not real:
         return stream
     raw = kind(stream.fileno(), "w", closefd=False)
@@ -74,14 +87,17 @@ def _over(stream, real, kind: type[io.FileIO]):
 
 
 def refusal() -> str:
-    """Return why standard output took nothing; "" if it took all, or its reader has gone: `mpiqopt doctor | head`."""
+    """Return why standard output could not be written to.
+
+    It is "" if all was written, or if its reader has gone, as in `mpiqopt doctor | head`.
+    """
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     refused = getattr(raw, "refused", None)
     return "" if refused is None or isinstance(refused, BrokenPipeError) else f"standard output: {refused.strerror}"
 
 
-def said(text: str) -> bool:
-    """Print a line that may get lost; returns True if it did not."""
+def print_if_possible(text: str) -> bool:
+    """Print a line that may get lost; return True if it was written."""
     import click
 
     try:
@@ -91,11 +107,11 @@ def said(text: str) -> bool:
     return True
 
 
-def printed(text: str) -> bool:
-    """Print what a command is there to print, outside of click; returns True if it could, and says why not."""
+def print_result(text: str) -> bool:
+    """Print what a command is there to print; return True if that was possible, and say why if not."""
     from mpiqopt.cli import complain
 
-    if said(text):
+    if print_if_possible(text):
         return True
     if refusal():
         complain(refusal())

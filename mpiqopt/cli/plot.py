@@ -1,38 +1,48 @@
-"""mpiqopt plot"""
+"""mpiqopt plot: figures of trajectories, or of the division of samples.
+
+    $ mpiqopt plot dgd.h5 extra.h5 -o compared.pdf
+    $ mpiqopt plot --data digits.toml -o samples.png
+
+That the figure can be written is checked before anything is read.
+"""
 
 import click
 
-from mpiqopt.cli.output import said
+from mpiqopt.cli.output import print_if_possible
 
 
 @click.command("plot")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="FIGURE", required=True, help="Figure to write (.png, .pdf, .svg).")
-@click.option("--data", is_flag=True, help="Draw what each node holds instead, by a result file or a config.")
+@click.option("--data", is_flag=True, help="Draw the samples of each node instead, from a result file or a config.")
 def command(files: tuple[str, ...], output: str, data: bool) -> None:
-    """Draw objective, stationarity and consensus against iterations, samples, bytes and time; several runs in one."""
-    from mpiqopt.analysis.figures import target_of
+    """Draw objective, stationarity and consensus against iterations, samples, bytes and time; several runs in one.
+
+    Each FILE is a result file of a run; runs are named by what differs between their configs. What the figure cannot
+    show, such as a run that diverged, is said on standard error.
+    """
+    from mpiqopt.analysis.figures import figure_path
     from mpiqopt.cli import complain
 
-    target_of(output)
+    figure_path(output)
     for note in _data(files, output) if data else _trajectories(files, output):
         complain(note)
-    said(f"drawn to {output}")
+    print_if_possible(f"drawn to {output}")
 
 
 def _trajectories(files: tuple[str, ...], output: str) -> list[str]:
-    """Draw them; what the figure does not show."""
-    from mpiqopt.analysis.plots import DRAWN, plot
+    """Draw the trajectories, and return what the figure does not show."""
+    from mpiqopt.analysis.plots import DRAWN, plot_runs
     from mpiqopt.results.reader import read
 
-    return plot([read(path, DRAWN) for path in files], output)
+    return plot_runs([read(path, DRAWN) for path in files], output)
 
 
 def _data(files: tuple[str, ...], output: str) -> list[str]:
-    """Draw what nodes hold."""
-    from mpiqopt.analysis import holdings
+    """Draw the samples of each node of one file; return no notes."""
+    from mpiqopt.analysis import node_samples
 
     if len(files) > 1:
         raise click.UsageError(f"--data: draws one file, got {len(files)}")
-    holdings.draw(holdings.of_file(files[0]), output)
+    node_samples.draw_node_samples(node_samples.read_node_samples(files[0]), output)
     return []

@@ -1,4 +1,9 @@
-"""mpiqopt show"""
+"""mpiqopt show: result files as tables.
+
+    $ mpiqopt show dgd.h5 extra.h5
+
+All files are read before the first is printed, so that a wrong name does not come after pages of numbers.
+"""
 
 import click
 
@@ -6,7 +11,10 @@ import click
 @click.command("show")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def command(files: tuple[str, ...]) -> None:
-    """Print what result files hold: how the runs ended and a table of the trajectory."""
+    """Print what is in result files: how the runs ended and a table of the trajectory.
+
+    Of long runs some records are shown, evenly spaced; of asynchronous runs also what each node did.
+    """
     from mpiqopt.analysis.summary import print_summary
     from mpiqopt.results.reader import read
 

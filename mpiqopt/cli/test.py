@@ -1,4 +1,10 @@
-"""mpiqopt test"""
+"""mpiqopt test: the promises of a plug-in's parts.
+
+    $ mpiqopt test huber.py --set huber.threshold=0.5
+    problem huber: node returns value and gradient: ok
+
+The checks are those of ``contracts``; keys without a default have to be given.
+"""
 
 from typing import Any
 
@@ -14,7 +20,7 @@ from mpiqopt.errors import UsageError
     "--set", "overrides", multiple=True, metavar="NAME.KEY=VALUE", help="Test the part NAME with this value of a key."
 )
 def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> int:
-    """Check that the parts which plug-ins register keep what every part of their family promises.
+    """Check that the parts which plug-ins register keep the promises of their family.
 
     One line for each promise: ok, or what was found. Exit status: 0 all kept, 1 some broken, 2 a file that cannot be
     loaded.
@@ -26,13 +32,16 @@ def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> int:
         if not any(path == other for other, *_ in parts):
             raise UsageError(f"{path}: registers nothing: want @register(FAMILY, NAME) on a class")
     settings = _settings(overrides, {cls.name for _, _, cls in parts})
-    broken = sum(_tell(family, _made(path, family, cls, settings)) for path, family, cls in parts)
+    broken = sum(_print_verdicts(family, _made(path, family, cls, settings)) for path, family, cls in parts)
     click.echo(f"{broken} broken" if broken else "all kept")
     return int(broken > 0)
 
 
 def _settings(overrides: tuple[str, ...], names: set[str]) -> dict[str, dict[str, Any]]:
-    """Return the keys that were given, for each part that was named."""
+    """Return the keys that were given, for each part that was named.
+
+    overrides: NAME.KEY=VALUE. names: of the parts that the plug-ins register. Raises UsageError for any other name.
+    """
     found: dict[str, dict[str, Any]] = {name: {} for name in names}
     for override in overrides:
         word, equals, value = override.partition("=")
@@ -57,6 +66,7 @@ def _value(text: str) -> Any:
 
 
 def _made(path: str, family: str, cls: type, settings: dict[str, dict[str, Any]]) -> Any:
+    """Return a part with the keys that were given. Raises UsageError if one is wrong or missing."""
     from mpiqopt.config.build import member
 
     try:
@@ -65,7 +75,7 @@ def _made(path: str, family: str, cls: type, settings: dict[str, dict[str, Any]]
         raise UsageError(f"{error} (--set {cls.name}.KEY=VALUE gives a key)") from error
 
 
-def _tell(family: str, part: Any) -> int:
+def _print_verdicts(family: str, part: Any) -> int:
     """Print what a part keeps, and return how many promises it breaks."""
     from mpiqopt.contracts.contract import verdicts
 

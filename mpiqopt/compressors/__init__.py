@@ -1,1 +1,1 @@
-"""Vectors to bytes as they go on the wire. One file a compressor; each registers in the family "compressor"."""
+"""Turn vectors into bytes as they go on the wire. One file a compressor; each registers in the family "compressor"."""

@@ -1,4 +1,4 @@
-"""bfloat16: the upper half of single precision."""
+"""Send bfloat16, the upper half of single precision."""
 
 from dataclasses import dataclass
 

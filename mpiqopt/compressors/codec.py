@@ -1,4 +1,8 @@
-"""Rows of vectors to rows of messages: a compressor with its blocks, keys and clock."""
+"""Turn rows of vectors into rows of messages: a compressor with its blocks, keys and clock.
+
+A vector of d values is cut into blocks of ``compressor.block_size`` coordinates, each a message of its own. Blocks of
+equal width are encoded together, as rows of one array, so that Python is called once or twice a round.
+"""
 
 import time
 from collections.abc import Iterator
@@ -14,9 +18,13 @@ from mpiqopt.streams import PURPOSES
 
 
 class Stretch(NamedTuple):
-    """Blocks of equal width, one after the other: ``blocks`` of them from block ``first``.
+    """Blocks of equal width, one after the other: all blocks but the last, or the last one if it is shorter.
 
-    Each has ``width`` coordinates from ``start`` and ``nbytes`` bytes from ``at``.
+    Parameters
+    ----------
+    first, blocks : number of the first block, and how many there are
+    start, width : first coordinate, and coordinates of each block
+    at, nbytes : first byte of the message, and bytes of each block
     """
 
     first: int
@@ -31,7 +39,21 @@ class Codec:
     """Messages of vectors of d values: those of the blocks, one after the other.
 
     All blocks have ``compressor.block_size`` coordinates but the last. Senders are nodes 0 .. nodes-1 and the server,
-    whose number is ``nodes``. ``seconds``: spent in encoding and decoding.
+    whose number is ``nodes``.
+
+    Parameters
+    ----------
+    compressor : the wire format of each block
+    d, dtype : length and type of the vectors
+    seed : of the run, for the keys
+    nodes : how many there are, hosted here or not
+
+    Attributes
+    ----------
+    blocks, nbytes : how many blocks a message has, and its bytes
+    omega, delta, usual_delta, gossip_omega, damping : the compressor's constants for the worst block; None if one block
+        has none
+    seconds : time spent in encoding and decoding
     """
 
     def __init__(self, compressor: Compressor, d: int, dtype: np.dtype, seed: int, nodes: int):
@@ -48,7 +70,6 @@ class Codec:
         self.nbytes = self.boundary(self.blocks)[1]
         omegas = [compressor.omega(stretch.width) for stretch in self.stretches]
         deltas = [compressor.damped_delta(stretch.width) for stretch in self.stretches]
-        # those of the worst block; None if a block has no such bound
         self.omega = None if None in omegas else max(omegas)
         self.delta = None if None in deltas else min(deltas)
         usual = [compressor.usual_delta(stretch.width) for stretch in self.stretches]
@@ -61,7 +82,7 @@ class Codec:
         self._messages: dict[tuple[int, int], np.ndarray] = {}
 
     def boundary(self, block: int) -> tuple[int, int]:
-        """The first coordinate and the first byte of a block (d and nbytes for one past the last)."""
+        """Return the first coordinate and the first byte of a block (d and nbytes for one past the last)."""
         stretch = self.stretches[-1] if block > self.stretches[0].blocks else self.stretches[0]
         within = block - stretch.first
         start = min(stretch.start + within * stretch.width, self.d)
@@ -70,9 +91,21 @@ class Codec:
     def encode(
         self, rows: np.ndarray, nodes: np.ndarray, round: int, low: int = 0, high: int | None = None
     ) -> np.ndarray:
-        """Messages uint8 (n, bytes) of blocks low .. high-1 (all) of the vectors of ``nodes``; reused by the next call.
+        """Return the messages of blocks low .. high-1 (by default all) of the vectors of ``nodes``.
 
-        rows: (n, coordinates of these blocks). Raises NotFinite with the node's number in ``row``.
+        Parameters
+        ----------
+        rows : (n, coordinates of these blocks), of the codec's type
+        nodes : int64 (n,), the senders, whose keys are used
+        round : number of rounds so far
+
+        Returns
+        -------
+        uint8 (n, bytes of these blocks); the array is written again by the next call of this size
+
+        Raises
+        ------
+        NotFinite : with the node's number in ``row``
         """
         begin = time.perf_counter()
         high, n = self.blocks if high is None else high, len(rows)
@@ -93,7 +126,7 @@ class Codec:
         return messages
 
     def decode(self, messages: np.ndarray, nodes: np.ndarray, round: int, dtype: Any = None) -> np.ndarray:
-        """The vectors (n, d), of their type or ``dtype``, that the messages (n, nbytes) of ``nodes`` mean."""
+        """Return the vectors (n, d), of the codec's type or ``dtype``, of whole messages (n, nbytes) of ``nodes``."""
         begin, n = time.perf_counter(), len(messages)
         rows = np.empty((n, self.d), dtype or self.dtype)
         for stretch, blocks, x, m, draw in self._spans(nodes, round, 0, self.blocks):
@@ -106,9 +139,9 @@ class Codec:
         return rows
 
     def decode_mean(self, messages: np.ndarray, round: int, low: int, high: int) -> np.ndarray:
-        """The mean over nodes 0 .. n-1 of blocks low .. high-1: (coordinates,).
+        """Return the mean over nodes 0 .. n-1 of blocks low .. high-1 of their vectors: (coordinates,).
 
-        messages: (n, bytes of these blocks).
+        messages: uint8 (n, bytes of these blocks), in the order of nodes.
         """
         begin, n = time.perf_counter(), len(messages)
         out = np.empty(self.boundary(high)[0] - self.boundary(low)[0], self.dtype)
@@ -122,7 +155,11 @@ class Codec:
     def _spans(
         self, nodes: np.ndarray, round: int, low: int, high: int
     ) -> Iterator[tuple[Stretch, int, slice, slice, Draw]]:
-        """Of each stretch, how many of blocks low .. high-1, where they are in vectors and messages of these, keys."""
+        """Yield, for each stretch with some of blocks low .. high-1, what to encode or decode at once.
+
+        The stretch, how many of its blocks, their slices of coordinates and of bytes (counted from block low), and the
+        keys of their messages, those of a node one after the other.
+        """
         own, shared = self._draw(nodes, round)
         start, at = self.boundary(low)
         for stretch in self.stretches:
@@ -133,7 +170,7 @@ class Codec:
                 yield stretch, b - a, slice(x0 - start, x1 - start), slice(m0 - at, m1 - at), draw
 
     def _draw(self, nodes: np.ndarray, round: int) -> tuple[np.ndarray, np.ndarray]:
-        """Each message's own key, and the key that it shares with those of all nodes in the round, uint64 (n, blocks).
+        """Return each message's own key, and the key that it shares with all nodes in the round, uint64 (n, blocks).
 
         Kept for the next call with the same array of nodes.
         """
@@ -152,7 +189,7 @@ class Codec:
 
 @dataclass
 class _Keys:
-    """The keys of the messages of ``nodes`` in a round; holds on to the array, so that its id stays its own."""
+    """The keys of the messages of ``nodes`` in a round; refers to the array, so that its id stays its own."""
 
     nodes: np.ndarray
     own: np.ndarray
@@ -161,6 +198,6 @@ class _Keys:
 
 
 def _piece(array: np.ndarray, columns: slice, rows: int, width: int) -> np.ndarray:
-    """Room for some columns of the array as (rows, width): the array itself if they are all of it."""
+    """Return memory for some columns of the array as (rows, width): the array itself if they are all of it."""
     whole = columns == slice(0, array.shape[1])
     return array.reshape(rows, width) if whole else np.empty((rows, width), array.dtype)

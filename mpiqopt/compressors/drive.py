@@ -1,4 +1,4 @@
-"""DRIVE: a rotation and one bit a coordinate."""
+"""Rotate, and send signs with a scale: DRIVE."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""EDEN: a rotation and a few bits a coordinate."""
+"""Rotate, and round to a few levels: EDEN."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +33,7 @@ DISTORTION = {1: 0.36338022763, 2: 0.11748184783, 3: 0.03454776079, 4: 0.0095010
 
 @dataclass(frozen=True, kw_only=True)
 class RotatedLevels(Compressor):
-    """The common part of EDEN and DRIVE; ``bits`` is a field of the one and fixed in the other."""
+    """Rotate and round to the best 2^bits levels; ``bits`` is a field of EDEN and fixed in DRIVE."""
 
     rotates = True
     usual = True
@@ -42,6 +42,7 @@ class RotatedLevels(Compressor):
 
     @cached_property
     def _kernel(self) -> Levels:
+        """The levels: centroids of both signs."""
         positive = np.array(CENTROIDS[self.bits])
         return Levels(np.concatenate([-positive[::-1], positive]), self.bits)
 
@@ -55,6 +56,7 @@ class RotatedLevels(Compressor):
         self._kernel.decode(messages, x, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
 
     def omega(self, d):
+        """Return D/(1 - D), D the distortion: the limit for long vectors, whose rotation is nearly normal."""
         return DISTORTION[self.bits] / (1 - DISTORTION[self.bits])
 
 
@@ -68,7 +70,8 @@ class Eden(RotatedLevels):
     one, and omega the limit, for long vectors whose energy is spread over many coordinates; of vectors with few
     non-zero values the direction is biased (by half of |x| for two).
     Message of a block: S (4 bytes, the upper half of a float64, rounded up), then ``bits`` bits for D values.
-    Vargaftik, Ben Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "EDEN", 2022.
+    Vargaftik, Ben Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "EDEN: communication-efficient and robust
+    distributed mean estimation for federated learning", 2022.
     """
 
     bits: Annotated[int, Field(ge=1, le=4, description="bits of one value")] = 2

@@ -1,4 +1,4 @@
-"""One bit after flattening: the compressor of FO-SGD."""
+"""Rotate, and send dithered signs: the compressor of FO-SGD."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +48,7 @@ class FlattenedOneBit(Compressor):
 
     @cached_property
     def _kernel(self) -> Signs:
+        """The signs, of which the dither is the amplitude: clip |x|/sqrt(D), or fixed."""
         if self.dither == "adaptive":
             return Signs("root-mean-square", self.clip)
         return Signs("constant", self.dither)
@@ -62,20 +63,23 @@ class FlattenedOneBit(Compressor):
         self._kernel.decode(messages, x, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
 
     def decode_mean(self, messages, x, draw):
-        """Sums the bits and rotates back once: all messages of a round have the same U."""
+        """Sum the bits and rotate back once: all messages of a round have the same U."""
         size = power_of_two(x.shape[1])
         self._kernel.decode_mean(messages, x, scratch(size, np.dtype(np.int32)), draw.shared, scratch(size, x.dtype))
 
     def omega(self, d):
-        """c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for the subgaussian coordinates of U x (ours)."""
+        """Return c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for subgaussian coordinates of U x (ours)."""
         square = self.clip * self.clip
         return square - 1 + 8 * exponential(-square / 2) if self.dither == "adaptive" else None
 
     def bias(self, d):
+        """Return 2 exp(-c^2/4), what clipping the subgaussian coordinates of U x changes in the mean (ours)."""
         return 2 * exponential(-self.clip * self.clip / 4) if self.dither == "adaptive" else 0.0
 
     def resolution(self, d):
+        """Return dither^2 D/d of a fixed dither: D values have at most dither^2 each."""
         return None if self.dither == "adaptive" else self.dither**2 * power_of_two(d) / d
 
     def reach(self):
+        """Return the fixed dither: |x| up to there clips nothing, however x is rotated."""
         return None if self.dither == "adaptive" else self.dither

@@ -1,4 +1,4 @@
-"""IEEE half precision."""
+"""Send IEEE half precision numbers."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""IEEE single precision."""
+"""Send IEEE single precision numbers."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""No compression."""
+"""Send values as they are."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,10 @@ from mpiqopt.registry import register
 @register("compressor", "identity")
 @dataclass(frozen=True, kw_only=True)
 class Identity(Compressor):
-    """The values as they are, float64 or float32."""
+    """The values as they are, float64 or float32.
+
+    C(x) = x. Message: the bytes of x in memory, little-endian; there are no blocks and no scale.
+    """
 
     in_blocks = False
 
@@ -27,7 +30,9 @@ class Identity(Compressor):
         x[:] = messages.view(np.float32 if messages.shape[1] == 4 * x.shape[1] else np.float64)
 
     def omega(self, d):
+        """Return 0: nothing is rounded."""
         return 0.0
 
     def delta(self, d):
+        """Return 1: nothing is lost."""
         return 1.0

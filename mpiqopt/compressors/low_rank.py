@@ -1,4 +1,4 @@
-"""Low rank: one step of subspace iteration."""
+"""Send a matrix of low rank: one step of subspace iteration."""
 
 from dataclasses import dataclass
 from math import ceil, frexp, isqrt
@@ -24,13 +24,13 @@ class LowRank(Compressor):
 
     Omega: b x rank normal variables from the round's shared key; a = ceil(sqrt(d)), b = ceil(d/a), M filled up with 0.
     Message: a power of two above max|x| (float64), P (a, rank), then Q = M^T P (b, rank) relative to it, as float32,
-    row by row. After Vogels, Karimireddy, Jaggi, "PowerSGD", 2019, without its warm start, which would be state.
+    row by row. After Vogels, Karimireddy, Jaggi, "PowerSGD", 2019, Algorithm 1; its warm start would be state.
     """
 
     rank: Annotated[int, Field(ge=1, description="rank r; the smaller side of the matrix at most")] = 2
 
     def _shape(self, d: int) -> tuple[int, int, int]:
-        """a, b and the rank that there can be."""
+        """Return a, b and the rank that there can be."""
         a = isqrt(d - 1) + 1
         b = ceil(d / a)
         return a, b, min(self.rank, a, b)
@@ -67,14 +67,19 @@ class LowRank(Compressor):
             row[:] = unit * matrix.ravel()[: len(row)]
 
     def delta(self, d):
-        """The column space of M Omega holds at least the share r/min(a, b) of |M|^2 in the mean (ours, for r = 1 exact
-        for M with equal singular values); but for the rounding of P and Q to float32."""
+        """Return r/min(a, b), the least share of |M|^2 in the column space of M Omega in the mean (ours).
+
+        For r = 1 exact for M with equal singular values; but for the rounding of P and Q to float32.
+        """
         a, b, rank = self._shape(d)
         return rank / min(a, b) - 2.0**-20
 
 
 def orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Gram-Schmidt, twice for accuracy; columns that depend on earlier ones become zero."""
+    """Return an orthonormal basis of the columns; those that depend on earlier ones become zero.
+
+    Gram-Schmidt, twice for accuracy; not LAPACK, whose last bits differ between machines.
+    """
     basis = np.zeros_like(columns)
     for k in range(columns.shape[1]):
         rest = columns[:, k].copy()

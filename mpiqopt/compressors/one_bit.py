@@ -1,4 +1,4 @@
-"""Dithered signs."""
+"""Send dithered signs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ class OneBit(KernelCompressor):
 
     |C(x) - x|^2 = d dither^2 - |x|^2 in the mean without clipping: for a sparse x d - 1 times |x|^2, which is what
     flattening is for. Message: the dither (4 bytes, the upper half of a float64, rounded up; not for a fixed one), then
-    one bit a value.
+    one bit a value. Dither: Roberts, "Picture coding using pseudo-random noise", 1962.
     """
 
     random = True
@@ -33,16 +33,21 @@ class OneBit(KernelCompressor):
 
     @cached_property
     def kernel(self) -> Signs:
+        """The signs, of which the adaptive dither is the amplitude."""
         return Signs("largest") if self.dither == "adaptive" else Signs("constant", self.dither)
 
     def decode_mean(self, messages, x, draw):
+        """Sum the bits as integers where the dither is fixed, else the decoded vectors."""
         self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))
 
     def omega(self, d):
+        """Return d - 1 for the adaptive dither, reached by a vector with one value; a fixed one clips."""
         return d - 1.0 if self.dither == "adaptive" else None
 
     def resolution(self, d):
+        """Return dither^2: the variance of a value, dither^2 - x_j^2, at its largest."""
         return None if self.dither == "adaptive" else self.dither**2
 
     def reach(self):
+        """Return the fixed dither, beyond which values are clipped."""
         return None if self.dither == "adaptive" else self.dither

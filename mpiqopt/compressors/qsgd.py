@@ -1,4 +1,15 @@
-"""QSGD."""
+"""Round to levels relative to the norm, by chance: QSGD.
+
+>>> import numpy as np
+>>> from mpiqopt.compressors.compressor import Draw
+>>> qsgd, keys = QSGD(levels=2), np.array([7], np.uint64)
+>>> x, draw = np.array([[3.0, 0.0, -4.0]]), Draw(0, keys, keys)
+>>> messages = np.empty((1, qsgd.nbytes(3, x.dtype)), np.uint8)
+>>> qsgd.encode(x, messages, draw)
+>>> qsgd.decode(messages, x, draw)
+>>> x.tolist()  # multiples of |x|/2
+[[2.5, 0.0, -5.0]]
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +27,10 @@ from mpiqopt.registry import register
 class QSGD(KernelCompressor):
     """Stochastic rounding to ``levels`` levels on each side of zero, the norm being the last; unbiased.
 
-    Message of a block: |x| (4 bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a
-    value, code ``levels`` for zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD", 2017 (there with Elias coding too;
-    blocks are its buckets).
+    C(x)_j = (|x|/s) floor(s x_j/|x| + u_j), u_j uniform on [0, 1), s the number of levels. Message of a block: |x| (4
+    bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a value, code ``levels`` for
+    zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD: communication-efficient SGD via gradient quantization and
+    encoding", 2017, Section 3.1 (there with Elias coding too; blocks are its buckets).
     """
 
     random = True
@@ -35,5 +47,5 @@ class QSGD(KernelCompressor):
         return UniformGrid((2 * self.levels).bit_length(), "norm", self.levels, self.levels, self.levels)
 
     def omega(self, d):
-        """Lemma 3.1 of the paper."""
+        """Return min(d/s^2, sqrt(d)/s), Lemma 3.1 of the paper."""
         return min(d / self.levels**2, sqrt(d) / self.levels)

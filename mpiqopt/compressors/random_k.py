@@ -1,4 +1,4 @@
-"""Coordinates chosen at random."""
+"""Send coordinates chosen at random."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +14,7 @@ Fraction = Annotated[float, Field(gt=0, le=1, description="share of the values t
 
 
 def kept(fraction: float, d: int) -> int:
-    """k = ceil(fraction d)."""
+    """Return k = ceil(fraction d)."""
     return ceil(fraction * d * (1 - 1e-12))  # 0.07 of 100 are 7, in spite of rounding
 
 
@@ -29,8 +29,9 @@ def sparse_kernel(name: str, fraction: float, d: int) -> Kernel:
 class RandomK(Compressor):
     """k = ceil(fraction d) values chosen without replacement, times d/k; unbiased.
 
-    Message: the smallest power of two above max|x| (4 bytes), k float32 relative to it. The choice follows from the
-    message's key, which receivers know: indices are not sent.
+    C(x)_j = (d/k) x_j for the chosen j, else 0. Message: the smallest power of two above max|x| (4 bytes), k float32
+    relative to it. The choice follows from the message's key, which receivers know: indices are not sent. Stich,
+    Cordonnier, Jaggi, "Sparsified SGD with memory", 2018, there without the factor d/k.
     """
 
     fraction: Fraction = 0.01
@@ -45,4 +46,5 @@ class RandomK(Compressor):
         sparse_kernel("random_k", self.fraction, x.shape[1]).decode(messages, x, keys=draw.own)
 
     def omega(self, d):
+        """Return d/k - 1, which is exact for every x."""
         return d / kept(self.fraction, d) - 1

@@ -1,4 +1,4 @@
-"""Shorter floating-point numbers relative to a common power of two."""
+"""Send shorter floating-point numbers, relative to a common power of two."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +10,10 @@ from mpiqopt.compressors.compressor import KernelCompressor
 
 @dataclass(frozen=True, kw_only=True)
 class ShortFloats(KernelCompressor):
-    """Message: the smallest power of two above max|x| as the upper half of a float64 (4 bytes), then x relative to it.
+    """Round x/p to a format of fewer bits, p the smallest power of two above max|x|; the common part of its members.
 
-    So numbers of any magnitude fit: nothing overflows, and only what is far below the largest value underflows.
+    Message: p as the upper half of a float64 (4 bytes), then the numbers. So numbers of any magnitude fit: nothing
+    overflows, and only what is far below the largest value underflows.
     """
 
     unit_roundoff: ClassVar[float]
@@ -20,8 +21,12 @@ class ShortFloats(KernelCompressor):
 
     @cached_property
     def kernel(self) -> Floats:
+        """The format that has the compressor's name."""
         return Floats(self.name)
 
     def delta(self, d):
-        """Each value to within unit_roundoff of itself, or underflow of the largest."""
+        """Return 1 - unit_roundoff^2 - d underflow^2.
+
+        Each value is sent to within unit_roundoff of itself, or underflow of the largest.
+        """
         return 1 - self.unit_roundoff**2 - d * self.underflow**2

@@ -1,4 +1,4 @@
-"""Signs."""
+"""Send signs alone."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ from mpiqopt.registry import register
 class Sign(KernelCompressor):
     """sign(x) = +-1, with sign(0) = +1: a direction, not an approximation. For sign-sgd.
 
-    Message: one bit a value, set for +1. Means are sums of integers, so that a majority is exact.
+    Message: one bit a value, set for +1. Means are sums of integers, so that a majority is exact. Bernstein, Wang,
+    Azizzadenesheli, Anandkumar, "signSGD: compressed optimisation for non-convex problems", 2018.
     """
 
     kernel = Signs("constant", 1.0)
@@ -22,4 +23,5 @@ class Sign(KernelCompressor):
     approximates = False
 
     def decode_mean(self, messages, x, draw):
+        """Count the set bits and write (2 count - n)/n."""
         self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))

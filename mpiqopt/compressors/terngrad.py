@@ -1,4 +1,4 @@
-"""TernGrad."""
+"""Send signs and zeros by chance: TernGrad."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -13,6 +13,7 @@ from mpiqopt.registry import register
 class TernGrad(KernelCompressor):
     """-max|x|, 0 or max|x|, stochastic and unbiased.
 
+    C(x)_j = max|x| sign(x_j) b_j, b_j = 1 with probability |x_j|/max|x|, else 0.
     Message: max|x| (4 bytes, the upper half of a float64, rounded up), then 2 bits a value: 0, 1, 2 for -, 0, +.
     Wen, Xu, Yan, Wu, Wang, Chen, Li, "TernGrad", 2017 (without its gradient clipping).
     """
@@ -21,5 +22,8 @@ class TernGrad(KernelCompressor):
     random = True
 
     def omega(self, d):
-        """max over x of max|x| |x|_1 / |x|^2 - 1."""
+        """Return the maximum over x of max|x| |x|_1 / |x|^2 - 1 (ours).
+
+        E|C(x)|^2 = max|x| |x|_1; the maximum is at one value of 1 and d - 1 of 1/(1 + sqrt(d)).
+        """
         return (sqrt(d) - 1) / 2

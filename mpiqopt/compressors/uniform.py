@@ -1,4 +1,4 @@
-"""Rounding to a fixed uniform grid."""
+"""Round to a fixed uniform grid."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,7 @@ class Uniform(KernelCompressor):
 
     mid-tread: 0, +-step, ..., +-(2^(bits-1) - 1) step; mid-riser: +-step/2, ..., +-(2^(bits-1) - 1/2) step.
     nearest: error at most step/2; stochastic: unbiased, variance at most step^2/4 (mid-riser: inside the last levels).
+    mid-tread: C(x)_j = step floor(x_j/step + u_j), u_j = 1/2 or uniform on [0, 1); mid-riser: the same, shifted.
     Message: ``bits`` bits a value, code 0 the lowest level. No header: range and step are in the config.
     """
 
@@ -40,6 +41,7 @@ class Uniform(KernelCompressor):
 
     @cached_property
     def kernel(self) -> UniformGrid:
+        """The grid with 2^bits levels (mid-riser), or 2^bits - 1 (mid-tread)."""
         half = 1 << (self.bits - 1)
         if self.kind == "mid-riser":
             return UniformGrid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
@@ -47,11 +49,14 @@ class Uniform(KernelCompressor):
 
     @property
     def random(self) -> bool:
+        """True if roundings need the messages' keys."""
         return self.rounding == "stochastic"
 
     def reach(self) -> float:
+        """Return the last level."""
         half = 1 << (self.bits - 1)
         return self.step * (half - 0.5 if self.kind == "mid-riser" else half - 1)
 
     def resolution(self, d):
+        """Return step^2/4, the most of either rounding."""
         return self.step**2 / 4

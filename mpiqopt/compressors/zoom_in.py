@@ -1,4 +1,4 @@
-"""A grid that shrinks as the run converges."""
+"""Round to a grid that shrinks as the run converges."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -30,6 +30,7 @@ class ZoomIn(Compressor):
     expand: Annotated[float, Field(ge=1.01, description="the step grows by this until nothing saturates")] = 2.0
 
     def _kernel(self, round: int) -> UniformGrid:
+        """Return the grid of a round; decoding needs none: the step is in the message."""
         levels = (1 << (self.bits - 1)) - 1
         step = max(self.initial_step * power(self.factor, round), SMALLEST_STEP)
         return UniformGrid(self.bits, "zoom", levels, levels, levels, step, self.expand)

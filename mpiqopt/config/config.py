@@ -12,7 +12,7 @@ from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError, naming
 from mpiqopt.problems.loss import Loss
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.topologies.topology import Topology, in_turn
+from mpiqopt.topologies.topology import Topology, topology_in_turn
 
 if TYPE_CHECKING:
     from mpiqopt.topologies.graph import AnyGraph
@@ -89,7 +89,7 @@ class Config(NamedTuple):
         with naming(self.path):
             for graph in self.graphs:
                 graph.require_memory()
-            topology = in_turn([graph.name for graph in self.graphs], [graph.make() for graph in self.graphs])
+            topology = topology_in_turn([graph.name for graph in self.graphs], [graph.make() for graph in self.graphs])
             self._require_usable(topology)
         return topology
 

@@ -29,11 +29,20 @@ def json_schema() -> dict[str, Any]:
 def _table(cls: type, name: str | None = None) -> dict[str, Any]:
     """Return the schema of one table; name: of a family's member, which the table has to give."""
     schema = model(cls).model_json_schema()
+    for key, family in _families(cls).items():
+        schema["properties"][key]["enum"] = list(registry.members(family))
     if name is not None:
         schema["title"] = name
         schema["properties"] = {"name": {"const": name}, **schema.get("properties", {})}
         schema["required"] = ["name", *schema.get("required", [])]
     return schema
+
+
+def _families(cls: type) -> dict[str, str]:
+    """Return the keys whose value names a part, and the families of these."""
+    hints = get_type_hints(cls, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return {name: mark.family for name, each in marks.items() for mark in each if getattr(mark, "family", None)}
 
 
 HEAD = """# Config keys
@@ -93,7 +102,7 @@ def _shared(classes: list[type]) -> tuple[str, ...]:
 
 def _rows(cls: type, skip: tuple[str, ...] = (), only: tuple[str, ...] | None = None) -> list[str]:
     """Return a Markdown table of a class's keys, all but ``skip``, or ``only`` these."""
-    properties = model(cls).model_json_schema().get("properties", {})
+    properties = _table(cls).get("properties", {})
     wanted = [field for field in fields(cls) if field.name not in skip and (only is None or field.name in only)]
     return [
         "| key | type | default | meaning |",

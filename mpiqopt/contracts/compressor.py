@@ -1,6 +1,13 @@
-"""What a compressor promises: messages of a fixed size that follow from vector and keys, and the bounds of its error.
+"""Promises of a compressor: messages of a fixed size that follow from vector and keys, and the bounds of its error.
 
 Statistical checks have fixed seeds and bounds of 5 standard errors, which is 1 in 3,000,000 for each comparison.
+
+>>> from mpiqopt.compressors.qsgd import QSGD
+>>> mean_is_x(QSGD(levels=4)) is None  # holds
+True
+>>> x = vector("one-sparse", 8)
+>>> through(QSGD(levels=4), x[None], keys(1)).round(3).tolist()
+[[0.0, 0.0, -3.7, 0.0, 0.0, 0.0, 0.0, 0.0]]
 """
 
 from collections.abc import Iterator
@@ -25,18 +32,24 @@ KINDS = {
 
 
 def vector(kind: str, d: int, seed: int = 0) -> np.ndarray:
-    """Return one of the kinds of vectors (d,)."""
+    """Return a vector (d,) of one of the KINDS, float64."""
     return KINDS[kind](d, np.random.default_rng([seed, d]))
 
 
 def keys(n: int, seed: int = 0, round: int = 3) -> Draw:
-    """Return keys of n messages, all different."""
+    """Return keys of n messages, all different.
+
+    seed: of the keys; round: of gossip, in which the messages are sent.
+    """
     own, shared = np.random.default_rng([1, seed]).integers(0, 2**64, (2, n), dtype=np.uint64)
     return Draw(round, own, shared)
 
 
 def encoded(c: Compressor, x: np.ndarray, draw: Draw, fill: int = 0) -> np.ndarray:
-    """Return the messages of rows, written over bytes ``fill``."""
+    """Return the messages of rows x (rows, d), uint8 (rows, nbytes).
+
+    fill: what the bytes were before, which must not matter.
+    """
     messages = np.full((len(x), c.nbytes(x.shape[1], x.dtype)), fill, np.uint8)
     c.encode(x, messages, draw)
     return messages
@@ -50,29 +63,32 @@ def decoded(c: Compressor, messages: np.ndarray, like: np.ndarray, draw: Draw) -
 
 
 def through(c: Compressor, x: np.ndarray, draw: Draw) -> np.ndarray:
-    """Return what receivers see of rows."""
+    """Return what receivers see of rows x (rows, d): encoded and decoded."""
     return decoded(c, encoded(c, x, draw), x, draw)
 
 
 def sample(c: Compressor, x: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
-    """Return n independent C(x) of one vector, as float64."""
+    """Return n independent C(x) of one vector x (d,), as float64 (n, d)."""
     return through(c, np.tile(x, (n, 1)), keys(n, seed)).astype(np.float64)
 
 
 def relative_errors(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return |y - x|^2 / |x|^2 of the rows of y, for x of any magnitude."""
+    """Return |y - x|^2 / |x|^2 of the rows of y (n, d), for x (d,) of any magnitude."""
     unit = np.abs(x).max()
     return np.sum((y / unit - x / unit) ** 2, axis=1) / np.sum((x / unit) ** 2)
 
 
 def inside(c: Compressor, x: np.ndarray) -> np.ndarray:
-    """Return x scaled to the range of a compressor that has a fixed one; after a rotation no value is beyond |x|."""
+    """Return x scaled to the range of a compressor that has a fixed one.
+
+    After a rotation no value is beyond |x|, so that |x| is scaled to the range.
+    """
     reach = c.reach()
     return x if reach is None else x * (reach / (np.linalg.norm(x) if c.rotates else np.abs(x).max()))
 
 
 def standard_error(values: np.ndarray) -> np.ndarray:
-    """Return that of the mean over the first axis."""
+    """Return the standard error of the mean over the first axis."""
     return values.std(axis=0) / np.sqrt(len(values))
 
 
@@ -86,7 +102,10 @@ def _cases(c: Compressor, d: int = 128, n: int = 300) -> Iterator[tuple[str, np.
 
 
 def size_is_that_of_the_messages(c: Compressor) -> None:
-    """Hold nbytes() to whole numbers that do not fall as d grows."""
+    """Check that nbytes() are whole numbers that do not fall as d grows.
+
+    Buffers are allocated by it before anything is encoded.
+    """
     for dtype in TYPES:
         before = 0
         for d in (1, 2, 3, 8, 9, 64, 1000, 1025):
@@ -99,7 +118,10 @@ def size_is_that_of_the_messages(c: Compressor) -> None:
 
 
 def every_byte_is_written(c: Compressor) -> None:
-    """Hold encode() to messages that do not depend on what was in the buffer, also of zeros."""
+    """Check that encode() makes messages that do not depend on what was in the buffer, also of zeros.
+
+    Buffers are reused: what is left of an older message would make runs differ.
+    """
     for dtype in TYPES:
         for d in (1, 3, 37, 1025):
             for x in (vector("normal", d), np.zeros(d)):
@@ -109,14 +131,17 @@ def every_byte_is_written(c: Compressor) -> None:
 
 
 def same_keys_give_same_bytes(c: Compressor) -> None:
-    """Hold encode() to being a function of vector and keys."""
+    """Check that encode() is a function of vector and keys, so that a run can be repeated."""
     for dtype in TYPES:
         x = vector("normal", 1000)[None].astype(dtype)
         require_equal(encoded(c, x, keys(1)), encoded(c, x, keys(1)), f"bytes of a second message ({x.dtype})")
 
 
 def input_is_left_alone(c: Compressor) -> None:
-    """Hold encode() and decode() to changing neither vectors, which may be read-only, nor messages."""
+    """Check that encode() and decode() change neither vectors, which may be read-only, nor messages.
+
+    Error feedback subtracts what was sent from the vector.
+    """
     for dtype in TYPES:
         for d in (1, 37, 1030):
             x = vector("normal", d)[None].astype(dtype)
@@ -130,7 +155,10 @@ def input_is_left_alone(c: Compressor) -> None:
 
 
 def rows_are_independent(c: Compressor) -> None:
-    """Hold three rows at once to the messages and vectors of each, in the order of their keys."""
+    """Check that three rows at once give the messages and vectors of each, in the order of their keys.
+
+    How many nodes a rank hosts must not matter.
+    """
     for dtype in TYPES:
         for d in (1, 37, 1030):
             x = np.array([vector(kind, d) for kind in ("normal", "one-sparse", "mixed")]).astype(dtype)
@@ -144,7 +172,7 @@ def rows_are_independent(c: Compressor) -> None:
 
 
 def mean_error_is_within_its_bound(c: Compressor) -> None:
-    """Hold E|C(x) - x|^2 to omega, 1 - delta or resolution, to 5 standard errors.
+    """Check that E|C(x) - x|^2 is at most omega, 1 - delta or the resolution, to 5 standard errors.
 
     Rounding the scale up makes E|C(x)|^2 at most SCALE^2 times as large, so that omega + 1 may be exceeded by that.
     """
@@ -167,7 +195,7 @@ def mean_error_is_within_its_bound(c: Compressor) -> None:
 
 
 def damped_it_contracts(c: Compressor) -> str | None:
-    """Hold E|damping C(x) - x|^2 to (1 - damped_delta) |x|^2, which difference coding and error feedback rely on.
+    """Check E|damping C(x) - x|^2 <= (1 - damped_delta) |x|^2, which difference coding and error feedback rely on.
 
     SCALE^2 as in the mean error, here on |damping C(x)|^2 <= 1.
     """
@@ -185,7 +213,7 @@ def damped_it_contracts(c: Compressor) -> str | None:
 
 
 def mean_is_x(c: Compressor) -> str | None:
-    """Hold a C with an omega to E C(x) = x."""
+    """Check E C(x) = x of a compressor that has an omega."""
     if c.omega(64) is None:
         return "not claimed: omega = None"
     require_unbiased(c)
@@ -212,7 +240,9 @@ def require_unbiased(c: Compressor) -> None:
 
 
 def mean_of_messages_is_that_of_vectors(c: Compressor) -> None:
-    """Hold decode_mean() to 1e-12 (float32: 1e-5) of the largest |C(x)| in it.
+    """Check that decode_mean() gives the mean of what decode() gives.
+
+    To 1e-12 (float32: 1e-5) of the largest |C(x)| in it.
 
     d = 64 and 7: with a rotation there is working memory of the size of x, and of another size.
     """
@@ -231,7 +261,10 @@ def mean_of_messages_is_that_of_vectors(c: Compressor) -> None:
 
 
 def not_finite_is_refused(c: Compressor) -> None:
-    """Hold encode() to NotFinite for the first row that has NaN or infinity, wherever it is."""
+    """Check that encode() raises NotFinite for the first row that has NaN or infinity, wherever it is.
+
+    Such a run has diverged, and its error line names the node.
+    """
     for dtype in TYPES:
         for bad in (np.nan, np.inf, -np.inf):
             for d in (1, 3, 1100):
@@ -252,7 +285,10 @@ def _refused_row(c: Compressor, x: np.ndarray) -> int | None:
 
 
 def broken_messages_do_no_harm(c: Compressor) -> None:
-    """Hold decode() of 50 messages of random bytes, and one of ones, to writing nothing outside of x."""
+    """Check that decode() of 50 messages of random bytes, and one of ones, writes nothing outside of x.
+
+    Messages come from other processes; a wrong one may give wrong numbers, not a crash.
+    """
     for dtype in TYPES:
         for d in (1, 37, 1000):
             scratch = np.zeros((3, d), dtype)

@@ -2,6 +2,14 @@
 
 A check is a function of a part whose name is the claim. It raises Broken where the claim does not hold, and returns why
 nothing was to be checked, or nothing.
+
+>>> from mpiqopt.regularizers.regularizer import Regularizer
+>>> class Wrong(Regularizer):  # the prox of 0.5 |x|^2 is x/(1 + step)
+...     def __call__(self, x): return 0.5 * float(x @ x)
+...     def prox(self, x, step): return x / (2 + step)
+>>> [(verdict.claim, verdict.broken) for verdict in verdicts("regularizer", Wrong())]
+[('value is a number', False), ('prox keeps type and argument', False),
+ ('prox treats rows one by one', False), ('prox minimises', True)]
 """
 
 import traceback
@@ -19,11 +27,15 @@ Check = Callable[[Any], str | None]
 
 
 class Broken(Exception):
-    """A claim that a part does not keep. The message says what was found, with numbers."""
+    """A claim that a part does not keep; the message says what was found, with numbers."""
 
 
 class Verdict(NamedTuple):
-    """What became of a check. said: "ok", why nothing was checked, or what was found."""
+    """The result of one check.
+
+    claim: what was checked, in words. said: "ok", why nothing was checked, or what was found. broken: True if the claim
+    does not hold.
+    """
 
     claim: str
     said: str
@@ -37,7 +49,10 @@ def require(holds: Any, message: str) -> None:
 
 
 def require_equal(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
-    """Raise Broken unless two arrays have the same shape and bits, but for the type."""
+    """Raise Broken unless two arrays have the same shape and bits, but for the type.
+
+    NaN equals NaN. what: names the array in the message, which gives the first place that differs.
+    """
     require(found.shape == wanted.shape, f"{what}: shape {found.shape}, want {wanted.shape}")
     if not np.array_equal(found, wanted, equal_nan=found.dtype.kind == "f"):
         places = np.argwhere(found != wanted)
@@ -51,7 +66,14 @@ def checks(family: str) -> tuple[Check, ...]:
 
 
 def verdicts(family: str, part: Any) -> Iterator[Verdict]:
-    """Do the checks of a family on a part, one after the other."""
+    """Do the checks of a family on a part, one after the other, and yield what each found.
+
+    Parameters
+    ----------
+    family: such as "algorithm". part: an object of it, with the keys that are to be tested.
+
+    Errors that a part raises make a broken claim; only KeyboardInterrupt passes. Warnings are not shown.
+    """
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for check in checks(family):
@@ -59,6 +81,7 @@ def verdicts(family: str, part: Any) -> Iterator[Verdict]:
 
 
 def _outcome(check: Check, part: Any) -> tuple[str, bool]:
+    """Return what a check found, and True if the claim does not hold."""
     try:
         return check(part) or "ok", False
     except (Broken, UsageError) as error:

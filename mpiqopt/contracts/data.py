@@ -1,4 +1,9 @@
-"""What a data source promises: as many targets as rows, and the same rows however and whenever they are asked for."""
+"""Promises of a data source: as many targets as rows, and the same rows however and whenever they are asked for.
+
+>>> from mpiqopt.data.synthetic import Synthetic
+>>> rows_are_the_same_however_asked(Synthetic(samples=20, features=3)) is None  # holds
+True
+"""
 
 from typing import Any
 
@@ -11,11 +16,13 @@ SEED = 3
 
 
 def _opened(source: Source) -> Table:
+    """Return the table of a source, prepared as a run does it."""
     source.prepare()
     return source.open(SEED)
 
 
 def _dense(table: Table, which: Rows) -> np.ndarray:
+    """Return some rows as a NumPy array; raise Broken if they are neither that nor sparse."""
     rows: Any = table.rows(which)
     if isinstance(rows, np.ndarray):
         return rows
@@ -24,7 +31,10 @@ def _dense(table: Table, which: Rows) -> np.ndarray:
 
 
 def table_has_a_target_for_each_row(source: Source) -> None:
-    """Hold the table to targets (samples,) as float64 and features (samples, d) as numbers, all finite."""
+    """Check for targets (samples,) as float64 and features (samples, d) as numbers, all finite.
+
+    Integers and booleans are numbers, too; they are converted to the run's type.
+    """
     table = _opened(source)
     require(isinstance(table, Table), f"open() returns a {type(table).__name__}, want a Table")
     require(
@@ -42,7 +52,10 @@ def table_has_a_target_for_each_row(source: Source) -> None:
 
 
 def rows_are_the_same_however_asked(source: Source) -> None:
-    """Hold slices and ascending indices to the rows of the whole: every rank reads its own."""
+    """Check that slices and ascending indices give the rows of the whole: every rank reads its own.
+
+    Also empty slices, and single rows at the end.
+    """
     table = _opened(source)
     whole, m = _dense(table, slice(0, table.samples)), table.samples
     index = np.unique(np.random.default_rng(0).integers(0, m, 9))
@@ -51,7 +64,10 @@ def rows_are_the_same_however_asked(source: Source) -> None:
 
 
 def opened_again_it_is_the_same(source: Source) -> None:
-    """Hold a second table to the bits of the first: ranks open their own, and a run is continued."""
+    """Check that a second table has the bits of the first.
+
+    Ranks open their own, and a continued run opens one again.
+    """
     first, second = _opened(source), _opened(source)
     require_equal(second.targets, first.targets, "targets of a second table")
     everything = slice(0, first.samples)

@@ -1,6 +1,10 @@
-"""What a loss promises: a gradient that is that of its value, over all samples of a node and over batches.
+"""Promises of a loss: a gradient that is that of its value, over all samples of a node and over batches.
 
 On nodes with 5, 1, 9 and 70 samples of normal numbers, with every kind of targets that the loss takes.
+
+>>> from mpiqopt.problems.logistic import Logistic
+>>> gradient_is_that_of_the_value(Logistic(l2=0.1)) is None  # holds
+True
 """
 
 from collections.abc import Iterator
@@ -26,7 +30,13 @@ TARGETS = {
 
 
 def shares(targets: np.ndarray, dtype: str = "float64", sparse: bool = False, d: int = FEATURES) -> Shares:
-    """Return four nodes' samples with these targets."""
+    """Return four nodes' samples with these targets.
+
+    Parameters
+    ----------
+    targets: float64 (85,). dtype: of the features. sparse: True for SciPy's CSR array with 40 % of the entries.
+    d: features.
+    """
     rng = np.random.default_rng(0)
     features = (rng.standard_normal((M, d)) * (rng.random((M, d)) < (0.4 if sparse else 1.1))).astype(dtype)
     if sparse:
@@ -60,6 +70,7 @@ def _problems(loss: Loss, dtype: str = "float64", sparse: bool = False) -> Itera
 
 
 def _points(f: Problem, seed: int = 2) -> np.ndarray:
+    """Return a normal point for each node, (4, d)."""
     return np.random.default_rng(seed).standard_normal((len(SIZES), f.d)).astype(f.dtype)
 
 
@@ -70,13 +81,16 @@ def _require_near(found: np.ndarray, wanted: np.ndarray, most: float, what: str)
 
 
 def node_returns_value_and_gradient(loss: Loss) -> str | None:
-    """Hold node(features, targets, x) to a number and a gradient of the shape of x."""
+    """Check that node(features, targets, x) returns a number and a gradient of the shape of x.
+
+    Only of losses written in NumPy, at the node with most samples.
+    """
     if loss.kernel:
         return "not claimed: compiled"
     for kind, f in _problems(loss):
-        held, x = shares(TARGETS[kind]), _points(f)[3]
-        rows = slice(held.offsets[3], held.offsets[4])
-        found = loss.node(held.features[rows], f.loss.targets(held.targets, held)[rows], x)
+        own, x = shares(TARGETS[kind]), _points(f)[3]
+        rows = slice(own.offsets[3], own.offsets[4])
+        found = loss.node(own.features[rows], f.loss.targets(own.targets, own)[rows], x)
         require(
             isinstance(found, tuple) and len(found) == 2, f"node() returns a {type(found).__name__}, want two values"
         )
@@ -90,7 +104,10 @@ def node_returns_value_and_gradient(loss: Loss) -> str | None:
 
 
 def gradient_is_that_of_the_value(loss: Loss) -> None:
-    """Hold gradients to central differences of the values, along eight directions."""
+    """Check gradients against central differences of the values, along eight directions.
+
+    To 1e-6 of the largest; ``grad`` and ``value_and_grad`` have to agree to the bit.
+    """
     for kind, f in _problems(loss):
         x = _points(f)
         gradient = f.value_and_grad(x)[1]
@@ -102,7 +119,10 @@ def gradient_is_that_of_the_value(loss: Loss) -> None:
 
 
 def points_and_data_are_left_alone(loss: Loss) -> None:
-    """Hold evaluations to changing nothing, and to the same bits again."""
+    """Check that evaluations change nothing, and give the same bits again.
+
+    Rows of x are the iterates of the method.
+    """
     for kind, f in _problems(loss):
         x = _points(f)
         before, first = x.copy(), f.value_and_grad(x)
@@ -112,7 +132,7 @@ def points_and_data_are_left_alone(loss: Loss) -> None:
 
 
 def common_point_is_equal_rows(loss: Loss) -> None:
-    """Hold one point for all nodes to rows that are equal."""
+    """Check that one point for all nodes, x (1, d), gives what equal rows (nodes, d) give."""
     for kind, f in _problems(loss):
         x = _points(f)[:1]
         for common, own in zip(f.value_and_grad(x), f.value_and_grad(np.repeat(x, len(SIZES), axis=0)), strict=True):
@@ -120,7 +140,10 @@ def common_point_is_equal_rows(loss: Loss) -> None:
 
 
 def batches_are_means_over_samples(loss: Loss) -> None:
-    """Hold the gradient of a batch to the mean of those of its samples, counted as often as they are drawn."""
+    """Check that the gradient of a batch is the mean of those of its samples, counted as often as they are drawn.
+
+    A batch of all samples has to give the full gradient.
+    """
     index, counts = np.array([[4, 0, 0], [0, 0, 0], [8, 8, 1], [69, 3, 64]]), np.array([3, 1, 2, 3])
     for kind, f in _problems(loss):
         x = _points(f)
@@ -134,9 +157,10 @@ def batches_are_means_over_samples(loss: Loss) -> None:
 
 
 def curvature_bounds_the_hessian(loss: Loss) -> str | None:
-    """Hold v^T H v <= curvature |A v|^2/m + (identity_curvature + l2 + 2 nonconvex) |v|^2, by differences of gradients.
+    """Check v^T H v <= curvature |A v|^2/m + (identity_curvature + l2 + 2 nonconvex) |v|^2.
 
-    Of a parameter with several outputs |A v|^2 is summed over them.
+    H v is a difference of gradients. Of a parameter with several outputs |A v|^2 is summed over them. Automatic step
+    sizes rely on the bound.
     """
     if loss.curvature is None:
         return "not claimed: curvature = None"
@@ -158,7 +182,7 @@ def curvature_bounds_the_hessian(loss: Loss) -> str | None:
 
 
 def single_precision_agrees(loss: Loss) -> None:
-    """Hold float32 to float64 up to a few roundings."""
+    """Check that float32 gives what float64 does up to a few roundings, in float32."""
     for (kind, double), (_, single) in zip(_problems(loss), _problems(loss, "float32"), strict=True):
         x = _points(single)
         wanted, found = double.value_and_grad(x.astype(np.float64)), single.value_and_grad(x)
@@ -168,11 +192,11 @@ def single_precision_agrees(loss: Loss) -> None:
 
 
 def sparse_rows_are_as_good(loss: Loss) -> None:
-    """Hold features in SciPy's CSR arrays to the values and gradients of the same numbers in a NumPy array."""
+    """Check that features in SciPy's CSR arrays give what the same numbers in a NumPy array give, to 1e-12."""
     for kind, f in _problems(loss, sparse=True):
-        held = shares(TARGETS[kind], sparse=True)
-        held = Shares(**{**vars(held), "features": held.features.toarray()})
-        dense, x = Problem(loss, held, Zero()), _points(f)
+        sparse = shares(TARGETS[kind], sparse=True)
+        full = Shares(**{**vars(sparse), "features": sparse.features.toarray()})
+        dense, x = Problem(loss, full, Zero()), _points(f)
         for name, one, other in zip(("value", "gradient"), dense.value_and_grad(x), f.value_and_grad(x), strict=True):
             _require_near(other, one, 1e-12, f"{name} of sparse rows ({kind})")
 

@@ -1,4 +1,9 @@
-"""What a topology promises: matrices that average, the same for the same seed, for every number of nodes it takes."""
+"""Promises of a topology: matrices that average, the same for the same seed, for every number of nodes it takes.
+
+>>> from mpiqopt.topologies.lattices import Ring
+>>> weights_sum_to_one(Ring(nodes=8)) is None  # holds
+True
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +32,11 @@ def _graphs(graph: AnyGraph) -> Iterator[tuple[int, list[Mixing]]]:
 
 
 def matrices_are_sorted_rows_of_numbers(graph: AnyGraph) -> None:
-    """Hold W to compressed rows: columns ascend, each place at most once, nodes exist, weights are finite."""
+    """Check that W is stored as compressed rows.
+
+    Columns ascend, each place is stored at most once, nodes exist and weights are finite.
+    Kernels rely on it without looking again.
+    """
     for nodes, cycle in _graphs(graph):
         require(isinstance(cycle, list) and cycle, f"cycle() returns {cycle!r:.60}, want a list of matrices")
         for mixing in cycle:
@@ -42,7 +51,10 @@ def matrices_are_sorted_rows_of_numbers(graph: AnyGraph) -> None:
 
 
 def weights_sum_to_one(graph: AnyGraph) -> None:
-    """Hold columns of W to the sum 1, and rows, too, where the graph is not directed."""
+    """Check that columns of W have the sum 1, and rows, too, where the graph is not directed.
+
+    Sums of columns keep the mean of the nodes, sums of rows keep a consensus.
+    """
     for nodes, cycle in _graphs(graph):
         for mixing in cycle:
             sums = {"column": mixing.column_sums()}
@@ -57,7 +69,7 @@ def weights_sum_to_one(graph: AnyGraph) -> None:
 
 
 def repeated_mixing_averages(graph: AnyGraph) -> None:
-    """Hold the network to paths from every node to every other, and W to ||W - J|| < 1 if it is not directed.
+    """Check for paths from every node to every other, and for ||W - J|| < 1 if the graph is not directed.
 
     With its own number of nodes: for others a random graph may want other keys.
     """
@@ -69,7 +81,10 @@ def repeated_mixing_averages(graph: AnyGraph) -> None:
 
 
 def same_seed_same_graph(graph: AnyGraph) -> None:
-    """Hold two calls, and those of an equal object, to the same matrices: every rank would make its own."""
+    """Check that two calls, and those of an equal object, give the same matrices: every rank makes its own.
+
+    A graph may draw random numbers from its seed alone.
+    """
     for nodes, cycle in _graphs(graph):
         again = replace(graph, nodes=nodes).cycle()
         require(len(again) == len(cycle), f"{len(cycle)} matrices, then {len(again)}, for {nodes} nodes")

@@ -1,4 +1,4 @@
-"""The yardstick: one MPI all-reduce of the integers."""
+"""Delivery of the yardstick: one MPI all-reduce of the integers."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mpiqopt.coordination.lockstep import Agreement
+from mpiqopt.transport.transport import Transport
 
 # s between looks for news
 SLEEP = 50e-6
@@ -14,32 +15,39 @@ SLEEP = 50e-6
 class AllreduceCoordination:
     """The same result as of the other coordinators, by MPI_Allreduce, which waits for every rank and needs no graph.
 
-    hold: waits as long as messages of so many bytes, to a server and back, would take on emulated links.
+    first: True at rank 0, which counts for all; delay: waits as long as messages of so many bytes, to a server and
+    back, would take on emulated links.
     """
 
-    def __init__(self, nodes: int, ranks: int, rank: int, transport, hold: Callable[..., None]):
-        self.nodes, self.ranks, self._first, self._transport, self._hold = nodes, ranks, rank == 0, transport, hold
+    mail_transport = "MPI_Allreduce"
+    sent = None  # nobody's
+
+    def __init__(self, nodes: int, ranks: int, first: bool, transport: Transport, delay: Callable[..., None]):
+        self.nodes, self.ranks, self._first, self._transport, self._delay = nodes, ranks, first, transport, delay
         self.bytes = self.mpi_bytes = 0
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
-        """Collective. values: int64 (hosted, d)."""
+        """Find floor(S/n) and ceil(S/n); collective. values: int64 (hosted, d).
+
+        >>> from mpiqopt.transport.serial import SerialTransport
+        >>> three = AllreduceCoordination(3, 1, True, SerialTransport(), lambda *sizes: None)
+        >>> agreement = three.agree(np.array([[1], [-5], [0]]), 0, 0)
+        >>> agreement.low.tolist(), agreement.high.tolist(), three.bytes
+        ([-2], [-1], 32)
+        """
         total = self._transport.total(values.sum(axis=0))
-        self._hold(total.nbytes, total.nbytes)
+        self._delay(total.nbytes, total.nbytes)
         if self._first:  # counted as a server's upload and download: 2 (n - 1) messages
             self.bytes += 2 * (self.nodes - 1) * total.nbytes
             self.mpi_bytes += 2 * (self.ranks - 1) * total.nbytes
         return Agreement(total // self.nodes, -(-total // self.nodes), 0)
-
-    chosen = "MPI_Allreduce"
-    sent = None  # nobody's
-    gain = 1
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """Return when a node here has news; the round then waits for all ranks."""
         while not news():
             time.sleep(SLEEP)
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Nothing is ever on its way between calls."""
 
     def close(self) -> None:

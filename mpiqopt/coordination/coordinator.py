@@ -5,42 +5,48 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from mpiqopt._coordination import WEIGHTED_ROOM, quantise
+from mpiqopt._coordination import quantise
 from mpiqopt.coordination.lockstep import Agreement
 from mpiqopt.errors import NumericalError
 
 Rounding = Literal["floor", "nearest"]
-# |integer| of a node, less the centre, may be this divided by n, and by how much larger it may become on the way: sums
-# over the network stay within int64, and ratios of push-sum within the precision of long double
-ROOM = {"ftqc": 2.0**61, "integer-push-sum": WEIGHTED_ROOM, "tree": 2.0**62, "allreduce": 2.0**62}
-# and so large may the integers themselves be
-ABSOLUTE_ROOM = 2.0**61
+# |integer| of a node before the centre is subtracted
+ABSOLUTE_HEADROOM = 2.0**61
 
 
 class Coordination(Protocol):
-    """What agrees on integers. ``bytes``: sent by the hosted nodes so far; ``mpi_bytes``: handed to MPI here.
+    """What delivers the messages of a coordinator: by MPI_Allreduce, in lock-step or by mailboxes.
 
-    ``sent``: pieces and bytes of each hosted node; ``gain``: how much larger than their sum integers may become on the
-    way; ``chosen``: how frames travel, and why so.
+    bytes: sent by the hosted nodes so far; mpi_bytes: handed to MPI here; sent: pieces and bytes of each hosted node;
+    mail_transport: how messages travel, and why so.
     """
 
-    bytes: int
-    mpi_bytes: int
-    sent: tuple[np.ndarray, np.ndarray] | None
-    gain: int
-    chosen: str
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def mpi_bytes(self) -> int: ...
+
+    @property
+    def sent(self) -> tuple[np.ndarray, np.ndarray] | None: ...
+
+    @property
+    def mail_transport(self) -> str: ...
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement: ...
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None: ...
 
-    def settle(self) -> None: ...
+    def drain(self) -> None: ...
 
     def close(self) -> None: ...
 
 
 class Coordinated(NamedTuple):
-    """vector: float64 (d,), the same bits at every node; extra: int64, sums over nodes; effort: for the next call."""
+    """What all nodes have after a call.
+
+    vector: float64 (d,), the same bits at every node; extra: int64 (e,), sums over nodes; effort: for the next call.
+    """
 
     vector: np.ndarray
     extra: np.ndarray
@@ -48,34 +54,72 @@ class Coordinated(NamedTuple):
 
 
 class Coordinator:
-    """Every node gets Delta floor((1/n) sum_i floor(x_i/Delta)), to the bit, whatever happens on the way.
+    """Takes averages on a grid, the same at every node to the bit, whatever happens on the way:
 
-    With rounding "nearest" it is Delta (floor(S/n) + ceil(S/n))/2, S = sum_i round(x_i/Delta). The error per coordinate
-    is in (-2 Delta, 0], or at most Delta. Integers travel less what they were at ``previous``, a vector that all nodes
-    know: the closer that is to the result, the fewer bits. coordination: what agrees on integers, a
-    ``LockstepCoordination`` or another with ``agree``.
+        Delta floor((1/n) sum_i floor(x_i/Delta)), or with rounding "nearest", S = sum_i round(x_i/Delta),
+        Delta (floor(S/n) + ceil(S/n))/2.
+
+    The error of a coordinate is in (-2 Delta, 0], or at most Delta. Integers travel less floor(previous/Delta), of a
+    vector that all nodes know: the closer that is to the result, the fewer bits.
+
+    Parameters
+    ----------
+    name : of the coordinator, for messages
+    coordination : Coordination
+        What agrees on integers.
+    headroom : float
+        Largest |integer| of a node, less the centre (``LocalProtocol.headroom``).
+    nodes, first : of the network, and the first hosted one
+
+    Examples
+    --------
+    >>> from mpiqopt.coordination.allreduce import AllreduceCoordination
+    >>> from mpiqopt.transport.serial import SerialTransport
+    >>> reduce = AllreduceCoordination(2, 1, True, SerialTransport(), lambda *sizes: None)
+    >>> average = Coordinator("allreduce", reduce, 2.0**61, nodes=2, first=0)
+    >>> rows, none = np.array([[0.25, 1.0], [0.5, -1.0]]), np.zeros((2, 0), np.int64)
+    >>> average.coordinate(rows, previous=np.zeros(2), step=0.1, call=0, effort=0, extra=none).vector.tolist()
+    [0.30000000000000004, 0.0]
     """
 
-    def __init__(self, name: str, coordination, nodes: int, first: int, rounding: Rounding = "floor"):
-        self.name, self.coordination, self.rounding = name, coordination, rounding
+    def __init__(
+        self,
+        name: str,
+        coordination: Coordination,
+        headroom: float,
+        nodes: int,
+        first: int,
+        rounding: Rounding = "floor",
+    ):
+        self.name, self.coordination, self.headroom, self.rounding = name, coordination, headroom, rounding
         self._nodes, self._first = nodes, first
-        self._room = ROOM[name] / coordination.gain / nodes
         self.calls = 0
 
     def coordinate(
         self, rows: np.ndarray, previous: np.ndarray, step: float, call: int, effort: int, extra: np.ndarray
     ) -> Coordinated:
-        """rows: (hosted, d); previous: (d,), the same at all nodes; step: Delta; call: the number of calls before.
+        """Return the average of all nodes' rows on the grid; all hosts of nodes take part.
 
-        extra: int64 (hosted, e), small integers whose sums over all nodes are wanted besides. Raises NumericalError if
-        the integers do not fit into int64.
+        Parameters
+        ----------
+        rows : float (hosted, d)
+        previous : float (d,), the same at all nodes
+        step : Delta > 0
+        call : number of calls before, the same at all nodes
+        effort : that of the last call, 0 in the first
+        extra : int64 (hosted, e), small integers whose sums over all nodes are wanted, too
+
+        Raises
+        ------
+        NumericalError
+            If the integers do not fit into int64, with a step that would do.
         """
         rows = np.ascontiguousarray(rows, np.float64)
         d, extras = rows.shape[1], extra.shape[1]
         centre = np.floor(previous.astype(np.float64, copy=False) / step)
         values = np.empty((len(rows), d + extras), np.int64)
         largest, farthest = quantise(rows, step, self.rounding == "nearest", centre, values)
-        self._require_room(np.maximum(largest, np.abs(centre).max(initial=0)), farthest, rows, step, call)
+        self._require_headroom(np.maximum(largest, np.abs(centre).max(initial=0)), farthest, rows, step, call)
         np.multiply(extra, self._nodes, out=values[:, d:])
         agreed = self.coordination.agree(values, call, effort)
         self.calls += 1
@@ -84,11 +128,18 @@ class Coordinator:
             low += 0.5 * (agreed.high[:d] - agreed.low[:d])
         return Coordinated(low * step, agreed.low[d:], agreed.effort)
 
-    def _require_room(
+    def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
+        """Return when the next call should begin, by ``news`` of a node here or because a neighbour has begun it.
+
+        longest: how long (s) to wait for others when there are news; width: columns of the call, d + e.
+        """
+        self.coordination.wait(news, longest, width)
+
+    def _require_headroom(
         self, largest: np.ndarray, farthest: np.ndarray, rows: np.ndarray, step: float, call: int
     ) -> None:
-        """Both the integers (hosted,) and what remains of them beside the centre have to fit."""
-        excess = np.maximum(largest / ABSOLUTE_ROOM, farthest / self._room)
+        """Raise NumericalError unless both integers (hosted,) and what remains of them less the centre fit."""
+        excess = np.maximum(largest / ABSOLUTE_HEADROOM, farthest / self.headroom)
         for i in np.flatnonzero(~(excess <= 1))[:1]:
             size, most = float(np.abs(rows[i]).max()), 1.01 * excess.max()  # rounded up
             usable = f"a step of {most * step:.3g} can be used now, unless the method diverges"

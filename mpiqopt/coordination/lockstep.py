@@ -5,13 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt._coordination import Lockstep, Nodes
-from mpiqopt.coordination.wiring import Wiring
+from mpiqopt._coordination import Delivery, Lockstep
+from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.errors import NumericalError
+from mpiqopt.transport.transport import FrameExchange
 
 
 class Agreement(NamedTuple):
-    """low, high: floor(S/n) and ceil(S/n), int64 (d,), S the sum of the integers of all nodes. effort: steps taken."""
+    """What all nodes have found.
+
+    low, high: floor(S/n) and ceil(S/n), int64 (d,), S the sum of the integers of all nodes; effort: steps that were
+    taken, for the next call.
+    """
 
     low: np.ndarray
     high: np.ndarray
@@ -22,68 +27,98 @@ class Agreement(NamedTuple):
 MOST_VOTES = 60
 
 
-def require_votes(protocol: str, votes: int) -> None:
-    """Raise NumericalError if there were too many."""
+def require_votes(name: str, votes: int) -> None:
+    """Raise NumericalError if a coordinator took more than MOST_VOTES."""
     if votes > MOST_VOTES:
-        raise NumericalError(
-            f"{protocol}: no agreement after {MOST_VOTES} votes; please report the graph and the values"
-        )
+        raise NumericalError(f"{name}: no agreement after {MOST_VOTES} votes; please report the graph and the values")
 
 
-def first_effort(wiring: Wiring) -> int:
-    """Steps before the first vote of the first call; a vote that fails costs little more than the steps."""
-    return 4 * (wiring.diameter + 4)
+def first_effort(diameter: int) -> int:
+    """Return the steps before the first vote of the first call: a vote that fails costs little more than the steps."""
+    return 4 * (diameter + 4)
 
 
 def next_effort(effort: int, votes: int) -> int:
-    """Steps before the first vote of the next call: tuned until about every second call needs two votes (ours)."""
+    """Return the steps before the first vote of the next call: about every second call then needs two votes (ours).
+
+    >>> next_effort(100, votes=1), next_effort(100, votes=2)
+    (90, 105)
+    """
     return max(1, effort * 9 // 10 if votes == 1 else effort * 105 // 100)
 
 
-class Sending:
-    """What the hosted nodes have sent; they are there from the first call on."""
+class FrameCoordination:
+    """What both ways to coordinate by frames share: the protocol at this rank, and what its nodes have sent.
 
-    wiring: Wiring
-    _nodes: Nodes | None = None
+    Nodes are made at the first call, which says how long vectors are.
+    """
+
+    _delivery: Delivery | None = None
+
+    def __init__(self, local: LocalProtocol):
+        self.local = local
+
+    @property
+    def name(self) -> str:
+        """Name of the coordinator, for messages."""
+        return self.local.protocol.name
 
     @property
     def bytes(self) -> int:
-        """Sent by the hosted nodes so far, headers, acknowledgements and repetitions included."""
-        return int(self._nodes.bytes_sent.sum()) if self._nodes is not None else 0
+        """Bytes sent by the hosted nodes so far, headers, acknowledgements and repetitions included."""
+        return int(self._delivery.bytes_sent.sum()) if self._delivery is not None else 0
 
     @property
     def sent(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
-        if self._nodes is None:
-            nothing = np.zeros(len(self.wiring.in_starts) - 1, np.int64)
+        if self._delivery is None:
+            nothing = np.zeros(len(self.local.wiring.in_starts) - 1, np.int64)
             return nothing, nothing
-        return self._nodes.pieces, self._nodes.bytes_sent
+        return self._delivery.pieces, self._delivery.bytes_sent
 
 
-class LockstepCoordination(Sending):
-    """Steps, and now and then a vote: extremes are flooded for D steps, D the diameter."""
+class LockstepCoordination(FrameCoordination):
+    """Steps, and now and then a vote: extremes are flooded for D steps, D the diameter.
 
-    def __init__(self, wiring: Wiring, protocol: str, seed: int, exchange):
-        self.wiring, self.protocol, self._seed, self._exchange = wiring, protocol, seed, exchange
-        self.gain = wiring.gain
+    local: the coordinator at this rank; exchange: brings the frames of a step to the neighbouring ranks
+    (``transport.transport.FrameExchange``).
+    """
+
+    mail_transport = "messages in steps"
+
+    def __init__(self, local: LocalProtocol, exchange: FrameExchange):
+        super().__init__(local)
+        self._exchange = exchange
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
-        """Collective. values: int64 (hosted, d), the same d in all calls; call: its number, which keys the routes;
-        effort: that of the last."""
-        if self._nodes is None:
-            self._nodes = Lockstep(self.wiring, self.protocol, values.shape[1], self._seed)
-        nodes = self._nodes
+        """Find floor(S/n) and ceil(S/n); collective.
+
+        values: int64 (hosted, d), the same d in all calls; call: its number, which keys what nodes draw; effort: that
+        of the last call, 0 in the first.
+        """
+        if self._delivery is None:
+            self._delivery = Lockstep(self.local.wiring, self.local.rules(values.shape[1]))
+        nodes = self._delivery
         nodes.begin(call, values)
-        if self.protocol == "tree":
-            self._steps(nodes, self.wiring.height)
-            return Agreement(*nodes.result, self.wiring.height)
-        taken, target, votes = 0, effort or first_effort(self.wiring), 0
+        steps = self.local.steps
+        return self._agree_by_votes(nodes, effort) if steps is None else self._agree_after_steps(nodes, steps)
+
+    def _agree_after_steps(self, nodes: Lockstep, steps: int) -> Agreement:
+        self._steps(nodes, steps)
+        if not nodes.finished:
+            raise NumericalError(f"{self.name}: some nodes do not know the result after {steps} steps")
+        low, high = nodes.result
+        return Agreement(low, high, steps)
+
+    def _agree_by_votes(self, nodes: Lockstep, effort: int) -> Agreement:
+        taken, target, votes = 0, effort or first_effort(self.local.wiring.diameter), 0
         while True:
             self._steps(nodes, target - taken)
             taken, votes = target, votes + 1
-            require_votes(self.protocol, votes)
+            require_votes(self.name, votes)
             if self._vote(nodes):
-                return Agreement(*nodes.result, next_effort(taken, votes))
+                low, high = nodes.result
+                return Agreement(low, high, next_effort(taken, votes))
             target = taken + taken // 6 + 1
 
     def _steps(self, nodes: Lockstep, count: int) -> None:
@@ -93,24 +128,22 @@ class LockstepCoordination(Sending):
 
     def _vote(self, nodes: Lockstep) -> bool:
         nodes.look_around()
-        for _ in range(self.wiring.diameter):
+        for _ in range(self.local.wiring.diameter):
             nodes.flood()
             self._exchange.exchange(nodes)
         return nodes.agreed
 
     @property
     def mpi_bytes(self) -> int:
-        """Handed to MPI so far."""
+        """Bytes handed to MPI so far."""
         return self._exchange.bytes
 
-    chosen = "messages in steps"
-
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
-        """The next call begins at once."""
+        """The next call begins at once: all nodes have trained."""
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Nothing is ever on its way between calls."""
 
     def close(self) -> None:
-        """Collective."""
+        """Give back what MPI holds; collective."""
         self._exchange.close()

@@ -1,7 +1,7 @@
 """The small real data sets that come with scikit-learn: nothing is downloaded.
 
-Their files are read directly, because importing scikit-learn takes longer than a small run; should a future
-release move them, its own loader is used.
+Their files are read directly, because importing scikit-learn takes longer than a small run. Should a future release
+move them, its own loader is used.
 """
 
 import gzip
@@ -18,31 +18,40 @@ from mpiqopt.registry import register
 
 @dataclass(frozen=True, kw_only=True)
 class Bundled(Source):
-    """A data set that comes with scikit-learn."""
+    """Read a data set that comes with scikit-learn: the base of those below.
+
+    >>> table = Iris().open(seed=0)
+    >>> table.samples, table.features, table.rows(slice(0, 1)).tolist(), table.targets[0].tolist()
+    (150, 4, [[5.1, 3.5, 1.4, 0.2]], 0.0)
+    """
 
     samples: ClassVar[int]
 
     def count(self) -> int:
+        """Return the number of samples, which is known."""
         return self.samples
 
     def is_small(self) -> bool:
+        """Return True: the largest has 1797 samples of 64 features."""
         return True
 
 
 def _file(name: str) -> Path:
+    """Return the path of one of scikit-learn's data files; finding the package does not import it."""
     return Path(find_spec("sklearn").submodule_search_locations[0]) / "datasets" / "data" / name
 
 
 def _numbers(name: str, delimiter: str | None, header: bool) -> np.ndarray:
+    """Return the numbers (m, columns) of a text file, which may be compressed. Raises OSError."""
     path = _file(name)
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         return np.loadtxt(file, delimiter=delimiter, skiprows=int(header))
 
 
-def _load(where: str, file: str, delimiter: str | None = ",", header: bool = True) -> Table:
-    """Features in all columns but the last, the target in the last."""
+def _load(where: str, file: str, header: bool = True) -> Table:
+    """Return the table of a csv file: features in all columns but the last, the target in the last."""
     try:
-        columns = _numbers(file, delimiter, header)
+        columns = _numbers(file, ",", header)
     except OSError:
         from sklearn import datasets
 
@@ -103,6 +112,7 @@ class Diabetes(Bundled):
     samples = 442
 
     def open(self, seed: int) -> Table:
+        """Return the table of two files, one with the features and one with the targets."""
         try:
             features, targets = (_numbers(f"diabetes_{part}.csv.gz", None, False) for part in ("data_raw", "target"))
         except OSError:

@@ -1,97 +1,29 @@
-"""From named columns of numbers and words to a table: which are features, which is the target, what is missing."""
+"""Tables with named columns of numbers and words: the config's keys about columns, and how a table is made of them."""
 
-from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
-import numpy as np
-
+from mpiqopt.data.column_roles import Content, Heads, Roles, Terms, may_be_index, require_index, unnamed_index
+from mpiqopt.data.column_values import FeatureColumns, Gaps, encoded_targets
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.layout import TRUTH
-from mpiqopt.data.source import Rows, Table, few, grouped, mapping, renumbered
+from mpiqopt.data.labels import label_mapping, list_few, number_groups, renumber_labels
+from mpiqopt.data.source import Table
 from mpiqopt.errors import QUOTED, UsageError, clipped, listing, quoted
 from mpiqopt.field import Field
 
-# rows whose numbers are put side by side at once: they stay in the cache
-TOGETHER = 1024
-# values of a feature that is coded one-hot
-MOST_CATEGORIES = 10_000
-# samples that a feature does not count by chance
-NO_CHANCE = 10
-# characters of a name in a line that says more than that
-SHORT = 40
-
+# a column in the config: its name, or its number from 0 on, negative from the end
 Column = int | str
-
-
-class Heads(NamedTuple):
-    """What is known of columns before they are read.
-
-    names: "" where one has none, None if none has; kinds: as in ``Layout``; row_names: True if the first column is one
-    of names of rows, by convention of the format.
-    """
-
-    names: tuple[str, ...] | None
-    kinds: tuple[str, ...]
-    row_names: bool = False
-
-    def label(self, column: int) -> str:
-        """Return what messages call a column: its number, from 1 on, and its name."""
-        name = self.names[column] if self.names else ""
-        return f"column {column + 1}" + (f" ({clipped(quoted(name), SHORT)})" if name else "")
-
-    def name(self, column: int) -> str:
-        """Return the name of a feature."""
-        return (self.names[column] if self.names else "") or f"column {column + 1}"
-
-
-class Roles(NamedTuple):
-    """What each column is for; index: one that is left out because it only counts or names the rows."""
-
-    target: int
-    features: tuple[int, ...]
-    categories: frozenset[int]
-    by: int | None
-    index: int | None
-
-    def words(self, kinds: Sequence[str]) -> set[int]:
-        """Return the columns that are read as words; others are numbers."""
-        used = {self.target, self.by, *self.features} - {None}
-        return {j for j in used if kinds[j] in ("word", "bool") or j in self.categories or j == self.by}
-
-
-class Content:
-    """The columns of one file, read. A format says where a value stands."""
-
-    samples: int
-
-    @abstractmethod
-    def numbers(self, column: int) -> np.ndarray:
-        """Return a column as float64, NaN where a value is missing."""
-
-    @abstractmethod
-    def words(self, column: int) -> Any:
-        """Return a column as a pandas Series of strings, some of them missing."""
-
-    @abstractmethod
-    def place(self, row: int, column: int) -> str:
-        """Return where a value stands, and the value if it is known: "line 7, column 2 ('b')"."""
-
-
-class Terms(NamedTuple):
-    """What a second file is read by: categories and what fills gaps, by feature's column."""
-
-    heads: Heads
-    roles: Roles
-    categories: dict[int, tuple[str, ...]]
-    fills: dict[int, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns(FileSource):
-    """A table with named columns of numbers and words."""
+    """Read a table with named columns of numbers and words: the base of the formats that have such columns.
+
+    A format finds the ``Heads`` of a file, asks for ``roles`` (of a test file for ``roles_of_test``), reads the columns
+    into a ``Content`` and gives all to ``make_table``.
+    """
 
     target: Annotated[
         int | str, Field(description="the target's column: its name, or its number from 0 on (negative from the end)")
@@ -118,17 +50,20 @@ class Columns(FileSource):
         int | str | None, Field(description="column that names the node of each sample, for split = natural")
     ] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.features is not None and self.ignore is not None:
             raise UsageError(f"data.ignore = {quoted(self.ignore)}: data.features says which are; want one of the two")
 
     def roles(self, heads: Heads, where: str) -> Roles:
-        """Say what each column is for. Raises UsageError for columns that are not there or fit no role."""
+        """Return what each column is for, by the keys of the config.
+
+        where: what messages call the file. Raises UsageError for columns that are not there or fit no role.
+        """
         target = self._find(heads, self.target, "target", where)
         by = None if self.by is None else self._find(heads, self.by, "by", where)
         ignored = {self._find(heads, column, "ignore", where) for column in self.ignore or ()}
-        index = _index(heads) if self.features is None and not {0} & {target, by, *ignored} else None
+        index = unnamed_index(heads) if self.features is None and not {0} & {target, by, *ignored} else None
         if self.features is None:
             used = [j for j in range(len(heads.kinds)) if j not in {target, by, index, *ignored}]
         else:
@@ -141,6 +76,7 @@ class Columns(FileSource):
         return Roles(target, tuple(used), self._coded(heads, used, where), by, index)
 
     def _coded(self, heads: Heads, used: Sequence[int], where: str) -> frozenset[int]:
+        """Return the features that are coded one-hot."""
         if self.categories == "all":
             return frozenset(j for j in used if heads.kinds[j] == "word")
         coded = [self._find(heads, column, "categories", where) for column in self.categories or ()]
@@ -150,7 +86,7 @@ class Columns(FileSource):
         return frozenset(coded)
 
     def _find(self, heads: Heads, given: Column, key: str, where: str) -> int:
-        """The number of a column, from 0 on. Raises UsageError."""
+        """Return the number of a column, from 0 on. Raises UsageError if there is none, or several of the name."""
         size, names = len(heads.kinds), heads.names or ()
         if isinstance(given, int) and -size <= given < size:
             return given % size
@@ -164,43 +100,64 @@ class Columns(FileSource):
         known = [f"0 .. {size - 1}", *filter(None, names)] if names else [f"0 .. {size - 1} (the file has no header)"]
         raise UsageError(listing(f"data.{key} = {quoted(given)}: {where} has no such column; columns: ", known))
 
-    def require_numbers(self, heads: Heads, roles: Roles, where: str, example: Any) -> None:
+    def require_numbers(self, heads: Heads, roles: Roles, where: str, example: Callable[[int], str]) -> None:
         """Raise UsageError for a feature of words. example(column): where the first stands, and what it is."""
         for j in roles.features:
             if heads.kinds[j] == "word" and j not in roles.categories:
+                key = heads.key(j)
                 raise UsageError(
-                    f"{where}: {example(j)} is no number: say data.ignore = [{self._called(heads, j)}], or "
-                    f"data.categories = [{self._called(heads, j)}] for one-hot"
+                    f"{where}: {example(j)} is no number: say data.ignore = [{key}], or data.categories = [{key}] for "
+                    "one-hot"
                 )
 
-    def _called(self, heads: Heads, column: int) -> str:
-        name = heads.names[column] if heads.names else ""
-        return quoted(name) if 0 < len(name) < SHORT // 2 and heads.names.count(name) == 1 else str(column)
+    def make_table(
+        self,
+        path: str,
+        where: str,
+        heads: Heads,
+        roles: Roles,
+        content: Content,
+        said: dict[str, str],
+        like: Table | None,
+    ) -> Table:
+        """Return the table of columns that were read.
 
-    def made(self, path: str, where: str, heads: Heads, roles: Roles, content: Content, said: dict, like) -> Table:
-        """Return the table of columns that were read. like: that of the training samples; its terms hold, then."""
-        _require_index(heads, roles, content, where)
-        masks = _masks(content, _used(roles), roles.words(heads.kinds))
-        keep = self._kept(heads, roles, content, masks, where)
-        features = self._features(
-            heads, roles, content, _Gaps(masks, keep), where, None if like is None else like.terms
-        )
+        Parameters
+        ----------
+        path, where:
+            the file, and what messages call it
+        heads, roles, content:
+            what is known of the columns, what each is for, and their values
+        said:
+            how the format was understood, for ``Table.read``
+        like:
+            the table of the training samples if these are for testing: its categories, labels and fills apply
+
+        Raises
+        ------
+        UsageError
+            for missing values that ``data.missing`` does not allow, for categories or labels that the training samples
+            lack, and if no feature is left
+        """
+        require_index(heads, roles, content, where)
+        gaps = Gaps.find(self.missing, heads, roles, content, where)
+        features = FeatureColumns.encode(heads, roles, content, gaps, where, None if like is None else like.terms)
         if not features.columns:
             raise UsageError(f"{where}: no feature is left beside the target")
-        targets, words = self._targets(heads, roles, content, keep)
+        targets, words = encoded_targets(heads, roles, content, gaps)
         if like is not None:
-            targets, words = renumbered(targets, words, like), like.words
+            targets, words = renumber_labels(targets, words, like), like.words
         groups, group_names = None, ()
         if roles.by is not None:
-            groups, group_names = grouped(_only(content.words(roles.by), keep).to_numpy(object))
-        said = said | _said(heads, roles, features, words, group_names) | self._said_missing(masks, keep)
-        if self.features is None and 0 in roles.features and _may_be_index(heads, content):
+            groups, group_names = number_groups(gaps.kept(content.words(roles.by)).to_numpy(object))
+        said = said | _understood(heads, roles, features, words, group_names) | gaps.read()
+        if self.features is None and 0 in roles.features and may_be_index(heads, content):
             said["perhaps an index"] = f"{heads.label(0)}, which counts (data.ignore = [0] leaves it out)"
         return Table(
             path,
             targets,
             len(features.columns),
-            lambda which: _rows(features.columns, which),
+            features.rows,
             names=tuple(features.names) if heads.names or features.categories else None,
             words=words,
             groups=groups,
@@ -209,25 +166,12 @@ class Columns(FileSource):
             terms=Terms(heads, roles, features.categories, features.fills),
         )
 
-    def _features(self, heads, roles: Roles, content: Content, gaps: "_Gaps", where: str, terms) -> "_Features":
-        """The features as numbers. terms: of the training samples, if these are for testing."""
-        made = _Features([], [], {}, {})
-        for j, training in zip(roles.features, terms.roles.features if terms else roles.features, strict=True):
-            if j in roles.categories:
-                known = terms.categories[training] if terms else _categories(heads, content, j, gaps.keep)
-                made.categories[j] = known
-                made.names.extend(f"{heads.name(j)}={word}" for word in known)
-                values = _coded(content, j, known, where)
-            else:
-                made.names.append(heads.name(j))
-                values = [_numbers(heads, content, j, where)]
-            fill = terms.fills.get(training) if terms else None
-            values, made.fills[j] = self._filled(values, gaps.masks.get(j), gaps.keep, fill)
-            made.columns.extend(values)
-        return made
+    def roles_of_test(self, heads: Heads, terms: Terms, where: str) -> Roles:
+        """Return the roles of the columns of a test file: by their names, or by their places where there are none.
 
-    def alike(self, heads: Heads, terms: Terms, where: str) -> Roles:
-        """Return the roles of the columns of a second file: by their names, or by their places where there are none."""
+        heads: of the test file; terms: of the training file. Raises UsageError for a column that is not there, or there
+        twice.
+        """
         first, roles = terms.heads, terms.roles
         if (first.names is None) != (heads.names is None):
             raise UsageError(f"{where}: only one of the two files has a header; say data.header if that is not so")
@@ -251,196 +195,38 @@ class Columns(FileSource):
             tuple(map(place, roles.features)),
             frozenset(map(place, roles.categories)),
             None if roles.by is None else place(roles.by),
-            _index(heads) if self.features is None else None,
+            unnamed_index(heads) if self.features is None else None,
         )
 
-    def kinds_of(self, heads: Heads, roles: Roles, terms: Terms) -> Heads:
-        """Return the heads of a second file with the kinds of the first one's columns where these are used."""
+    def heads_of_test(self, heads: Heads, roles: Roles, terms: Terms) -> Heads:
+        """Return the heads of a test file with the kinds of the training file's columns where these are used.
+
+        A column of words may have numbers only in the few lines of a test file, or no value at all.
+        """
         kinds = list(heads.kinds)
-        for own, training in zip(_used(roles), _used(terms.roles), strict=True):
+        for own, training in zip(roles.used, terms.roles.used, strict=True):
             kinds[own] = terms.heads.kinds[training]
         return heads._replace(kinds=tuple(kinds))
 
-    def _kept(self, heads: Heads, roles: Roles, content: Content, masks: dict, where: str) -> np.ndarray | None:
-        """Which samples stay, None for all. Raises UsageError for what is missing and may not be."""
-        fills = self.missing in ("mean", "zero")
-        fatal = [j for j in masks if self.missing == "refuse" or j == roles.by or (fills and j == roles.target)]
-        if fatal:
-            row, column = min((int(np.argmax(masks[j])), j) for j in fatal)
-            raise UsageError(f"{where}: {content.place(row, column)} is missing: {self._cure(column, roles)}")
-        if self.missing != "drop" or not masks:
-            return None
-        keep = ~np.logical_or.reduce(list(masks.values()))
-        if not keep.any():
-            raise UsageError(f"{where}: data.missing = 'drop': something is missing in every sample")
-        return keep
 
-    def _cure(self, column: int, roles: Roles) -> str:
-        """What to do about a value that is missing in a column."""
-        if column == roles.by:
-            return "every sample needs a node"
-        if column == roles.target:
-            return (
-                "say data.missing = 'drop'" if self.missing == "refuse" else "only data.missing = 'drop' helps a target"
-            )
-        return "say data.missing = 'drop', 'mean' or 'zero'"
-
-    def _filled(self, coded: list[np.ndarray], mask, keep, fill) -> tuple[list[np.ndarray], Any]:
-        """The columns of a feature without gaps, and what gaps are filled with."""
-        if self.missing not in ("mean", "zero"):
-            return [_only(values, keep) for values in coded], None
-        if fill is None:
-            fill = [_mean(values, mask) if self.missing == "mean" else 0.0 for values in coded]
-        if mask is not None:
-            coded = [np.where(mask, value, values) for value, values in zip(fill, coded, strict=True)]
-        return coded, fill
-
-    def _targets(self, heads: Heads, roles: Roles, content: Content, keep) -> tuple[np.ndarray, tuple[str, ...] | None]:
-        """The targets as numbers, and the words that these stand for."""
-        j = roles.target
-        if heads.kinds[j] not in ("word", "bool"):
-            return np.ascontiguousarray(_only(content.numbers(j), keep)), None
-        from pandas import factorize
-
-        codes, words = factorize(_only(content.words(j), keep), sort=True)
-        return codes.astype(np.float64), tuple(map(str, words))
-
-    def _said_missing(self, masks: dict[int, np.ndarray], keep: np.ndarray | None) -> dict[str, str]:
-        if keep is not None:
-            return {"missing": f"{int((~keep).sum())} of {len(keep)} samples dropped"}
-        count = sum(int(mask.sum()) for mask in masks.values())
-        how = "the feature's mean" if self.missing == "mean" else "0"
-        return {"missing": f"{count} filled with {how}"} if count else {}
-
-
-class _Gaps(NamedTuple):
-    """Where values are missing, by column, and which samples stay; None: all."""
-
-    masks: dict[int, np.ndarray]
-    keep: np.ndarray | None
-
-
-class _Features(NamedTuple):
-    """Features as columns of numbers, their names, and ``Terms`` for a second file."""
-
-    columns: list[np.ndarray]
-    names: list[str]
-    categories: dict[int, tuple[str, ...]]
-    fills: dict[int, Any]
-
-
-def _said(heads: Heads, roles: Roles, features: _Features, words, group_names: tuple[str, ...]) -> dict[str, str]:
-    """What the columns were taken for, in a few words each."""
+def _understood(
+    heads: Heads,
+    roles: Roles,
+    features: FeatureColumns,
+    words: tuple[str, ...] | None,
+    group_names: tuple[str, ...],
+) -> dict[str, str]:
+    """Return what the columns were taken for, in a few words each, for ``Table.read``."""
     name, names = heads.names[roles.target] if heads.names else "", features.names
     said = {"target": f"{quoted(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
-    said["features"] = f"{len(names)}" + (f": {few(names)}" if heads.names or features.categories else "")
+    said["features"] = f"{len(names)}" + (f": {list_few(names)}" if heads.names or features.categories else "")
     if words:
-        said["labels"] = mapping(words)
+        said["labels"] = label_mapping(words)
     for j, known in features.categories.items():
-        said[f"categories of {clipped(heads.name(j), QUOTED)}"] = few(known)
+        said[f"categories of {clipped(heads.name(j), QUOTED)}"] = list_few(known)
     if roles.index is not None:
         kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
         said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"
     if group_names:
         said["nodes"] = f"{heads.label(roles.by)}: {len(group_names)} names"
     return said
-
-
-def _used(roles: Roles) -> list[int]:
-    return [roles.target, *roles.features, *([] if roles.by is None else [roles.by])]
-
-
-def _index(heads: Heads) -> int | None:
-    """The first column, if it has no name where others have one: names of rows, or pandas' index."""
-    return 0 if heads.row_names or (heads.names and heads.names[0] == "" and any(heads.names)) else None
-
-
-def _require_index(heads: Heads, roles: Roles, content: Content, where: str) -> None:
-    """Raise UsageError unless the column that is left out counts the rows, or names each in another way."""
-    if roles.index is None:
-        return
-    if heads.row_names or heads.kinds[0] == "word":
-        if content.words(0).is_unique:
-            return
-        if heads.row_names:
-            names, columns = len(heads.names) - 1, len(heads.names)
-            raise UsageError(f"{where}: {names} names, {columns} columns, of which the first names no rows: it repeats")
-    elif heads.kinds[0] == "number" and _counts(content.numbers(0)):
-        return
-    raise UsageError(f"{where}: column 1 has no name and does not count: say data.ignore = [0], or list data.features")
-
-
-def _counts(values: np.ndarray) -> bool:
-    """True for 0, 1, 2, ... or 1, 2, 3, ..., as an index does."""
-    return len(values) > 0 and values[0] in (0, 1) and np.array_equal(values, np.arange(len(values)) + values[0])
-
-
-def _may_be_index(heads: Heads, content: Content) -> bool:
-    """True if the first column counts so many samples that it is no chance."""
-    return heads.kinds[0] == "number" and content.samples >= NO_CHANCE and _counts(content.numbers(0))
-
-
-def _masks(content: Content, used: list[int], words: set[int]) -> dict[int, np.ndarray]:
-    """Where values are missing, of the columns that are not whole."""
-    masks = {}
-    for j in used:
-        mask = content.words(j).isna().to_numpy(bool) if j in words else np.isnan(content.numbers(j))
-        if mask.any():
-            masks[j] = mask
-    return masks
-
-
-def _numbers(heads: Heads, content: Content, column: int, where: str) -> np.ndarray:
-    """A feature as numbers; true and false are 1 and 0."""
-    if heads.kinds[column] != "bool":
-        return content.numbers(column)
-    words = content.words(column).str.lower()
-    values = words.map(TRUTH).to_numpy(np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(np.isnan(values) & ~words.isna().to_numpy(bool))
-    if len(wrong):
-        raise UsageError(f"{where}: {content.place(int(wrong[0]), column)} is neither true nor false, as others are")
-    return values
-
-
-def _categories(heads: Heads, content: Content, column: int, keep) -> tuple[str, ...]:
-    known = sorted(_only(content.words(column), keep).dropna().unique().tolist())
-    if len(known) > MOST_CATEGORIES:
-        raise UsageError(
-            f"data.categories: {heads.label(column)} has {len(known)} values; want at most {MOST_CATEGORIES}"
-        )
-    return tuple(known)
-
-
-def _coded(content: Content, column: int, known: tuple[str, ...], where: str) -> list[np.ndarray]:
-    """One-hot: a column of 0 and 1 for each value, 0 where it is missing."""
-    from pandas import Categorical
-
-    words = content.words(column)
-    codes = np.asarray(Categorical(words, categories=list(known)).codes)
-    strange = np.flatnonzero((codes < 0) & ~words.isna().to_numpy(bool))
-    if len(strange):
-        raise UsageError(f"{where}: {content.place(int(strange[0]), column)} is no value of the training file's column")
-    return [(codes == number).astype(np.float64) for number in range(len(known))]
-
-
-def _mean(values: np.ndarray, mask: np.ndarray | None) -> float:
-    present = values if mask is None else values[~mask]
-    return float(np.add.reduce(np.ascontiguousarray(present))) / len(present) if len(present) else 0.0
-
-
-def _only(values, keep):
-    return values if keep is None else values[keep]
-
-
-def _rows(columns: list[np.ndarray], which: Rows) -> np.ndarray:
-    """The features of some samples (k, d)."""
-    if isinstance(which, slice):
-        first, last, _ = which.indices(len(columns[0]))
-        parts = [slice(a, min(a + TOGETHER, last)) for a in range(first, last, TOGETHER)]
-    else:
-        first, last = 0, len(which)
-        parts = [which[a : a + TOGETHER] for a in range(0, last, TOGETHER)]
-    out = np.empty((last - first, len(columns)))
-    for k, part in enumerate(parts):
-        out[k * TOGETHER : (k + 1) * TOGETHER] = np.array([values[part] for values in columns]).T
-    return out

@@ -1,4 +1,4 @@
-"""What sources that are files have in common: where the file is, a second one for testing, and errors of one line."""
+"""The base of sources that are files: where the file is, a second one for testing, and errors of one line."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -17,7 +17,11 @@ from mpiqopt.files.textfiles import DAMAGED
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource(Source):
-    """Samples in a file. A format says how to read it, in ``table``."""
+    """Read samples from a file: the base of all formats, each of which defines ``table``.
+
+    Rank 0 reads small files for all ranks. Whatever a reading library raises becomes a UsageError that names the key
+    and the file.
+    """
 
     path: Annotated[str, Field(description="the data file, relative to the config file")]
     test_path: Annotated[
@@ -25,7 +29,7 @@ class FileSource(Source):
         Field(description="a file of the same format with the samples that are held out, instead of test_fraction"),
     ] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.test_path is not None and self.test_fraction > 0:
             raise UsageError(
                 f"data.test_fraction = {self.test_fraction:g}: data.test_path names the samples that are held out; "
@@ -34,28 +38,45 @@ class FileSource(Source):
 
     @abstractmethod
     def table(self, path: str, where: str, like: Table | None) -> Table:
-        """Read a file. where: what messages call it; like: that of the training samples, if this one is for testing.
+        """Return the table of a file.
 
-        Raises UsageError, or whatever the reading library does.
+        Parameters
+        ----------
+        path, where:
+            the file, and what messages call it ("data.path = a.csv")
+        like:
+            the table of the training samples if the file is ``test_path``: its features, labels and ``terms`` apply
+
+        Raises
+        ------
+        Exception
+            whatever the reading library raises; a UsageError names what is wrong
         """
 
     def open(self, seed: int) -> Table:
+        """Return the table of ``path``; nothing of a file depends on the seed."""
         with self.reading() as where:
             return self.table(self.path, where, None)
 
     def held_out(self, table: Table) -> Table | None:
+        """Return the table of ``test_path``, read in the terms of the training samples; None without one."""
         if self.test_path is None:
             return None
         with self.reading("test_path") as where:
             return self.table(self.test_path, where, table)
 
     def is_small(self) -> bool:
+        """Return True if all files are there and have at most 16 MB together."""
         given = [path for path in (self.path, self.test_path) if path is not None]
         return all(isfile(path) for path in given) and sum(Path(path).stat().st_size for path in given) <= SMALL
 
     @contextmanager
     def reading(self, key: str = "path") -> Iterator[str]:
-        """Turn whatever a reading library says into one line that names the file, by what is yielded."""
+        """Yield what messages call a file, and turn whatever a reading library raises into a UsageError with it.
+
+        key: "path" or "test_path". Raises UsageError for a file that is missing, empty, damaged or not readable; a
+        MemoryError stays one.
+        """
         path = getattr(self, key)
         where = f"data.{key} = {path}"
         require_file(path, where)
@@ -78,7 +99,13 @@ class FileSource(Source):
 
 
 def require_keys(where: str, keys: tuple[str, ...], file: Any) -> None:
-    """Raise UsageError unless a file of arrays has those."""
+    """Raise UsageError unless a file of arrays has those. file: what has their names, such as an h5py.File."""
     for key in keys:
         if key not in file:
             raise UsageError(f"{where}: has no array {key!r}; it has: {', '.join(file) or 'nothing'}")
+
+
+def require_same_width(features: int, like: Table) -> None:
+    """Raise UsageError unless a second file has as many features as the first."""
+    if features != like.features:
+        raise UsageError(f"it has {features} features, {like.where} {like.features}")

@@ -1,25 +1,25 @@
 """Datasets of an HDF5 file, of which each rank reads its own rows."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
-from mpiqopt.data.files import FileSource, require_keys
-from mpiqopt.data.npz import require_same_width
-from mpiqopt.data.source import Rows, Table, grouped, mapping, numbered, renumbered, require_numbers
+from mpiqopt.data.files import FileSource, require_keys, require_same_width
+from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels
+from mpiqopt.data.source import Rows, Table, require_numbers
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
-# soft links that lead to soft links: HDF5 itself follows no more
+# Soft links that lead to soft links: HDF5 itself follows no more, and a circle of links would never end.
 LINKS = 16
 
 
 @register("data", "hdf5")
 @dataclass(frozen=True, kw_only=True)
 class Hdf5(FileSource):
-    """Datasets ``X`` (samples, d) and ``y``, which may be words.
+    """Datasets ``X`` (samples, d) and ``y`` (samples,), which may be words.
 
     Rank 0 reads a file of up to 16 MB for all; of a larger one each rank reads the rows of the nodes that it hosts.
     """
@@ -31,10 +31,12 @@ class Hdf5(FileSource):
     ] = None
 
     def count(self) -> int:
+        """Return the length of the dataset of features; its values are not read."""
         with self.reading() as where, _opened(self.path) as file:
             return len(_dataset(where, file, self.x_key))
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file: targets are read now, features when rows of them are asked for."""
         with _opened(path) as file:
             features, labels = (_dataset(where, file, key) for key in (self.x_key, self.y_key))
             require_numbers(where, features.dtype)
@@ -42,12 +44,12 @@ class Hdf5(FileSource):
             if len(shape) != 2 or labels.shape != shape[:1]:
                 wanted = f"want {self.x_key} (samples, d) and {self.y_key} (samples,)"
                 raise UsageError(f"{where}: {wanted}, got {shape} and {labels.shape}")
-            targets, words = numbered(where, _values(labels))
+            targets, words = number_labels(where, _values(labels))
             groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
         if like is not None:
-            targets, words = renumbered(targets, words, like), like.words
+            targets, words = renumber_labels(targets, words, like), like.words
             require_same_width(shape[1], like)
-        said = {"format": "hdf5"} | ({"labels": mapping(words)} if words else {})
+        said = {"format": "hdf5"} | ({"labels": label_mapping(words)} if words else {})
         if group_names:
             said["nodes"] = f"{self.by!r}, {len(group_names)} names"
 
@@ -57,27 +59,33 @@ class Hdf5(FileSource):
 
         return Table(path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said)
 
-    def _groups(self, where: str, file, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _groups(self, where: str, file: Any, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return ``number_groups`` names of nodes. shape: (m,), which they have to have."""
         names = _dataset(where, file, self.by)
         if names.shape != shape:
             raise UsageError(f"{where}: want {self.by} (samples,), a name for each of {shape[0]}, got {names.shape}")
-        return grouped(_values(names))
+        return number_groups(_values(names))
 
 
-def _opened(path: str):
+def _opened(path: str) -> Any:
+    """Return an h5py.File to read, without locks, which many file systems do not have."""
     import h5py
 
-    return h5py.File(path, locking=False)  # without locks, which many file systems do not have
+    return h5py.File(path, locking=False)
 
 
-def _values(dataset) -> np.ndarray:
+def _values(dataset: Any) -> np.ndarray:
+    """Return all values of a dataset, strings as text."""
     import h5py
 
     return (dataset.asstr(errors="backslashreplace") if h5py.check_string_dtype(dataset.dtype) else dataset)[()]
 
 
-def _dataset(where: str, file, key: str):
-    """The dataset of that name. Raises UsageError unless its numbers are in this file."""
+def _dataset(where: str, file: Any, key: str) -> Any:
+    """Return the h5py.Dataset of that name. Raises UsageError unless its numbers are in this file.
+
+    Fingerprints and checks of a run cover the files that the config names, and no others that these lead to.
+    """
     import h5py
 
     _require_inside(where, file, key, LINKS)
@@ -93,8 +101,8 @@ def _dataset(where: str, file, key: str):
     return dataset
 
 
-def _require_inside(where: str, file, key: str, most: int) -> None:
-    """Raise UsageError if a link on the way to a dataset leads out of the file."""
+def _require_inside(where: str, file: Any, key: str, most: int) -> None:
+    """Raise UsageError if a link on the way to a dataset leads out of the file. most: soft links that are followed."""
     import h5py
 
     way = ""

@@ -1,4 +1,8 @@
-"""LIBSVM's lines of index:value, plain or compressed, read by scikit-learn."""
+"""LIBSVM's lines of index:value, plain or compressed, read by scikit-learn.
+
+scikit-learn's reader is fast, knows no words as labels and names no line of what is wrong. A file that it refuses is
+read again in Python, which does both.
+"""
 
 import io
 import re
@@ -9,7 +13,8 @@ from typing import Annotated, Any, BinaryIO, Literal
 import numpy as np
 
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.source import Table, in_memory, mapping, numbered, renumbered, text_of
+from mpiqopt.data.labels import label_mapping, number_labels, renumber_labels, text_of
+from mpiqopt.data.source import Features, Table, in_memory
 from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
@@ -35,29 +40,34 @@ class LibSVM(FileSource):
     ] = "auto"
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file, features in CSR. ``terms``: the index of the first feature, 0 or 1."""
         features, labels, words = _loaded(path, where)
         base = self._base(features) if like is None else like.terms
         width = self.features if like is None else like.features
         rows = _based(features, base, width, path, where, self._width(like))
         if like is not None:
-            labels, words = renumbered(labels, words, like), like.words
-        said = {"format": "libsvm" + textfiles.compression(path), "index base": f"{base}"}
+            labels, words = renumber_labels(labels, words, like), like.words
+        said = {"format": "libsvm" + textfiles.compression_of(path), "index base": f"{base}"}
         if words:
-            said["labels"] = mapping(words)
+            said["labels"] = label_mapping(words)
         return in_memory(path, rows, labels, words=words, read=said, terms=base)
 
-    def _base(self, features) -> int:
-        """What the file calls its first feature."""
+    def _base(self, features: Features) -> int:
+        """Return the index of the first feature: 0 or 1. features: CSR, with the indices of the file."""
         if self.index_base != "auto":
             return self.index_base
         return int(features.indices.size > 0 and features.indices.min() > 0)
 
     def _width(self, like: Table | None) -> str:
+        """Say what limits the indices, for a message."""
         return f"data.features = {self.features}" if like is None else f"{like.where} has {like.features} features"
 
 
-def _based(features, base: int, width: int | None, path: str, where: str, wanted: str) -> Any:
-    """The rows with indices from 0 on. Raises UsageError, with the line, for one outside of the width."""
+def _based(features: Features, base: int, width: int | None, path: str, where: str, wanted: str) -> Any:
+    """Return the rows (m, width) with indices from 0 on. Raises UsageError, with the line, for one outside of these.
+
+    base: index of the first feature; width: how many there are, by default as many as occur; wanted: what says so.
+    """
     from scipy.sparse import csr_matrix
 
     indices = features.indices
@@ -72,7 +82,7 @@ def _based(features, base: int, width: int | None, path: str, where: str, wanted
 
 
 def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | None]:
-    """Features with the indices of the file, labels as numbers, and the words that they were."""
+    """Return features (CSR) with the indices of the file, labels as numbers, and the words that they were, if any."""
     from sklearn.datasets import load_svmlight_file
 
     try:
@@ -88,15 +98,15 @@ def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | N
     wrong = _wrong(lines, words=True)
     if wrong:
         raise UsageError(f"{where}: {wrong}")
-    codes, words = numbered(where, np.array([text_of(label) for label in given]))
+    codes, words = number_labels(where, np.array([text_of(label) for label in given]))
     rows = b"\n".join(b" ".join([b"%d" % code, *parts[1:]]) for code, (_, parts) in zip(codes, lines, strict=True))
     features, labels = load_svmlight_file(io.BytesIO(rows), zero_based=True)
     return features, labels, words
 
 
 def _text(path: str, where: str) -> BinaryIO:
-    """The file's text in an encoding that has ASCII in it, without a byte order mark."""
-    file = textfiles.opened(path)
+    """Open the text of a file in an encoding that has ASCII in it, without a byte order mark."""
+    file = textfiles.open_decompressed(path)
     head = file.read(4)
     textfiles.require_no_other(head, where)
     file.seek(0)
@@ -104,7 +114,7 @@ def _text(path: str, where: str) -> BinaryIO:
         file.read(len(UTF8_MARK))
     elif any(head.startswith(mark) for mark in textfiles.MARKS):
         file.close()
-        return io.BytesIO(textfiles.text(path, None, where, "data.path").encode())
+        return io.BytesIO(textfiles.read_text(path, None, where, "data.path").encode())
     return file
 
 
@@ -118,7 +128,7 @@ def _lines(path: str, where: str) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _line_of(path: str, row: int) -> int:
-    """The number of the line of a sample."""
+    """Return the number of the line of a sample. row: its number, from 0 on."""
     return next(number for place, (number, _) in enumerate(_lines(path, path)) if place == row)
 
 
@@ -132,6 +142,7 @@ def _wrong(lines: list[tuple[int, list[bytes]]], words: bool) -> str:
 
 
 def _wrong_label(label: bytes, words: bool) -> str:
+    """Say what is wrong with a label; "" if nothing is."""
     if b"," in label:
         return f"several labels, {quoted(text_of(label))}; want one"
     if b":" in label:
@@ -142,6 +153,7 @@ def _wrong_label(label: bytes, words: bool) -> str:
 
 
 def _wrong_pairs(pairs: list[bytes]) -> str:
+    """Say what is wrong with the first wrong index:value of a line; "" if none is. qid:value, of rankings, may be."""
     last = -1
     for pair in pairs:
         index, colon, value = pair.partition(b":")

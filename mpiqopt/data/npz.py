@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mpiqopt.data.files import FileSource, require_keys
-from mpiqopt.data.source import Table, grouped, in_memory, mapping, numbered, renumbered, require_numbers, text_of
+from mpiqopt.data.files import FileSource, require_keys, require_same_width
+from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels, text_of
+from mpiqopt.data.source import Features, Table, in_memory, require_numbers
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
-# what save_npz of scipy writes beside "format" and "shape", by format
+# the arrays that save_npz of scipy writes in addition to "format" and "shape", by format
 PARTS = {
     "csr": ("data", "indices", "indptr"),
     "csc": ("data", "indices", "indptr"),
@@ -23,7 +24,7 @@ PARTS = {
 @register("data", "npz")
 @dataclass(frozen=True, kw_only=True)
 class Npz(FileSource):
-    """Arrays ``X`` (samples, d) and ``y``; or, sparse, ``y`` beside what scipy.sparse.save_npz writes.
+    """Arrays ``X`` (samples, d) and ``y``; or, sparse, ``y`` and the arrays that scipy.sparse.save_npz writes.
 
     Its ``format`` may be csr, csc, coo or bsr; without one the parts are taken as CSR. ``y`` may be words.
     """
@@ -33,42 +34,65 @@ class Npz(FileSource):
     ] = None
 
     def count(self) -> int:
+        """Return the number of targets; of a compressed file no other array is read."""
         with self.reading() as where, np.load(self.path, allow_pickle=False) as file:
             require_keys(where, ("y",), file)
             return len(file["y"])
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file, whose arrays are read whole. Pickled objects are refused: they can run code."""
         with np.load(path, allow_pickle=False) as file:
             require_keys(where, ("y",) if self.by is None else ("y", self.by), file)
-            targets, words = numbered(where, file["y"])
+            targets, words = number_labels(where, file["y"])
             features = file["X"] if "X" in file else _sparse(where, file)
             names = None if self.by is None else file[self.by]
         said = {"format": "npz" if isinstance(features, np.ndarray) else "npz, sparse"}
-        return labelled(path, features, targets, words, names, said, like)
+        return _labelled_table(path, features, targets, words, names, said, like)
 
 
-def labelled(where: str, features: Any, targets, words, names, said: dict[str, str], like: Table | None) -> Table:
-    """Return the table of arrays. names: of the nodes, by sample; said: how they were found."""
+def _labelled_table(
+    where: str,
+    features: Features,
+    targets: np.ndarray,
+    words: tuple[str, ...] | None,
+    names: np.ndarray | None,
+    said: dict[str, str],
+    like: Table | None,
+) -> Table:
+    """Return the table of arrays that were read.
+
+    Parameters
+    ----------
+    where:
+        what messages call the file
+    features, targets, words:
+        (m, d), dense or CSR; float64 (m,) and what they stand for, as ``number_labels`` returns them
+    names:
+        (m,), the name of each sample's node, None without ``data.by``
+    said:
+        how the file was understood, for ``Table.read``
+    like:
+        the table of the training samples, if these are for testing
+
+    Raises
+    ------
+    UsageError
+        for shapes that do not fit, and labels that the training samples lack
+    """
     if like is not None:
-        targets, words = renumbered(targets, words, like), like.words
+        targets, words = renumber_labels(targets, words, like), like.words
         require_same_width(features.shape[-1], like)
-    more: dict[str, Any] = {"words": words, "read": said | ({"labels": mapping(words)} if words else {})}
+    more: dict[str, Any] = {"words": words, "read": said | ({"labels": label_mapping(words)} if words else {})}
     if names is not None:
         if names.shape != targets.shape:
             raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")
-        more["groups"], more["group_names"] = grouped(names)
+        more["groups"], more["group_names"] = number_groups(names)
         more["read"]["nodes"] = f"{len(more['group_names'])} names"
     return in_memory(where, features, targets, **more)
 
 
-def require_same_width(features: int, like: Table) -> None:
-    """Raise UsageError unless a second file has as many features as the first."""
-    if features != like.features:
-        raise UsageError(f"it has {features} features, {like.where} {like.features}")
-
-
-def _sparse(where: str, file) -> Any:
-    """The rows that scipy's arrays stand for, in CSR. Raises UsageError."""
+def _sparse(where: str, file: Any) -> Features:
+    """Return the matrix that scipy's arrays stand for, in CSR. Raises UsageError for arrays that fit no format."""
     given = text_of(file["format"].item()) if "format" in file else "csr"
     if given not in PARTS:
         raise UsageError(f"{where}: its format is {quoted(given)}; want one of {', '.join(PARTS)}")
@@ -84,7 +108,8 @@ def _sparse(where: str, file) -> Any:
     return _rows(given, data, places, shape)
 
 
-def _rows(given: str, data: np.ndarray, places: list[np.ndarray], shape: tuple[int, ...]) -> Any:
+def _rows(given: str, data: np.ndarray, places: list[np.ndarray], shape: tuple[int, ...]) -> Features:
+    """Return the matrix of a format in CSR, entries of the same place added up."""
     from scipy import sparse
 
     kind = getattr(sparse, f"{given}_array")

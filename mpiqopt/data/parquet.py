@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mpiqopt.data.columns import Columns, Content, Heads
+from mpiqopt.data.column_roles import Content, Heads
+from mpiqopt.data.columns import Columns
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.registry import register
@@ -22,12 +23,14 @@ class Parquet(Columns):
     """
 
     def count(self) -> int | None:
+        """Return the number of rows by the file's metadata; None where some may be dropped."""
         if self.missing == "drop":
             return None
         with self.reading() as where:
             return _library(where).ParquetFile(self.path).metadata.num_rows
 
     def table(self, path: str, where: str, like: Table | None) -> Table:
+        """Return the table of a file, of which only the used columns are read."""
         file = _library(where).ParquetFile(path)
         schema = file.schema_arrow
         index = _index(schema)
@@ -35,15 +38,16 @@ class Parquet(Columns):
         heads = Heads(
             names, tuple(_kind(schema.field(name).type) if schema.names.count(name) == 1 else "word" for name in names)
         )
-        roles = self.roles(heads, where) if like is None else self.alike(heads, like.terms, where)
+        roles = self.roles(heads, where) if like is None else self.roles_of_test(heads, like.terms, where)
         if like is None:
             self.require_numbers(heads, roles, where, heads.label)
         else:
-            heads = self.kinds_of(heads, roles, like.terms)
-        return self.made(path, where, heads, roles, _Frame(file, heads), {"format": "parquet"}, like)
+            heads = self.heads_of_test(heads, roles, like.terms)
+        return self.make_table(path, where, heads, roles, _Frame(file, heads), {"format": "parquet"}, like)
 
 
-def _library(where: str):
+def _library(where: str) -> Any:
+    """Return the module pyarrow.parquet. Raises UsageError, with the cure, if it is not installed."""
     if find_spec("pyarrow") is None:
         raise UsageError(f"{where}: Parquet is read by pyarrow, which is not here: pip install pyarrow")
     from pyarrow import parquet
@@ -51,13 +55,14 @@ def _library(where: str):
     return parquet
 
 
-def _index(schema) -> set[str]:
-    """The columns that hold the index of a pandas table."""
+def _index(schema: Any) -> set[str]:
+    """Return the columns that are the index of a pandas table, by what pandas writes into the schema."""
     described = schema.pandas_metadata or {}
     return {name for name in described.get("index_columns", ()) if isinstance(name, str)}
 
 
 def _kind(given: Any) -> str:
+    """Return what a column of an Arrow type is, as in ``Heads.kinds``; a dictionary is what its values are."""
     from pyarrow import types
 
     if types.is_dictionary(given):
@@ -70,10 +75,11 @@ def _kind(given: Any) -> str:
 
 
 class _Frame(Content):
-    """The columns of a Parquet file, each read when it is asked for."""
+    """Read the columns of a Parquet file, each when it is first asked for, as a pyarrow ChunkedArray."""
 
-    def __init__(self, file, heads: Heads):
-        self._file, self._heads, self._read = file, heads, {}
+    def __init__(self, file: Any, heads: Heads) -> None:
+        self._file, self._heads = file, heads
+        self._read: dict[int, Any] = {}
         self.samples = file.metadata.num_rows
 
     def _column(self, column: int) -> Any:
@@ -82,11 +88,14 @@ class _Frame(Content):
         return self._read[column]
 
     def numbers(self, column: int) -> np.ndarray:
+        """Return a column as float64 (m,); decimals and integers of any size are rounded, null is NaN."""
         return self._column(column).to_pandas().to_numpy(np.float64, na_value=np.nan)
 
     def words(self, column: int) -> Any:
+        """Return a column as a pandas Series of strings; null stays missing."""
         values = self._column(column).to_pandas()
         return values.astype(str).where(values.notna())
 
     def place(self, row: int, column: int) -> str:
+        """Return row, column and value: Parquet has no lines."""
         return f"row {row + 1}, {self._heads.label(column)}: {quoted(self._column(column)[row].as_py())}"

@@ -1,13 +1,17 @@
-"""From a table to the samples of the hosted nodes: held-out part, division, loading, checks and scaling."""
+"""From a table to the samples of the hosted nodes: held-out part, wrong labels, division, loading and checks.
 
-from collections.abc import Callable, Sequence
+Every rank does the same with the targets of all samples, which it has, and reads the features of its own samples only,
+so the result does not depend on the number of ranks. Of a small source rank 0 does it for all nodes and sends every
+rank its part (``cut_shares``).
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from mpiqopt.arithmetic.distinct import distinct
-from mpiqopt.data.source import Source, Table
+from mpiqopt.data.source import Features, Source, Table
 from mpiqopt.data.splits import BY_CLASS, divide, equal_parts, homes_of
 from mpiqopt.errors import UsageError, clipped
 from mpiqopt.placement.placement import Placement
@@ -15,33 +19,52 @@ from mpiqopt.streams import generator
 
 # of features: squares of larger ones overflow, and with them norms, means and the smoothness of the loss
 LARGEST = 1e150
-# labels that are listed
+# labels whose numbers are stored in result files and listed by check
 MOST_LABELS = 1000
 # Targets of a problem without classes count as classes if so many samples share one on average (or if there are two).
 SAMPLES_OF_A_CLASS = 10
-# counts of labels of nodes that are made
+# Counts of samples by node and label are made up to so many: 8 MB on rank 0.
 MOST_COUNTS = 1 << 20
 
 
 @dataclass(frozen=True)
 class Shares:
-    """The samples of the nodes that a rank hosts, node after node, and the held-out samples that are counted there.
+    """Contain the samples of the nodes that a rank hosts, node after node, and its part of the held-out samples.
 
-    features: (M, d) or CSR; targets: float64 (M,); offsets: int64 (hosted + 1,). sizes: samples of every node of the
-    network. labels: the distinct targets over all ranks, sorted (more than MOST_LABELS are not listed), of which words
-    are the names. test_offsets: of the held-out samples, which belong to nodes in equal parts; held_out: how many there
-    are on all ranks. classes: False if targets are numbers to predict. noisy: samples whose label data.label_noise has
-    changed. groups: what the data call the samples of each node, for split = "natural"; on rank 0 alone.
-    names, words and read are those of the ``Table``.
+    Hosted node i has the M_i training samples ``features[offsets[i]:offsets[i + 1]]``. Held-out samples belong to the
+    nodes in equal parts only so that ranks share the work of evaluating them.
+
+    Attributes
+    ----------
+    features, targets:
+        (M, d), dense or CSR, float64 until they are scaled; float64 (M,)
+    offsets:
+        int64 (hosted + 1,), where the hosted nodes' samples begin and end
+    sizes:
+        int64 (n,), samples of every node of the network
+    labels:
+        the distinct targets over all ranks, sorted; None if there are more than MOST_LABELS
+    test_features, test_targets, test_offsets:
+        the same of the held-out samples that are evaluated here
+    held_out:
+        number of held-out samples on all ranks
+    classes:
+        False if targets are numbers to predict
+    noisy:
+        number of samples on all ranks whose label ``data.label_noise`` has changed
+    groups:
+        n names, what the data call the samples of each node, for ``split = "natural"``; on rank 0 alone
+    where, solution, names, words, read:
+        as in ``Table``
     """
 
     where: str
-    features: Any
+    features: Features
     targets: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
     labels: np.ndarray | None
-    test_features: Any
+    test_features: Features
     test_targets: np.ndarray
     test_offsets: np.ndarray | None = None
     held_out: int = 0
@@ -55,12 +78,12 @@ class Shares:
 
 
 def require_enough(samples: int, nodes: int) -> None:
-    """Raise UsageError unless there is a sample for every node."""
+    """Raise UsageError unless there is a sample for every node. samples, nodes: how many there are."""
     if samples < nodes:
         raise UsageError(f"data: {samples} samples for topology.nodes = {nodes} nodes; want at least one for each")
 
 
-def load(
+def load_shares(
     source: Source,
     table: Table,
     place: Placement,
@@ -68,10 +91,28 @@ def load(
     labelled: bool = False,
     names: Sequence[str] | None = None,
 ) -> Shares:
-    """The samples of the nodes that ``place`` hosts. Raises UsageError for unusable data.
+    """Return the samples of the nodes that ``place`` hosts.
 
-    labelled: True if the problem takes targets for classes, whatever they are; names: of the topology's nodes, if it
-    has any.
+    Parameters
+    ----------
+    source:
+        whose keys say what is held out, how samples are divided, and how many labels are wrong
+    table:
+        what the source has opened
+    place:
+        which nodes this rank hosts
+    seed:
+        what everything drawn follows from
+    labelled:
+        True if the problem takes targets for classes, whatever they are; else they are classes if they are words, or if
+        so few values occur that each repeats
+    names:
+        of the topology's nodes, if it has any, for ``split = "natural"``
+
+    Raises
+    ------
+    UsageError
+        for data that cannot be used: none, not finite, a node without samples, or keys that do not fit them
     """
     _require_usable(table)
     labels = distinct(table.targets)
@@ -112,13 +153,13 @@ def load(
 
 
 def _own(order: np.ndarray | None, bounds: np.ndarray, place: Placement) -> slice | np.ndarray:
-    """The positions of the hosted nodes' samples; order: of all, None for "as they are"."""
+    """Return the numbers of the hosted nodes' samples. order, bounds: as in ``Division``."""
     own = slice(int(bounds[place.first]), int(bounds[place.last]))
     return own if order is None else order[own]
 
 
 def _offsets(bounds: np.ndarray, place: Placement) -> np.ndarray:
-    """Where the parts of the hosted nodes begin and end among theirs."""
+    """Return where the samples of each hosted node begin and end among theirs, int64 (hosted + 1,)."""
     return bounds[place.first : place.last + 1] - bounds[place.first]
 
 
@@ -132,7 +173,7 @@ def _require_usable(table: Table) -> None:
 
 
 def _are_few(labels: np.ndarray, samples: int) -> bool:
-    """True if targets repeat as those of classes do, and numbers to predict seldom do."""
+    """Return True if targets repeat as those of classes do, and numbers to predict seldom do."""
     return len(labels) <= max(2, samples // SAMPLES_OF_A_CLASS)
 
 
@@ -150,7 +191,7 @@ def _require_no_classes(source: Source, table: Table, labels: np.ndarray) -> Non
 
 
 def _held_out(source: Source, table: Table, seed: int) -> tuple[Table, np.ndarray]:
-    """The table of the held-out samples, and which of it they are, int64 in ascending order."""
+    """Return the table of the held-out samples, and which of it they are, int64 in ascending order."""
     other = source.held_out(table)
     if other is None:
         test = round(source.test_fraction * table.samples)
@@ -182,9 +223,9 @@ def _require_known(test: Table, labels: np.ndarray) -> None:
 def _homes(
     source: Source, table: Table, nodes: int, names: Sequence[str] | None
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The node (samples,) that each sample belongs to by the data, and what these call the nodes; of other splits none.
+    """Return the node of each sample by the data, int64 (m,), and what the data call each node; (None, ()) without.
 
-    Raises UsageError where the data do not say.
+    names: of the topology's nodes. Raises UsageError where ``split = "natural"`` and the data name no groups.
     """
     if source.split != "natural":
         return None, ()
@@ -201,9 +242,9 @@ def _homes(
 
 
 def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> np.ndarray:
-    """The targets of all samples, each replaced by another label with probability ``data.label_noise``.
+    """Return the targets of all samples, each replaced by another label with probability ``data.label_noise``.
 
-    A sample's label does not depend on which others are held out.
+    Numbers are drawn for all samples, so that a sample's label does not depend on which others are held out.
     """
     if len(labels) < 2:
         raise UsageError(f"{table.where}: data.label_noise = {source.label_noise:g} wants two labels, got one")
@@ -213,8 +254,8 @@ def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> 
     return np.where(is_changed, labels[others % len(labels)], table.targets)
 
 
-def cut(whole: Shares, place: Placement) -> Shares:
-    """One rank's part of the shares of all nodes, as ``load`` would have read it."""
+def cut_shares(whole: Shares, place: Placement) -> Shares:
+    """Return one rank's part of the shares of all nodes, as ``load_shares`` would have read it there."""
     own, test = (_own(None, bounds, place) for bounds in (whole.offsets, whole.test_offsets))
     return replace(
         whole,
@@ -229,9 +270,9 @@ def cut(whole: Shares, place: Placement) -> Shares:
 
 
 def label_counts(shares: Shares) -> np.ndarray | None:
-    """How many samples of each label every hosted node has, int64 (hosted, labels).
+    """Return how many samples of each label every hosted node has, int64 (hosted, labels).
 
-    None, on all ranks, for numbers to predict, and where there are more than MOST_COUNTS counts in all.
+    None, on all ranks alike, for numbers to predict and where there would be more than MOST_COUNTS counts in all.
     """
     labels, hosted = shares.labels, len(shares.offsets) - 1
     if not shares.classes or labels is None or len(labels) * len(shares.sizes) > MOST_COUNTS:
@@ -241,8 +282,8 @@ def label_counts(shares: Shares) -> np.ndarray | None:
     return np.bincount(node * len(labels) + label, minlength=hosted * len(labels)).reshape(hosted, len(labels))
 
 
-def _read(table: Table, which: slice | np.ndarray):
-    """Rows in the wanted order; sources are asked in ascending order, as HDF5 must be."""
+def _read(table: Table, which: slice | np.ndarray) -> Features:
+    """Return float64 rows in the wanted order; sources are asked in ascending order, as HDF5 must be."""
     order = None if isinstance(which, slice) else np.argsort(which, kind="stable")
     try:
         rows = table.rows(which if order is None else which[order])
@@ -262,8 +303,8 @@ def _read(table: Table, which: slice | np.ndarray):
     return np.array(rows, np.float64, order="C") if view else np.ascontiguousarray(rows, np.float64)
 
 
-def _stored_as(other, rows):
-    """The rows, dense or sparse as others are: so they are scaled alike."""
+def _stored_as(other: Features, rows: Features) -> Features:
+    """Return the rows, dense or sparse as others are, so that both are scaled alike."""
     if isinstance(other, np.ndarray) == isinstance(rows, np.ndarray):
         return rows
     if isinstance(other, np.ndarray):
@@ -273,89 +314,14 @@ def _stored_as(other, rows):
     return csr_array(rows)
 
 
-def magnitude(rows) -> float:
-    """The largest magnitude of the numbers in rows, dense or sparse; NaN if one is. Makes no copy."""
+def magnitude(rows: Features) -> float:
+    """Return max |a_ij| of rows, dense or sparse; NaN if a number is NaN, 0 if there are none. Makes no copy."""
     values = rows if isinstance(rows, np.ndarray) else rows.data
     return max(abs(float(values.min())), abs(float(values.max()))) if values.size else 0.0
 
 
-def _first_bad_row(rows) -> int:
+def _first_bad_row(rows: Features) -> int:
     if isinstance(rows, np.ndarray):
         return next(i for i, row in enumerate(rows) if not magnitude(row) <= LARGEST)
     bad = np.flatnonzero(~(np.abs(rows.data.astype(np.float64)) <= LARGEST))
     return int(np.searchsorted(rows.indptr, bad[0], side="right") - 1)
-
-
-def scale(shares: Shares, source: Source, mean: Callable[[np.ndarray], np.ndarray], dtype) -> Shares:
-    """Scale the features as ``data.scale`` says, append the intercept, and round to the run's type.
-
-    mean: average of one float64 row per hosted node over all nodes, the same bits on any number of ranks.
-    """
-    train, test = shares.features, shares.test_features
-    if source.scale == "standard":
-        centre, deviation = _moments(shares, mean)
-        train, test = (_standardised(part, centre, deviation) for part in (train, test))
-    elif source.scale == "unit-rows":
-        train, test = _unit_rows(train), _unit_rows(test)
-    names = shares.names
-    if source.intercept:
-        train, test = _with_ones(train), _with_ones(test)
-        names = None if names is None else (*names, "intercept")
-    # the planted parameter belongs to the features as drawn
-    solution = shares.solution if source.scale == "none" and not source.intercept else None
-    train, test = (rows.astype(dtype, copy=False) for rows in (train, test))
-    return replace(shares, features=train, test_features=test, solution=solution, names=names)
-
-
-def _moments(shares: Shares, mean: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature over the training samples; constant features get deviation 1."""
-    per_node = shares.sizes.sum() / len(shares.sizes)
-    centre = mean(_node_sums(shares, lambda rows: rows)) / per_node
-    dense = isinstance(shares.features, np.ndarray)
-    if dense:
-        variance = mean(_node_sums(shares, lambda rows: _squared_differences(rows, centre))) / per_node
-    else:
-        variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre * centre
-    deviation = np.sqrt(np.maximum(variance, 0))
-    deviation[deviation <= 1e-12 * np.maximum(np.abs(centre), 1)] = 1.0
-    return (centre if dense else np.zeros_like(centre)), deviation
-
-
-def _squared_differences(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    differences = rows - centre
-    return np.square(differences, out=differences)
-
-
-def _node_sums(shares: Shares, of: Callable) -> np.ndarray:
-    ends = zip(shares.offsets[:-1], shares.offsets[1:], strict=True)
-    return np.array([np.asarray(of(shares.features[a:b]).sum(axis=0)).ravel() for a, b in ends])
-
-
-def _standardised(rows, centre: np.ndarray, deviation: np.ndarray):
-    if isinstance(rows, np.ndarray):
-        rows = rows if rows.flags.writeable else rows.copy()
-        rows -= centre
-        rows /= deviation
-        return rows
-    scaled = rows.copy()
-    scaled.data = scaled.data / deviation[scaled.indices]
-    return scaled
-
-
-def _unit_rows(rows):
-    if isinstance(rows, np.ndarray):
-        norms = np.sqrt(np.add.reduce(rows * rows, axis=1))
-        return rows / np.where(norms > 0, norms, 1)[:, None]
-    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    scaled = rows.copy()
-    scaled.data = rows.data / np.repeat(np.where(norms > 0, norms, 1), np.diff(rows.indptr))
-    return scaled
-
-
-def _with_ones(rows):
-    ones = np.ones((rows.shape[0], 1), rows.dtype)
-    if isinstance(rows, np.ndarray):
-        return np.ascontiguousarray(np.concatenate([rows, ones], axis=1))
-    from scipy.sparse import hstack
-
-    return hstack([rows, ones], format="csr")

@@ -2,36 +2,54 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
+from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only
-from mpiqopt.files.names import in_order
 
+# Which samples: a slice, or their numbers in ascending order.
 Rows = slice | np.ndarray
-# bytes of a source up to which rank 0 reads all of it
+# Features of k samples: an array (k, d), or a SciPy CSR array of that shape, whose module ranks > 0 must not import.
+Features = Any
+# Bytes of a source up to which rank 0 reads all of it and sends the others their shares (16 MB): many ranks need not
+# all ask the file system for the same small file.
 SMALL = 1 << 24
-# splits that are drawn
+# splits that depend on the seed
 DRAWN = ("iid", "dirichlet", "inner-dirichlet", "pathological")
-# names and labels that are listed, of any number
-SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Table:
-    """All samples of a source, of which a rank reads only the rows it needs.
+    """Describe all samples of a source, of which a rank reads only the rows it needs.
 
-    targets: (samples,) float64, one per sample in file order; features: d; rows(which): the features of the
-    samples ``which`` (a slice or ascending indices), float (k, d) or a SciPy CSR array. where: for messages.
-    solution: (d,) the planted parameter of synthetic data. names: of the features, where the source has names; words:
-    those that the targets 0, 1, ... stand for; groups: int64 (samples,), which of ``group_names`` a sample belongs to,
-    for split = "natural". read: how the source was understood, a few words by subject ("header": "line 3"). terms: what
-    the source itself needs to read another file in the same way, for ``Source.held_out``.
+    Attributes
+    ----------
+    where:
+        what messages call the source
+    targets:
+        float64 (m,), one per sample in file order; every rank has all of them, to divide them in the same way
+    features:
+        d, the number of features
+    rows:
+        function from the numbers of k samples (a slice, or ascending) to their features, float (k, d) or a SciPy CSR
+        array of that shape; called once per rank, for its own samples
+    solution:
+        float64 (d,), the planted parameter of synthetic data, row after row where there are several classes
+    names:
+        d names of the features, where the source has names
+    words:
+        those that the targets 0, 1, ... stand for, where they are words
+    groups, group_names:
+        int64 (m,), which of the names a sample belongs to, for ``split = "natural"``
+    read:
+        how the source was understood, a few words by subject: ``{"header": "line 3"}``; ``mpiqopt check`` prints it
+    terms:
+        what the source itself needs to read a second file in the same way, in ``Source.held_out``
     """
 
     where: str
@@ -48,13 +66,34 @@ class Table:
 
     @property
     def samples(self) -> int:
+        """Return m, the number of samples."""
         return len(self.targets)
 
 
-def in_memory(where: str, features, targets: np.ndarray, **more: Any) -> Table:
-    """A table of arrays that are loaded already; more: its other fields.
+def in_memory(where: str, features: Features, targets: np.ndarray, **more: Any) -> Table:
+    """Return a table of arrays that are loaded already.
 
-    Raises UsageError for shapes that do not fit.
+    Parameters
+    ----------
+    where:
+        what messages call the source
+    features:
+        real numbers (m, d), or a sparse SciPy array of that shape that can be indexed by rows
+    targets:
+        (m,), converted to float64
+    more:
+        other fields of ``Table``, by name
+
+    Raises
+    ------
+    UsageError
+        for features that are no real numbers, and for shapes that do not fit
+
+    Examples
+    --------
+    >>> table = in_memory("two points", np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1]))
+    >>> table.samples, table.features, table.rows(slice(1, 2)).tolist()
+    (2, 2, [[3.0, 4.0]])
     """
     require_numbers(where, features.dtype)
     targets = np.asarray(targets, np.float64)
@@ -71,69 +110,9 @@ def require_numbers(where: str, dtype: np.dtype) -> None:
         raise UsageError(f"{where}: want features that are real numbers, got type {dtype}")
 
 
-def numbered(where: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Return labels as float64 and, where they are words, those that 0, 1, ... stand for: sorted by code points.
-
-    Words that are all numbers are these numbers. Raises UsageError for what is neither.
-    """
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "fiubSUOT" or (labels.dtype == object and not all(map(_is_word, labels.flat))):
-        raise UsageError(f"{where}: want targets that are real numbers or words, got type {labels.dtype}")
-    try:
-        return labels.astype(np.float64), None
-    except (ValueError, TypeError):
-        words, codes = np.unique(labels, return_inverse=True)
-        return codes.astype(np.float64).reshape(labels.shape), tuple(map(text_of, words.tolist()))
-
-
-def _is_word(label: Any) -> bool:
-    return isinstance(label, (str, bytes))
-
-
-def text_of(word: str | bytes) -> str:
-    """Return a word that a file holds as text; bytes that are none are escaped."""
-    return word.decode("utf-8", "backslashreplace") if isinstance(word, bytes) else str(word)
-
-
-def renumbered(targets: np.ndarray, words: tuple[str, ...] | None, like: "Table") -> np.ndarray:
-    """Return the targets of a second file with the numbers of the first one's words. Raises UsageError for others."""
-    if words is None or like.words is None:
-        if words is not like.words:
-            found, known = ("words", "numbers") if words else ("numbers", "words")
-            raise UsageError(f"its targets are {found}, those of {like.where} {known}")
-        return targets
-    strange = [word for word in words if word not in like.words]
-    if strange:
-        raise UsageError(f"its label {quoted(strange[0])} is none of {like.where}: {mapping(like.words)}")
-    return np.array([like.words.index(word) for word in words], np.float64)[targets.astype(np.int64)]
-
-
-def grouped(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return which group each sample belongs to, int64, and the names of the groups in the order that people count.
-
-    names: (samples,) words or numbers.
-    """
-    values, codes = np.unique(names, return_inverse=True)
-    found = [text_of(value) for value in values.tolist()]
-    order = in_order(found)
-    places = {name: number for number, name in enumerate(order)}
-    return np.array([places[name] for name in found], np.int64)[codes], tuple(order)
-
-
-def mapping(words: Iterable[str]) -> str:
-    """Say which number each word is: "no = 0, yes = 1"."""
-    return few([f"{word} = {number}" for number, word in enumerate(words)])
-
-
-def few(words: Sequence[str]) -> str:
-    """Return as many of the words as are quickly read, and how many there are if that is not all."""
-    shown = clipped(", ".join(words[:SHOWN]), 2 * QUOTED)
-    return shown if len(words) <= SHOWN else f"{shown}, ... ({len(words)} in all)"
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress the warnings of reading libraries: what matters of them is said in one line."""
+    """Suppress the warnings of reading libraries: what matters becomes an error of one line, the rest is noise."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -141,16 +120,44 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
-    """A place that samples come from, and how they are spread over the nodes."""
+    """Read samples from somewhere, and say how they are divided among the nodes: the base of every ``data.name``.
+
+    The fields of a derived class are the keys of ``[data]``; it has to define ``open``. Objects are frozen: rank 0
+    sends them to all ranks. The order of the calls, once per run:
+
+    1. on rank 0 ``count`` and ``nbytes`` (what they answer may refuse the run before anything is read), then
+       ``prepare``, such as a download, and ``is_small``;
+    2. ``open`` and ``held_out``, on rank 0 alone if the source is small, else on every rank;
+    3. ``Table.rows``, by who has the table, with the samples of the nodes that a rank hosts.
+
+    Everything drawn comes from ``seed``, so that each rank finds the same table.
+
+    Examples
+    --------
+    Samples (i, 1) with the target 2 i + 1, of which each node takes consecutive ones:
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Line(Source):
+    ...     samples: int = 4
+    ...     def open(self, seed):
+    ...         i = np.arange(float(self.samples))
+    ...         return in_memory("line", np.stack([i, np.ones_like(i)], axis=1), 2 * i + 1)
+    >>> table = Line(samples=3).open(seed=0)
+    >>> table.targets.tolist(), table.rows(slice(0, 2)).tolist()
+    ([1.0, 3.0, 5.0], [[0.0, 1.0], [1.0, 1.0]])
+
+    With ``@register("data", "line")`` above the class, a config may say ``data.name = "line"``, ``samples = 3``.
+    """
 
     split: Annotated[
         Literal["contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological", "natural"],
         Field(
-            description="contiguous: node i holds samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
+            description="contiguous: node i has samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
             "same after a random permutation; by-label: after sorting by label; dirichlet: each label's samples in "
             "proportions drawn from Dirichlet(alpha); inner-dirichlet: sizes are given, and each node draws "
-            "Dirichlet(alpha) proportions of labels; pathological: each node holds classes_per_node labels; natural: "
-            "each node holds the samples that the data say are its own"
+            "Dirichlet(alpha) proportions of labels; pathological: each node has classes_per_node labels; natural: "
+            "each node has the samples that the data say are its own"
         ),
     ] = "contiguous"
     alpha: Annotated[
@@ -214,34 +221,42 @@ class Source(ABC):
 
     @property
     def is_drawn(self) -> bool:
-        """True if anything of the data depends on their seed."""
+        """Return True if anything of the data depends on their seed."""
         return self.draws or self.split in DRAWN or self.test_fraction > 0 or self.label_noise > 0
 
     @abstractmethod
     def open(self, seed: int) -> Table:
-        """The table. seed: for data that are drawn. Raises UsageError where there is nothing usable."""
+        """Return the table of all samples, the same on every rank that asks.
+
+        seed: where data are drawn, what their random numbers follow from; ``data.seed``, by default ``run.seed``.
+        Raises UsageError, with the key that is to blame, where there is nothing usable.
+        """
 
     def held_out(self, table: Table) -> Table | None:
-        """Return the samples that a file of their own holds out, in the terms of ``table``; None without such a file.
+        """Return the table of a separate test file, None without one (``data.test_fraction`` then applies).
 
-        The same features, and the same numbers for the same words.
+        table: that of the training samples, as ``open`` returned it. The result has the same features in the same
+        order and the same numbers for the same words. Raises UsageError where the two files do not fit together.
         """
         return None
 
     def count(self) -> int | None:
-        """Return how many samples there are, if that is quick to find, where opening the table takes longer.
+        """Return the number of samples if that is much quicker than ``open``, else None; called on rank 0.
 
-        Raises UsageError like ``open``. Asked on rank 0.
+        Raises UsageError like ``open``.
         """
         return None
 
     def nbytes(self) -> int:
-        """Return the bytes that all features take in memory, if that is known before; else 0."""
+        """Return the bytes of all features in memory if they are known before ``open``, else 0.
+
+        A run that would not fit in memory is refused by it before anything is read.
+        """
         return 0
 
     def prepare(self) -> None:  # noqa: B027 (most sources have nothing to prepare)
-        """What one process does before all open the table, such as a download."""
+        """Do what one process has to do before all ranks open the table, such as a download."""
 
     def is_small(self) -> bool:
-        """Return True if rank 0 opens the table for all ranks and hands out the shares; asked on rank 0."""
+        """Return True if rank 0 is to open the table for all ranks and hand out the shares; called on rank 0."""
         return False

@@ -1,4 +1,8 @@
-"""Rules by which samples are divided among nodes: index arithmetic on labels, numbers of nodes and random numbers."""
+"""Rules by which samples are divided among nodes: index arithmetic on labels, numbers of nodes and random numbers.
+
+Every rank computes the whole division from the targets of all samples, so nothing is communicated. ``docs/splits.md``
+shows what the rules make of a data set.
+"""
 
 from collections.abc import Collection, Sequence
 from heapq import heapify, heapreplace
@@ -10,13 +14,15 @@ from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.arithmetic.rounding import exponential
 from mpiqopt.data.source import Source
 from mpiqopt.errors import UsageError, clipped, quoted
-from mpiqopt.files.names import in_order
+from mpiqopt.files.names import sort_names
 from mpiqopt.memory import require_memory
 
 # splits that divide each class by itself
 BY_CLASS = ("dirichlet", "inner-dirichlet", "pathological")
-# of Dirichlet distributions: beyond it proportions are equal to the last bit, and sums of gamma variables overflow
+# Of Dirichlet distributions: beyond it proportions are equal to the last bit, and sums of gamma variables overflow.
 LARGEST_ALPHA = 1e100
+# Relative sizes of nodes 0, 1, ... by ``data.sizes``; those of "exponential" are divided by the largest, e^(n-1), which
+# overflows from 711 nodes on.
 WEIGHTS = {
     "linear": lambda i: i + 1.0,
     "square": lambda i: (i + 1.0) ** 2,
@@ -25,9 +31,10 @@ WEIGHTS = {
 
 
 class Division(NamedTuple):
-    """Which samples each node holds: node i has order[bounds[i]:bounds[i+1]].
+    """Say which samples each node has: node i has ``order[bounds[i]:bounds[i + 1]]``.
 
-    order: int64 (m,), or None for "in file order"; bounds: int64 (nodes + 1,).
+    order: int64 (m,), a permutation of the samples, or None for "in file order"; bounds: int64 (nodes + 1,), ascending
+    from 0 to m.
     """
 
     order: np.ndarray | None
@@ -35,17 +42,37 @@ class Division(NamedTuple):
 
 
 def divide(
-    source: Source, targets: np.ndarray, homes: np.ndarray | None, nodes: int, stream: "np.random.Generator"
+    source: Source, targets: np.ndarray, homes: np.ndarray | None, nodes: int, stream: np.random.Generator
 ) -> Division:
     """Return the division that ``data.split`` asks for.
 
-    targets: float64 (m,); homes: int64 (m,), the nodes that the data name, for "natural"; stream: what random numbers
-    are taken from. Raises UsageError if a node would hold nothing, or numbers of the config do not fit the data.
+    Parameters
+    ----------
+    source:
+        whose keys split, sizes, alpha and classes_per_node count
+    targets:
+        float64 (m,), the labels of the training samples
+    homes:
+        int64 (m,), the node that the data name for each sample; for "natural" only
+    nodes:
+        n
+    stream:
+        what random numbers are taken from
+
+    Raises
+    ------
+    UsageError
+        if a node would get nothing, or numbers of the config do not fit the data
+
+    Examples
+    --------
+    Node 1 is to get twice as many samples as node 0, after sorting by label:
 
     >>> from mpiqopt.data.synthetic import Synthetic
     >>> uneven = Synthetic(split="by-label", sizes=[1.0, 2.0])
-    >>> divide(uneven, np.array([1.0, 0.0, 1.0]), None, 2, np.random.default_rng(0))
-    Division(order=array([1, 0, 2]), bounds=array([0, 1, 3]))
+    >>> division = divide(uneven, np.array([1.0, 0.0, 1.0]), None, 2, np.random.default_rng(0))
+    >>> division.order.tolist(), division.bounds.tolist()
+    ([1, 0, 2], [0, 1, 3])
     """
     split = source.split
     if split == "dirichlet":
@@ -53,7 +80,7 @@ def divide(
     elif split == "pathological":
         division = pathological(targets, nodes, source.classes_per_node, stream)
     elif split == "natural":
-        division = _of_owners(homes, nodes)
+        division = _by_owner(homes, nodes)
     else:
         bounds = bounds_of(source.sizes, len(targets), nodes)
         if split == "contiguous":
@@ -71,14 +98,18 @@ def divide(
 
 
 def _key(source: Source) -> str:
-    """The key that is to blame where a node holds nothing."""
+    """Return the key that is to blame where a node gets nothing."""
     return f"data.sizes = {quoted(source.sizes)}" if source.sizes != "equal" else f"data.split = {source.split!r}"
 
 
 def bounds_of(sizes: str | list[float], samples: int, nodes: int) -> np.ndarray:
-    """Return where the nodes' parts of the samples begin and end, int64 (nodes + 1,), in proportion to the sizes.
+    """Return where the nodes' parts of m samples begin and end: floor(m S_i/S_n), S_i the sum of the first i sizes.
 
-    Raises UsageError unless a list has a number for each node.
+    sizes: "equal", a key of WEIGHTS, or a positive number for each node. Returns int64 (nodes + 1,). Raises UsageError
+    unless a list has a number for each node.
+
+    >>> bounds_of("linear", 12, 3).tolist()
+    [0, 2, 6, 12]
     """
     if sizes == "equal":
         return equal_parts(samples, nodes)
@@ -94,18 +125,37 @@ def bounds_of(sizes: str | list[float], samples: int, nodes: int) -> np.ndarray:
 
 
 def equal_parts(count: int, among: int) -> np.ndarray:
-    """Return where equal parts of so many things begin and end, int64 (among + 1,)."""
+    """Return where equal parts of so many things begin and end, floor(i count/among), int64 (among + 1,)."""
     return np.arange(among + 1) * count // among
 
 
-def dirichlet(targets: np.ndarray, nodes: int, alpha: float, stream: "np.random.Generator") -> Division:
-    """Share out each label's m samples in proportions p ~ Dirichlet(alpha); node i gets p_i m of them on average.
+def dirichlet(targets: np.ndarray, nodes: int, alpha: float, stream: np.random.Generator) -> Division:
+    """Share out each label's m samples in proportions p ~ Dirichlet(alpha, ..., alpha); node i gets p_i m on average.
 
-    By systematic sampling: sample j of a label goes to the node in whose part of [0, 1) (j + u)/m lies, u uniform. So
-    each node gets floor or ceil of p_i m, up to where its part begins, and none is favoured by its number. Who would be
-    left without a sample gets one of a node that has most.
+    By systematic sampling: sample j of a label (in random order) goes to the node i with
 
-    References: Hsu, Qi and Brown, "Measuring the effects of non-identical data distribution", 2019.
+        p_1 + ... + p_{i-1} <= (j + u)/m < p_1 + ... + p_i,   u uniform on [0, 1),
+
+    so that a node gets floor or ceil of p_i m samples, and none is favoured by its number. A node that would be left
+    without any sample gets one of a node that has most. For small alpha nearly all of a label is at one node, for large
+    alpha all nodes have as much of it.
+
+    Parameters
+    ----------
+    targets:
+        float64 (m,), the labels of all samples
+    nodes:
+        n
+    alpha:
+        concentration, > 0
+    stream:
+        what random numbers are taken from
+
+    References
+    ----------
+    Hsu, Qi and Brown, "Measuring the effects of non-identical data distribution", arXiv:1909.06335, 2019; Yurochkin et
+    al., "Bayesian nonparametric federated learning of neural networks", ICML 2019, for proportions of each label over
+    the nodes. The systematic sampling is ours.
     """
     owner = np.empty(len(targets), np.int64)
     for members in _by_label(_coded(targets)[1], stream):
@@ -113,28 +163,31 @@ def dirichlet(targets: np.ndarray, nodes: int, alpha: float, stream: "np.random.
         places = (np.arange(len(members)) + stream.random()) / len(members)
         # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
         owner[members] = np.minimum(np.searchsorted(parts, places, side="right"), nodes - 1)
-    return _of_owners(_nobody_empty(owner, nodes, stream), nodes)
+    return _by_owner(_nobody_empty(owner, nodes, stream), nodes)
 
 
-def _proportions(count: int, alpha: float, stream: "np.random.Generator", size: int | None = None) -> np.ndarray:
+def _proportions(count: int, alpha: float, stream: np.random.Generator, size: int | None = None) -> np.ndarray:
     return stream.dirichlet(np.full(count, min(alpha, LARGEST_ALPHA)), size)
 
 
-def _by_label(codes: np.ndarray, stream: "np.random.Generator") -> list[np.ndarray]:
-    """The samples of each label in random order."""
+def _by_label(codes: np.ndarray, stream: np.random.Generator) -> list[np.ndarray]:
+    """Return the samples of each label 0, 1, ... in random order."""
     shuffled = stream.permutation(len(codes))
     shuffled = shuffled[np.argsort(codes[shuffled], kind="stable")]
     return np.split(shuffled, np.cumsum(np.bincount(codes))[:-1])
 
 
 def _coded(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The labels in ascending order, and of each sample the number of its own."""
+    """Return the labels in ascending order, and the number of each sample's own among them, int64 (m,)."""
     labels = distinct(targets)
     return labels, np.searchsorted(labels, targets)
 
 
-def _nobody_empty(owner: np.ndarray, nodes: int, stream: "np.random.Generator") -> np.ndarray:
-    """The owners, but nodes without a sample get one of those that have most, both at random: not by their numbers."""
+def _nobody_empty(owner: np.ndarray, nodes: int, stream: np.random.Generator) -> np.ndarray:
+    """Return the owners (m,), changed so that nodes without a sample get one of a node that has most.
+
+    Which of several equal nodes gives, and which sample, is drawn: node 0 is not the one to lose.
+    """
     counts = np.bincount(owner, minlength=nodes)
     empty = stream.permutation(np.flatnonzero(counts == 0))
     if not len(empty):
@@ -151,13 +204,32 @@ def _nobody_empty(owner: np.ndarray, nodes: int, stream: "np.random.Generator") 
     return owner
 
 
-def inner_dirichlet(targets: np.ndarray, bounds: np.ndarray, alpha: float, stream: "np.random.Generator") -> Division:
-    """Fill nodes of given sizes, each with labels of its own proportions p ~ Dirichlet(alpha).
+def inner_dirichlet(targets: np.ndarray, bounds: np.ndarray, alpha: float, stream: np.random.Generator) -> Division:
+    """Fill nodes of given sizes, each with labels in proportions of its own, p_i ~ Dirichlet(alpha, ..., alpha).
 
-    Nodes take samples in turn, in random order, of labels drawn from their proportions; of labels that have run out
-    none are drawn any more.
+    Turns are in random order, as many for a node as it gets samples. In its turn node i takes a sample of the label c
+    with probability p_ic/sum_c' p_ic', over the labels c' that have not run out. All turns ask at once, and those that
+    ask for more samples of a label than are left ask again: the same distribution, without a loop over samples.
 
-    References: Acar et al., "Federated learning based on dynamic regularization", ICLR 2021.
+    Parameters
+    ----------
+    targets:
+        float64 (m,), the labels of all samples
+    bounds:
+        int64 (nodes + 1,), as ``bounds_of`` returns them: what the sizes of nodes are
+    alpha:
+        concentration, > 0
+    stream:
+        what random numbers are taken from
+
+    Raises
+    ------
+    MemoryError
+        if proportions of all labels at all nodes do not fit
+
+    References
+    ----------
+    Acar et al., "Federated learning based on dynamic regularization", ICLR 2021: the proportions of each node.
     """
     codes = _coded(targets)[1]
     left = np.bincount(codes)
@@ -178,11 +250,15 @@ def inner_dirichlet(targets: np.ndarray, bounds: np.ndarray, alpha: float, strea
         waiting = waiting[label[waiting] < 0]
     owner = np.empty_like(turns)
     owner[np.concatenate(_by_label(codes, stream))] = turns[np.argsort(label, kind="stable")]
-    return _of_owners(owner, nodes)
+    return _by_owner(owner, nodes)
 
 
 def _labels(weights: np.ndarray, left: np.ndarray, nodes: np.ndarray, chances: np.ndarray) -> np.ndarray:
-    """A label for each of ``nodes``, drawn with its row of weights; where these are 0 by how many samples are left."""
+    """Return a label for each of ``nodes`` (k,), drawn with its row of weights; where these are 0 with ``left``.
+
+    weights: (n, C), overwritten; left: (C,), samples that are left of each label; chances: uniform numbers (k,). All
+    rows are searched at once: row i of the cumulative sums is moved to [i, i + 1).
+    """
     weights[~weights.any(axis=1)] = left
     ends = np.cumsum(weights, axis=1)
     ends = ends / ends[:, -1:] + np.arange(len(ends))[:, None]
@@ -190,13 +266,31 @@ def _labels(weights: np.ndarray, left: np.ndarray, nodes: np.ndarray, chances: n
     return np.minimum(found, len(left) - 1)
 
 
-def pathological(targets: np.ndarray, nodes: int, each: int, stream: "np.random.Generator") -> Division:
-    """Give every node samples of exactly ``each`` labels; a label's samples are shared equally by those that hold it.
+def pathological(targets: np.ndarray, nodes: int, each: int, stream: np.random.Generator) -> Division:
+    """Give every node samples of exactly ``each`` labels; nodes of the same label share its samples equally.
 
-    All of C labels are held by floor or ceil of nodes * each / C nodes, those with most samples by more. Raises
-    UsageError where that cannot be.
+    Each of C labels is given to floor or ceil of nodes * each / C nodes, to more of them if it has more samples.
 
-    References: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", 2017.
+    Parameters
+    ----------
+    targets:
+        float64 (m,), the labels of all samples
+    nodes:
+        n
+    each:
+        labels of a node
+    stream:
+        what random numbers are taken from
+
+    Raises
+    ------
+    UsageError
+        if there are fewer labels than ``each``, or more than nodes can have, or a label has too few samples
+
+    References
+    ----------
+    McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017, where
+    each of 100 clients gets two shards of MNIST sorted by digit. Those may be of one digit; here labels differ.
     """
     labels, codes = _coded(targets)
     counts = np.bincount(codes)
@@ -214,34 +308,38 @@ def pathological(targets: np.ndarray, nodes: int, each: int, stream: "np.random.
             f"{key}: {counts[label]} training samples of label {labels[label]:g} are too few for the {holders[label]} "
             f"of {nodes} nodes that are to hold it"
         )
-    held = _held(holders, nodes, each, stream)
+    given = _labels_of_nodes(holders, nodes, each, stream)
     owner = np.empty(len(codes), np.int64)
     for label, members in enumerate(_by_label(codes, stream)):
-        own = stream.permutation(np.flatnonzero((held == label).any(axis=1)))
+        own = stream.permutation(np.flatnonzero((given == label).any(axis=1)))
         owner[members] = np.repeat(own, np.diff(equal_parts(len(members), len(own))))
-    return _of_owners(owner, nodes)
+    return _by_owner(owner, nodes)
 
 
-def _held(holders: np.ndarray, nodes: int, each: int, stream: "np.random.Generator") -> np.ndarray:
-    """The labels of each node, (nodes, each), all different, such that each has as many holders as it is to have.
+def _labels_of_nodes(holders: np.ndarray, nodes: int, each: int, stream: np.random.Generator) -> np.ndarray:
+    """Return the labels of each node, (nodes, each), all different, such that label c is given to holders[c] nodes.
 
-    In random order nodes take the labels that lack most holders, at random among equals: so it always comes out.
+    In random order nodes take the labels that lack most nodes, at random among equals. That never runs into a dead end:
+    numbers of lacking nodes differ by one at most before each turn, so no label is left for the same node twice.
     """
-    held, lacking = np.empty((nodes, each), np.int64), holders.copy()
+    given, lacking = np.empty((nodes, each), np.int64), holders.copy()
     for node in stream.permutation(nodes):
-        held[node] = np.lexsort((stream.random(len(lacking)), -lacking))[:each]
-        lacking[held[node]] -= 1
-    return held
+        given[node] = np.lexsort((stream.random(len(lacking)), -lacking))[:each]
+        lacking[given[node]] -= 1
+    return given
 
 
 def homes_of(groups: Collection[str], nodes: int, names: Sequence[str] | None) -> dict[str, int]:
     """Return the node that each group of samples belongs to, by the name of the group.
 
     By the topology's names of nodes where they are the groups'; else groups are sorted as people count, and of g groups
-    node i holds floor(i g/n) .. floor((i+1) g/n)-1. Raises UsageError for fewer groups than nodes, and where only some
+    node i has floor(i g/n) .. floor((i+1) g/n)-1. Raises UsageError for fewer groups than nodes, and where only some
     names are the same.
+
+    >>> homes_of(["n10", "n9", "n1"], 2, None)
+    {'n1': 0, 'n9': 1, 'n10': 1}
     """
-    key, ordered = "data.split = 'natural'", in_order(groups)
+    key, ordered = "data.split = 'natural'", sort_names(groups)
     if len(ordered) < nodes:
         raise UsageError(f"{key}: the data name only {len(ordered)} nodes; want topology.nodes <= that, got {nodes}")
     common = set(ordered) & set(names or ())
@@ -257,7 +355,7 @@ def homes_of(groups: Collection[str], nodes: int, names: Sequence[str] | None) -
     return {name: number for number, name in enumerate(names)}
 
 
-def _of_owners(owner: np.ndarray, nodes: int) -> Division:
-    """The division that gives each sample to its owner."""
+def _by_owner(owner: np.ndarray, nodes: int) -> Division:
+    """Return the division that gives each sample to its owner. owner: int64 (m,), the node of each sample."""
     counts = np.bincount(owner, minlength=nodes)
     return Division(np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(counts)]))

@@ -14,7 +14,8 @@ from mpiqopt.memory import require_memory
 from mpiqopt.registry import register
 from mpiqopt.streams import generator, standard_normal
 
-# Samples drawn from one stream. A rank draws all blocks once, for the targets, and keeps the rows of its own.
+# Samples drawn from one stream. A rank draws all blocks once, for the targets, and those of its own rows once more:
+# so no rank stores the features of others, and they do not depend on which ranks there are.
 BLOCK = 1024
 # numbers that are drawn at once: a block may be too wide for the memory
 PIECE = 1 << 20
@@ -42,6 +43,17 @@ class Synthetic(Source):
     density: Annotated[float, Field(gt=0, le=1, description="part of the entries of x* that are not zero")] = 1.0
 
     def open(self, seed: int) -> Table:
+        """Return the table of the samples drawn from ``seed``, with the planted parameter as its ``solution``.
+
+        Draws all features once, in pieces, for the targets. Raises MemoryError if targets or parameter do not fit.
+
+        >>> table = Synthetic(samples=100, features=3, noise=0.0).open(seed=1)
+        >>> a, b = table.rows(slice(0, 100)), table.targets
+        >>> bool(np.allclose(a @ table.solution, b))
+        True
+        >>> np.array_equal(table.rows(np.array([5, 70])), a[[5, 70]])
+        True
+        """
         outputs = self.classes if self.task == "classification" and self.classes > 2 else 1
         require_memory(8 * self.samples, f"data.samples = {self.samples}: their targets")
         require_memory(16 * outputs * self.features, f"data.features = {self.features}: the parameter that is planted")
@@ -58,25 +70,33 @@ class Synthetic(Source):
         return Table("synthetic", targets, self.features, lambda which: self._rows(seed, which), truth.ravel())
 
     def count(self) -> int:
+        """Return the number of samples, as the config says it."""
         return self.samples
 
     def nbytes(self) -> int:
+        """Return the bytes of the float64 features (samples, features)."""
         return 8 * self.samples * self.features
 
     def is_small(self) -> bool:
+        """Return True if all features have at most 16 MB: then they are drawn on rank 0 alone."""
         return self.nbytes() <= SMALL
 
     def _stream(self, seed: int, block: int) -> np.random.Generator:
-        """Of one block of samples: its features, row by row, a normal number for each, and a uniform one."""
+        """Return the random numbers of a block of samples, in this order: its features, row by row, a normal number
+        for each sample, and a uniform one for each."""
         return generator(seed, "synthetic", 1, block)
 
     def _pieces(self, stream: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
-        """The features of a block, a few rows at a time, and the place of the first of these in the block."""
+        """Yield the features of a block, a few rows at a time, and the place of the first of these in the block."""
         together = max(1, PIECE // self.features)
         for start in range(0, BLOCK, together):
             yield start, standard_normal(stream, (min(together, BLOCK - start), self.features))
 
     def _targets(self, scores: np.ndarray, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Return the targets (k,) of samples with these scores (k, outputs); a class by inversion of its distribution.
+
+        normal, uniform: random numbers (k,), of which a task uses one.
+        """
         if self.task == "regression":
             return scores[:, 0] + self.noise * normal
         if scores.shape[1] == 1:
@@ -86,6 +106,7 @@ class Synthetic(Source):
         return (uniform[:, None] * odds[:, -1:] > odds).sum(axis=1).astype(np.float64)
 
     def _rows(self, seed: int, which: Rows) -> np.ndarray:
+        """Draw the features of k samples again, float64 (k, d): the blocks that they are in, up to the last of them."""
         index = np.arange(self.samples)[which]
         out = np.empty((len(index), self.features))
         for block in distinct(index // BLOCK):

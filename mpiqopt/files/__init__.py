@@ -1,1 +1,1 @@
-"""Files that users give: whether they are there, their encodings, the names in them."""
+"""Files that users give: are they there and the same on all ranks, their compression and encoding, names in them."""

@@ -8,10 +8,13 @@ from typing import Any
 DIGITS = re.compile("([0-9]+)")
 
 
-def in_order(names: Collection) -> list:
+def sort_names(names: Collection) -> list:
     """Return the names sorted: as numbers if all are finite numbers, else as words in which numbers count as numbers.
 
-    n2 comes before n10; names of the same number stay as they were.
+    names: strings, or whatever a JSON file has. Those of the same number stay in the order in which they were given.
+
+    >>> sort_names(["n10", "n2", "m3"]), sort_names(["10", "9", "1e1"])
+    (['m3', 'n2', 'n10'], ['9', '10', '1e1'])
     """
     try:
         numbers = {name: float(name) for name in names}
@@ -23,7 +26,10 @@ def in_order(names: Collection) -> list:
 
 
 def _natural(name: Any) -> tuple:
-    """Words and numbers in turn; a number as its digits, of which there may be thousands."""
+    """Return a key to sort by: words and numbers in turn.
+
+    A number is given as its count of digits and these, without leading zeros: Python makes no int of thousands of them.
+    """
     text = str(name)
     parts = DIGITS.split(text)
     digits = [(len(part.lstrip("0")), part.lstrip("0")) for part in parts[1::2]]

@@ -1,4 +1,8 @@
-"""Files as people have them: compressed or not, and text in whatever encoding, as bytes or as text."""
+"""Files as people have them: compressed or not, and text in whatever encoding, as bytes or as text.
+
+In all functions ``where`` is what messages call the file ("data.path = a.csv") and ``key`` the key of the config that
+says its encoding ("data.encoding").
+"""
 
 import bz2
 import codecs
@@ -6,7 +10,7 @@ import gzip
 import lzma
 import zlib
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mpiqopt.errors import UsageError
 from mpiqopt.files.inputs import require_file
@@ -24,7 +28,7 @@ MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-# files that are neither text nor read as one, and what to do about it
+# how files begin that are often taken for a text but are none, and what to do about it
 OTHERS = {
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as text",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it, or use gzip, bzip2 or xz",
@@ -33,12 +37,16 @@ OTHERS = {
     b"PAR1": "a Parquet file",
     b"%PDF": "a PDF file",
 }
-# how many bytes tell a text from numbers in binary
+# Bytes at the begin that tell a text from numbers in binary, which nearly always have a zero byte among so many.
 HEAD = 4096
 
 
-def ending(path: str) -> str:
-    """Return the ending of a file's name, in small letters and without that of its compression: ".csv" of A.CSV.gz."""
+def file_ending(path: str) -> str:
+    """Return the ending of a file's name, in small letters and without that of its compression; "" if it has none.
+
+    >>> file_ending("data/A.CSV.gz"), file_ending("graph.net"), file_ending("README")
+    ('.csv', '.net', '')
+    """
     name = PurePath(path).name.lower()
     for suffix in ENDINGS:
         name = name.removesuffix(suffix)
@@ -46,27 +54,31 @@ def ending(path: str) -> str:
 
 
 def is_compressed(path: str) -> bool:
-    """Return True if the content of a file is compressed, whatever its name. Raises OSError."""
+    """Return True if the content of a file is compressed, whatever its name. Raises OSError like ``open``."""
     with open(path, "rb") as file:
         return _opener(file.read(6)) is not None
 
 
-def opened(path: str) -> BinaryIO:
-    """Open a file whose bytes are those of the text: decompressed as they are read. Raises OSError."""
+def open_decompressed(path: str) -> BinaryIO:
+    """Open a file to read its bytes, decompressed on the way. Raises OSError if it cannot be opened.
+
+    Reading a damaged archive raises one of DAMAGED.
+    """
     with open(path, "rb") as file:
         opener = _opener(file.read(6))
     return open(path, "rb") if opener is None else opener(path, "rb")
 
 
-def _opener(begin: bytes):
+def _opener(begin: bytes) -> Any:
+    """Return the ``open`` of a compression by how a file begins, None if it is not compressed."""
     return next((opener for mark, opener in COMPRESSED.items() if begin.startswith(mark)), None)
 
 
-def content(path: str, where: str) -> bytes:
-    """Return all bytes of a file, decompressed. where: what messages call it. Raises UsageError."""
+def read_decompressed(path: str, where: str) -> bytes:
+    """Return all bytes of a file, decompressed. Raises UsageError if it is missing, no plain file or damaged."""
     require_file(path, where)
     try:
-        with opened(path) as file:
+        with open_decompressed(path) as file:
             return file.read()
     except DAMAGED as error:
         raise UsageError(f"{where}: a damaged archive: {error}") from error
@@ -77,16 +89,19 @@ def content(path: str, where: str) -> bytes:
 
 
 def require_no_other(head: bytes, where: str) -> None:
-    """Raise UsageError for a file of another kind that is often taken for a text. head: how it begins."""
+    """Raise UsageError, with the cure, for a file that is often taken for a text but is none. head: how it begins."""
     for mark, kind in OTHERS.items():
         if head.startswith(mark):
             raise UsageError(f"{where}: is no text but {kind}")
 
 
 def encoding_of(head: bytes, given: str | None, where: str, key: str) -> str:
-    """Return the encoding of a text that begins so: that of its byte order mark, the given one, or UTF-8.
+    """Return the encoding of a text: that of its byte order mark, else the given one, else UTF-8.
 
-    key: of the config, that says the encoding. Raises UsageError for what is no text.
+    head: how it begins, HEAD bytes or more; given: what the config says. Raises UsageError for what is no text.
+
+    >>> encoding_of(b"a,b", None, "a.csv", "data.encoding"), encoding_of(b"\\xff\\xfea", None, "a.csv", "data.encoding")
+    ('utf-8', 'utf-16')
     """
     require_no_other(head, where)
     marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
@@ -102,17 +117,21 @@ def encoding_of(head: bytes, given: str | None, where: str, key: str) -> str:
 
 
 def _wide(head: bytes) -> str:
-    """UTF-16 without a mark has zeros in every other byte, as far as it is English; "" if it has not."""
+    """Return which UTF-16 without a mark a text may be, "" if none: as far as it is English, every other byte is 0."""
     even, odd = head[::2], head[1::2]
     if odd.count(0) > len(odd) // 2 and not even.count(0):
         return "utf-16-le"
     return "utf-16-be" if even.count(0) > len(even) // 2 and not odd.count(0) else ""
 
 
-def decoded(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
-    """Return bytes as text, as ``encoding_of`` says. Raises UsageError that names the line and the cure.
+def decode(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
+    """Return bytes as text, in the encoding of ``encoding_of``.
 
-    whole: False if they are the beginning of a text, that may end amid a character.
+    data, given: the bytes, and the encoding that the config says; whole: False if they are the beginning of a text,
+    which may end amid a character. Raises UsageError that names the line and the cure.
+
+    >>> decode(b"Z\\xc3", None, "a.csv", "data.encoding", whole=False)
+    'Z'
     """
     encoding = encoding_of(data, given, where, key)
     try:
@@ -125,19 +144,19 @@ def decoded(data: bytes, given: str | None, where: str, key: str, whole: bool = 
 
 
 def undecodable(error: UnicodeDecodeError, data: bytes, where: str, key: str) -> str:
-    """Return the line on bytes that are not of an encoding. data: up to them at least."""
+    """Return the message on bytes that are not of an encoding, with line and cure. data: up to them at least."""
     line = data.count(b"\n", 0, error.start) + 1
     cure = f"; say what it is, for example {key} = 'latin-1'" if error.encoding.startswith("utf") else ""
     return f"{where}: line {line} is not {error.encoding.upper()} (byte 0x{data[error.start]:02x}){cure}"
 
 
-def text(path: str, given: str | None, where: str, key: str) -> str:
-    """Return a file as text: ``content``, ``decoded``."""
-    return decoded(content(path, where), given, where, key)
+def read_text(path: str, given: str | None, where: str, key: str) -> str:
+    """Return a file as text: ``read_decompressed``, ``decode``, and their errors."""
+    return decode(read_decompressed(path, where), given, where, key)
 
 
-def compression(path: str) -> str:
-    """Return how a file is compressed, for a list of what is said of it: ", gzip", or "". Raises OSError."""
+def compression_of(path: str) -> str:
+    """Return how a file is compressed, to append to the name of its format: ", gzip", or "". Raises OSError."""
     with open(path, "rb") as file:
         opener = _opener(file.read(6))
     return "" if opener is None else f", {opener.__module__.removeprefix('_').replace('lzma', 'xz')}"

@@ -1,20 +1,21 @@
 """The coordinators of a network, made when they are first asked for, and the traffic that they count themselves."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, RoundDelays
+from mpiqopt.emulation.links import RoundDelays
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.network.server import Server
 from mpiqopt.placement.placement import Placement
 from mpiqopt.topologies.topology import Topology
-from mpiqopt.transport.transport import FrameQueue, Transport
+from mpiqopt.transport.transport import Transport
 
 if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
-    from mpiqopt.coordination.asynchronous import MassExchange
-    from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
-    from mpiqopt.coordination.wiring import Wiring
+    from mpiqopt.coordination.coordinator import Coordinator, Rounding
+    from mpiqopt.coordination.factory import CoordinationFactory
+    from mpiqopt.coordination.mailboxes import AsynchronousPush
 
 
 class Coordinators:
@@ -44,58 +45,35 @@ class Coordinators:
         self._topology, self._place, self._transport, self._server = topology, place, transport, server
         self._seed, self._mailboxes, self._emulate, self._delays = seed, mailboxes, emulate, delays
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
-        self._exchange_of_mass: MassExchange | None = None
+        self._push: AsynchronousPush | None = None
         self._earlier = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
 
     def coordinator(self, name: str, rounding: "Rounding", by_mailboxes: bool) -> "Coordinator":
         """Return the coordinator of that name: in steps that all nodes take together, or by mailboxes."""
-        from mpiqopt.coordination.coordinator import Coordinator
-
         kind = name, rounding, by_mailboxes
         if kind not in self._coordinators:
-            coordination = self._coordination(name, by_mailboxes)
-            self._coordinators[kind] = Coordinator(name, coordination, self._place.nodes, self._place.first, rounding)
+            self._coordinators[kind] = self._factory.coordinator(name, rounding, by_mailboxes)
         return self._coordinators[kind]
 
-    def _coordination(self, name: str, by_mailboxes: bool) -> "Coordination":
-        from mpiqopt.coordination.allreduce import AllreduceCoordination
-        from mpiqopt.coordination.asynchronous import AsynchronousCoordination
-        from mpiqopt.coordination.lockstep import LockstepCoordination
-        from mpiqopt.coordination.wiring import overlay_of, wire
+    @cached_property
+    def _factory(self) -> "CoordinationFactory":
+        from mpiqopt.coordination.factory import CoordinationFactory
 
-        place, transport = self._place, self._transport
-        if name == "allreduce" or place.nodes == 1:
-            return AllreduceCoordination(place.nodes, place.ranks, place.rank, transport, self._server.delay_messages)
-        overlay = transport.share(overlay_of(self._topology, name) if place.rank == 0 else None)
-        wiring = wire(self._topology, place, name, overlay)
-        if not by_mailboxes:
-            exchange = transport.frame_exchange(wiring.ranks)
-            if self._delays is not None:
-                exchange = EmulatedFrameExchange(exchange, self._delays, self._topology.arcs())
-            return LockstepCoordination(wiring, name, self._seed, exchange)
-        return AsynchronousCoordination(wiring, name, self._seed, *self._mail(wiring))
+        place, delay = self._place, self._server.delay_messages
+        return CoordinationFactory(
+            self._topology, place, self._transport, self._seed, self._mailboxes, self._emulate, self._delays, delay
+        )
 
-    def _mail(self, wiring: "Wiring") -> tuple[FrameQueue, bool, bool]:
-        """Mailboxes, whether this processor is wanted by others, and whether frames can be lost or overtake others."""
-        frames = self._transport.frame_queue(wiring.ranks, self._mailboxes)
-        if self._emulate.of_links:
-            frames = EmulatedFrames(frames, self._emulate, wiring, self._seed)
-        return frames, self._transport.crowded, self._emulate.of_links
-
-    def mass_exchange(self, d: int) -> "MassExchange":
-        """Return what hands vectors (d,) on by mailboxes."""
-        from mpiqopt.coordination.asynchronous import MassExchange
-        from mpiqopt.coordination.wiring import wire
-
-        if self._exchange_of_mass is None:
-            wiring = wire(self._topology, self._place, "push-sum")
-            self._exchange_of_mass = MassExchange(wiring, d, *self._mail(wiring))
-        return self._exchange_of_mass
+    def asynchronous_push(self, width: int) -> "AsynchronousPush":
+        """Return what hands vectors (width,) on by mailboxes."""
+        if self._push is None:
+            self._push = self._factory.asynchronous_push(width)
+        return self._push
 
     def _counting(self) -> list:
-        """Return the coordinators and the exchange of push-sum, which count their own bytes."""
+        """Return the coordinators and the mail of push-sum, which count their own bytes."""
         all = [coordinator.coordination for coordinator in self._coordinators.values()]
-        return all if self._exchange_of_mass is None else [*all, self._exchange_of_mass]
+        return all if self._push is None else [*all, self._push]
 
     def totals(self) -> tuple[int, int, int]:
         """Return calls, bytes from node to node and bytes between ranks of the whole network, collective."""
@@ -119,15 +97,15 @@ class Coordinators:
     @property
     def mail_transport(self) -> str:
         """How the frames of coordination travel, and why so; "" if there are none."""
-        return "; ".join(dict.fromkeys(each.chosen for each in self._counting()))
+        return "; ".join(dict.fromkeys(each.mail_transport for each in self._counting()))
 
     def drain(self) -> None:
         """Return when nothing is on its way, so that ranks may wait for each other in MPI; collective."""
         for each in self._counting():
-            each.settle()
+            each.drain()
 
     def close(self) -> None:
         """Give back what MPI holds, collective."""
         for each in self._counting():
-            each.settle()
+            each.drain()
             each.close()

@@ -11,7 +11,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.network.codecs import Codecs
 from mpiqopt.network.traffic import Traffic
 from mpiqopt.placement.placement import ExchangePlan, Placement, plan
-from mpiqopt.topologies.chebyshev import damped, polynomial
+from mpiqopt.topologies.chebyshev import chebyshev_polynomial, damped_interval
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.transport import Channel, Transport
 
@@ -108,7 +108,7 @@ class Gossip:
 
         Both are the three-term recursion of ``topologies.chebyshev.polynomial``.
         """
-        gossip = polynomial(rounds, self.interval if chebyshev else None)
+        gossip = chebyshev_polynomial(rounds, self.interval if chebyshev else None)
         first, previous = rows, None
         for keep, move, rest in gossip.steps:
             affine = (keep, move) if rest == 0 else (keep, move, rest, previous)
@@ -156,7 +156,7 @@ class Gossip:
 
         (1 - step) I + step W stands for W, and in every round X + step (W - I) X^ for its product with X.
         """
-        gossip = polynomial(rounds, damped(self.interval, step) if chebyshev else None)
+        gossip = chebyshev_polynomial(rounds, damped_interval(self.interval, step) if chebyshev else None)
         first = previous = rows
         for keep, move, rest in gossip.steps:
             memory = self.innovate(rows, memory)

@@ -41,9 +41,9 @@ class Network:
     >>> import numpy as np
     >>> from mpiqopt.topologies.lattices import Ring
     >>> from mpiqopt.topologies.topology import Topology
-    >>> from mpiqopt.topologies.topology import in_turn
+    >>> from mpiqopt.topologies.topology import topology_in_turn
     >>> from mpiqopt.transport.serial import SerialTransport
-    >>> ring = in_turn(["ring"], [Ring(nodes=4).make()])
+    >>> ring = topology_in_turn(["ring"], [Ring(nodes=4).make()])
     >>> network = Network(ring, Placement(4), SerialTransport())
     >>> network.mix(np.array([[3.0], [0.0], [0.0], [0.0]])).ravel().round(6).tolist()
     [1.0, 1.0, 0.0, 1.0]

@@ -1,4 +1,4 @@
-"""What evaluates a loss on the samples of nodes: compiled kernels, or a loss that is written in NumPy."""
+"""Evaluation of a loss on the samples of nodes: by compiled kernels, or of a loss that is written in NumPy."""
 
 from typing import Protocol
 
@@ -10,13 +10,34 @@ from mpiqopt.problems.loss import Loss
 
 
 class Evaluator(Protocol):
-    """Writes values (hosted,) and gradients (hosted, d) at x: (hosted, d), or (1, d) for a common point."""
+    """What writes values and gradients of f_i at the hosted nodes into arrays that it is given."""
 
-    def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None: ...
+    def evaluate(
+        self,
+        x: np.ndarray,
+        gradient: np.ndarray | None = None,
+        value: np.ndarray | None = None,
+        index: np.ndarray | None = None,
+        counts: np.ndarray | None = None,
+    ) -> None:
+        """Write the mean over all samples of each node, or over a minibatch, where an array is given for it.
+
+        Parameters
+        ----------
+        x: points (hosted, d), or (1, d) for one point of all nodes.
+        gradient: (hosted, d) to be written, in the dtype of x. value: float64 (hosted,) to be written.
+        index, counts: a ``Batch``: positions (hosted, width) within each node's samples, and how many of them count.
+        """
 
 
 def evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int) -> Evaluator:
-    """Return what evaluates ``loss`` on the samples of ``shares``; targets: as the loss wants them."""
+    """Return what evaluates ``loss`` on the samples of ``shares``.
+
+    Parameters
+    ----------
+    shares: samples of the hosted nodes. targets: (samples,) as ``loss.targets`` returns them, in the run's dtype.
+    outputs: of ``loss.outputs``.
+    """
     if loss.kernel:
         return compiled(loss.kernel, shares, targets, outputs, loss.l2, loss.nonconvex)
     return NodeByNode(loss, shares, targets)
@@ -25,7 +46,14 @@ def evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int) -> 
 def compiled(
     kernel: str, shares: Shares, targets: np.ndarray, outputs: int, l2: float = 0.0, nonconvex: float = 0.0
 ) -> LinearModel:
-    """The compiled evaluator on the samples of ``shares``, dense or sparse."""
+    """Return the compiled evaluator on the samples of ``shares``, dense or sparse.
+
+    Parameters
+    ----------
+    kernel: "squared", "logistic" or "softmax".
+    targets: (samples,) in the dtype of x. outputs: classes of softmax, else 1.
+    l2, nonconvex: weights of the smooth regularisers, 0 for the loss alone.
+    """
     features = shares.features
     sparse = {}
     if not isinstance(features, np.ndarray):
@@ -47,12 +75,19 @@ def compiled(
 
 
 class NodeByNode:
-    """Evaluates a loss that is written in NumPy, one node after the other."""
+    """Evaluates a loss that is written in NumPy, one node after the other; arguments as of ``Evaluator``."""
 
-    def __init__(self, loss: Loss, shares: Shares, targets: np.ndarray):
+    def __init__(self, loss: Loss, shares: Shares, targets: np.ndarray) -> None:
         self.loss, self.features, self.targets, self.offsets = loss, shares.features, targets, shares.offsets
 
-    def evaluate(self, x, gradient=None, value=None, index=None, counts=None) -> None:
+    def evaluate(
+        self,
+        x: np.ndarray,
+        gradient: np.ndarray | None = None,
+        value: np.ndarray | None = None,
+        index: np.ndarray | None = None,
+        counts: np.ndarray | None = None,
+    ) -> None:
         loss = self.loss
         for i, (start, stop) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
             rows = slice(start, stop) if index is None else start + index[i, : counts[i]]

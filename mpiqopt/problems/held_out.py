@@ -1,4 +1,4 @@
-"""The loss on held-out samples, and how many of them are classified rightly."""
+"""Loss and accuracy on held-out samples."""
 
 from dataclasses import replace
 
@@ -10,9 +10,12 @@ from mpiqopt.problems.loss import Loss
 
 
 class HeldOut:
-    """The held-out samples that are counted at the hosted nodes; total: how many there are at all nodes."""
+    """The held-out samples that are counted at the hosted nodes.
 
-    def __init__(self, loss: Loss, shares: Shares, outputs: int, dtype: np.dtype):
+    total: how many there are at all nodes. outputs, dtype: of the model and of the run.
+    """
+
+    def __init__(self, loss: Loss, shares: Shares, outputs: int, dtype: np.dtype) -> None:
         self.total = shares.held_out
         self._loss, self._features = loss, shares.test_features
         self._targets = loss.targets(shares.test_targets, shares)

@@ -1,6 +1,7 @@
 """Logistic regression on two classes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,21 +15,28 @@ from mpiqopt.registry import register
 @register("problem", "logistic")
 @dataclass(frozen=True, kw_only=True)
 class Logistic(Loss):
-    """(1/m) sum_j log(1 + exp(-b_j a_j.x)), b in {-1, +1}; the larger of the data's two labels is +1."""
+    """(1/m) sum_j log(1 + exp(-b_j a_j.x)), b in {-1, +1}; the larger of the data's two labels is +1.
+
+    A sample counts as classified rightly if a_j.x has the sign of b_j. The second derivative of log(1 + e^-t) is at
+    most 1/4, the curvature.
+    """
 
     kernel = "logistic"
     curvature = 0.25
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
+        """Return -1 for the smaller label and +1 for the larger. Raises UsageError unless there are two labels."""
         if shares.labels is None or len(shares.labels) != 2:
             raise UsageError(f"{shares.where}: problem.name = 'logistic' wants two labels, got {_some(shares)}")
         return np.where(targets == shares.labels[1], 1.0, -1.0)
 
-    def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int:
+    def correct(self, features: Any, targets: np.ndarray, x: np.ndarray) -> int:
+        """Return how many a_j.x have the sign of b_j; 0 counts as -1."""
         return int(np.count_nonzero((row_products(features, x[None])[:, 0] > 0) == (targets > 0)))
 
 
 def _some(shares: Shares) -> str:
+    """Return the first labels, and how many there are, for an error line."""
     if shares.labels is None:
         return "more than 1000 distinct values"
     shown = shares.words or [f"{label:g}" for label in shares.labels]

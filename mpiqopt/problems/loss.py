@@ -1,12 +1,12 @@
-"""What a loss in the config is: a frozen dataclass whose fields are the keys of ``[problem]``."""
+"""The base class of losses: a frozen dataclass whose fields are the keys of ``[problem]``."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from mpiqopt.data.labels import list_few
 from mpiqopt.data.shares import Shares
-from mpiqopt.data.source import few
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
@@ -15,9 +15,21 @@ from mpiqopt.field import Field
 class Loss:
     """f_i(x) = (1/m_i) sum_j phi(a_j, b_j; x) + (l2/2) |x|^2 + nonconvex sum_k x_k^2 / (1 + x_k^2).
 
-    A loss sets ``kernel`` to a loss that is compiled in ``mpiqopt._losses``, or defines ``node`` in NumPy.
-    ``curvature`` is c with  Hessian of the mean of phi <= c/m A^T A + ``identity_curvature`` I, or None if there is no
-    such bound.
+    a_j are the rows of a node's features, b_j their targets. A loss sets ``kernel`` to a loss that is compiled in
+    ``mpiqopt._losses``, or defines ``node`` in NumPy. ``curvature`` is c with
+
+        Hessian of the mean of phi <= c/m A^T A + identity_curvature I,
+
+    or None if there is no such bound; automatic step sizes need one. A plug-in puts `@register("problem", NAME)` above:
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Quartic(Loss):
+    ...     def node(self, features, targets, x):
+    ...         r = features @ x - targets
+    ...         return float((r**4).mean() / 4), features.T @ r**3 / len(r)
+    >>> value, gradient = Quartic().node(np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([1.0, 1.0]), np.zeros(2))
+    >>> value, gradient.tolist()
+    (0.25, [-0.5, -1.5])
     """
 
     name: ClassVar[str]  # that it is registered under
@@ -32,29 +44,44 @@ class Loss:
 
     @property
     def has_classes(self) -> bool:
-        """True if targets are classes, of which the loss says which are found rightly."""
+        """Return True if targets are classes, so that accuracy is recorded: the loss defines ``correct``."""
         return type(self).correct is not Loss.correct
 
     def outputs(self, shares: Shares) -> int:
-        """The parameter has outputs * features coordinates."""
+        """Return how many numbers the model predicts for a sample: x has outputs * features coordinates."""
         return 1
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
-        """The data's targets (float64) as the loss wants them. Raises UsageError if they do not fit.
+        """Return the data's targets as ``node`` wants them: float64 (samples,), such as -1 and +1 for two labels.
 
-        By default they are numbers to predict, which words are not.
+        targets: float64 (samples,); of words the index of each. By default they are numbers to predict: UsageError for
+        words.
         """
         if shares.words is not None:
             raise UsageError(
                 f"{shares.where}: problem.name = {self.name!r} predicts numbers, but the targets are words "
-                f"({few(shares.words)}): want logistic or softmax"
+                f"({list_few(shares.words)}): want logistic or softmax"
             )
         return targets
 
-    def node(self, features: np.ndarray, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean of phi over the rows given, and its gradient (d,), without the smooth regularisers."""
+    def node(self, features: Any, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the mean of phi over some rows of one node, and its gradient, without l2 and nonconvex.
+
+        Parameters
+        ----------
+        features: (rows, d), a NumPy array or SciPy's CSR array.
+        targets: (rows,), as ``targets`` returned them.
+        x: the parameter (outputs * d,).
+
+        Returns
+        -------
+        value: a float. gradient: (outputs * d,) in the dtype of x.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines neither kernel nor node()")
 
-    def correct(self, features, targets: np.ndarray, x: np.ndarray) -> int | None:
-        """How many of the rows are classified rightly at x (outputs * d,); None for a loss without classes."""
+    def correct(self, features: Any, targets: np.ndarray, x: np.ndarray) -> int | None:
+        """Return how many of the rows are classified rightly at x (outputs * d,); None for a loss without classes.
+
+        features: (rows, d), targets: (rows,) as of ``node``.
+        """
         return None

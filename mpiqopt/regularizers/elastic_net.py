@@ -13,7 +13,10 @@ from mpiqopt.regularizers.regularizer import Regularizer, soft_threshold
 @register("regularizer", "elastic-net")
 @dataclass(frozen=True, kw_only=True)
 class ElasticNet(Regularizer):
-    """h(x) = weight (l1_ratio |x|_1 + (1 - l1_ratio)/2 |x|^2), as in scikit-learn."""
+    """h(x) = weight (l1_ratio |x|_1 + (1 - l1_ratio)/2 |x|^2), as in scikit-learn.
+
+    Its prox is the soft threshold by step weight l1_ratio, divided by 1 + step weight (1 - l1_ratio).
+    """
 
     weight: Annotated[float, Field(ge=0, description="weight of the whole")] = 0.01
     l1_ratio: Annotated[float, Field(ge=0, le=1, description="share of the l1 norm", needs=(unless("weight", 0),))] = (

@@ -1,1 +1,1 @@
-"""HDF5: the trajectory file, reading it, and checkpoints."""
+"""Result files in HDF5: writing the trajectory of a run, reading it, the lock of a file, and checkpoints."""

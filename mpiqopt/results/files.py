@@ -1,9 +1,10 @@
-"""HDF5 files that are never half written: a file is built beside its name, or in memory, and takes it in one step.
+"""HDF5 files that are never half written: built under another name or in memory, then renamed in one step.
 
-Whoever opens the name gets a whole file, whether it is being written, was killed or is finished. A plain h5py file
-that is killed while it is being changed may not open again. Behind the HDF5 content, which ends where its superblock
-says, stands a seal: the CRC-32 of all bytes before it, so that a flipped bit anywhere is an error and never another
-number. Nothing here asks for a lock of the file system: many NFS and Lustre mounts have none.
+Whoever opens the name gets a whole file, whether the run is at work, was killed or is finished. A plain h5py file that
+is open for writing when its process is killed may not open again. Behind the HDF5 content, which ends where its
+superblock says, stands a seal: the CRC-32 of all bytes before it, so that a flipped bit anywhere is an error and never
+another number. HDF5 itself ignores what follows its content. Nothing here asks for a lock of the file system: many NFS
+and Lustre mounts have none.
 """
 
 import io
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 SEAL = b"\nmpiqopt crc32 %08x\n"
 SEALED = re.compile(rb"\nmpiqopt crc32 ([0-9a-f]{8})\n")
 SEAL_BYTES = len(SEAL % 0)
-# Of HDF5 files: how they begin, and where, by version of the superblock, the address of their end stands.
+# How HDF5 files begin; at which byte, by version of the superblock, the address of their end stands (8 bytes, little
+# endian; HDF5 File Format Specification, section II.A); and the bytes to read for it.
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 END_BY_VERSION = {0: 40, 1: 44, 2: 28, 3: 28}
 SUPERBLOCK = 52
 # bytes that are read at a time to check a seal
 READ = 1 << 20
-# What h5py raises for a file that is none, is broken, or lacks what is looked for.
+# What h5py raises for a file that is none, is broken, or lacks what is looked for: found with files of random bytes.
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
 # h5py.h5f.FILE_IMAGE_OPEN_RW, which not all versions name
 READ_WRITE = 1
@@ -38,8 +40,8 @@ READ_WRITE = 1
 _numbers = itertools.count()
 
 
-def in_memory() -> "h5py.File":
-    """Return a new HDF5 file that exists in memory only."""
+def new_in_memory() -> "h5py.File":
+    """Return a new HDF5 file that exists in memory only, until ``publish`` writes it."""
     import h5py
 
     # HDF5 tells open files apart by name, those in memory too. In newer formats (libver) datasets would take two kB
@@ -48,9 +50,9 @@ def in_memory() -> "h5py.File":
 
 
 def into_memory(path: Path) -> "h5py.File":
-    """Return a copy of the file at ``path`` in memory; changes stay there until they are published.
+    """Return a copy of the file at ``path`` in memory, to change; changes stay there until ``publish`` writes them.
 
-    Raises OSError if its seal is broken. The file may be read-only, and open elsewhere.
+    The file may be read-only, and open elsewhere. Raises OSError if its seal is broken or it is no HDF5 file.
     """
     import h5py
 
@@ -62,9 +64,10 @@ def into_memory(path: Path) -> "h5py.File":
 
 @contextmanager
 def reading(path: Path) -> Iterator["h5py.File"]:
-    """Open a file to read. Raises OSError if its seal is broken.
+    """Open a file to read, after its seal was checked. Raises OSError if that is broken.
 
-    A file with nothing behind its content is taken as it is: of an early version, or changed by another program.
+    A file with nothing behind its content is taken as it is: an early version wrote it, or another program has changed
+    it, as HDF5 then cuts off what follows the content.
     """
     import h5py
 
@@ -79,7 +82,11 @@ def reading(path: Path) -> Iterator["h5py.File"]:
 
 
 def attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
-    """Return the attributes of a file as Python values. Raises ValueError unless those ``wanted`` have their types."""
+    """Return all attributes of a file as Python values, by name.
+
+    wanted: types of those that have to be there. Raises ValueError for one that is missing or of another type, and for
+    integers of 2^62 and more.
+    """
     found = {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
     for name, kind in wanted.items():
         if name not in found:
@@ -91,7 +98,7 @@ def attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
 
 
 def _checksum(file: io.BufferedReader, size: int) -> int:
-    """CRC-32 of the next ``size`` bytes."""
+    """Return the CRC-32 of the next ``size`` bytes of a file, which are read piece by piece."""
     value = 0
     while size > 0 and (piece := file.read(min(READ, size))):
         value = zlib.crc32(piece, value)
@@ -106,6 +113,7 @@ def _end(content: bytes) -> int:
 
 
 def _require_seal(seal: bytes, checksum: int) -> None:
+    """Raise OSError unless the last bytes of a file are the seal of a checksum."""
     found = SEALED.fullmatch(seal)
     if not found:
         raise OSError("not an HDF5 file, or damaged: its checksum is not there")
@@ -114,12 +122,12 @@ def _require_seal(seal: bytes, checksum: int) -> None:
 
 
 def followed(path: Path) -> Path:
-    """Return where a link leads; any other path as it is."""
+    """Return where a link leads; any other path as it is. So a link to an output stays, and its target changes."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def part_of(path: Path, run_id: str) -> Path:
-    """Return the name under which a run writes a file before it takes its place."""
+    """Return the name under which a run writes a file before it takes its place: in the same folder, to be renamed."""
     return path.with_name(f"{path.name}.{run_id[:8]}.part")
 
 
@@ -133,7 +141,11 @@ def clear_parts(path: Path) -> None:
 
 
 def publish(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -> None:
-    """Make the present content of a file in memory the content of ``path``. durable: also if the machine crashes."""
+    """Make the present content of a file in memory the content of ``path``, in one step.
+
+    run_id: of the run, part of the name that is written first; durable: wait until it is on the disk, so that it is
+    there even if the machine crashes. Raises OSError if it cannot be written; the old content then stays.
+    """
     file.flush()
     image = file.id.get_file_image()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,9 +156,16 @@ def publish(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -
 
 @contextmanager
 def writing(path: Path, run_id: str, durable: bool) -> Iterator["h5py.File"]:
-    """Open a new HDF5 file that takes the place of ``path`` at the end. durable: also if the machine crashes.
+    """Open a new HDF5 file that takes the place of ``path`` at the end, in one step.
 
-    Raises OSError at the end if anything could not be written: HDF5 itself does not survive a full disk.
+    For files that are too large to be built in memory, such as checkpoints. run_id, durable: as for ``publish``. Raises
+    OSError at the end if anything could not be written: HDF5 itself does not survive a full disk.
+
+    >>> with writing(Path("a.h5"), "0123abcd", durable=False) as file:
+    ...     file.attrs["answer"] = 42
+    >>> with reading(Path("a.h5")) as file:
+    ...     attributes(file, {"answer": int})
+    {'answer': 42}
     """
     import h5py
 
@@ -164,11 +183,15 @@ def writing(path: Path, run_id: str, durable: bool) -> Iterator["h5py.File"]:
 
 
 class _Part(io.FileIO):
-    """A file whose ``write`` never fails: what went wrong first is kept, and said by ``require_written``."""
+    """Be a file whose ``write`` never fails: the first error is kept, and raised by ``require_written``.
+
+    HDF5 writes through it, and may end the process when a write fails while it closes a file.
+    """
 
     error: OSError | None = None
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
+        """Write bytes as far as possible, and return how many there were."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
@@ -179,13 +202,14 @@ class _Part(io.FileIO):
         return size
 
     def require_written(self) -> None:
+        """Raise the first OSError of a write, if there was one."""
         if self.error is not None:
             raise self.error
 
 
 @contextmanager
 def _taking_the_place_of(path: Path, run_id: str, durable: bool) -> Iterator[_Part]:
-    """A file for what becomes the content of ``path``, whose permissions stay, unless an exception comes."""
+    """Yield a file for what becomes the content of ``path``, whose permissions stay; deleted if an exception comes."""
     path = followed(path)
     name = part_of(path, run_id)
     try:
@@ -206,6 +230,7 @@ def _taking_the_place_of(path: Path, run_id: str, durable: bool) -> Iterator[_Pa
 
 
 def _sync(folder: Path) -> None:
+    """Wait until names in a folder are on the disk: those of files are no part of the files."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -214,13 +239,17 @@ def _sync(folder: Path) -> None:
 
 
 def require_no_folder(path: Path) -> None:
-    """Raise UsageError if an output is a folder."""
+    """Raise UsageError if an output is a folder. path: of ``-o``."""
     if os.path.isdir(path):  # raises nothing, such as for names that are too long
         raise UsageError(f"-o {path}: is a folder; want the name of a file")
 
 
 def require_writable(path: Path) -> None:
-    """Raise UsageError unless a file can be made at ``path`` (folders on the way too). Leaves nothing behind."""
+    """Raise UsageError unless a file can be made at ``path`` (folders on the way, too).
+
+    Looked at before a run begins, by making a file and deleting it: permissions alone do not tell of a file system that
+    is mounted read-only or full.
+    """
     require_no_folder(path)
     if path.exists() and not path.is_file():
         raise UsageError(f"-o {path}: is no plain file")

@@ -1,10 +1,22 @@
-"""What is in a result file: the names, units and meaning of the recorded quantities."""
+"""What is in a result file: the names, types, units and meaning of the recorded quantities.
+
+``docs/results.md`` explains them at length. Notation: x_i is the iterate of node i, of n; F the average of the nodes'
+losses and h the regularizer; s(x) = (x - prox_{t h}(x - t grad F(x)))/t the gradient mapping with t =
+``record.mapping_step``.
+"""
 
 from typing import NamedTuple
 
 
 class Quantity(NamedTuple):
-    """A dataset along the axis ``record``. optional: only there if the problem or the config asks for it."""
+    """Describe a dataset along the axis ``record``, one value per record.
+
+    dtype: of NumPy; units: as in UDUNITS, "1" for pure numbers; meaning: its attribute ``long_name``; optional: True if
+    it is only there where the problem or the config asks for it.
+
+    >>> QUANTITIES["time"].units, QUANTITIES["accuracy"].optional, "time" in REPRODUCIBLE
+    ('s', True, False)
+    """
 
     dtype: str
     units: str

@@ -1,12 +1,14 @@
 """One run at a time for a result file: FILE.lock says who writes it.
 
 Locks of the file system are not asked for: many NFS and Lustre mounts have none. A lock file gets its name by a hard
-link, which is atomic there too. Its holder touches it every TOUCH_SECONDS; a lock is stale if its process is gone, or,
-of another machine, if nobody has touched it for STALE_SECONDS, as seen from here (clocks may differ).
+link, which is atomic there, too. Its owner touches it every TOUCH_SECONDS. A lock is stale if its process is gone, or,
+of another machine, if nobody touches it for STALE_SECONDS while it is watched from here: clocks of machines differ, so
+the time of the last touch alone tells nothing.
 """
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +20,16 @@ TOUCH_SECONDS = 5.0
 STALE_SECONDS = 30.0
 # seconds between looks at a lock that may be stale
 LOOK_SECONDS = 0.5
-# of a system without hard links: a lock without content is being written
+# On a file system without hard links a lock is empty for a moment: so long its content is waited for.
 TAKEN_SECONDS = 1.0
 
 
-class Holder(NamedTuple):
-    """Who holds a lock. machine: kernel and process namespace; started: of the process, in its machine's clock ticks;
-    nonce: makes each lock another one."""
+class Owner(NamedTuple):
+    """Say which process has taken a lock.
+
+    machine: kernel and process namespace, in which ``pid`` is unique; started: when the process began, in its machine's
+    clock ticks, as numbers of processes are used again; since: for people; nonce: makes each lock another one.
+    """
 
     host: str
     pid: int
@@ -38,15 +43,27 @@ class Holder(NamedTuple):
 
 
 class Lock:
-    """The right to write a result file; taken by ``take``, given back by ``release``."""
+    """Keep the right to write a result file: ``take`` it, ``keep`` it by touching the file, ``release`` it.
 
-    def __init__(self, path: Path, content: bytes):
+    >>> lock = Lock.take(Path("run.h5"))
+    >>> is_written(Path("run.h5")), Path("run.h5.lock").exists()
+    (True, True)
+    >>> lock.release()
+    >>> is_written(Path("run.h5")), Path("run.h5.lock").exists()
+    (False, False)
+    """
+
+    def __init__(self, path: Path, content: bytes) -> None:
         self.path, self._content = path, content
         self._made = [folder for folder in path.parents if not folder.exists()]
 
     @classmethod
-    def take(cls, output: Path, note=lambda text: None) -> "Lock":
-        """Take the lock of an output. Raises UsageError if a run is at work on it. note: says that it takes long."""
+    def take(cls, output: Path, note: Callable[[str], None] = lambda text: None) -> "Lock":
+        """Take the lock of an output, after up to STALE_SECONDS if another machine's run may be at work on it.
+
+        note: called with a line before a long wait. Raises UsageError if a run is at work on the output, or no lock can
+        be written there.
+        """
         output = followed(output)
         require_no_folder(output)
         path = _path(output)
@@ -59,7 +76,7 @@ class Lock:
                     continue
                 if not _is_stale(path, found, note):
                     raise UsageError(
-                        f"-o {output}: {_holder(found)} is writing it; wait, or if that is not so delete {path.name}"
+                        f"-o {output}: {_owner(found)} is writing it; wait, or if that is not so delete {path.name}"
                     )
                 lock._break(found)
         except OSError as error:
@@ -67,7 +84,10 @@ class Lock:
         return lock
 
     def _create(self) -> bool:
-        """Give the lock file its name, if there is none; True if it is ours now."""
+        """Return True if the lock file is made and ours; False if there is one already.
+
+        Written under another name first: a lock is never there without its content.
+        """
         own = self.path.with_name(f"{self.path.name}.{os.urandom(4).hex()}.part")
         try:
             own.write_bytes(self._content)
@@ -83,6 +103,7 @@ class Lock:
         return True
 
     def _create_empty(self) -> bool:
+        """Return what ``_create`` does, without a hard link; who reads the file meanwhile waits for its content."""
         try:
             with open(self.path, "xb") as file:
                 file.write(self._content)
@@ -91,7 +112,10 @@ class Lock:
         return True
 
     def _break(self, stale: bytes) -> None:
-        """Take a stale lock's file away: whoever renames it is alone in that. Another's new lock is put back."""
+        """Delete a stale lock's file, by renaming it first: of several processes one succeeds.
+
+        stale: what was read of it. If another process has put a new lock in its place meanwhile, that is put back.
+        """
         aside = self.path.with_name(f"{self.path.name}.{os.urandom(4).hex()}.part")
         with suppress(FileNotFoundError):
             os.rename(self.path, aside)
@@ -101,7 +125,7 @@ class Lock:
             aside.unlink()
 
     def keep(self) -> str:
-        """Show that the holder is alive; returns why the run must end if the lock is lost."""
+        """Touch the lock file, and return why the run must end if the lock is lost, else ""."""
         if not self.is_ours():
             return f"{self.path} was taken by another run"
         with suppress(OSError):
@@ -109,12 +133,15 @@ class Lock:
         return ""
 
     def is_ours(self) -> bool:
-        """False if another run has taken the lock, as it may if this one was suspended."""
+        """Return False if another run has taken the lock, as it may while this one was suspended."""
         found = _read(self.path)
         return found is None or found == self._content
 
     def release(self) -> None:
-        """Delete the lock file, and folders that were made for it if nothing else came."""
+        """Delete the lock file if it is still ours, and folders that were made for it if nothing else came.
+
+        Raises nothing: a lock that stays is stale as soon as this process ends.
+        """
         with suppress(OSError):
             if self.is_ours():
                 self.path.unlink()
@@ -123,7 +150,7 @@ class Lock:
 
 
 def is_written(output: Path) -> bool:
-    """True if a run seems to be at work on a result file; of another machine's lock nobody can tell at once."""
+    """Return True if a run seems to be at work on a result file; of another machine's lock nobody can tell at once."""
     content = _read(_path(followed(output)))
     return content is not None and _is_gone(content) is not True
 
@@ -133,18 +160,19 @@ def _path(output: Path) -> Path:
 
 
 def _is_gone(content: bytes) -> bool | None:
-    """True if the holder's process is gone; None if it is another machine's."""
-    holder = _parsed(content)
-    if holder is None or holder.machine != _machine():
+    """Return True if the owner's process is gone, None if it is another machine's. content: of the lock file."""
+    owner = _parsed(content)
+    if owner is None or owner.machine != _machine():
         return None
-    return _started(holder.pid) != holder.started
+    return _started(owner.pid) != owner.started
 
 
-def _is_stale(path: Path, content: bytes, note) -> bool:
+def _is_stale(path: Path, content: bytes, note: Callable[[str], None]) -> bool:
+    """Return True if the owner is gone, or does not touch the lock for STALE_SECONDS; False as soon as it does."""
     gone = _is_gone(content)
     if gone is not None:
         return gone
-    note(f"{path}: {_holder(content)} holds it; waiting {STALE_SECONDS:g} s to see whether it is alive")
+    note(f"{path}: {_owner(content)} holds it; waiting {STALE_SECONDS:g} s to see whether it is alive")
     touched, until = _touched(path), time.monotonic() + STALE_SECONDS
     while time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
@@ -154,7 +182,7 @@ def _is_stale(path: Path, content: bytes, note) -> bool:
 
 
 def _read(path: Path) -> bytes | None:
-    """The content of a lock file, of which a new one may be empty for a moment; None if there is none."""
+    """Return the content of a lock file, of which a new one may be empty for a moment; None if there is none."""
     until = time.monotonic() + TAKEN_SECONDS
     try:
         while not (content := path.read_bytes()) and time.monotonic() < until:
@@ -165,36 +193,38 @@ def _read(path: Path) -> bytes | None:
 
 
 def _touched(path: Path) -> int | None:
-    """When a lock was touched. Of an open file: NFS looks at the server's then."""
+    """Return when a lock was touched, ns. The file is opened for it: NFS then asks the server, and no cache."""
     with suppress(OSError), open(path, "rb") as file:
         return os.fstat(file.fileno()).st_mtime_ns
     return None
 
 
-def _parsed(content: bytes) -> Holder | None:
+def _parsed(content: bytes) -> Owner | None:
+    """Return the owner that a lock file names, None if it is not of this version."""
     import json
 
     try:
-        return Holder(**json.loads(content))
+        return Owner(**json.loads(content))
     except (ValueError, TypeError):
         return None
 
 
-def _holder(content: bytes) -> str:
+def _owner(content: bytes) -> str:
+    """Return what messages call the owner of a lock."""
     return str(_parsed(content) or "another run")
 
 
 def _myself() -> bytes:
-    """What this process writes into a lock."""
+    """Return what this process writes into a lock."""
     import json  # on rank 0 alone
 
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    me = Holder(os.uname().nodename, os.getpid(), _machine(), _started(os.getpid()), since, os.urandom(16).hex())
+    me = Owner(os.uname().nodename, os.getpid(), _machine(), _started(os.getpid()), since, os.urandom(16).hex())
     return json.dumps(me._asdict()).encode()
 
 
 def _machine() -> str:
-    """What tells process numbers apart: the running kernel and the namespace of processes."""
+    """Return where process numbers are unique: the running kernel and the namespace of processes."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -203,7 +233,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, as its kernel counts; "" if there is none. Numbers of processes are used again."""
+    """Return when a process began, as its kernel counts; "" if there is none. Numbers of processes are used again."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -212,7 +242,7 @@ def _started(pid: int) -> str:
 
 
 def _alive(pid: int) -> str:
-    """Without /proc: "alive" or ""."""
+    """Return "alive" or "" for a process, where there is no /proc, and "" where there is one but not for it."""
     if Path("/proc/self/stat").exists():
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Reads result files."""
+"""Read result files, whole or still being written, and check that they are such."""
 
 import json
 from collections.abc import Collection
@@ -28,10 +28,24 @@ ATTRIBUTES = {
 
 @dataclass(frozen=True)
 class Result:
-    """A result file in memory: root attributes, the recorded columns, what each node did (if it says so), and n.
+    """Keep a result file in memory.
 
-    config: as parsed TOML; resolved: the same with defaults, if the file has that. fingerprints: of what the run was
-    made from; none in files of early versions.
+    Attributes
+    ----------
+    path:
+        of the file
+    attributes:
+        of its root group, those of ATTRIBUTES among them; ``status`` "running" is "interrupted" if no run is at work
+    config, resolved:
+        the config as parsed TOML, and the same with all defaults (without them in files of early versions)
+    columns:
+        the recorded quantities of ``layout.QUANTITIES``, (records,) each
+    nodes:
+        n
+    by_node:
+        what each node did, ``layout.NODE_QUANTITIES``, (n,) each, if the file says so
+    fingerprints:
+        of what the run was made from; none in files of early versions
     """
 
     path: str
@@ -44,7 +58,7 @@ class Result:
     fingerprints: dict[str, str]
 
     def label(self) -> str:
-        """What to call the run in a table or figure: algorithm and topology."""
+        """Return what to call the run in a table or figure: "dgd, ring 8"."""
         topology = self.config.get("topology", {})
         graph = topology["name"] if isinstance(topology, dict) else "varying"
         algorithm = self.config["algorithm"]
@@ -55,7 +69,21 @@ class Result:
 def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
     """Return a result file, with those of the ``columns`` that it has.
 
-    Raises UsageError if it is missing, damaged or none.
+    path: of the file, which a run may be writing; columns: names of QUANTITIES. Raises UsageError if it is missing,
+    damaged or not a result file.
+
+    >>> from mpiqopt.results.writer import Writer
+    >>> from mpiqopt.topologies.lattices import Ring
+    >>> from mpiqopt.topologies.topology import topology_in_turn
+    >>> config = '[algorithm]\\nname = "dgd"\\n[topology]\\nname = "ring"'
+    >>> said = {name: kind() for name, kind in ATTRIBUTES.items()} | {"config": config}
+    >>> writer = Writer.create(Path("run.h5"), said, topology_in_turn(["ring"], [Ring(nodes=4).make()]))
+    >>> writer.append({"iteration": 0, "objective": 0.5})
+    >>> writer.finish("finished", "", np.zeros((4, 2)), transport="")
+    True
+    >>> result = read("run.h5")
+    >>> result.label(), result.attributes["status"], result.columns["objective"].tolist()
+    ('dgd, ring 4', 'finished', [0.5])
     """
     _require_file(path)
     try:
@@ -73,7 +101,9 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
                 resolved=_config(attributes.get("config_resolved", attributes["config"])),
                 columns={name: _column(file[name], records) for name in columns if name in file},
                 nodes=nodes,
-                by_node={name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if _has(file, name)},
+                by_node={
+                    name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if f"nodes/{name}" in file
+                },
                 fingerprints=dict(json.loads(attributes.get("fingerprints", "{}"))),
             )
     except files.UNREADABLE as error:
@@ -81,41 +111,38 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
 
 
 def read_data(path: str | Path) -> dict[str, np.ndarray]:
-    """Return what a result file says of the nodes' data: samples (nodes,), and where there are such counts
-    (nodes, classes), class (classes,) and groups (nodes,).
+    """Return what a result file says of the nodes' data, by name.
 
-    Raises UsageError if it is missing, damaged or of an early version, which said nothing.
+    "samples": int (nodes,); where targets are classes "counts": int (nodes, classes), and "class": (classes,), numbers
+    or words; with ``split = "natural"`` "groups": (nodes,) words. Raises UsageError if the file is missing, damaged or
+    of an early version, which said nothing.
     """
     _require_file(path)
     try:
         with files.reading(Path(path)) as file:
             group, nodes = file["data"], int(file["topology"].attrs["nodes"])
-            held = {"samples": _column(group["samples"], nodes)}
+            found = {"samples": _column(group["samples"], nodes)}
             if "groups" in group:
-                held["groups"] = _words(group["groups"], nodes)
+                found["groups"] = _words(group["groups"], nodes)
             if "counts" in group:
                 label = group["class"]
-                held["class"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
-                held["counts"] = _column(group["counts"], nodes, len(label))
-            return held
+                found["class"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
+                found["counts"] = _column(group["counts"], nodes, len(label))
+            return found
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: does not say what nodes hold ({error}); give the config") from error
 
 
-def _words(dataset, size: int) -> np.ndarray:
-    """Texts, as many as there are. Raises ValueError."""
+def _words(dataset: Any, size: int) -> np.ndarray:
+    """Return a dataset of texts, (size,). Raises ValueError if it has another shape."""
     words = dataset.asstr()[()]
     if words.shape != (size,):
         raise ValueError(f"{dataset.name}: {words.shape} texts, want {size}")
     return words
 
 
-def _has(file, name: str) -> bool:
-    return f"nodes/{name}" in file
-
-
-def _column(dataset, *shape: int) -> np.ndarray:
-    """Numbers of that shape. Raises ValueError."""
+def _column(dataset: Any, *shape: int) -> np.ndarray:
+    """Return a dataset of numbers. Raises ValueError for other values, and for another shape."""
     if dataset.shape != shape or dataset.dtype.kind not in "iuf":
         wanted = " x ".join(map(str, shape))
         raise ValueError(f"{dataset.name}: {dataset.shape} of {dataset.dtype}, want {wanted} numbers")
@@ -123,7 +150,7 @@ def _column(dataset, *shape: int) -> np.ndarray:
 
 
 def _config(text: str) -> dict[str, Any]:
-    """A config, of which the parts that name the run are there. Raises ValueError."""
+    """Return a config as parsed TOML. Raises ValueError unless it names the algorithm and the topology."""
     import tomllib
 
     tables = tomllib.loads(text)
@@ -137,12 +164,12 @@ def _config(text: str) -> dict[str, Any]:
 
 
 def _parts(table: Any) -> list:
-    """The tables of a list, or the one that it is."""
+    """Return the tables of a list, or a single one as a list."""
     return table if isinstance(table, list) else [table]
 
 
 def final_mean(path: str | Path) -> np.ndarray:
-    """Return the mean of /final/x over nodes, (d,). Raises UsageError if there is none."""
+    """Return the mean of /final/x over nodes, (d,), in its type. Raises UsageError if the run has not ended."""
     _require_file(path)
     try:
         with files.reading(Path(path)) as file:
@@ -155,6 +182,7 @@ def final_mean(path: str | Path) -> np.ndarray:
 
 
 def _require_file(path: str | Path) -> None:
+    """Raise UsageError, with the reason, unless a plain file is there."""
     try:
         if Path(path).is_file():
             return

@@ -1,4 +1,8 @@
-"""Writes the trajectory: records along an unlimited axis, published as a whole file every moment."""
+"""Write the trajectory of a run: records along an unlimited axis, published as a whole file up to ten times a second.
+
+The layout is that of netCDF-4 (axes are dimension scales, quantities have ``units`` and ``long_name``), so that xarray
+opens it; every dataset of numbers has checksums.
+"""
 
 import json
 import time
@@ -16,12 +20,12 @@ from mpiqopt.topologies.topology import Topology
 
 # What netCDF readers (xarray) expect as the label of an axis that has no coordinates.
 NO_COORDINATES = b"This is a netCDF dimension but not a netCDF variable.%10d"
-# Publishing costs a copy of the file: at most this share of the time, and not more often than needed to lose little.
+# Publishing costs a copy of the file: at most this share of the run's time, and at most every PUBLISH_SECONDS.
 PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.1
 # Records in a chunk at first. A dataset of more than MOST_CHUNKS gets chunks that are larger by GROWTH, up to LARGEST:
 # short runs leave small files, and long ones do not crumble.
 CHUNK, MOST_CHUNKS, GROWTH, LARGEST = 16, 64, 8, 8192
-# records that are stored as Python objects
+# records that wait as Python objects, where publications are rare: 8192 of them take some 10 MB
 BUFFERED = 8192
 
 
@@ -30,13 +34,17 @@ Names = Sequence[str] | None
 
 
 def silent(text: str) -> None:
-    """Say nothing."""
+    """Drop a line: the default of ``Writer`` for warnings."""
 
 
 class Writer:
-    """The result file of one run, on rank 0. Records are buffered between publications."""
+    """Write the result file of one run, on rank 0.
 
-    def __init__(self, path: Path, file: h5py.File, warn: Warn):
+    The file is built in memory (``files.new_in_memory``); ``publish`` makes it the file on disk, ``append`` does so now
+    and then, and ``finish`` for the last time. So readers may open it while the run is at work.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, warn: Warn) -> None:
         self.path, self.file, self._warn = path, file, warn
         self.run_id = file.attrs["run_id"]
         self._rows: list[dict] = []
@@ -44,8 +52,20 @@ class Writer:
 
     @classmethod
     def create(cls, path: Path, attributes: dict, topology: Topology, warn: Warn = silent) -> "Writer":
-        """Return the writer of a new file (nothing is on disk before ``publish``). warn: called with a line to say."""
-        file = files.in_memory()
+        """Return the writer of a new file; nothing is on disk before ``publish``.
+
+        Parameters
+        ----------
+        path:
+            of the file, which may be there: it is replaced
+        attributes:
+            of the root group, those of ``reader.ATTRIBUTES`` among them
+        topology:
+            stored in the group ``/topology``
+        warn:
+            called with a line if the file cannot be written, which ends no run: the disk may have space again
+        """
+        file = files.new_in_memory()
         file.attrs.update(attributes)
         _axis(file, "record", 0, unlimited=True)
         _write_topology(file.create_group("topology"), topology)
@@ -53,7 +73,10 @@ class Writer:
 
     @classmethod
     def resume(cls, path: Path, attributes: dict, iteration: int, warn: Warn = silent) -> "Writer":
-        """Return the writer of the file at ``path`` without the records after ``iteration``. Raises UsageError."""
+        """Return the writer of the file at ``path``, without the records after ``iteration`` and without ``/final``.
+
+        attributes: those that change; warn: as for ``create``. Raises UsageError if the file is damaged.
+        """
         try:
             file = files.into_memory(path)
             file.attrs.update(attributes)
@@ -66,7 +89,7 @@ class Writer:
         return writer
 
     def cut(self, iteration: int) -> None:
-        """Drop the records after ``iteration``."""
+        """Drop the records after ``iteration``. Raises KeyError if the file lacks what records are."""
         self._flush()
         keep = int(np.searchsorted(self.file["iteration"][()], iteration, side="right"))
         if "record" not in self.file:
@@ -76,7 +99,10 @@ class Writer:
                 self.file[name].resize(keep, axis=0)
 
     def append(self, record: dict) -> None:
-        """Add a record; None values belong to quantities that this run does not have."""
+        """Add a record, and publish it if enough time has passed.
+
+        record: a value by name for each of ``QUANTITIES``, None for those that this run does not have.
+        """
         self._rows.append(record)
         if len(self._rows) >= BUFFERED:
             self._flush()
@@ -85,7 +111,10 @@ class Writer:
             self.publish()
 
     def publish(self, durable: bool = False) -> bool:
-        """Bring the file on disk up to date; False if that is not possible now, and the last one stays."""
+        """Bring the file on disk up to date; False if that is not possible now, and the last one stays.
+
+        durable: wait until it is on the disk. Warns once, until a publication succeeds again.
+        """
         start = time.perf_counter()
         self._flush()
         try:
@@ -100,7 +129,7 @@ class Writer:
         return not self._failing
 
     def nodes(self, columns: dict[str, np.ndarray]) -> None:
-        """What each node has done so far, arrays (nodes,)."""
+        """Replace the group ``/nodes``: what each node has done so far. columns: (nodes,) by ``NODE_QUANTITIES``."""
         if "nodes" in self.file:
             del self.file["nodes"]
         group = self.file.create_group("nodes")
@@ -112,7 +141,11 @@ class Writer:
             group[name].dims[0].attach_scale(axis)
 
     def data(self, shares: Shares, counts: np.ndarray | None) -> None:
-        """What was read, and what each node holds. counts: of labels (nodes, labels), None for numbers to predict."""
+        """Write the group ``/data``: how data were understood, and the samples of each node. A resumed run keeps it.
+
+        shares: of rank 0, whose ``sizes``, ``labels``, ``names`` and ``groups`` are those of all nodes; counts: samples
+        of every label at every node, int (nodes, labels), None for numbers to predict.
+        """
         if isinstance(self.file.get("data"), h5py.Group) and "samples" in self.file["data"]:  # it is a continuation
             return
         if "data" in self.file:  # not as we write it
@@ -126,15 +159,24 @@ class Writer:
         _write_division(group, shares, counts)
 
     def finish(
-        self, status: str, reason: str, x: np.ndarray, carriers: str, names: dict[str, Names] | None = None
+        self, status: str, reason: str, x: np.ndarray, transport: str, names: dict[str, Names] | None = None
     ) -> bool:
-        """Write ``status``, why the run ended, the iterates (nodes, d), and how frames have travelled.
+        """Write how the run ended, publish the file for the last time, and close it; False if it cannot be written.
 
-        names: of nodes and coordinates, where they have some. False if the file cannot be written.
+        Parameters
+        ----------
+        status, reason:
+            attributes ``status`` ("finished" or "stopped") and ``stop_reason``
+        x:
+            iterates (nodes, d), in the type of the run
+        transport:
+            how frames have travelled, "" if there were none
+        names:
+            of the axes "node" and "coordinate", where these have some
         """
         self.file.attrs.update({"status": status, "stop_reason": reason})
-        if carriers:
-            self.file.attrs["transport"] = carriers
+        if transport:
+            self.file.attrs["transport"] = transport
         final = self.file.create_group("final")
         _store(final, "x", x)
         final["x"].attrs["long_name"] = "last iterate of every node"
@@ -146,6 +188,7 @@ class Writer:
         return done
 
     def _flush(self) -> None:
+        """Move the records that wait into the datasets, which grow by as many."""
         rows, self._rows = self._rows, []
         if not rows:
             return
@@ -162,7 +205,7 @@ class Writer:
             dataset[before:] = [row[name] for row in rows]
 
     def _dataset(self, name: str, count: int) -> h5py.Dataset:
-        """That of a quantity, in chunks that are large enough for ``count`` records."""
+        """Return the dataset of a quantity, written anew if its chunks are too small for ``count`` records."""
         if name not in self.file:
             return self._create(name, np.empty(0), _chunk(CHUNK, count))
         dataset = self.file[name]
@@ -175,6 +218,7 @@ class Writer:
         return self._create(name, values, _chunk(chunk, count))
 
     def _create(self, name: str, values: np.ndarray, chunk: int) -> h5py.Dataset:
+        """Return a new dataset of a quantity along the axis ``record``. values: (records,); chunk: records in one."""
         quantity = QUANTITIES[name]
         # records that an earlier version wrote without this quantity
         missing = {"fillvalue": np.nan} if quantity.dtype == "float64" else {}
@@ -187,7 +231,11 @@ class Writer:
 
 
 def _chunk(chunk: int, count: int) -> int:
-    """Records in a chunk where there are ``count``, and ``chunk`` was enough before."""
+    """Return the records in a chunk where there are ``count``, and ``chunk`` was enough before.
+
+    >>> _chunk(16, 1024), _chunk(16, 1025)
+    (16, 128)
+    """
     while chunk < LARGEST and count > MOST_CHUNKS * chunk:
         chunk *= GROWTH
     return chunk
@@ -199,7 +247,10 @@ def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
 
 
 def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None) -> None:
-    """Write the samples of every node, by class where there are some, and what the data call them."""
+    """Write the samples of every node, by class where there are some, and what the data call them.
+
+    counts: int (nodes, labels), None without classes.
+    """
     node = _axis(group, "node", len(shares.sizes))
     _store(group, "samples", shares.sizes)
     columns = [("samples", "training samples of every node", (node,))]
@@ -217,7 +268,7 @@ def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None
 
 
 def _write_classes(group: h5py.Group, shares: Shares) -> None:
-    """Write the labels by the words that they are in the data, or as numbers."""
+    """Write the labels, an axis of the counts: by the words that they are in the data, or as numbers."""
     if shares.words is None:
         _store(group, "class", shares.labels)
     else:
@@ -241,7 +292,7 @@ def _name_axes(final: h5py.Group, names: dict[str, Names]) -> None:
 
 
 def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:
-    """An axis without coordinates, as netCDF-4 writes it."""
+    """Return a new axis without coordinates, as netCDF-4 writes it. unlimited: it can grow."""
     extent = {"maxshape": (None,), "chunks": (LARGEST,)} if unlimited else {}  # nothing is ever written to it
     scale = group.create_dataset(name, (size,), "int8", **extent)
     scale.make_scale()
@@ -250,7 +301,21 @@ def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h
 
 
 def _write_topology(group: h5py.Group, topology: Topology) -> None:
-    """Edges as (i, j) with w_ij: node i receives from node j. Symmetric W: each undirected edge once, i < j."""
+    """Write the links of all matrices: edges (i, j) with weights w_ij, node i receives from node j.
+
+    Symmetric W: each undirected edge once, i < j. phase: which matrix of the cycle, if there are several.
+    """
+    _write_edges(group, topology)
+    if topology.read:
+        group.attrs["read"] = json.dumps(topology.read, ensure_ascii=False)
+    if topology.names is not None:
+        # of any length: HDF5 has no checksums for these, but the file as a whole has
+        group.create_dataset("names", data=topology.names, dtype=h5py.string_dtype())
+        group["names"].attrs["long_name"] = "names that the file gives the nodes"
+        group["names"].dims[0].attach_scale(_axis(group, "node", topology.nodes))
+
+
+def _write_edges(group: h5py.Group, topology: Topology) -> None:
     undirected = topology.symmetric
     edges, weights, phases = [], [], []
     for phase, mixing in enumerate(topology.cycle):
@@ -270,10 +335,3 @@ def _write_topology(group: h5py.Group, topology: Topology) -> None:
     for name in ("edges", "weights", "phase"):
         if name in group:
             group[name].dims[0].attach_scale(edge)
-    if topology.read:
-        group.attrs["read"] = json.dumps(topology.read, ensure_ascii=False)
-    if topology.names is not None:
-        # of any length: HDF5 has no checksums for these, but the file as a whole has
-        group.create_dataset("names", data=topology.names, dtype=h5py.string_dtype())
-        group["names"].attrs["long_name"] = "names that the file gives the nodes"
-        group["names"].dims[0].attach_scale(_axis(group, "node", topology.nodes))

@@ -7,7 +7,8 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.config.config import Config
-from mpiqopt.data.shares import Shares, cut, load, magnitude, require_enough, scale
+from mpiqopt.data.scaling import scale_features
+from mpiqopt.data.shares import Shares, cut_shares, load_shares, magnitude, require_enough
 from mpiqopt.data.source import Source
 from mpiqopt.emulation.machines import Machines
 from mpiqopt.errors import AgreedError, UsageError, naming
@@ -84,7 +85,7 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
     place = Placement(topology.nodes, transport.size, transport.rank)
     mean = NodeMean(place, transport)
     shares = (_deal_shares if small else _load_shares)(transport, config, place, topology)
-    shares = scale(shares, config.data, mean, config.run.dtype)
+    shares = scale_features(shares, config.data, mean, config.run.dtype)
     _require_features(config, shares, transport)
     problem = _build_problem(transport, config, shares, place)
     _require_accuracy(config, problem)
@@ -145,7 +146,7 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     seed = config.run.seed if config.data.seed is None else config.data.seed
     names = topology.names if topology.named else None
     with naming(config.path):
-        return load(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
+        return load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
 
 
 _load_shares = on_all_ranks(_load)
@@ -155,7 +156,7 @@ _load_shares = on_all_ranks(_load)
 def _deal_shares(config: Config, place: Placement, topology: Topology) -> list[Shares]:
     """Return the shares of every rank, of data that are loaded once."""
     whole = _load(config, Placement(place.nodes), topology)
-    return [cut(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
+    return [cut_shares(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
 
 
 def divided(config: Config) -> Shares:

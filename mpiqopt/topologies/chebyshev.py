@@ -5,8 +5,13 @@ t(w) = (2 w - high - low)/(high - low),  e = 1/T_K(t(1)),
 
     P_K(W) = (T_K(t(W)) e + c I)/(1 + c),   c = max(0, (3 e - 1)/4).
 
-Its eigenvalues lie in [(c - e)/(1 + c), (c + e)/(1 + c)], but for equal rows, which it keeps. c, which is ours, keeps
-the lower end above -1/3: gradient tracking then bears every step below 2/L, and close to -1 none.
+T_K is the Chebyshev polynomial of degree K: T_0 = 1, T_1(t) = t, T_{k+1}(t) = 2 t T_k(t) - T_{k-1}(t), at most 1 on
+[-1, 1] and the fastest growing beyond. So P_K(1) = 1, which keeps equal rows, and all other eigenvalues lie in
+[(c - e)/(1 + c), (c + e)/(1 + c)]. c, which is ours, keeps the lower end above -1/3: gradient tracking then bears every
+step below 2/L, and with eigenvalues close to -1 none.
+
+References: Scaman et al., "Optimal algorithms for smooth and strongly convex distributed optimization in networks",
+ICML 2017, without c.
 """
 
 from functools import lru_cache
@@ -19,7 +24,10 @@ LARGE = 1e100
 
 
 class Gossip(NamedTuple):
-    """x_{k+1} = keep x_k + move (W - I) x_k + rest x_{k-1} for each (keep, move, rest); then + start x_0."""
+    """Give a polynomial of W as steps of gossip: x_{k+1} = keep x_k + move (W - I) x_k + rest x_{k-1}; + start x_0.
+
+    steps: (keep, move, rest) for each multiplication by W, K in all; start: what of x_0 is added to x_K.
+    """
 
     steps: tuple[tuple[float, float, float], ...]
     start: float
@@ -29,8 +37,16 @@ Interval = tuple[float, float]
 
 
 @lru_cache(64)
-def polynomial(rounds: int, interval: Interval | None) -> Gossip:
-    """P_K(W), K multiplications by W; W^K where no interval of eigenvalues is given."""
+def chebyshev_polynomial(rounds: int, interval: Interval | None) -> Gossip:
+    """Return P_K(W), K multiplications by W; W^K where no interval of eigenvalues is given.
+
+    rounds: K; interval: (low, high), where the eigenvalues of W lie, that of equal rows excepted; high < 1.
+
+    >>> chebyshev_polynomial(2, None)
+    Gossip(steps=((1.0, 1.0, 0.0), (1.0, 1.0, 0.0)), start=0.0)
+    >>> chebyshev_polynomial(1, (-0.5, 0.5)).steps  # c = 1/8, P_1(W) = (W + I/8)/(9/8)
+    ((0.888..., 0.888..., 0.0),)
+    """
     if interval is None:
         return Gossip(((1.0, 1.0, 0.0),) * rounds, 0.0)
     low, high = interval
@@ -46,24 +62,32 @@ def polynomial(rounds: int, interval: Interval | None) -> Gossip:
     return Gossip(tuple(steps), offset / (1 + offset))
 
 
-def damped(interval: Interval, step: float) -> Interval:
-    """An interval around 0 that holds the eigenvalues of (1 - step) I + step W, from that of W: for coded gossip.
+def damped_interval(interval: Interval, step: float) -> Interval:
+    """Return an interval around 0 with the eigenvalues of (1 - step) I + step W in it, for coded gossip.
 
-    On a tight one the polynomial would take long steps again, and undo the damping.
+    interval: that of W; step: in (0, 1]. On a tight interval the polynomial would take long steps again and undo the
+    damping.
     """
     largest = max(abs(1 - step * (1 - end)) for end in interval)
     return -largest, largest
 
 
-def extremes(rounds: int, interval: Interval) -> Interval:
-    """The interval that holds the eigenvalues of P_K(W), that of equal rows excepted."""
+def polynomial_extremes(rounds: int, interval: Interval) -> Interval:
+    """Return the interval in which the eigenvalues of P_K(W) lie, that of equal rows excepted.
+
+    rounds, interval: as in ``chebyshev_polynomial``.
+
+    >>> low, high = polynomial_extremes(2, (-0.5, 0.5))  # T_2(2) = 7: e = 1/7, c = 0
+    >>> round(low, 6), round(high, 6)
+    (-0.142857, 0.142857)
+    """
     amplitude = _amplitude(rounds, *interval)
     offset = _offset(amplitude)
     return (offset - amplitude) / (1 + offset), (offset + amplitude) / (1 + offset)
 
 
 def _amplitude(rounds: int, low: float, high: float) -> float:
-    """e = 1/T_K(t(1)), by recursion: the last bits of libm's cosh depend on the processor."""
+    """Return e = 1/T_K(t(1)), by recursion: the last bits of libm's cosh depend on the processor."""
     if high <= low:
         return 0.0
     at_one = (2 - high - low) / (high - low)
@@ -76,5 +100,5 @@ def _amplitude(rounds: int, low: float, high: float) -> float:
 
 
 def _offset(amplitude: float) -> float:
-    """The least c >= 0 with (c - e)/(1 + c) >= -1/3."""
+    """Return the least c >= 0 with (c - e)/(1 + c) >= -1/3. amplitude: e."""
     return max(0.0, (amplitude + LOWEST) / (1 - LOWEST))

@@ -10,12 +10,12 @@ from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Digraph
 
-# As many entries has W of the largest complete graph.
+# arcs of a random digraph: as many entries as W of the largest complete graph, 5000 nodes, has
 MOST_ARCS = 25_000_000
 
 
 def directed_cycle(order: np.ndarray) -> np.ndarray:
-    """Arcs from every node to the next in the order, and from the last to the first."""
+    """Return arcs (n, 2) from every node to the next in the order, and from the last to the first."""
     return np.stack([order, np.roll(order, -1)], axis=1)
 
 
@@ -27,6 +27,14 @@ class DirectedRing(Digraph):
     drawn = False
 
     def arcs(self) -> np.ndarray:
+        """Return the n arcs of the circle.
+
+        >>> ring = DirectedRing(nodes=3)
+        >>> ring.arcs().tolist()
+        [[0, 1], [1, 2], [2, 0]]
+        >>> ring.cycle()[0].dense().tolist()  # w_ij is what node i receives from node j
+        [[0.5, 0.0, 0.5], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
+        """
         return directed_cycle(np.arange(self.nodes))
 
 
@@ -44,6 +52,7 @@ class RandomDigraph(Digraph):
     ] = 0.2
 
     def arcs(self) -> np.ndarray:
+        """Return the cycle and the other arcs that are drawn. Raises UsageError if W would have too many entries."""
         draw = np.random.default_rng(self.seed)
         pairs = self.nodes * (self.nodes - 1)
         if self.probability * pairs > MOST_ARCS:
@@ -52,7 +61,7 @@ class RandomDigraph(Digraph):
                 f"memory; want at most {MOST_ARCS / pairs:.2g} for topology.nodes = {self.nodes}"
             )
         cycle = directed_cycle(draw.permutation(self.nodes))
-        # so many of all ordered pairs, each set of them as likely: each pair independently
+        # a binomial number of ordered pairs, each set of that size as likely: the same as each pair independently
         chosen = draw.choice(pairs, draw.binomial(pairs, self.probability), replace=False, shuffle=False)
         sender, receiver = np.divmod(chosen, max(self.nodes - 1, 1))
         return np.concatenate([cycle, np.stack([sender, receiver + (receiver >= sender)], axis=1)])

@@ -1,4 +1,8 @@
-"""A graph from a file: which links it is, after ``formats`` has read what the file says."""
+"""A graph from a file: ``formats`` reads what the file says, and here it becomes nodes 0, 1, ..., links and weights.
+
+What a file leaves open (directions, weights, repeated links) is decided by the keys of the config, and every decision
+is listed by ``mpiqopt check`` (``Made.read``). What is doubtful is refused.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
@@ -9,11 +13,11 @@ from mpiqopt.arithmetic.distinct import distinct
 from mpiqopt.errors import UsageError, brief, clipped, naming
 from mpiqopt.field import Field, only
 from mpiqopt.files import textfiles
-from mpiqopt.files.names import in_order
+from mpiqopt.files.names import sort_names
 from mpiqopt.registry import register
 from mpiqopt.terminal import printable
 from mpiqopt.topologies.formats import choose
-from mpiqopt.topologies.formats.links import Given, Links, at, number
+from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.matrix import NEAR
 from mpiqopt.topologies.graph import Graph, Made, Weights
 from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
@@ -21,7 +25,7 @@ from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, wit
 Format = Literal[
     "auto", "edges", "adjlist", "matrix", "graphml", "gml", "pajek", "graph6", "sparse6", "json", "metis", "mtx"
 ]
-# two weights of a link are the same up to this, as those of a symmetric W are
+# Two weights of a link are the same up to this: those of a symmetric W may differ in their last digits.
 SAME = 1e-12
 # characters of the names of an arc in a message
 LONGEST_ARC = 40
@@ -73,7 +77,7 @@ class File(Graph):
         Field(description="keep the largest connected (directed: strongly connected) part alone, of several the first"),
     ] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.directed and self.weights != "metropolis":
             raise UsageError(
                 f"topology.weights = {self.weights!r}: with topology.directed = true weights are 1/(1 + outdegree); "
@@ -81,12 +85,15 @@ class File(Graph):
             )
 
     def edges(self) -> np.ndarray:
+        """Return the links of the file, or its arcs if ``directed``, each once."""
         return self._simple().ends
 
     def cycle(self) -> list[Mixing]:
+        """Return the one matrix of ``make``."""
         return self.make().cycle
 
     def make(self) -> Made:
+        """Return the matrix, the names of the nodes and how the file was understood. Raises UsageError."""
         graph = self._simple()
         nodes = len(graph.names)
         if self.nodes not in (None, nodes):
@@ -102,8 +109,9 @@ class File(Graph):
         return Made([mixing], graph.names, graph.read)
 
     def _simple(self) -> "_Simple":
+        """Read the file. Raises UsageError that names it, whatever a reading library raises."""
         where = f"topology.path = {self.path}"
-        given = Given(textfiles.content(self.path, where), self.encoding, where, self.weights == "file")
+        given = Given(textfiles.read_decompressed(self.path, where), self.encoding, where, self.weights == "file")
         try:
             links = choose.read(self.path, self.format, given)
         except UsageError as error:
@@ -120,7 +128,7 @@ class File(Graph):
             return self._chosen(links)
 
     def _chosen(self, links: Links) -> "_Simple":
-        """What the keys of the config make of the links. Raises UsageError."""
+        """Return what the keys of the config make of the links. Raises UsageError where these do not fit."""
         if not links.keys:
             raise UsageError("the graph has no nodes")
         said = dict(links.said)
@@ -139,7 +147,10 @@ class File(Graph):
         return graph._replace(read={subject: printable(words) for subject, words in said.items()})
 
     def _undirected(self, links: Links) -> tuple[Links, str]:
-        """The links as undirected ones, and how they came to be that. Raises UsageError for arcs that are none."""
+        """Return the links as undirected ones, and how they came to be that.
+
+        Raises UsageError, with the first one, for arcs without a way back, unless ``arcs_are_links``.
+        """
         if not links.directed:
             both = _both_ways(links)
             return links, f"undirected, {both} of them given both ways" if both else "undirected"
@@ -150,7 +161,7 @@ class File(Graph):
             return links, "undirected: arcs are taken as links"
         a, b = (links.keys[end] for end in links.ends[alone].tolist())
         # the keys last, which a line that is too long keeps
-        arc = at(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
+        arc = at_line(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
         raise UsageError(
             f"{arc} has no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = "
             "true"
@@ -158,7 +169,10 @@ class File(Graph):
 
 
 class _Simple(NamedTuple):
-    """Nodes 0, 1, ... by their names, each link or arc once, sorted, as int64 (E, 2), and its weight (E,)."""
+    """Keep a graph of nodes 0, 1, ...: n names, each link or arc once, sorted, int64 (E, 2), and weights (E,).
+
+    weights: NaN where the file gives none; read: how the file was understood.
+    """
 
     names: tuple[str, ...]
     ends: np.ndarray
@@ -167,7 +181,7 @@ class _Simple(NamedTuple):
 
 
 def _arcs(links: Links) -> tuple[Links, str]:
-    """The links as arcs: both ways where the file says that they are none."""
+    """Return the links as arcs: both ways where the file says that they are undirected, and a word on it."""
     if links.directed is not False:
         return links, "directed"
     both = [np.concatenate([links.ends, links.ends[:, ::-1]]), *(np.tile(a, 2) for a in (links.weights, links.lines))]
@@ -175,13 +189,13 @@ def _arcs(links: Links) -> tuple[Links, str]:
 
 
 def _keys(links: Links) -> tuple[np.ndarray, np.ndarray]:
-    """A number for each arc, and for the one back."""
+    """Return a number for each arc, and that of the arc back, int64 (E,) each."""
     size = len(links.keys)
     return links.ends @ [size, 1], links.ends @ [1, size]
 
 
 def _without_return(links: Links) -> int | None:
-    """The first of the arcs that have no way back, None if all have."""
+    """Return the first of the arcs that have no way back, None if all have."""
     there, back = _keys(links)  # a loop is its own way back
     alone = np.flatnonzero(~np.isin(back, there))
     return int(alone[0]) if len(alone) else None
@@ -223,12 +237,12 @@ def _require_rows(links: Links) -> None:
 
 
 def _numbered(links: Links, directed: bool) -> tuple[_Simple, str]:
-    """Nodes in the order of their keys, each link once with the weight that was given last, and what was dropped.
+    """Return nodes in the order of their keys and each link once, with the weight given last, and what was dropped.
 
-    A link that a format names from both ends is not dropped.
+    A link that a format names from both ends is not counted as dropped.
     """
     names = _names(links)
-    order = in_order(links.keys)
+    order = sort_names(links.keys)
     place = {key: i for i, key in enumerate(order)}
     numbers = np.array([place[key] for key in links.keys], np.int64)
     ends = numbers[links.ends] if directed else np.sort(numbers[links.ends], axis=1)
@@ -243,29 +257,30 @@ def _numbered(links: Links, directed: bool) -> tuple[_Simple, str]:
 
 
 def _apart(links: Links) -> np.ndarray:
-    """The links without loops, as numbers of arcs and those of their ways back: (2, E)."""
+    """Return the links without loops, as numbers of arcs and of the arcs back: int64 (2, E)."""
     return np.array(_keys(links._replace(ends=links.ends[links.ends[:, 0] != links.ends[:, 1]])))
 
 
 def _repeated(links: Links) -> int:
-    """How many links were there before in the same direction, loops aside."""
+    """Return how many links were there before in the same direction, loops aside."""
     there, _ = _apart(links)
     return len(there) - len(distinct(there))
 
 
 def _both_ways(links: Links) -> int:
-    """How many links were there in both directions, loops aside."""
+    """Return how many links are there in both directions, loops aside."""
     there, back = (distinct(each) for each in _apart(links))
     return len(np.intersect1d(there, back, assume_unique=True)) // 2
 
 
 def _dropped(loops: int, repeated: int) -> str:
+    """Say what was dropped: "1 loop, 2 repeated links"; "" if nothing was."""
     counts = ((loops, "loop"), (repeated, "repeated link"))
     return ", ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count)
 
 
 def _names(links: Links) -> tuple[str, ...]:
-    """The names of nodes, in the order of their keys, such as a terminal can show and a file can hold."""
+    """Return the names of nodes, in the order of their keys, such as a terminal can show and a file can store."""
     names = _as_whole(tuple(printable(str(key)) for key in links.labels or links.keys))
     if len(set(names)) == len(names):
         return names
@@ -273,8 +288,8 @@ def _names(links: Links) -> tuple[str, ...]:
 
 
 def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that are whole numbers written as floats, as NumPy does, without their decimals."""
-    values = [number(name) for name in names if set(name) & set(".eE")]
+    """Return names that are all whole numbers written as floats, as NumPy does ("3.0e+00"), without decimals."""
+    values = [finite_number(name) for name in names if set(name) & set(".eE")]
     if len(values) < len(names) or not all(value.is_integer() for value in values):
         return names
     whole = tuple(str(int(value)) for value in values)
@@ -282,7 +297,10 @@ def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _largest(graph: _Simple, directed: bool, weighted: bool) -> tuple[_Simple, str]:
-    """The part with the most nodes, and how many of all these are. weighted: links of weight 0 connect nothing."""
+    """Return the connected part with the most nodes, numbered anew, and how many of all these are.
+
+    directed: strongly connected; weighted: links of weight 0 connect nothing.
+    """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 

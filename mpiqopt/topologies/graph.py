@@ -1,4 +1,4 @@
-"""What a graph in the config is: a frozen dataclass whose fields are the keys of ``[topology]``."""
+"""The base of all graphs: a frozen dataclass whose fields are the keys of ``[topology]``, and that gives W."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ Weights = Literal["metropolis", "lazy-metropolis", "uniform", "fdla"]
 
 
 class Made(NamedTuple):
-    """A graph as it is used: its mixing matrices, and the names of its nodes and how its file was understood.
+    """Keep a graph as it is used: its mixing matrices, the names of its nodes, and how its file was understood.
 
-    read: a few words by subject, such as {"format": "graphml"}; nothing for graphs that come from no file.
+    cycle: matrices (n, n), used in turn by gossip round; names: n of them, where a file has some; read: a few words by
+    subject, such as {"format": "graphml"}, {} for graphs that come from no file.
     """
 
     cycle: list[Mixing]
@@ -29,10 +30,14 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AnyGraph(ABC):
-    """A network on nodes 0 .. nodes-1."""
+    """Be a network on nodes 0 .. nodes-1: the base of every ``topology.name``.
+
+    Most parts derive from ``Graph`` or ``Digraph``, and say only which links there are. One that varies in time defines
+    ``cycle`` itself.
+    """
 
     name: ClassVar[str]  # that it is registered under
-    drawn: ClassVar[bool] = True  # from the seed
+    drawn: ClassVar[bool] = True  # True if links depend on the seed
 
     nodes: Annotated[int, Field(ge=1, description="number of network nodes")] = 8
     seed: Annotated[
@@ -47,14 +52,17 @@ class AnyGraph(ABC):
 
     @abstractmethod
     def cycle(self) -> list[Mixing]:
-        """The mixing matrices, used in turn by gossip round: one of them unless the graph varies in time."""
+        """Return the mixing matrices (n, n), used in turn by gossip round: one unless the graph varies in time.
+
+        Raises UsageError, with the key that is to blame, for a graph that there is not.
+        """
 
     def make(self) -> Made:
-        """Return the matrices, with what is known of the nodes. Raises UsageError."""
+        """Return the matrices, with what is known of the nodes. Raises UsageError like ``cycle``."""
         return Made(self.cycle())
 
     def size(self) -> float:
-        """Return about how many links there will be, where that can be told."""
+        """Return about how many links there will be, as far as that is known before: by default the nodes."""
         return self.nodes or 0
 
     def require_memory(self) -> None:
@@ -62,9 +70,9 @@ class AnyGraph(ABC):
         require_memory(LINK * self.size(), f"the graph {self.name!r} of topology.nodes = {self.nodes}: its links")
 
     def require_links(self, links: np.ndarray, method: str) -> np.ndarray:
-        """Return pairs of nodes as an array. Raises UsageError unless they are pairs of numbers of nodes that exist.
+        """Return pairs of nodes as integers (E, 2). Raises UsageError unless they are numbers of nodes that exist.
 
-        method: what has returned them, for the message.
+        links: what ``edges`` or ``arcs`` of a derived class, perhaps a plug-in's, has returned; method: which of them.
         """
         where = f"topology.name = {getattr(self, 'name', type(self).__name__)!r}: {method}()"
         try:
@@ -88,9 +96,27 @@ class AnyGraph(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(AnyGraph):
-    """An undirected graph, with symmetric weights whose rows sum to 1."""
+    """Be an undirected graph, with symmetric weights whose rows sum to 1: W = W^T, W 1 = 1.
 
-    weighted: ClassVar[bool] = True  # as ``weights`` says
+    The fields of a derived class are the keys of ``[topology]``; it has to define ``edges``.
+
+    Examples
+    --------
+    Node 0 is linked to all others, of which each gets the weight 1/(1 + 2):
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Hub(Graph):
+    ...     def edges(self):
+    ...         return np.array([[0, leaf] for leaf in range(1, self.nodes)])
+    >>> (W,) = Hub(nodes=3).cycle()
+    >>> W.dense().round(2).tolist()
+    [[0.33, 0.33, 0.33], [0.33, 0.67, 0.0], [0.33, 0.0, 0.67]]
+
+    With ``@register("topology", "hub")`` above the class, a config may say ``topology.name = "hub"``, ``nodes = 3``.
+    """
+
+    weighted: ClassVar[bool] = True  # True if the key ``weights`` counts
 
     weights: Annotated[
         Weights,
@@ -104,19 +130,31 @@ class Graph(AnyGraph):
 
     @abstractmethod
     def edges(self) -> np.ndarray:
-        """Edges as int64 (E, 2), in any order and direction; repetitions and loops are dropped."""
+        """Return the edges as int64 (E, 2), in any order and direction; repetitions and loops are dropped.
+
+        Raises UsageError, with the key that is to blame, for a graph that there is not.
+        """
 
     def cycle(self) -> list[Mixing]:
+        """Return the one matrix with weights of the kind that ``weights`` says, ``mixing.from_edges``."""
         return [from_edges(self.nodes, self.require_links(self.edges(), "edges"), self.weights)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digraph(AnyGraph):
-    """A directed graph. w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j: columns sum to 1."""
+    """Be a directed graph, w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j: columns sum to 1.
+
+    A derived class has to define ``arcs``. Rows sum to 1 only by chance, so only methods for directed graphs
+    (push-sum and the like) can use it.
+    """
 
     @abstractmethod
     def arcs(self) -> np.ndarray:
-        """Arcs as int64 rows (from, to), in any order; repetitions and loops are dropped."""
+        """Return the arcs as int64 rows (from, to), (E, 2), in any order; repetitions and loops are dropped.
+
+        Raises UsageError, with the key that is to blame, for a graph that there is not.
+        """
 
     def cycle(self) -> list[Mixing]:
+        """Return the one matrix, ``mixing.column_stochastic``."""
         return [column_stochastic(self.nodes, self.require_links(self.arcs(), "arcs"))]

@@ -18,6 +18,7 @@ class Star(Graph):
     drawn = False
 
     def edges(self) -> np.ndarray:
+        """Return the n - 1 edges (0, i)."""
         leaf = np.arange(1, self.nodes)
         return np.stack([np.zeros_like(leaf), leaf], axis=1)
 
@@ -30,6 +31,7 @@ class Complete(Graph):
     drawn = False
 
     def edges(self) -> np.ndarray:
+        """Return all n (n - 1)/2 pairs. Raises UsageError for more than 5000 nodes."""
         if self.nodes > 5000:
             raise UsageError(
                 f"topology.nodes = {self.nodes}: a complete graph of more than 5000 nodes does not fit in memory; "
@@ -46,6 +48,7 @@ class Hypercube(Graph):
     drawn = False
 
     def edges(self) -> np.ndarray:
+        """Return the n/2 log2 n edges, each twice. Raises UsageError unless n is a power of two."""
         if self.nodes & (self.nodes - 1):
             raise UsageError(f"topology.nodes = {self.nodes}: a hypercube has 1, 2, 4, 8, ... nodes")
         node = np.arange(self.nodes)
@@ -53,8 +56,12 @@ class Hypercube(Graph):
         return np.concatenate(flips) if flips else np.empty((0, 2), np.int64)
 
 
-def hops(nodes: int) -> list[int]:
-    """1, 2, 4, ... below ``nodes``."""
+def exponential_hops(nodes: int) -> list[int]:
+    """Return 1, 2, 4, ... below ``nodes``.
+
+    >>> exponential_hops(6)
+    [1, 2, 4]
+    """
     return [1 << k for k in range((nodes - 1).bit_length())]
 
 
@@ -66,8 +73,9 @@ class Exponential(Graph):
     drawn = False
 
     def edges(self) -> np.ndarray:
+        """Return n ceil(log2 n) edges; if n is a power of two, those of the hop n/2 are there twice."""
         node = np.arange(self.nodes)
-        links = [np.stack([node, (node + hop) % self.nodes], axis=1) for hop in hops(self.nodes)]
+        links = [np.stack([node, (node + hop) % self.nodes], axis=1) for hop in exponential_hops(self.nodes)]
         return np.concatenate(links) if links else np.empty((0, 2), np.int64)
 
 
@@ -84,9 +92,16 @@ class OnePeerExponential(Graph):
     weighted = False
 
     def edges(self) -> np.ndarray:
+        """Return the links of all rounds together."""
         return Exponential(nodes=self.nodes).edges()
 
     def cycle(self) -> list[Mixing]:
+        """Return ceil(log2 n) matrices, whose product is J = 11^T/n if n is a power of two.
+
+        >>> first, second = OnePeerExponential(nodes=4).cycle()
+        >>> (second.dense() @ first.dense()).tolist()[0]
+        [0.25, 0.25, 0.25, 0.25]
+        """
         node = np.arange(self.nodes)
         if self.nodes == 1:
             return [from_entries(1, node, node, np.ones(1))]
@@ -95,5 +110,5 @@ class OnePeerExponential(Graph):
             from_entries(
                 self.nodes, np.concatenate([node, node]), np.concatenate([node, (node + hop) % self.nodes]), half
             )
-            for hop in hops(self.nodes)
+            for hop in exponential_hops(self.nodes)
         ]

@@ -1,6 +1,9 @@
-"""Mixing matrices W in compressed sparse rows, and the usual weights for graphs and digraphs."""
+"""Mixing matrices W in compressed sparse rows, and the usual weights for graphs and digraphs.
 
-from typing import NamedTuple
+In a gossip round node i replaces its row x_i by sum_j w_ij x_j: it receives from node j where w_ij != 0.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,7 +12,17 @@ from mpiqopt.topologies.fdla import fastest_weights
 
 
 class Mixing(NamedTuple):
-    """W as compressed sparse rows: int64 starts (n + 1), int64 columns, float64 weights; columns ascend in a row."""
+    """Store W (n, n) as compressed sparse rows: w_ij of row i are ``weights[starts[i]:starts[i + 1]]``.
+
+    starts: int64 (n + 1,); columns: int64, the j of each entry, ascending in a row; weights: float64. Entries of 0 may
+    be stored, and are messages all the same.
+
+    >>> W = from_edges(3, np.array([[0, 1], [1, 2]]), "metropolis")
+    >>> W.dense().round(2).tolist()
+    [[0.67, 0.33, 0.0], [0.33, 0.33, 0.33], [0.0, 0.33, 0.67]]
+    >>> W.degrees().tolist(), W.row_sums().tolist(), W.is_symmetric()
+    ([1, 2, 1], [1.0, 1.0, 1.0], True)
+    """
 
     starts: np.ndarray
     columns: np.ndarray
@@ -17,54 +30,61 @@ class Mixing(NamedTuple):
 
     @property
     def nodes(self) -> int:
+        """Return n."""
         return len(self.starts) - 1
 
     def rows(self) -> np.ndarray:
-        """The row of each stored entry, int64."""
+        """Return the row of each stored entry, int64, as ``columns`` has its column."""
         return np.repeat(np.arange(self.nodes), np.diff(self.starts))
 
     def links(self) -> np.ndarray:
-        """Which stored entries are messages: off the diagonal."""
+        """Return which stored entries are messages, bool: those off the diagonal."""
         return self.rows() != self.columns
 
     def arcs(self) -> np.ndarray:
-        """Links of a weight that is not 0, as int64 rows (from, to): node i receives from node j where w_ij != 0."""
+        """Return the links of a weight that is not 0 as int64 rows (from, to), (E, 2)."""
         kept = self.links() & (self.weights != 0)
         return np.stack([self.columns[kept], self.rows()[kept]], axis=1)
 
     def row_sums(self) -> np.ndarray:
+        """Return W 1, (n,)."""
         return np.bincount(self.rows(), self.weights, minlength=self.nodes)
 
     def column_sums(self) -> np.ndarray:
+        """Return W^T 1, (n,)."""
         return np.bincount(self.columns, self.weights, minlength=self.nodes)
 
     def dense(self) -> np.ndarray:
+        """Return all entries, float64 (n, n)."""
         matrix = np.zeros((self.nodes, self.nodes))
         matrix[self.rows(), self.columns] = self.weights
         return matrix
 
-    def sparse(self):
-        """The matrix as a SciPy CSR array."""
+    def sparse(self) -> Any:
+        """Return the matrix as a SciPy CSR array."""
         from scipy.sparse import csr_array
 
         return csr_array((self.weights, self.columns, self.starts), shape=(self.nodes, self.nodes))
 
     def transpose(self) -> "Mixing":
+        """Return W^T."""
         return from_entries(self.nodes, self.columns, self.rows(), self.weights)
 
     def diagonal(self) -> np.ndarray:
+        """Return w_ii, (n,), 0 where it is not stored."""
         kept = self.rows() == self.columns
         return np.bincount(self.rows()[kept], self.weights[kept], minlength=self.nodes)
 
     def smallest_diagonal(self) -> float:
-        """min_i w_ii; minus infinity if a weight is negative."""
+        """Return min_i w_ii; minus infinity if any weight is negative, for which bounds by w_ii do not hold."""
         return -np.inf if self.weights.min() < 0 else float(self.diagonal().min())
 
     def degrees(self) -> np.ndarray:
-        """Number of in-neighbours of every node."""
+        """Return the number of in-neighbours of every node, int64 (n,)."""
         return np.bincount(self.rows()[self.links()], minlength=self.nodes)
 
     def is_symmetric(self) -> bool:
+        """Return True if W = W^T up to 1e-12."""
         other = self.transpose()
         return (
             np.array_equal(self.starts, other.starts)
@@ -74,7 +94,10 @@ class Mixing(NamedTuple):
 
 
 def from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Mixing:
-    """W from its non-zero entries in any order (each place at most once)."""
+    """Return W (n, n) from its non-zero entries in any order, each place at most once.
+
+    nodes: n; rows, columns, weights: i, j and w_ij of each entry, arrays of the same length.
+    """
     order = np.argsort(rows * nodes + columns)
     starts = np.zeros(nodes + 1, np.int64)
     np.cumsum(np.bincount(rows, minlength=nodes), out=starts[1:])
@@ -82,25 +105,46 @@ def from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.
 
 
 def simple_edges(edges: np.ndarray) -> np.ndarray:
-    """Each undirected edge once, as (smaller, larger), sorted; loops dropped."""
+    """Return each undirected edge once, as int64 (smaller, larger), (E, 2), sorted; loops are dropped.
+
+    >>> simple_edges(np.array([[2, 0], [1, 1], [0, 2], [1, 0]])).tolist()
+    [[0, 1], [0, 2]]
+    """
     a, b = np.asarray(edges, np.int64).reshape(-1, 2).T
     nodes = int(max(a.max(initial=0), b.max(initial=0))) + 1
     return simple_arcs(nodes, np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1))
 
 
 def simple_arcs(nodes: int, arcs: np.ndarray) -> np.ndarray:
-    """Each arc (from, to) once, sorted; loops dropped."""
+    """Return each arc (from, to) once, int64 (E, 2), sorted; loops are dropped. nodes: numbers are below it."""
     sender, receiver = np.asarray(arcs, np.int64).reshape(-1, 2).T
     key = distinct((sender * nodes + receiver)[sender != receiver])
     return np.stack([key // nodes, key % nodes], axis=1)
 
 
 def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
-    """Symmetric W for an undirected graph; the diagonal makes rows sum to 1.
+    """Return symmetric W of an undirected graph, w_ii = 1 - sum_{j != i} w_ij.
 
-    kind: "metropolis" w_ij = 1/(1 + max(deg_i, deg_j)); "lazy-metropolis" (I + W)/2 of it; "uniform"
-    w_ij = 1/(1 + largest degree); "fdla" those of the smallest ||W - J||_2, some of which may be negative. Raises
-    UsageError for "fdla" and more than 64 nodes.
+    Parameters
+    ----------
+    nodes:
+        n
+    edges:
+        int64 (E, 2), in any order and direction; repetitions and loops are dropped
+    kind:
+        "metropolis": w_ij = 1/(1 + max(deg_i, deg_j)); "lazy-metropolis": (I + W)/2 of these, without negative
+        eigenvalues; "uniform": w_ij = 1/(1 + max_k deg_k); "fdla": those of the smallest ||W - J||_2, some of which may
+        be negative
+
+    Raises
+    ------
+    UsageError
+        for "fdla" and more than 64 nodes
+
+    References
+    ----------
+    Xiao, Boyd and Lall, "A scheme for robust distributed sensor fusion based on average consensus", IPSN 2005
+    (metropolis); Xiao and Boyd, "Fast linear iterations for distributed averaging", Systems & Control Letters 53, 2004.
     """
     edges = simple_edges(edges)
     if kind == "fdla":
@@ -114,10 +158,10 @@ def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
 
 
 def column_stochastic(nodes: int, arcs: np.ndarray) -> Mixing:
-    """W of a digraph, from its arcs (from, to) in any order; repetitions and loops are dropped.
+    """Return W of a digraph, w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j.
 
-    w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j: a node keeps as much as it sends along each arc.
-    Columns sum to 1, 1^T W = 1^T, so that mixing keeps the sum over the nodes; rows do not, as a rule.
+    A node keeps as much as it sends along each arc. Columns sum to 1, 1^T W = 1^T, so that mixing keeps the sum over
+    the nodes; rows do not, as a rule. arcs: int64 (from, to), (E, 2), in any order; repetitions and loops are dropped.
     """
     sender, receiver = simple_arcs(nodes, arcs).T
     share = 1.0 / (1.0 + np.bincount(sender, minlength=nodes))
@@ -128,7 +172,10 @@ def column_stochastic(nodes: int, arcs: np.ndarray) -> Mixing:
 
 
 def with_diagonal(nodes: int, edges: np.ndarray, weights: np.ndarray) -> Mixing:
-    """Symmetric W with the given weights on the edges (each undirected edge once) and rows that sum to 1."""
+    """Return symmetric W with given w_ij on the edges and w_ii = 1 - sum_{j != i} w_ij.
+
+    edges: int64 (E, 2), each undirected edge once, without loops; weights: float64 (E,), of any sign.
+    """
     diagonal = 1.0 - np.bincount(edges.ravel(), np.repeat(weights, 2), minlength=nodes)
     node = np.arange(nodes)
     return from_entries(

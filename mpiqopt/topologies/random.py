@@ -1,7 +1,7 @@
 """Random graphs, the same as networkx draws from ``topology.seed``, but made as arrays.
 
-Numbers and logarithms are Python's: NumPy's logarithm may differ in the last bit between processors, and a graph must
-not.
+Random numbers and logarithms are Python's: NumPy's logarithm may differ in the last bit between processors, and a graph
+must not.
 """
 
 from collections.abc import Iterable
@@ -29,12 +29,20 @@ class ErdosRenyi(Graph):
     ] = None
 
     def size(self) -> float:
+        """Return the expected number of links, p n (n - 1)/2."""
         return self._chance() * self.nodes * (self.nodes - 1) / 2
 
     def _chance(self) -> float:
+        """Return p, by default twice the log(n)/n at which graphs become connected."""
         return self.probability or min(1.0, 2 * log(self.nodes + 2) / self.nodes)
 
     def edges(self) -> np.ndarray:
+        """Return the edges that ``networkx.fast_gnp_random_graph`` draws, as pairs (larger, smaller).
+
+        >>> graph = ErdosRenyi(nodes=50, probability=0.1, seed=7)
+        >>> graph.size(), graph.edges().shape == ErdosRenyi(nodes=50, probability=0.1, seed=7).edges().shape
+        (122.5, True)
+        """
         probability = self._chance()
         if probability >= 1:
             return np.stack(np.triu_indices(self.nodes, 1), axis=1)
@@ -42,7 +50,11 @@ class ErdosRenyi(Graph):
 
 
 def _successes(draw: Random, probability: float, trials: int) -> np.ndarray:
-    """Which of so many trials succeed, ascending: the gaps between them are geometric (Batagelj and Brandes 2005)."""
+    """Return which of so many independent trials succeed, int64, ascending, without a draw for each.
+
+    The gaps between successes are geometric, 1 + floor(log(1 - u)/log(1 - p)), u uniform on [0, 1). Source: Batagelj
+    and Brandes, "Efficient generation of large random networks", Physical Review E 71, 2005.
+    """
     failure, last, found = log(1.0 - probability), -1, []
     while last < trials:
         count = int(1.1 * probability * (trials - last)) + 100
@@ -54,7 +66,11 @@ def _successes(draw: Random, probability: float, trials: int) -> np.ndarray:
 
 
 def _pairs(places: np.ndarray) -> np.ndarray:
-    """Pairs (v, w), w < v, by their place among (1, 0), (2, 0), (2, 1), (3, 0), ..."""
+    """Return the pairs (v, w), w < v, int64 (E, 2), by their place among (1, 0), (2, 0), (2, 1), (3, 0), ...
+
+    >>> _pairs(np.array([0, 2, 3])).tolist()
+    [[1, 0], [2, 1], [3, 0]]
+    """
     v = ((1 + np.sqrt(8.0 * places + 1)) / 2).astype(np.int64)
     v -= v * (v - 1) // 2 > places  # the root may be rounded up
     return np.stack([v, places - v * (v - 1) // 2], axis=1)
@@ -68,9 +84,14 @@ class RandomRegular(Graph):
     degree: Annotated[int, Field(ge=1, description="links of every node; degree * nodes is even")] = 4
 
     def size(self) -> float:
+        """Return the number of links, degree n/2."""
         return self.degree * self.nodes / 2
 
     def edges(self) -> np.ndarray:
+        """Return the edges that ``networkx.random_regular_graph`` draws: pairings are tried until one has no dead end.
+
+        Raises UsageError if there is no such graph.
+        """
         if self.degree >= self.nodes or self.degree * self.nodes % 2:
             raise UsageError(
                 f"topology.degree = {self.degree}: want a degree below topology.nodes = {self.nodes} with degree * "
@@ -83,9 +104,10 @@ class RandomRegular(Graph):
 
 
 def _paired(draw: Random, degree: int, nodes: int) -> np.ndarray | None:
-    """Links that stubs make when they are paired at random, smaller end * nodes + larger; None at a dead end.
+    """Return the links that stubs make when they are paired at random, int64, a n + b with a < b; None at a dead end.
 
-    Stubs of pairs that make no new link are paired again (Kim and Vu 2003). networkx's algorithm, number by number.
+    Every node has ``degree`` stubs. Stubs of pairs that make no new link are paired again. networkx's algorithm, number
+    by number. Source: Kim and Vu, "Generating random regular graphs", STOC 2003.
     """
     keys, stubs = np.empty(0, np.int64), list(range(nodes)) * degree
     while stubs:
@@ -106,7 +128,10 @@ def _paired(draw: Random, degree: int, nodes: int) -> np.ndarray | None:
 
 
 def _can_go_on(left: Iterable[int], keys: set[int], nodes: int) -> bool:
-    """True if some two nodes are not linked yet, of those that networkx looks at: it goes on from the smaller one."""
+    """Return True if two nodes with stubs are not linked yet, of the pairs that networkx looks at.
+
+    ``first`` becomes the smaller of the two for the rest of the inner loop, as it does there: the same pairs.
+    """
     for first in left:
         for second in left:
             if first == second:
@@ -131,13 +156,16 @@ class Geometric(Graph):
     ] = None
 
     def size(self) -> float:
+        """Return about pi r^2 n^2/2 links (less, as there is nothing beyond the square), and n at least."""
         reach = min(self._reach(), 1.0)  # at the corners of the square there are fewer
         return max(self.nodes, pi / 4 * reach * reach * self.nodes * self.nodes / 2)
 
     def _reach(self) -> float:
+        """Return r, by default twice the sqrt(log(n)/(pi n)) at which graphs become connected."""
         return self.radius or sqrt(4 * log(max(self.nodes, 2)) / (pi * self.nodes))
 
     def edges(self) -> np.ndarray:
+        """Return the pairs of nodes at most r apart; places are Python's random numbers, x and y of node after node."""
         from scipy.spatial import cKDTree
 
         draw = Random(self.seed).random

@@ -1,4 +1,4 @@
-"""How fast a topology averages and how far apart its nodes are; why a matrix does not contract."""
+"""What is known of a network's mixing matrices: how fast they average, how far apart nodes are, why one does not."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,34 +10,51 @@ from mpiqopt.arithmetic.eigenvalues import rayleigh_quotient
 from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.errors import UsageError, quoted
 from mpiqopt.terminal import shortened
-from mpiqopt.topologies.chebyshev import Interval, extremes
+from mpiqopt.topologies.averaging import distance_from_average, gershgorin_bound, second_eigenvalue
+from mpiqopt.topologies.chebyshev import Interval, polynomial_extremes
+from mpiqopt.topologies.connectivity import connected_parts, exact_diameter, hops_from_and_to_0, is_strongly_connected
 from mpiqopt.topologies.graph import Made
 from mpiqopt.topologies.mixing import Mixing, simple_arcs
 
-# Up to this size eigenvalues come from LAPACK (0.1 s); above, the largest ones from Lanczos.
+# Up to so many nodes eigenvalues come from LAPACK (0.1 s), above that the largest ones from Lanczos.
 DENSE_LIMIT = 800
-# Of eigenvalues: what is left out machines do not agree on, and steps follow from them.
+# Eigenvalues are rounded to so many decimals: on the others machines do not agree, and steps follow from eigenvalues.
 DECIMALS = 12
 # ||W^K - J|| below this is what ``gossip_rounds = "auto"`` asks for.
 GOSSIP_TARGET = 0.75
 # Up to so many nodes the diameter is exact.
 DIAMETER_LIMIT = 3000
-# Bytes of what one pass of the search from all nodes gathers, but for very dense graphs.
-SEARCH_BYTES = 32_000_000
 
 MORE_LINKS = "add links; of a random graph raise probability, radius or degree, or try another seed"
 LARGEST_PART = "add links, or keep the largest part: topology.largest_component = true"
-# of nodes that a message names, and characters of a name
+# nodes that a message names, the same where they have names, and characters of a name
 SOME, SOME_NAMED, LONGEST_NAME = 5, 3, 12
 
 
 @dataclass(frozen=True)
 class Topology:
-    """The mixing matrices of a network, used in turn by gossip round.
+    """Describe the mixing matrices of a network, which gossip rounds use in turn.
 
-    ``contraction``: lambda = ||W - J||_2 < 1 with J = 11^T/n; for a cycle of c matrices the c-th root of
-    ||W_c ... W_1 - J||_2. NaN unless W is doubly stochastic: it says nothing about other matrices. names: of the nodes,
-    where a file has given them some; read: how it was understood, a few words by subject ("format": "graphml").
+    One round replaces the row x_i of each node by sum_j w_ij x_j. Properties are computed when they are first asked
+    for; J = 11^T/n is the matrix that averages exactly.
+
+    Attributes
+    ----------
+    name:
+        of the graph, or of several joined by " + ", for messages
+    cycle:
+        W_1, ..., W_c, used in turn; one unless the network varies in time
+    names:
+        of the n nodes, where a file has given them some
+    read:
+        how the file was understood, a few words by subject: ``{"format": "graphml"}``
+
+    Examples
+    --------
+    >>> from mpiqopt.topologies.lattices import Ring
+    >>> ring = topology_in_turn(["ring"], [Ring(nodes=4).make()])
+    >>> round(ring.contraction, 6), ring.diameter, ring.rounds_needed(chebyshev=False)
+    (0.333333, 2, 1)
     """
 
     name: str
@@ -47,24 +64,27 @@ class Topology:
 
     @property
     def nodes(self) -> int:
+        """Return n."""
         return self.cycle[0].nodes
 
     @property
     def varies(self) -> bool:
+        """Return True if rounds use several matrices in turn."""
         return len(self.cycle) > 1
 
     @cached_property
     def named(self) -> bool:
-        """True if nodes have other names than their numbers."""
+        """Return True if nodes have other names than their numbers."""
         return self.names is not None and self.names != tuple(map(str, range(self.nodes)))
 
     @cached_property
     def symmetric(self) -> bool:
+        """Return True if every W is symmetric, up to 1e-12."""
         return all(mixing.is_symmetric() for mixing in self.cycle)
 
     @cached_property
     def normal(self) -> bool:
-        """One matrix with W W^T = W^T W: then ||W^K - J|| = lambda^K, as for symmetric ones."""
+        """Return True for one matrix with W W^T = W^T W: then ||W^K - J|| = lambda^K, as for symmetric ones."""
         if self.varies or self.symmetric:
             return not self.varies
         matrix = self.cycle[0].sparse()
@@ -73,30 +93,31 @@ class Topology:
 
     @cached_property
     def doubly_stochastic(self) -> bool:
-        """Rows and columns of every W sum to 1, so that mixing keeps equal rows and the mean."""
+        """Return True if rows and columns of every W sum to 1, so that mixing keeps equal rows and the mean."""
         sums = [sums for mixing in self.cycle for sums in (mixing.row_sums(), mixing.column_sums())]
         return all(_is_one(each).all() for each in sums)
 
     def arcs(self) -> np.ndarray:
-        """Links of the union of the cycle, each once and sorted: int64 rows (from, to); weights of 0 are no links."""
+        """Return the links of the union of the cycle as int64 rows (from, to), (E, 2), each once and sorted.
+
+        Node i receives from node j where w_ij != 0.
+        """
         return simple_arcs(self.nodes, np.concatenate([mixing.arcs() for mixing in self.cycle]))
 
     @cached_property
     def directed(self) -> bool:
-        """Some link has no link back in the union of the cycle; W may be doubly stochastic nevertheless."""
+        """Return True if a link has no link back in the union of the cycle; W may be doubly stochastic all the same."""
         arcs = self.arcs()
         return not np.array_equal(arcs, simple_arcs(self.nodes, arcs[:, ::-1]))
 
     @cached_property
     def strongly_connected(self) -> bool:
-        """In the union of the cycle links lead from every node to every other."""
-        from scipy.sparse.csgraph import connected_components
-
-        return connected_components(_adjacency(self.nodes, self.arcs()), connection="strong")[0] == 1
+        """Return True if in the union of the cycle links lead from every node to every other."""
+        return is_strongly_connected(self.nodes, self.arcs())
 
     @cached_property
     def diameter(self) -> int:
-        """Hops from a node to the node farthest from it, over links of the union of the cycle: max_ij dist(i -> j).
+        """Return the hops between the nodes farthest apart, over links of the union of the cycle: max_ij dist(i -> j).
 
         Of more than DIAMETER_LIMIT nodes an upper bound, max_j dist(0 -> j) + max_i dist(i -> 0), at most twice as
         large. A network that varies may need a whole cycle for every hop. Raises UsageError unless it is strongly
@@ -104,23 +125,20 @@ class Topology:
         """
         self.require_strong()
         if self.nodes <= DIAMETER_LIMIT:
-            return _diameter(self.nodes, self.arcs())
-        return int(sum(hops.max() for hops in self._hops_from_and_to_0()))
-
-    def _hops_from_and_to_0(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hops from node 0 to every node, and from every node to node 0; infinite where there is no path."""
-        from scipy.sparse.csgraph import shortest_path
-
-        graph = _adjacency(self.nodes, self.arcs())
-        away, back = (shortest_path(g, indices=0, unweighted=True) for g in (graph, graph.T.tocsr()))
-        return away, back
+            return exact_diameter(self.nodes, self.arcs())
+        return int(sum(hops.max() for hops in hops_from_and_to_0(self.nodes, self.arcs())))
 
     def knows(self, name: str) -> bool:
-        """True if ``contraction`` or ``diameter`` is known already or quick to find."""
+        """Return True if ``contraction`` or ``diameter`` is known already or quick to find. name: which of them."""
         return name in vars(self) or self.nodes <= DENSE_LIMIT
 
     @cached_property
     def contraction(self) -> float:
+        """Return lambda = ||W - J||_2, the factor by which a round brings rows closer to their mean, at least.
+
+        For a cycle of c matrices the c-th root of ||W_c ... W_1 - J||_2. NaN unless W is doubly stochastic: it says
+        nothing about other matrices.
+        """
         if self.nodes == 1:
             return 0.0
         if not self.doubly_stochastic:
@@ -129,31 +147,30 @@ class Topology:
             return round(max(abs(self._smallest), abs(self._second_largest)), DECIMALS)
         if not self.varies and self.nodes > DENSE_LIMIT:
             matrix = self.cycle[0].sparse()
-            return significant(sqrt(max(_second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
-        norm = _distance_from_average(list(self.cycle))
+            return significant(sqrt(max(second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
+        norm = distance_from_average(list(self.cycle), self.nodes <= DENSE_LIMIT)
         return significant(norm ** (1 / len(self.cycle)), 12) if norm > 1e-14 else 0.0
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """Of W (symmetric, one matrix); a lower bound if W is large."""
+        """Return that of W (symmetric, one matrix); a lower bound if W is large."""
         return round(self._smallest, DECIMALS) if self.nodes > 1 else 1.0
 
     @cached_property
     def interval(self) -> Interval:
-        """From the smallest to the second largest eigenvalue of W (symmetric, one matrix)."""
+        """Return the smallest and the second largest eigenvalue of W (symmetric, one matrix)."""
         return (self.smallest_eigenvalue, round(self._second_largest, DECIMALS)) if self.nodes > 1 else (0.0, 0.0)
 
     @cached_property
     def _smallest(self) -> float:
-        return _gershgorin(self.cycle[0]) if self.nodes > DENSE_LIMIT else self._eigenvalue(0)
+        return gershgorin_bound(self.cycle[0]) if self.nodes > DENSE_LIMIT else self._eigenvalue(0)
 
     @cached_property
     def _second_largest(self) -> float:
-        """Eigenvalue of W (symmetric, one matrix)."""
-        return _second_eigenvalue(self.cycle[0].sparse()) if self.nodes > DENSE_LIMIT else self._eigenvalue(-2)
+        return second_eigenvalue(self.cycle[0].sparse()) if self.nodes > DENSE_LIMIT else self._eigenvalue(-2)
 
     def _eigenvalue(self, position: int) -> float:
-        """Of a small symmetric W; eigenvalues ascend."""
+        """Return an eigenvalue of a small symmetric W by its place; they ascend."""
         mixing = self.cycle[0]
         return rayleigh_quotient(mixing.rows(), mixing.columns, mixing.weights, self._eigenvectors[:, position])
 
@@ -162,18 +179,18 @@ class Topology:
         return np.linalg.eigh(self.cycle[0].dense())[1]
 
     def require_contraction(self) -> None:
-        """Raise UsageError, with the reason and the cure, unless repeated mixing averages."""
+        """Raise UsageError, with the reason and the cure, unless lambda < 1: repeated mixing averages."""
         for mixing in self.cycle:
             _require_columns(self.name, mixing)
             _require_rows(self.name, mixing)
         # positive weights and diagonal: connected is enough, and no eigenvalue is needed
         positive = all(np.all(m.weights > 0) and len(m.columns) - m.links().sum() == self.nodes for m in self.cycle)
-        if self.nodes <= DENSE_LIMIT or not positive:
-            if self.contraction < 1 - 1e-12:
-                return
-        elif _parts(self.cycle).max() == 0:
+        by_parts = positive and self.nodes > DENSE_LIMIT
+        if not by_parts and self.contraction < 1 - 1e-12:
             return
-        parts = _parts(self.cycle)
+        parts = connected_parts(self.nodes, np.concatenate([mixing.arcs() for mixing in self.cycle]))
+        if by_parts and parts.max() == 0:
+            return
         if parts.max() > 0:
             raise UsageError(
                 f"topology {self.name}: the graph is not connected ({parts.max() + 1} parts; no path from node "
@@ -193,7 +210,7 @@ class Topology:
             _require_columns(self.name, mixing)
         if self.strongly_connected:
             return
-        away, back = (np.isinf(hops) for hops in self._hops_from_and_to_0())
+        away, back = (np.isinf(hops) for hops in hops_from_and_to_0(self.nodes, self.arcs()))
         first = f"node {self._called(0)}"
         paths = [f"from {first} to {self._some(away)}"] if away.any() else []
         paths += [f"from {self._some(back)} to {first}"] if back.any() else []
@@ -203,39 +220,41 @@ class Topology:
         )
 
     def _called(self, node: int) -> str:
-        """The name of a node as messages have it, by default its number."""
+        """Return the name of a node as messages have it, by default its number."""
         return shortened(self.names[node], LONGEST_NAME) if self.named else str(node)
 
     def _some(self, chosen: np.ndarray) -> str:
-        """The first few nodes of a mask."""
+        """Return the first few nodes of a mask, bool (n,)."""
         nodes = np.flatnonzero(chosen)
         most = SOME_NAMED if self.named else SOME
         return ", ".join(map(self._called, nodes[:most].tolist())) + ", ..." * (len(nodes) > most)
 
     @property
     def _more_links(self) -> str:
-        """The cure for a graph that is not connected. Of a file the largest part may be enough."""
+        """Return the cure for a graph that is not connected. Of a file the largest part may be enough."""
         return LARGEST_PART if self.read and not self.varies else MORE_LINKS
 
     def reached(self, rounds: int, chebyshev: bool) -> float:
-        """||P - J||_2 after so many gossip rounds from the start of the cycle.
+        """Return ||P - J||_2 after so many gossip rounds from the start of the cycle.
 
-        Chebyshev: the upper end of the polynomial's eigenvalues. Plain: lambda^K (W normal, as symmetric ones are), or
-        the norm of the product; lambda^K is an upper bound for a large W that is not normal.
+        rounds: K; chebyshev: P = P_K(W), whose largest eigenvalue is the answer (one symmetric W). Plain: lambda^K (W
+        normal, as symmetric ones are), or the norm of the product; lambda^K is an upper bound for a large W that is not
+        normal.
         """
         if chebyshev:
-            return extremes(rounds, self.interval)[1]
+            return polynomial_extremes(rounds, self.interval)[1]
         lam = self.contraction
         if not self.varies and (self.normal or self.nodes > DENSE_LIMIT):
             return lam**rounds
         if not self.varies:
             return float(np.linalg.norm(np.linalg.matrix_power(self.cycle[0].dense() - 1 / self.nodes, rounds), 2))
-        return _distance_from_average([self.cycle[k % len(self.cycle)] for k in range(rounds)])
+        factors = [self.cycle[k % len(self.cycle)] for k in range(rounds)]
+        return distance_from_average(factors, self.nodes <= DENSE_LIMIT)
 
     def rounds_needed(self, chebyshev: bool, target: float = GOSSIP_TARGET) -> int:
-        """Smallest K with ||P_K(W) - J|| <= target, by bisection: the norm does not grow with K.
+        """Return the smallest K with ||P_K(W) - J|| <= target, by bisection: the norm does not grow with K.
 
-        Raises UsageError if there is none.
+        chebyshev: as in ``reached``; target: between 0 and 1. Raises UsageError if there is no such K.
         """
         self.require_contraction()
         step = 1
@@ -249,8 +268,11 @@ class Topology:
         return high
 
 
-def in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
-    """Return the topology of graphs that are used in turn. Raises UsageError for those whose nodes are not the same."""
+def topology_in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
+    """Return the topology of graphs that are used in turn. kinds: what messages call each.
+
+    Raises UsageError unless all have the same nodes: as many, and of the same names as far as they have some.
+    """
     cycle = tuple(mixing for graph in graphs for mixing in graph.cycle)
     if len({mixing.nodes for mixing in cycle}) > 1:
         raise UsageError(f"topology: the graphs of a list differ in nodes: {[mixing.nodes for mixing in cycle]}")
@@ -270,66 +292,12 @@ def in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
     return Topology(" + ".join(kinds), cycle, names, read)
 
 
-def _distance_from_average(factors: list[Mixing]) -> float:
-    """||P - J||_2 of the product P of mixing matrices, the first applied first."""
-    nodes = factors[0].nodes
-    if nodes <= DENSE_LIMIT:
-        product = np.eye(nodes) - 1 / nodes
-        for factor in factors:
-            product = factor.dense() @ product
-        return float(np.linalg.norm(product, 2))
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    matrices = [factor.sparse() for factor in factors]
-
-    def squared(v: np.ndarray) -> np.ndarray:
-        v = v - v.mean()
-        for matrix in matrices:
-            v = matrix @ v
-        for matrix in reversed(matrices):
-            v = matrix.T @ v
-        return v - v.mean()
-
-    operator = LinearOperator((nodes, nodes), matvec=squared, dtype=np.float64)
-    largest = eigsh(operator, k=1, which="LA", v0=_start(nodes), tol=1e-6, return_eigenvectors=False)[0]
-    return float(np.sqrt(max(largest, 0.0)))
-
-
-def _gershgorin(mixing: Mixing) -> float:
-    """min_i (w_ii - sum_j |w_ij|), below every eigenvalue; the smallest one itself for even rings and tori."""
-    away = np.bincount(mixing.rows(), np.where(mixing.links(), -np.abs(mixing.weights), mixing.weights))
-    return float(away.min())
-
-
-def _second_eigenvalue(matrix) -> float:
-    """Of a large symmetric W (sparse): by Lanczos, or by shift and invert where its gap to 1 is too small for that."""
-    from scipy.sparse import eye_array
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-    nodes = matrix.shape[0]
-    # W - 2J: the eigenvalue 1 of equal rows becomes -1
-    deflated = LinearOperator(matrix.shape, matvec=lambda v: matrix @ v - 2 * v.mean(), dtype=np.float64)
-    try:
-        vector = eigsh(deflated, 1, which="LA", v0=_start(nodes), ncv=40, maxiter=60, tol=1e-10)[1][:, 0]
-    except ArpackNoConvergence:
-        # 1 - W is close to singular: lattices and the like, whose factors stay sparse
-        gaps = (eye_array(nodes) - matrix).tocsc()
-        values, vectors = eigsh(gaps, 2, sigma=-1e-10, which="LM", v0=_start(nodes))
-        vector = vectors[:, np.argmax(values)]
-    entries = matrix.tocoo()
-    return rayleigh_quotient(entries.row, entries.col, entries.data, vector)
-
-
-def _start(nodes: int) -> np.ndarray:
-    """Where Lanczos iterations begin: fixed, because a value must not change from call to call."""
-    return np.random.default_rng(0).standard_normal(nodes)
-
-
 def _is_one(sums: np.ndarray) -> np.ndarray:
     return np.abs(sums - 1) <= 1e-9
 
 
 def _require_columns(name: str, mixing: Mixing) -> None:
+    """Raise UsageError, with the worst column, unless 1^T W = 1^T up to 1e-9."""
     sums = mixing.column_sums()
     if not _is_one(sums).all():
         worst = int(np.argmax(np.abs(sums - 1)))
@@ -337,7 +305,7 @@ def _require_columns(name: str, mixing: Mixing) -> None:
 
 
 def _require_rows(name: str, mixing: Mixing) -> None:
-    """After ``_require_columns``."""
+    """Raise UsageError, with the worst row, unless W 1 = 1 up to 1e-9; columns are right already."""
     sums = mixing.row_sums()
     if not _is_one(sums).all():
         worst = int(np.argmax(np.abs(sums - 1)))
@@ -345,44 +313,3 @@ def _require_rows(name: str, mixing: Mixing) -> None:
             f"topology {name}: the columns of W sum to 1 but not its rows (row {worst}: {sums[worst]:.6g}), as usual "
             "for a digraph; only methods for directed graphs can use it (mpiqopt list algorithm)"
         )
-
-
-def _adjacency(nodes: int, arcs: np.ndarray):
-    """A SciPy CSR array with an entry at (from, to) of every arc."""
-    from scipy.sparse import csr_array
-
-    return csr_array((np.ones(len(arcs)), (arcs[:, 0], arcs[:, 1])), shape=(nodes, nodes))
-
-
-def _diameter(nodes: int, arcs: np.ndarray) -> int:
-    """Largest distance in a strongly connected graph, by breadth-first search from 64 nodes at once, a bit for each.
-
-    SciPy's search from node after node takes longer, for dense graphs 50 times.
-    """
-    node = np.arange(nodes)
-    sender, receiver = np.concatenate([arcs, np.stack([node, node], axis=1)]).T
-    sender = sender[np.argsort(receiver, kind="stable")]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(receiver))[:-1]])
-    words = max(1, SEARCH_BYTES // (8 * len(sender)))
-    return max(_steps(node[first : first + 64 * words], sender, starts) for first in range(0, nodes, 64 * words))
-
-
-def _steps(sources: np.ndarray, sender: np.ndarray, starts: np.ndarray) -> int:
-    """Hops until every node has heard of all sources. Node i hears from sender[starts[i] : starts[i + 1]]."""
-    bit = np.arange(len(sources))
-    heard = np.zeros((len(starts), -(-len(sources) // 64)), np.uint64)
-    heard[sources, bit // 64] = np.uint64(1) << (bit % 64).astype(np.uint64)
-    everything = np.bitwise_or.reduce(heard)
-    steps = 0
-    while (heard != everything).any():
-        heard = np.bitwise_or.reduceat(heard[sender], starts)
-        steps += 1
-    return steps
-
-
-def _parts(cycle: tuple[Mixing, ...]) -> np.ndarray:
-    """Number of the connected part of each node in the union of the graphs (weights of 0 are no links)."""
-    from scipy.sparse.csgraph import connected_components
-
-    graph = _adjacency(cycle[0].nodes, np.concatenate([mixing.arcs() for mixing in cycle]))
-    return connected_components(graph, directed=False)[1]

@@ -7,7 +7,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from mpiqopt._coordination import Mailboxes
+from mpiqopt._coordination import Lockstep, Mailboxes
+from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.coordination.wiring import Wiring, wire
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find
@@ -21,8 +22,25 @@ def topology(name: str, nodes: int, **options) -> Topology:
     return Topology(name, tuple(find("topology", name)(nodes=nodes, **options).cycle()))
 
 
-def wirings(graph: Topology, ranks: int, protocol: str = "tree") -> list[Wiring]:
-    return [wire(graph, Placement(graph.nodes, ranks, rank), protocol) for rank in range(ranks)]
+# those whose nodes send frames
+PROTOCOLS = ("ftqc", "integer-push-sum", "tree")
+
+
+def wirings(graph: Topology, ranks: int) -> list[Wiring]:
+    return [wire(graph, Placement(graph.nodes, ranks, rank)) for rank in range(ranks)]
+
+
+def at_ranks(graph: Topology, ranks: int, protocol: str, seed: int = 0) -> list[LocalProtocol]:
+    """A coordinator at all ranks."""
+    return [LocalProtocol.of(protocol, graph, Placement(graph.nodes, ranks, rank), seed) for rank in range(ranks)]
+
+
+def lockstep(local: LocalProtocol, d: int) -> Lockstep:
+    return Lockstep(local.wiring, local.rules(d))
+
+
+def mailboxes(local: LocalProtocol, d: int, unreliable: bool = False) -> Mailboxes:
+    return Mailboxes(local.wiring, local.rules(d), unreliable)
 
 
 def split(engine: Mailboxes, frames: bytes) -> list[bytes]:
@@ -53,10 +71,12 @@ class Adversary:
     def __init__(
         self, graph: Topology, ranks: int, protocol: str, d: int, seed: int, bad: bool = True, late: float = 1.0
     ):
-        self.wirings, self.rng = wirings(graph, ranks, protocol), np.random.default_rng(seed)
+        locals_ = at_ranks(graph, ranks, protocol, seed)
+        self.wirings, self.overlay = [local.wiring for local in locals_], locals_[0].overlay
+        self.rng = np.random.default_rng(seed)
         self.bad, self.late = bad, late  # late: how much longer a tenth of the frames takes
         self.protocol, self.nodes, self.d = protocol, graph.nodes, d
-        self.engines = [Mailboxes(wiring, protocol, d, seed, bad) for wiring in self.wirings]
+        self.engines = [mailboxes(local, d, bad) for local in locals_]
         self.loss, self.repeats = (float(p) for p in self.rng.choice([0.0, 0.05, 0.3], 2))
         self.now, self.number, self.air, self.last_due = 0.0, 0, [], {}
         self.calls = [-1] * ranks
@@ -142,11 +162,17 @@ def assert_right(results: list, values: np.ndarray) -> None:
             assert np.array_equal(high, -(-own.sum(axis=0) // nodes)), rank
 
 
+def mass_of(protocol: str, nodes: int, overlay) -> tuple[int, int]:
+    """The sum of all y for each 1 in the sum of integers, and that of all z; of a tree, the sum at every node."""
+    if protocol == "integer-push-sum":
+        return overlay.unit, int(overlay.start.sum())
+    return (nodes, 0) if protocol == "tree" else (2, 2 * nodes)
+
+
 def assert_mass(adversary: Adversary, values: np.ndarray) -> None:
     """Of the last call, when nothing is on its way."""
     total, (y, z) = values[-1].sum(axis=0), adversary.mass
-    unit = {"ftqc": 2, "tree": adversary.nodes}.get(adversary.protocol, adversary.wirings[0].unit)
-    weights = {"ftqc": 2 * adversary.nodes, "tree": 0}.get(adversary.protocol, adversary.wirings[0].total)
+    unit, weights = mass_of(adversary.protocol, adversary.nodes, adversary.overlay)
     assert y == (unit * total).tolist()
     assert z == weights
 

@@ -29,6 +29,7 @@ from mpiqopt.network.network import Network
 from mpiqopt.placement.placement import Placement
 from mpiqopt.transport import launch
 from tools.commands import mpiexec, with_tools
+from tools.mailboxes import mass_of
 from tools.soak_cases import Case, Expected, draw, oracle, rows_of, wrapped
 
 # s that one call, or the wait for everything to arrive, may take
@@ -155,7 +156,7 @@ class Trial:
 
     def _pause(self, k: int) -> None:
         """Sometimes, at some ranks: deaf, as while data are loaded, or listening, as while nodes train."""
-        case, coordination = self.case, self.coordinator.coordination
+        case = self.case
         if self._own.random() >= case.pauses:
             return
         pause = self._own.uniform(0, 3e-3)
@@ -165,11 +166,11 @@ class Trial:
         end = time.perf_counter() + pause
         with self.watchdog.watching(f"wait before call {k}: {case}"):
             longest, width = self._own.uniform(0, 1e-3), case.d + case.extras
-            coordination.wait(lambda: time.perf_counter() >= end, lambda: longest, width)
+            self.coordinator.wait(lambda: time.perf_counter() >= end, lambda: longest, width)
 
     def _call(self, k: int, previous: np.ndarray, effort: int) -> tuple[Expected, int]:
         case, place = self.case, self.place
-        room = self.coordinator._room
+        room = self.coordinator.headroom
         rows = rows_of(case, k, room)
         if case.data == "offset" and k == 0:  # all nodes know about where they are
             previous = np.full(case.d, rows[0, 0])
@@ -216,19 +217,16 @@ class Trial:
 
     def _held(self) -> np.ndarray:
         """Mass of y and z at the nodes here, int64 (d + extras + 1,), modulo 2^64."""
-        nodes = getattr(self.coordinator.coordination, "_nodes", None)
-        if isinstance(nodes, dict):
-            nodes = nodes[self.case.d + self.case.extras]
+        nodes = getattr(self.coordinator.coordination, "_delivery", None)
         with np.errstate(over="ignore"):
             return np.append(*nodes.mass) if nodes is not None else np.zeros(1, np.int64)
 
     def _mass(self, expected: Expected) -> np.ndarray:
         """What all nodes have to hold together, uint64: of a tree, the sum at every node."""
         case, n = self.case, self.case.nodes
-        wiring = self.coordinator.coordination.wiring
-        unit = {"ftqc": 2, "tree": n}.get(case.coordinator, wiring.unit)
+        unit, weights = mass_of(case.coordinator, n, self.coordinator.coordination.local.overlay)
         y = np.append(expected.total, wrapped(n * self._extra.sum(axis=0))) * np.uint64(unit)
-        return np.append(y, np.uint64({"ftqc": 2 * n, "tree": 0}.get(case.coordinator, wiring.total)))
+        return np.append(y, np.uint64(weights))
 
 
 def soak(options: argparse.Namespace, transport) -> Tally:

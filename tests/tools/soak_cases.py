@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.coordination.coordinator import ABSOLUTE_ROOM
+from mpiqopt.coordination.coordinator import ABSOLUTE_HEADROOM
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.registry import find
 from mpiqopt.topologies.topology import Topology
@@ -165,7 +165,9 @@ def _large(case: Case, rng: np.random.Generator, room: float) -> np.ndarray:
     top = np.floor(room if not case.follows else 0.49 * room)
     shape = case.nodes, case.d
     if case.data == "offset":  # large, but close to each other: what travels is small
-        return np.floor(0.4 * ABSOLUTE_ROOM + rng.uniform(-1, 1, shape) * min(2.0 ** rng.uniform(8, 40), 0.2 * room))
+        return np.floor(
+            0.4 * ABSOLUTE_HEADROOM + rng.uniform(-1, 1, shape) * min(2.0 ** rng.uniform(8, 40), 0.2 * room)
+        )
     large = np.floor(top * rng.uniform(-1, 1, shape))
     if rng.random() < 0.3:  # all of one sign, so that the sum is large as well
         large = np.abs(large)

@@ -4,7 +4,7 @@ import io
 import random
 import re
 
-from mpiqopt.data.layout import DELIMITERS
+from mpiqopt.data.csv_layout import DELIMITERS
 from mpiqopt.data.source import Table
 
 PIECES = (b'"', b",", b";", b"\n", b"\r", b"#", b" ", b"\t", b"\0", b"-", b"e", b".", b"nan", b"?", b"\xff", b'"x"')

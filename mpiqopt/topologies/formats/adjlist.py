@@ -1,23 +1,26 @@
-"""Adjacency lists: a line for each node, its name, perhaps with a colon, and those of its neighbours."""
+"""Adjacency lists: a line for each node, its name, perhaps with a colon, and those of its neighbours.
+
+``a b c`` links a to b and to c. A link may be named by one of its ends or by both.
+"""
 
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 
 def read(given: Given) -> Links:
-    """Read an adjacency list. Raises UsageError."""
+    """Read an adjacency list. Raises UsageError for a line that is none."""
     return links_of(rows(given.text()))
 
 
 def links_of(table: Rows) -> Links:
-    """Return the links of an adjacency list. Raises UsageError."""
+    """Return the links of an adjacency list, which have no weights. Raises UsageError with the line that is none."""
     found = Collector()
     for line in table.lines:
         if line.data or not all(line.words):
-            raise UsageError(at(line.number, "want names of nodes"))
+            raise UsageError(at_line(line.number, "want names of nodes"))
         first, *others = line.words
         found.node(first)
         for other in others:
@@ -26,10 +29,10 @@ def links_of(table: Rows) -> Links:
 
 
 def fits(lines: list[Line], other: bool) -> bool:
-    """Return True if lines may be those of nodes: a node has one, which names others once, and some has two neighbours.
+    """Return True if lines may be an adjacency list: one line per node, which names others once, one of them two.
 
-    other: the lines may be links with weights, too. Then all that stands beyond the second word has to be a node; if
-    not, and there is no line that is too long for a link, every node has to have its line: it may be a wrong weight.
+    other: True if the lines may be links with weights, too. Then every third and later word has to be a node. Without
+    that, and if no line is too long for a link, every node has to have its line: a third word may be a wrong weight.
     """
     rows = [line.words for line in lines]
     longest = max(map(len, rows))
@@ -46,6 +49,6 @@ def fits(lines: list[Line], other: bool) -> bool:
 
 
 def _are_measured(names: set[str]) -> bool:
-    """True if all are numbers, and not all of them whole: a table, not names."""
-    numbers = [number(name) for name in names]
+    """Return True if all are numbers, and not all of them whole: a table, not names."""
+    numbers = [finite_number(name) for name in names]
     return not any(np.isnan(numbers)) and not all(value.is_integer() for value in numbers)

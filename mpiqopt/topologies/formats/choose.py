@@ -1,8 +1,8 @@
-"""Which reader a file gets: the one that the config names, that of its ending, or that of how its text begins."""
+"""Choose the reader of a file: the one that the config names, that of its ending, or that of how its text begins."""
 
 from importlib import import_module
 
-from mpiqopt.files.textfiles import ending
+from mpiqopt.files.textfiles import file_ending
 from mpiqopt.topologies.formats.links import Given, Links
 
 # what ``topology.format`` may say, and the module that reads it
@@ -34,7 +34,7 @@ ENDINGS = {
     ".graph": "metis",
     ".adjlist": "adjlist",
 }
-# how texts of other endings begin, in small letters; lists of links are called .mtx, too
+# How texts of other endings begin, in small letters. .mtx is not among the endings: lists of links are called so, too.
 BEGINS = {
     "<": "graphml",
     "{": "json",
@@ -49,14 +49,23 @@ BEGINS = {
 
 
 def read(path: str, form: str, given: Given) -> Links:
-    """Return what a file says. form: ``topology.format``. Raises UsageError, or what the readers' libraries raise."""
+    """Return what a file says.
+
+    path: whose ending counts; form: ``topology.format``; given: the content. The module of a format is imported only
+    now: some need networkx. Raises UsageError, or what the readers' libraries raise.
+
+    >>> given = Given(b"a b 0.5\\nb c 0.5\\n", None, "graph.txt")
+    >>> links = read("graph.txt", "auto", given)
+    >>> links.keys, links.ends.tolist(), links.weights.tolist()
+    (('a', 'b', 'c'), [[0, 1], [1, 2]], [0.5, 0.5])
+    """
     if form == "auto":
-        form = ENDINGS.get(ending(path)) or _by_begin(given)
+        form = ENDINGS.get(file_ending(path)) or _by_begin(given)
     module = import_module(f"mpiqopt.topologies.formats.{MODULES.get(form, 'text')}")
     return module.read(given)
 
 
 def _by_begin(given: Given) -> str | None:
-    """The format of a text that no list of links or names begins like, else None."""
+    """Return the format of a text that begins as no list of links or names does, else None."""
     begin = " ".join(given.text()[:200].lower().split())
     return next((form for word, form in BEGINS.items() if begin.startswith(word)), None)

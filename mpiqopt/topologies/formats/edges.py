@@ -1,4 +1,8 @@
-"""Edge lists: a line for each link, its two ends and, if it has one, its weight."""
+"""Edge lists: a line for each link, its two ends and, if it has one, its weight.
+
+A header is found by what columns of ends are usually called, or by words above numbers. A line with a single word is a
+node without links.
+"""
 
 import ast
 from typing import NamedTuple
@@ -6,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Given, Links, at, is_whole, number, weight_of
+from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number, is_whole, weight_of
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 # what the columns of the two ends are called, in small letters without blanks and underscores
@@ -27,9 +31,9 @@ WEIGHTS = ("weight", "weights", "w")
 
 
 class Columns(NamedTuple):
-    """Which words of a line are the ends of a link, and which its weight.
+    """Say which words of a line are the ends of a link, and which its weight, by their places from 0 on.
 
-    header: the line that says so. known: its words say that they are ends.
+    header: the line that says so, if there is one; known: True if its words are among those of ENDS.
     """
 
     source: int
@@ -40,7 +44,7 @@ class Columns(NamedTuple):
 
 
 def read(given: Given) -> Links:
-    """Read an edge list. Raises UsageError."""
+    """Read an edge list. Raises UsageError with the line that is none."""
     return links_of(rows(given.text()))
 
 
@@ -62,19 +66,19 @@ def _require_words(lines: list[Line], columns: Columns) -> None:
     least = max(columns.source, columns.target)
     for line in lines:
         if 1 < len(line.words) <= least:
-            raise UsageError(at(line.number, f"{len(line.words)} words, want {least + 1} or more"))
+            raise UsageError(at_line(line.number, f"{len(line.words)} words, want {least + 1} or more"))
         if not all(_names(line, columns)) or not line.words:
-            raise UsageError(at(line.number, "the name of a node is empty"))
+            raise UsageError(at_line(line.number, "the name of a node is empty"))
 
 
 def _names(line: Line, columns: Columns) -> list[str]:
-    """The two ends of a link, or the node that stands alone."""
+    """Return the two ends of a link, or the node that stands alone."""
     words = line.words
     return words if len(words) == 1 else [words[columns.source], words[columns.target]]
 
 
 def _weights(lines: list[Line], columns: Columns) -> np.ndarray:
-    """The weights (E,) of links, NaN where none is given. Raises UsageError for what is no number."""
+    """Return the weights of links, float64 (E,), NaN where none is given. Raises UsageError for what is no number."""
     given = [_given(line, columns.weight) for line in lines]
     if not any(weight is not None for weight in given):
         return np.full(len(lines), np.nan)
@@ -84,18 +88,23 @@ def _weights(lines: list[Line], columns: Columns) -> np.ndarray:
 
 
 def _given(line: Line, column: int | None) -> object:
-    """What a line gives as its weight, None where it gives none."""
+    """Return what a line gives as its weight, None where it gives none."""
     if not line.data:
         return (line.words[column] or None) if column is not None and column < len(line.words) else None
     try:
         return ast.literal_eval(line.data).get("weight")
     except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):  # the last two: too deep
         message = f"{quoted(line.data)}: want attributes such as {{'weight': 0.5}}"
-        raise UsageError(at(line.number, message)) from None
+        raise UsageError(at_line(line.number, message)) from None
 
 
 def columns_of(lines: list[Line]) -> Columns:
-    """Return where ends and weights stand: as a header says, else first, second and third."""
+    """Return where ends and weights stand: as a header says, else first, second and third.
+
+    >>> from mpiqopt.topologies.formats.words import rows
+    >>> columns_of(rows("weight,source,target\\n0.5,a,b\\n0.5,b,c").lines)[:3]
+    (1, 2, 0)
+    """
     if len(lines) < 2 or lines[0].data:
         return Columns(0, 1, 2)
     head, rest = lines[0], lines[1:]
@@ -113,7 +122,7 @@ def columns_of(lines: list[Line]) -> Columns:
 
 
 def _by_name(words: list[str]) -> Columns | None:
-    """The columns whose names say that they are ends and weight; None if no two do."""
+    """Return the columns whose names say that they are ends and weight; None if no two do."""
     plain = ["".join(c for c in word.lower() if c.isalnum()) for word in words]
     for source, target in ENDS.items():
         if plain.count(source) == plain.count(target) == 1:
@@ -126,8 +135,8 @@ def _by_name(words: list[str]) -> Columns | None:
 
 
 def _is_header(head: Line, rest: list[Line]) -> bool:
-    """True for words above numbers: names of nodes, or at least weights."""
-    if len(head.words) not in (2, 3) or any(not np.isnan(number(word)) for word in head.words):
+    """Return True for words above numbers: nodes that are numbers, or at least weights."""
+    if len(head.words) not in (2, 3) or any(not np.isnan(finite_number(word)) for word in head.words):
         return False
     if all(_are_numbers(line.words[:2]) for line in rest):
         return True
@@ -135,11 +144,11 @@ def _is_header(head: Line, rest: list[Line]) -> bool:
 
 
 def _are_numbers(words: list[str]) -> bool:
-    return not any(np.isnan(number(word)) for word in words)
+    return not any(np.isnan(finite_number(word)) for word in words)
 
 
 def counts(lines: list[Line]) -> bool:
-    """Return True if the first line may be no link but say how many nodes and links follow: "5 4"."""
+    """Return True if the first line may be no link but the numbers of nodes and links that follow: "5 4"."""
     head, rest = lines[0], lines[1:]
     if not rest or len(head.words) not in (2, 3) or not all(is_whole(word) for word in head.words):
         return False
@@ -150,6 +159,7 @@ def counts(lines: list[Line]) -> bool:
 
 
 def _said(table: Rows, columns: Columns) -> dict[str, str]:
+    """Return how the list was understood, for ``Links.said``."""
     said = {"format": f"edges, separated {table.separated}"}
     if columns.header is not None:
         said["header"] = f"line {columns.header.number}: {', '.join(columns.header.words)}"

@@ -8,7 +8,7 @@ GRAPH = re.compile(r"^\s*graph\s*\[", re.MULTILINE)
 
 
 def read(given: Given) -> Links:
-    """Read a GML file. Raises UsageError, or what networkx raises."""
+    """Read a GML file. Raises UsageError for what is no text, or what networkx raises for what is no GML."""
     import networkx
 
     # else networkx refuses two links of the same ends

@@ -7,7 +7,7 @@ HEADERS = (b">>graph6<<", b">>sparse6<<")
 
 
 def read(given: Given) -> Links:
-    """Read a graph6 or sparse6 file. Raises UsageError, or what networkx raises."""
+    """Read a graph6 or sparse6 file. Raises UsageError for several graphs, or what networkx raises."""
     import networkx
 
     lines = [line.strip() for line in given.content.split(b"\n") if line.strip()]
@@ -25,9 +25,10 @@ def read(given: Given) -> Links:
 
 
 def _nodes(line: bytes) -> int:
-    """How many nodes a line says that there are: 6 bits in a byte, 18 bits behind one "~", 36 behind two.
+    """Return how many nodes a line says that there are: 6 bits in a byte, 18 bits behind one "~", 36 behind two.
 
-    Raises UsageError for a line that ends before.
+    Looked at before networkx makes them all. Raises UsageError for a line that ends before. Source: McKay,
+    https://users.cecs.anu.edu.au/~bdm/data/formats.txt
     """
     digits = [byte - 63 for byte in line]
     marks = 2 if digits[:2] == [63, 63] else int(digits[:1] == [63])

@@ -19,7 +19,7 @@ def read(given: Given) -> Links:
 
 
 def _without_declaration(text: str) -> str:
-    """A text without the line that says in which encoding it was."""
+    """Return a text without the declaration of its encoding, which the config has overruled."""
     text = text.lstrip("\ufeff \t\r\n")
     return text[text.index("?>") + 2 :] if text.startswith("<?xml") and "?>" in text else text
 

@@ -1,4 +1,8 @@
-"""JSON as networkx and D3 write it: node-link (nodes with links or edges) or adjacency, told apart by their keys."""
+"""JSON as networkx and D3 write it: node-link (nodes with links or edges) or adjacency, told apart by their keys.
+
+Node-link: {"nodes": [{"id": "a"}, {"id": "b"}], "links": [{"source": "a", "target": "b", "weight": 0.5}]}; adjacency:
+{"nodes": [{"id": "a"}, {"id": "b"}], "adjacency": [[{"id": "b"}], [{"id": "a"}]]}, the neighbours of node after node.
+"""
 
 import json
 from collections.abc import Hashable, Iterator
@@ -9,7 +13,7 @@ from mpiqopt.topologies.formats.links import Collector, Given, Links
 
 
 def read(given: Given) -> Links:
-    """Read a JSON file. Raises UsageError, or what the JSON parser raises."""
+    """Read a JSON file. Raises UsageError for JSON of other keys, or what the parser raises for what is none."""
     found = json.loads(given.text())
     if not isinstance(found, dict):
         raise UsageError(f"a JSON {type(found).__name__}, want an object with nodes, and links, edges or adjacency")
@@ -35,6 +39,7 @@ def read(given: Given) -> Links:
 
 
 def _flag(found: dict[str, Any], key: str) -> bool | None:
+    """Return what a key says, None if it is not there. Raises UsageError for what is neither true nor false."""
     value = found.get(key)
     if not (value is None or isinstance(value, bool) or value in (0, 1)):
         raise UsageError(f"{key} = {quoted(value)}, want true or false")
@@ -42,14 +47,14 @@ def _flag(found: dict[str, Any], key: str) -> bool | None:
 
 
 def _key(node: Any, place: int) -> Hashable:
-    """What tells a node apart: its id, by default its place."""
+    """Return what tells a node apart: its id, by default its place."""
     if not isinstance(node, dict):
         raise UsageError(f"nodes[{place}] = {quoted(node)}, want an object with an id")
     return _hashable(node.get("id", place))
 
 
 def _hashable(value: Any) -> Hashable:
-    """A name; lists of JSON, which networkx writes for tuples, as tuples."""
+    """Return an id; lists of JSON, which networkx writes for tuples, as tuples."""
     if isinstance(value, list):
         return tuple(_hashable(each) for each in value)
     if isinstance(value, dict):
@@ -58,11 +63,13 @@ def _hashable(value: Any) -> Hashable:
 
 
 def _require_node(key: Hashable, known: Collector, where: str) -> None:
+    """Raise UsageError for an end of a link that is not among the nodes: probably a typing error."""
     if key not in known:
         raise UsageError(f"{where} leads to {quoted(key)}, which is not in nodes")
 
 
 def _listed(links: list, kind: str) -> Iterator[tuple[Hashable, Hashable, Any]]:
+    """Yield source, target and weight (None without) of each link of a list."""
     for i, link in enumerate(links):
         if not isinstance(link, dict) or not {"source", "target"} <= link.keys():
             raise UsageError(f"{kind}[{i}] = {quoted(link)}, want an object with source and target")

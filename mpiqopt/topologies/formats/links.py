@@ -1,4 +1,4 @@
-"""What a file says of a graph, whatever its format, and numbers as people write them."""
+"""What a file says of a graph, whatever its format: ``Links``, what readers make them with, and numbers in texts."""
 
 import re
 from collections.abc import Hashable, Iterable
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.files.textfiles import decoded
+from mpiqopt.files.textfiles import decode
 from mpiqopt.memory import memory
 
 EUROPEAN = re.compile(r"[+-]?[0-9]*,[0-9]+")
@@ -17,25 +17,39 @@ NODE = 200
 
 
 class Given(NamedTuple):
-    """A file as a reader gets it: all its bytes, decompressed. where: what messages call it."""
+    """Give a reader the bytes of a file, decompressed. encoding: ``topology.encoding``; where: for messages."""
 
     content: bytes
     encoding: str | None
     where: str
-    weighted: bool = False  # weights = "file"
+    weighted: bool = False  # True with topology.weights = "file"
 
     def text(self) -> str:
-        """Return the file as text. Raises UsageError."""
-        return decoded(self.content, self.encoding, self.where, "topology.encoding")
+        """Return the file as text. Raises UsageError for bytes that are none."""
+        return decode(self.content, self.encoding, self.where, "topology.encoding")
 
 
 class Links(NamedTuple):
-    """The nodes and links of a file.
+    """Keep the nodes and links of a file as it names them: perhaps repeated, in both directions, and with loops.
 
-    keys: what tells nodes apart, in the order of the file. ends: int64 (E, 2), places in ``keys``. weights: float64
-    (E,), NaN where none is given. lines: int64 (E,) of the file, 0 where that is not known. directed: True if links are
-    arcs, False if not, None if the file does not tell. labels: names that nodes have beside their keys.
-    matrix: the links are all entries of a matrix that are not 0, those of its diagonal, too. said: what was understood.
+    Attributes
+    ----------
+    keys:
+        what tells nodes apart, in the order of the file
+    ends:
+        int64 (E, 2), places in ``keys``; of arcs (from, to)
+    weights:
+        float64 (E,), NaN where none is given
+    lines:
+        int64 (E,), of the file, 0 where that is not known
+    directed:
+        True if links are arcs, False if not, None if the file does not tell
+    labels:
+        names that nodes have in addition to their keys
+    matrix:
+        True if the links are all entries of a matrix that are not 0, those of its diagonal, too
+    said:
+        how the file was understood, a few words by subject: {"format": "graphml"}
     """
 
     keys: tuple[Hashable, ...]
@@ -50,13 +64,20 @@ class Links(NamedTuple):
     def arc(self, link: int) -> str:
         """Return a link as messages name it, after its line: "line 3: edge (a, b)"."""
         a, b = (self.keys[end] for end in self.ends[link].tolist())
-        return at(int(self.lines[link]), f"edge ({a}, {b})")
+        return at_line(int(self.lines[link]), f"edge ({a}, {b})")
 
 
 class Collector:
-    """Nodes and links as a reader meets them."""
+    """Collect nodes and links as a reader meets them.
 
-    def __init__(self, keys: Iterable[Hashable] = ()):
+    >>> found = Collector(["a"])
+    >>> found.link("a", "b", "0,5", line=3)
+    >>> links = found.links(directed=False)
+    >>> links.keys, links.ends.tolist(), links.weights.tolist(), links.arc(0)
+    (('a', 'b'), [[0, 1]], [0.5], 'line 3: edge (a, b)')
+    """
+
+    def __init__(self, keys: Iterable[Hashable] = ()) -> None:
         self._places: dict[Hashable, int] = {}
         self._ends: list[int] = []
         self._weights: list[float] = []
@@ -72,7 +93,11 @@ class Collector:
         return self._places.setdefault(key, len(self._places))
 
     def link(self, a: Hashable, b: Hashable, given: Any = None, line: int = 0) -> None:
-        """Add a link and the weight that the file gives it. Raises UsageError for a weight that is no number."""
+        """Add a link a -> b, and its ends if they are new.
+
+        given: the weight as the file has it, None without; line: of the file, 0 if that is not known. Raises UsageError
+        for a weight that is no finite number.
+        """
         self._ends += (self.node(a), self.node(b))
         self._weights.append(weight_of(a, b, given, line))
         self._lines.append(line)
@@ -83,13 +108,17 @@ class Collector:
         return Links(tuple(self._places), ends, np.array(self._weights), np.array(self._lines), directed, **more)
 
 
-def at(line: int, message: str) -> str:
+def at_line(line: int, message: str) -> str:
     """Return a message after the line of the file that it is about, if that is known (not 0)."""
     return f"line {line}: {message}" if line else message
 
 
-def number(given: Any) -> float:
-    """Return a finite number that a file gives, NaN for all else; 0,5 is one half."""
+def finite_number(given: Any) -> float:
+    """Return a finite number that a file gives, NaN for all else; 0,5 is one half.
+
+    >>> finite_number("0,5"), finite_number("1e-3"), finite_number("a")
+    (0.5, 0.001, nan)
+    """
     if (
         isinstance(given, str)
         and "," in given
@@ -105,22 +134,22 @@ def number(given: Any) -> float:
 
 
 def is_whole(word: str) -> bool:
-    """Return True for digits that an array can hold."""
+    """Return True for digits of a number that an int64 can be."""
     return word.isdecimal() and len(word) < 19
 
 
 def weight_of(a: Any, b: Any, given: Any, line: int) -> float:
-    """Return the weight of a link, NaN where none is given. Raises UsageError for what is no number."""
+    """Return the weight of the link from a to b, NaN where none is given. Raises UsageError for what is no number."""
     if given is None:
         return np.nan
-    value = number(given)
+    value = finite_number(given)
     if value != value:
-        raise UsageError(at(line, f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number"))
+        raise UsageError(at_line(line, f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number"))
     return value
 
 
 def unique_labels(labels: Iterable[Any]) -> tuple[str, ...] | None:
-    """Return the names that nodes have beside their ids if all have one and no two the same, else None."""
+    """Return the names that nodes have in addition to their ids if all have one and no two the same, else None."""
     words = [str(label).strip() if isinstance(label, str | int | float) else "" for label in labels]
     return tuple(words) if all(words) and len(set(words)) == len(words) else None
 
@@ -131,8 +160,8 @@ def require_nodes(count: int) -> None:
         raise UsageError(f"the file says that it has {count} nodes: more than memory can hold")
 
 
-def of_networkx(graph) -> Links:
-    """Return the links of a networkx graph, whose nodes may have labels, and links weights."""
+def of_networkx(graph: Any) -> Links:
+    """Return the links of a networkx graph of any kind, with labels of nodes and weights as far as given."""
     found = Collector(graph)
     for a, b, weight in graph.edges(data="weight"):
         found.link(a, b, weight)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, number
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.words import Line, Rows, rows
 
 # rows of mixing matrices sum to 1, as far as they are written with all digits
@@ -13,12 +13,19 @@ NEAR = 1e-9
 
 
 def read(given: Given) -> Links:
-    """Read a square matrix. Raises UsageError."""
+    """Read a square matrix. Raises UsageError with the line that does not fit."""
     return links_of(rows(given.text()))
 
 
 def links_of(table: Rows) -> Links:
-    """Return the entries of a matrix that are not 0. Raises UsageError with the line that does not fit."""
+    """Return the entries of a matrix that are not 0, as arcs row -> column.
+
+    Raises UsageError with the line that does not fit.
+
+    >>> found = links_of(rows("  a b\\na 0 1\\nb 1 0"))
+    >>> found.keys, found.ends.tolist(), found.weights.tolist()
+    (('a', 'b'), [[0, 1], [1, 0]], [1.0, 1.0])
+    """
     if not table.lines:
         return Collector().links(True)
     above, beside = _names(table.lines)
@@ -37,13 +44,25 @@ def links_of(table: Rows) -> Links:
 def of_entries(
     names: Sequence[str], rows: np.ndarray, columns: np.ndarray, values: np.ndarray, lines: np.ndarray, said: dict
 ) -> Links:
-    """Return the entries of a matrix as arcs row -> column. lines: of its rows."""
+    """Return the entries of a matrix as arcs row -> column.
+
+    Parameters
+    ----------
+    names:
+        of the n nodes
+    rows, columns, values:
+        of the entries that are not 0, (E,) each
+    lines:
+        int64 (n,), of the file, for each row of the matrix
+    said:
+        how the file was understood
+    """
     ends = np.stack([rows, columns], axis=1).astype(np.int64)
     return Links(tuple(names), ends, values.astype(np.float64), lines[rows], True, matrix=True, said=said)
 
 
 def _names(lines: list[Line]) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """The names above and beside a matrix, as far as there are some."""
+    """Return the names above a matrix and those at the left of its rows, each None where there are none."""
     head, rest = lines[0].words, lines[1:]
     beside = tuple(line.words[0] for line in rest)
     size = len(rest)
@@ -51,7 +70,7 @@ def _names(lines: list[Line]) -> tuple[tuple[str, ...] | None, tuple[str, ...] |
         return None, None
     if all(len(line.words) == size + 1 for line in rest):
         # with a corner, which is no number (rows and columns of a symmetric matrix begin alike), or, as by R, without
-        above = head[1:] if len(head) == size + 1 and np.isnan(number(head[0])) else head
+        above = head[1:] if len(head) == size + 1 and np.isnan(finite_number(head[0])) else head
         if tuple(above) == beside:
             return beside, beside
     if len(head) == size and all(len(line.words) == size for line in rest):
@@ -63,7 +82,7 @@ def _names(lines: list[Line]) -> tuple[tuple[str, ...] | None, tuple[str, ...] |
 
 
 def _values(lines: list[Line], first: int) -> np.ndarray:
-    """The numbers (n, n) behind the first words of lines."""
+    """Return the numbers (n, n) of lines, from the word ``first`` on. Raises UsageError with the line that is wrong."""
     size = len(lines)
     if len(lines[0].words) - first != size:  # before there is space for a matrix of as many rows as a list has links
         raise UsageError(f"{size} lines of {len(lines[0].words) - first} numbers are no square matrix")
@@ -71,35 +90,37 @@ def _values(lines: list[Line], first: int) -> np.ndarray:
     for row, line in zip(values, lines, strict=True):
         words = line.words[first:]
         if len(words) != size or line.data:
-            raise UsageError(at(line.number, f"{len(words)} numbers, want {size}: the matrix has as many rows"))
+            raise UsageError(at_line(line.number, f"{len(words)} numbers, want {size}: the matrix has as many rows"))
         row[:] = _numbers(words)
         wrong = np.flatnonzero(~np.isfinite(row))
         if len(wrong):
             column = int(wrong[0])
-            raise UsageError(at(line.number, f"column {column + 1 + first} is {quoted(words[column])}, want a number"))
+            raise UsageError(
+                at_line(line.number, f"column {column + 1 + first} is {quoted(words[column])}, want a number")
+            )
     return values
 
 
 def _numbers(words: list[str]) -> list[float] | np.ndarray:
-    """NaN for words that are none."""
+    """Return words as numbers, NaN for words that are none."""
     try:
         return np.array(words, np.float64)  # five times as fast
     except ValueError:
-        return [number(word) for word in words]
+        return [finite_number(word) for word in words]
 
 
 def is_labelled(lines: list[Line]) -> bool:
-    """Return True if the same words stand above and beside numbers, and not all of them are numbers, too."""
+    """Return True if the same words stand above and at the left of numbers, and not all of them are numbers, too."""
     above, beside = _names(lines)
-    if above is None or above != beside or not any(np.isnan(number(name)) for name in above):
+    if above is None or above != beside or not any(np.isnan(finite_number(name)) for name in above):
         return False
-    return not any(np.isnan(number(word)) for line in lines[1:] for word in line.words[1:])
+    return not any(np.isnan(finite_number(word)) for line in lines[1:] for word in line.words[1:])
 
 
 def is_doubtful(lines: list[Line]) -> bool:
-    """Return True if the names are numbers above or beside alone: one more row or column of them, perhaps."""
+    """Return True if names, above or at the left alone, are numbers: one more row or column of the matrix, perhaps."""
     above, beside = _names(lines)
-    return (above is None) != (beside is None) and not any(np.isnan(number(name)) for name in above or beside)
+    return (above is None) != (beside is None) and not any(np.isnan(finite_number(name)) for name in above or beside)
 
 
 def plausible(found: Links) -> bool:

@@ -10,7 +10,10 @@ from mpiqopt.topologies.formats.matrix import of_entries
 
 
 def read(given: Given) -> Links:
-    """Read a Matrix Market file. Raises UsageError, or what SciPy raises."""
+    """Read a Matrix Market file: coordinates or an array, symmetric or not, a pattern without values or numbers.
+
+    Sizes are looked at before SciPy makes arrays of them. Raises UsageError, or what SciPy raises.
+    """
     from scipy.io import mminfo, mmread
     from scipy.sparse import coo_array
 

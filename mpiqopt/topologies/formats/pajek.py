@@ -1,6 +1,7 @@
 """Pajek's networks: vertices with numbers and quoted names, then edges, arcs, lists of these, or a matrix.
 
-Not by networkx, which makes one node of two with the same name, and arcs of edges where a file has both.
+``*vertices 2``, ``1 "a"``, ``2 "b"``, ``*edges``, ``1 2 0.5``. Not by networkx, which makes one node of two with the
+same name, and arcs of edges where a file has both.
 """
 
 import re
@@ -8,7 +9,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at, is_whole, number, require_nodes, unique_labels
+from mpiqopt.topologies.formats.links import (
+    Collector,
+    Given,
+    Links,
+    at_line,
+    finite_number,
+    is_whole,
+    require_nodes,
+    unique_labels,
+)
 from mpiqopt.topologies.formats.words import lines
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
@@ -16,7 +26,10 @@ LINKS = ("edges", "arcs", "edgeslist", "arcslist", "matrix")
 
 
 class Section(NamedTuple):
-    """What follows a line such as "*vertices 4": lines with their numbers. name: in small letters, without the "*"."""
+    """Keep what follows a line such as "*vertices 4": numbers and words of lines.
+
+    line: of the heading; name: its word in small letters, without the "*"; size: the word behind it, or "".
+    """
 
     line: int
     name: str
@@ -28,7 +41,9 @@ def read(given: Given) -> Links:
     """Read a Pajek file. Raises UsageError with the line that does not fit."""
     vertices, *others = _sections(given.text())
     if vertices.name != "vertices" or not is_whole(vertices.size):
-        raise UsageError(at(vertices.line, f"want *vertices and their number, got *{vertices.name} {vertices.size}"))
+        raise UsageError(
+            at_line(vertices.line, f"want *vertices and their number, got *{vertices.name} {vertices.size}")
+        )
     count = int(vertices.size)
     require_nodes(count)
     labels = {_node(words[0], count, line): words[1] for line, words in vertices.rows if len(words) > 1}
@@ -36,7 +51,7 @@ def read(given: Given) -> Links:
     found = Collector(range(1, count + 1))
     for section in others:
         if section.name not in LINKS:
-            raise UsageError(at(section.line, f"*{section.name[:30]}, want one network with *{', *'.join(LINKS)}"))
+            raise UsageError(at_line(section.line, f"*{section.name[:30]}, want one network with *{', *'.join(LINKS)}"))
         for line, a, b, weight in _links(section, count):
             found.link(a, b, weight, line)
             if directed and section.name.startswith("edges"):
@@ -46,7 +61,7 @@ def read(given: Given) -> Links:
 
 
 def _sections(text: str) -> list[Section]:
-    """The sections but for *network, which says a name. Raises UsageError if there are none."""
+    """Return the sections but for *network, which says a name. Raises UsageError if there are none."""
     found: list[Section] = []
     for line, row in enumerate(lines(text), 1):
         words = [inside or plain for inside, plain in WORDS.findall(row)]
@@ -55,7 +70,7 @@ def _sections(text: str) -> list[Section]:
         if words[0].startswith("*"):
             found.append(Section(line, words[0][1:].lower(), " ".join(words[1:2]), []))
         elif not found:
-            raise UsageError(at(line, f"{quoted(words[0])}, want *vertices and their number first"))
+            raise UsageError(at_line(line, f"{quoted(words[0])}, want *vertices and their number first"))
         else:
             found[-1].rows.append((line, words))
     found = [section for section in found if section.name != "network"]
@@ -65,15 +80,15 @@ def _sections(text: str) -> list[Section]:
 
 
 def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | None]]:
-    """Line, ends and weight of each link of a section."""
+    """Yield line, ends and weight (None without) of each link of a section. count: vertices that there are."""
     if section.name == "matrix" and [len(words) for _, words in section.rows] != [count] * count:
-        raise UsageError(at(section.line, f"want {count} rows of {count} numbers, as there are vertices"))
+        raise UsageError(at_line(section.line, f"want {count} rows of {count} numbers, as there are vertices"))
     for row, (line, words) in enumerate(section.rows, 1):
         if section.name == "matrix":
-            yield from ((line, row, column, word) for column, word in enumerate(words, 1) if number(word) != 0)
+            yield from ((line, row, column, word) for column, word in enumerate(words, 1) if finite_number(word) != 0)
             continue
         if len(words) < 2:
-            raise UsageError(at(line, f"{len(words)} word, want two vertices"))
+            raise UsageError(at_line(line, f"{len(words)} word, want two vertices"))
         a, b = (_node(word, count, line) for word in words[:2])
         if section.name.endswith("list"):
             yield from ((line, a, _node(word, count, line), None) for word in words[1:])
@@ -82,6 +97,7 @@ def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | 
 
 
 def _node(word: str, count: int, line: int) -> int:
+    """Return the number of a vertex. Raises UsageError for what is none of 1 to ``count``."""
     if not (is_whole(word) and 1 <= int(word) <= count):
-        raise UsageError(at(line, f"{quoted(word)} is no vertex, want 1 to {count}"))
+        raise UsageError(at_line(line, f"{quoted(word)} is no vertex, want 1 to {count}"))
     return int(word)

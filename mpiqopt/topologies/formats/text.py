@@ -1,11 +1,14 @@
-"""Texts whose names do not say what they are: edge lists, adjacency lists, matrices, or another format by its begin."""
+"""Texts whose names do not say what they are: edge lists, adjacency lists, matrices or METIS.
+
+All are tried. A text that fits one is read as that; one that fits several or none is refused, with the format to say.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.formats import adjlist, edges, matrix, metis
-from mpiqopt.topologies.formats.links import Collector, Given, Links, at
+from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line
 from mpiqopt.topologies.formats.words import Rows, rows
 
 T = TypeVar("T")
@@ -13,7 +16,10 @@ READINGS = {"edges": "an edge list", "matrix": "a matrix", "adjlist": "an adjace
 
 
 def read(given: Given) -> Links:
-    """Read what the text can be, if that is one thing only. Raises UsageError that names all of them."""
+    """Read what the text can be, if that is one thing only.
+
+    Raises UsageError that names all formats that it fits, or says why it fits none.
+    """
     table = rows(given.text())
     if not table.lines:
         return Collector().links(None)
@@ -26,7 +32,9 @@ def read(given: Given) -> Links:
     if "edges" in found and edges.counts(table.lines):
         head = table.lines[0]
         raise UsageError(
-            at(head.number, f"{' '.join(head.words)} is a link, or numbers of nodes and links: say topology.format = ")
+            at_line(
+                head.number, f"{' '.join(head.words)} is a link, or numbers of nodes and links: say topology.format = "
+            )
             + "'edges' for a link, else begin the line with #"
         )
     (links,) = found.values()
@@ -34,7 +42,11 @@ def read(given: Given) -> Links:
 
 
 def _readings(given: Given, table: Rows) -> dict[str, Links]:
-    """The links by the formats that the text fits; an adjacency list is none for weights = "file"."""
+    """Return the links by each format that the text fits; an adjacency list does not fit weights = "file".
+
+    Clear signs come first: names above and at the left of numbers, columns with the names of ends, colons. A matrix
+    that fits something else, too, counts only if its numbers look like one.
+    """
     lines, columns = table.lines, edges.columns_of(table.lines)
     if matrix.is_labelled(lines):  # first: nodes called I and J are no header
         return {"matrix": matrix.links_of(table)}
@@ -55,6 +67,7 @@ def _readings(given: Given, table: Rows) -> dict[str, Links]:
 
 
 def _tried(read: Callable[[T], Links], source: T) -> Links | None:
+    """Return what a reader makes of a text, None if it refuses it."""
     try:
         return read(source)
     except UsageError:
@@ -62,11 +75,11 @@ def _tried(read: Callable[[T], Links], source: T) -> Links | None:
 
 
 def _why_none(table: Rows) -> str:
-    """What keeps the text from being a matrix or an edge list, or that it is neither."""
+    """Say what keeps the text from being a matrix or an edge list, or that it is neither."""
     lines = table.lines
     longest = max(lines, key=lambda line: len(line.words))
     if len(longest.words) > 3 and len(lines) != len(longest.words):
-        return at(
+        return at_line(
             longest.number,
             f"{len(longest.words)} words fit no edge list, and the lines no matrix or adjacency list; say "
             "topology.format",

@@ -1,4 +1,4 @@
-"""Lines of a text as words: comments, separators and quotes as edge lists, adjacency lists and matrices have them."""
+"""Split the lines of a text into words: comments, separators and quotes of edge lists, adjacency lists and matrices."""
 
 import csv
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import at, number
+from mpiqopt.topologies.formats.links import at_line, finite_number
 
 NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "blanks"}
 # what networkx writes after the ends of a link
@@ -21,7 +21,10 @@ DECIMAL_COMMA, BARE_BLANK = re.compile(r"\d,\d"), re.compile(r"[^\s,]\s+[^\s,]")
 
 
 class Line(NamedTuple):
-    """A line that is not empty. number: as an editor counts it. data: a link's attributes as networkx writes them."""
+    """Keep a line that is not empty.
+
+    number: as an editor counts it, from 1 on; data: a link's attributes as networkx writes them, {'weight': 0.5}.
+    """
 
     number: int
     words: list[str]
@@ -29,9 +32,10 @@ class Line(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The lines of a file that are not empty.
+    """Keep the lines of a file that are not empty.
 
-    separated: what separates their words, such as "by commas". colons: there was one after the first name of each line.
+    separated: what separates their words, such as "by commas"; colons: True if one stood after the first name of each
+    line, as in adjacency lists.
     """
 
     lines: list[Line]
@@ -45,7 +49,12 @@ def lines(text: str) -> list[str]:
 
 
 def rows(text: str) -> Rows:
-    """Return the lines of a text as words, without comments: from "#" on, or lines that begin with "%"."""
+    """Return the lines of a text as words, without comments: from "#" on, or lines that begin with "%".
+
+    >>> found = rows("# links\\nNew York; Rome; 0.5\\nRome; Oslo; 0.5\\n")
+    >>> found.separated, found.lines[0]
+    ('by semicolons', Line(number=2, words=['New York', 'Rome', '0.5'], data=''))
+    """
     found = list(_bodies(text))
     if found and all(body.startswith("\t") for _, body, _ in found):  # indented
         found = [(place, body.strip(), data) for place, body, data in found]
@@ -61,7 +70,7 @@ def rows(text: str) -> Rows:
 
 
 def _bodies(text: str) -> Iterator[tuple[int, str, str]]:
-    """Number, words and data of each line that has any. Raises UsageError for attributes that do not end."""
+    """Yield number, words and data of each line that has any. Raises UsageError for attributes that do not end."""
     for place, line in enumerate(lines(text), 1):
         if "#" in line or "%" in line or "{" in line:
             body, data = _without_comment(line, place)
@@ -74,7 +83,7 @@ def _bodies(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _without_comment(line: str, place: int) -> tuple[str, str]:
-    """Words and data of a line."""
+    """Return words and data of a line."""
     if line.lstrip().startswith("%"):
         return "", ""
     found = DATA.fullmatch(line)
@@ -82,14 +91,15 @@ def _without_comment(line: str, place: int) -> tuple[str, str]:
         return found[1].strip().rstrip(",;"), found[2]
     body = OUTSIDE_QUOTES.match(line)[0] if '"' in line else line.split("#")[0]
     if "{" in _unquoted(body):
-        raise UsageError(at(place, "a { without its }: want attributes such as {'weight': 0.5}"))
+        raise UsageError(at_line(place, "a { without its }: want attributes such as {'weight': 0.5}"))
     return body, ""
 
 
 def _separator(bodies: list[str], present: list[str]) -> str:
-    """What separates the words of all lines; "" if blanks, tabs and commas do alike. present: what is in them.
+    """Return what separates the words of all lines; "" if blanks, tabs and commas do alike.
 
-    Tabs and commas separate names with blanks only where such a name or an empty field is there.
+    bodies: lines without comments; present: the separators in them. Semicolons always separate. Tabs and commas do so
+    alone only where a name with blanks or an empty field is there: else they may stand next to blanks.
     """
     if present in ([], [" "], ["\t"]):
         return ""
@@ -103,28 +113,31 @@ def _separator(bodies: list[str], present: list[str]) -> str:
 
 
 def _unquoted(body: str) -> str:
-    """A line with a letter in the place of each quoted word."""
+    """Return a line with a letter in the place of each quoted word."""
     return re.sub(r'"(?:[^"]|"")*"', "Q", body) if '"' in body else body
 
 
 def _whole(bodies: list[str], mark: str, other: str) -> bool:
-    """True if a field between marks is a name with blanks, has the other separator, or is empty."""
+    """Return True if a field between marks is a name with blanks, has the other separator, or is empty."""
     fields = (field.strip() for body in bodies if mark in body for field in body.split(mark))
     return any(not field or (other and other in field) or _is_name(field.split()) for field in fields)
 
 
 def _is_name(words: list[str]) -> bool:
-    """True if words belong together: several, not all of which are numbers."""
-    return len(words) > 1 and any(np.isnan(number(word)) for word in words)
+    """Return True if words belong together: several, not all of which are numbers."""
+    return len(words) > 1 and any(np.isnan(finite_number(word)) for word in words)
 
 
 def _split(body: str, mark: str, line: int) -> list[str]:
+    """Return the words of a line. mark: what separates them, "" for blanks, tabs and commas alike."""
     if mark:
         fields = next(csv.reader([body], delimiter=mark, skipinitialspace=True)) if '"' in body else body.split(mark)
         return [field.strip() for field in fields]
     if "," in body and DECIMAL_COMMA.search(_unquoted(body)) and BARE_BLANK.search(_unquoted(body)):
         raise UsageError(
-            at(line, "blanks, and commas between digits: separate words by tabs or semicolons, or write 0.5 for 0,5")
+            at_line(
+                line, "blanks, and commas between digits: separate words by tabs or semicolons, or write 0.5 for 0,5"
+            )
         )
     if '"' in body:
         return [quoted.replace('""', '"') or plain for quoted, plain in QUOTED_OR_NOT.findall(body)] or [""]

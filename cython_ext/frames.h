@@ -1,0 +1,111 @@
+/* Frames: what nodes say to each other. The layout is known here and nowhere else.
+
+   A box of bytes for a process holds frames, one after the other. A frame is
+
+       key      number   number of the link << 3 | kind. The receiving process numbers links: those into its nodes, or
+                         those out of them for kinds that acknowledge (frame_goes_in)
+       call     uint32   numbered links (mailboxes) only: the call that the frame belongs to
+       count    uint32   numbered links only: which of the link's frames of pieces it is, or which stage of a vote
+       tries    uint8    unreliable links only: how often it was sent before; an acknowledgement repeats what it heard
+       z        number   kind PIECES only: the weight of the pieces; kind PIECE is PIECES with z = 1
+       payload           PIECES and PIECE: a packed vector; EXTREMES: two (packed.h); the other kinds: nothing
+
+   A number has 7 bits a byte, the lowest first (packed.h). call and count are little-endian: call is the same at the
+   nodes that take part in it, one more at a neighbour that is ahead, and wraps at 2^32. */
+#ifndef FRAMES_H
+#define FRAMES_H
+#include "packed.h"
+
+enum frame_kind {
+    PIECES = 1,
+    STAGE,    /* the sender has entered a stage of a vote */
+    EXTREMES, /* the same, with the smallest and largest values that it knows */
+    APART,    /* the same: values are too far apart for an agreement, whatever they are */
+    PIECES_HEARD,
+    STAGE_HEARD,
+    PIECE
+};
+
+typedef struct {
+    uint32_t edge;  /* number of the link at the receiving process */
+    uint32_t place; /* the same among the links of the receiving node; not sent */
+    uint32_t kind, call, count;
+    uint8_t tries;
+    uint64_t z;
+} frame_header;
+
+/* Which of the optional fields headers have. */
+typedef struct {
+    int numbered, unreliable;
+} frame_format;
+
+/* Most bytes of a header. */
+#define HEADER_MOST (NUMBER_MOST + 9 + NUMBER_MOST)
+
+/* True if a frame goes from the sender of a link to its receiver, False if it acknowledges. */
+static inline int frame_goes_in(uint32_t kind)
+{
+    return kind <= APART;
+}
+
+static inline uint32_t kind_on_the_way(const frame_header *h)
+{
+    return h->kind == PIECES && h->z == 1 ? PIECE : h->kind;
+}
+
+/* Write a header; bytes written. */
+static inline int64_t write_header(const frame_header *h, frame_format format, uint8_t *out)
+{
+    const uint32_t kind = kind_on_the_way(h);
+    int64_t at = put_number((uint64_t)h->edge << 3 | kind, out);
+    if (format.numbered) {
+        memcpy(out + at, &h->call, 4);
+        memcpy(out + at + 4, &h->count, 4);
+        at += 8;
+    }
+    if (format.unreliable)
+        out[at++] = h->tries;
+    return kind == PIECES ? at + put_number(h->z, out + at) : at;
+}
+
+/* Bytes that a frame would have more with its link numbered among those of the receiving node only: traffic is counted
+   as if every node had a process of its own, so that it does not depend on the number of ranks. */
+static inline int64_t excess_of_place(const frame_header *h)
+{
+    return number_size((uint64_t)h->place << 3) - number_size((uint64_t)h->edge << 3);
+}
+
+/* Read a header from ``size`` bytes; bytes read, or -1 if there is none. call: what unnumbered frames belong to. */
+static inline int64_t read_header(const uint8_t *in, int64_t size, frame_format format, uint32_t call, frame_header *h)
+{
+    uint64_t key;
+    int64_t at = get_number(in, size, &key);
+    if (at < 0 || key >> 32)
+        return -1;
+    *h = (frame_header){.edge = (uint32_t)(key >> 3), .kind = key & 7, .call = call, .z = 1};
+    if (size - at < (format.numbered ? 8 : 0) + (format.unreliable ? 1 : 0))
+        return -1;
+    if (format.numbered) {
+        memcpy(&h->call, in + at, 4);
+        memcpy(&h->count, in + at + 4, 4);
+        at += 8;
+    }
+    if (format.unreliable)
+        h->tries = in[at++];
+    if (h->kind == PIECE) {
+        h->kind = PIECES;
+    } else if (h->kind == PIECES) {
+        const int bytes = get_number(in + at, size - at, &h->z);
+        return bytes < 0 ? -1 : at + bytes;
+    }
+    return at;
+}
+
+/* Write another number of tries into a whole frame of an unreliable link. */
+static inline void set_tries(uint8_t *frame, uint8_t tries)
+{
+    while (*frame & 128) /* the key */
+        frame++;
+    frame[9] = tries;
+}
+#endif

@@ -1,0 +1,77 @@
+"""From a coordinator's name to one that works on a network: allreduce, lock-step or mailboxes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpiqopt.coordination.allreduce import AllreduceCoordination
+from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
+from mpiqopt.coordination.lockstep import LockstepCoordination
+from mpiqopt.coordination.mailboxes import AsynchronousPush, MailboxCoordination
+from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol, LocalProtocol
+from mpiqopt.coordination.wiring import Wiring, wire
+from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, RoundDelays
+from mpiqopt.emulation.settings import Emulate
+from mpiqopt.placement.placement import Placement
+from mpiqopt.registry import find
+from mpiqopt.topologies.topology import Topology
+from mpiqopt.transport.transport import FrameExchange, FrameQueue, Transport
+
+
+@dataclass(frozen=True)
+class CoordinationFactory:
+    """Makes what coordinates the hosted nodes of a network; every method is collective.
+
+    Parameters
+    ----------
+    topology, place : the network, and which of its nodes are hosted here
+    transport : of ``mpiqopt.transport``, serial or MPI
+    seed : of the run; keys what nodes draw
+    mail_transport : "auto" | "window" | "two-sided", how mailboxes travel (config key ``run.transport``)
+    emulate : how links are worse than they are
+    delays : of synchronous rounds; None if links are as they are
+    server_delay : waits as long as messages of so many bytes to and from a server would take
+    """
+
+    topology: Topology
+    place: Placement
+    transport: Transport
+    seed: int
+    mail_transport: str
+    emulate: Emulate
+    delays: RoundDelays | None
+    server_delay: Callable[..., None]
+
+    def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool) -> Coordinator:
+        """Return a coordinator by its name in the registry, in lock-step or by mailboxes."""
+        protocol, place = find("coordinator", name)(), self.place
+        coordination, headroom = self._coordination(protocol, by_mailboxes)
+        return Coordinator(name, coordination, headroom, place.nodes, place.first, rounding)
+
+    def _coordination(self, protocol: CoordinationProtocol, by_mailboxes: bool) -> tuple[Coordination, float]:
+        """Return what delivers messages, and the headroom of a node's integers."""
+        place, transport = self.place, self.transport
+        if not isinstance(protocol, FrameProtocol) or place.nodes == 1:
+            reduce = AllreduceCoordination(place.nodes, place.ranks, place.rank == 0, transport, self.server_delay)
+            return reduce, protocol.headroom / place.nodes
+        overlay = transport.share(protocol.overlay(self.topology) if place.rank == 0 else None)
+        local = LocalProtocol(protocol, wire(self.topology, place), overlay, self.seed)
+        if by_mailboxes:
+            return MailboxCoordination(local, *self._mail(local.wiring)), local.headroom
+        return LockstepCoordination(local, self._exchange(local.wiring)), local.headroom
+
+    def asynchronous_push(self, width: int) -> AsynchronousPush:
+        """Return what hands vectors (width,) on by mailboxes."""
+        wiring = wire(self.topology, self.place)
+        return AsynchronousPush(wiring, width, *self._mail(wiring))
+
+    def _exchange(self, wiring: Wiring) -> FrameExchange:
+        """Return what brings the frames of a step to the neighbouring ranks."""
+        exchange = self.transport.frame_exchange(wiring.ranks)
+        return exchange if self.delays is None else EmulatedFrameExchange(exchange, self.delays, self.topology.arcs())
+
+    def _mail(self, wiring: Wiring) -> tuple[FrameQueue, bool, bool]:
+        """Return a frame queue, True if others want this processor, and True if frames may be lost or reordered."""
+        frames = self.transport.frame_queue(wiring.ranks, self.mail_transport)
+        if self.emulate.of_links:
+            frames = EmulatedFrames(frames, self.emulate, wiring, self.seed)
+        return frames, self.transport.crowded, self.emulate.of_links

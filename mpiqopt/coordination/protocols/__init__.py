@@ -1,0 +1,1 @@
+"""The coordinators. One file a coordinator; each registers in the family "coordinator"."""
