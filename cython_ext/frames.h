@@ -80,9 +80,9 @@ static inline int64_t read_header(const uint8_t *in, int64_t size, frame_format 
 {
     uint64_t key;
     int64_t at = get_number(in, size, &key);
+    *h = (frame_header){.edge = (uint32_t)(key >> 3), .kind = key & 7, .call = call, .z = 1};
     if (at < 0 || key >> 32)
         return -1;
-    *h = (frame_header){.edge = (uint32_t)(key >> 3), .kind = key & 7, .call = call, .z = 1};
     if (size - at < (format.numbered ? 8 : 0) + (format.unreliable ? 1 : 0))
         return -1;
     if (format.numbered) {

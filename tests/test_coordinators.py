@@ -1,7 +1,5 @@
 """A coordinator is one class: the documented example in Python gives the bits of the others, wherever its nodes are."""
 
-import doctest
-import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,13 +158,3 @@ def test_check_says_that_a_coordinator_has_no_model(config, mpiqopt):
     result = mpiqopt("check", config(algorithm={"name": "ftqc-dgd", "coordinator": "flood"}), "--plugin", FLOOD)
     assert result.returncode == 0, result.stderr
     assert "not predicted, flood has no model" in result.stdout
-
-
-MODULES = ("protocol", "coordinator", "wiring", "costs", "allreduce", "lockstep", "mailboxes", "protocols.tree")
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name):
-    found = doctest.testmod(importlib.import_module(f"mpiqopt.coordination.{name}"))
-    assert found.failed == 0
-    assert found.attempted > 0

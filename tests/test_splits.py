@@ -391,7 +391,7 @@ def test_many_labels_are_counted_and_tables_are_as_wide_as_asked():
     words = NodeSamples(
         np.array([2, 3]), np.ones((2, 6), int), [f"a long name {i}" for i in range(6)], ["St. Mary's", "n"]
     )
-    lines = table(words, 50, "# ").splitlines()
+    lines = node_table(words, 50, "# ").splitlines()
     assert max(map(len, lines)) <= 50
     assert sum("a long name" in line for line in lines) >= 3
     assert "St. Mary's" in lines[1]

@@ -187,13 +187,10 @@ def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
 
 
 def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
-    """How far, in steps of the grid, values of nodes will be apart in the first round: by gradients at the start."""
+    """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
-    moved = (
-        float(algorithm.step_size)
-        * algorithm.local_steps
-        * max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
-    )
+    largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
+    moved = float(algorithm.step_size) * algorithm.local_steps * largest
     return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
 
 
