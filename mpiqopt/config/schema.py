@@ -112,6 +112,7 @@ def _rows(cls: type, skip: tuple[str, ...] = (), only: tuple[str, ...] | None = 
 
 
 def _row(key: str, schema: dict[str, Any], default: str) -> str:
+    """Return the row of a key; schema: its JSON schema."""
     meaning = schema.get("description", "").replace("|", "\\|")
     return f"| `{key}` | {_type(schema)} | {default} | {meaning} |"
 
@@ -124,11 +125,18 @@ def _default(value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
+    """Return a boolean, string or number as TOML has it."""
     return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """Return a type and its bounds in words."""
+    """Return a type and its bounds in words.
+
+    >>> _type({"type": "integer", "minimum": 0})
+    'integer ≥ 0'
+    >>> _type({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "auto"}]})
+    'number > 0 or `"auto"`'
+    """
     if "anyOf" in schema:
         return " or ".join(_type(part) for part in schema["anyOf"] if part.get("type") != "null")
     if "const" in schema:

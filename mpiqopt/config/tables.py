@@ -13,7 +13,11 @@ DRAWN_STARTS = ("zero", "normal")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The run as a whole."""
+    """The run as a whole.
+
+    ``seed``, ``dtype`` and ``start`` decide the trajectory, with all other tables but [record] and [checkpoint]. The
+    limits decide how much of it there is; a run that has ended at one goes on with ``--resume`` and another.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of everything that is drawn")] = 0
     iterations: Annotated[int, Field(ge=0, description="iterations to do")] = 1000
@@ -75,7 +79,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is measured on the way."""
+    """What is measured on the way.
+
+    Recording is not timed, sends nothing that is counted, and does not change the trajectory.
+    """
 
     every: Annotated[
         int, Field(ge=1, description="iterations between records (the first and last are recorded too)")
@@ -91,7 +98,10 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """How often a checkpoint is written, so that a killed job can resume."""
+    """How often a checkpoint is written, so that a killed job can resume.
+
+    One is also written at the start, when the run ends or is stopped, and after an iteration that takes very long.
+    """
 
     every_seconds: Annotated[float, Field(gt=0, description="seconds between checkpoints")] = 60.0
 

@@ -15,6 +15,8 @@ from mpiqopt.transport.transport import Transport
 def starting_point(config: Config, problem: Problem, place: Placement, transport: Transport) -> np.ndarray:
     """Return x_0, (hosted, d) of the problem's dtype, with equal rows unless a file has one for each node; collective.
 
+        zero: 0;  normal: one draw from N(0, I/d) for all nodes;  a file: what it holds
+
     Raises AgreedError if ``run.start`` names a file that holds no such point.
     """
     if config.run.start == "zero":
@@ -29,7 +31,10 @@ def starting_point(config: Config, problem: Problem, place: Placement, transport
 
 @on_rank_0
 def _earlier_point(config: Config, d: int, nodes: int) -> np.ndarray:
-    """Return what a file holds: of a result file the final mean iterate (d,), of a .npy file (d,) or (nodes, d)."""
+    """Return what a file holds: of a result file the final mean iterate (d,), of a .npy file (d,) or (nodes, d).
+
+    Raises UsageError for a file that cannot be read, for other shapes, and for numbers that are not finite.
+    """
     where = f"{config.path}: run.start = {quoted(config.run.start)}"
     try:
         point = _read_point(config.start_file)

@@ -99,6 +99,7 @@ class Trajectory:
         return prints | fingerprints.of_files(config) if prints else prints
 
     def _initial_state(self) -> Any:
+        """Return what the algorithm's ``init`` makes of the start; collective if it communicates."""
         made = self.experiment
         return made.algorithm.init(made.start, made.problem, made.network, made.streams)
 
@@ -123,6 +124,7 @@ class Trajectory:
         return f"{self.output}: the last checkpoint is of iteration {self.saved_at} (go on with --resume)"
 
     def _next_record_after(self, iteration: int) -> int:
+        """Return the next multiple of ``record.every``, or the last iteration if that comes first."""
         every = self.experiment.config.record.every
         return min(iteration - iteration % every + every, self.experiment.config.run.iterations)
 
