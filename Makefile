@@ -84,6 +84,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(BIN):$$PATH cython-lint cython_ext
+	$(BIN)/mypy
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,8 @@ import scipy.sparse.csgraph  # noqa: F401
 from mpiqopt.config.parse import load
 from mpiqopt.run import loop as running
 from mpiqopt.run.allocator import keep_freed_memory
+from mpiqopt.run.start import Options
+from mpiqopt.run.trajectory import Trajectory
 from mpiqopt.transport import launch
 
 
@@ -28,20 +30,20 @@ def peak_megabytes() -> float:
 keep_freed_memory()
 imports = peak_megabytes()
 times = {}
-follow = running.Trajectory.follow
+follow = Trajectory.follow
 
 
 def timed(self, control):
     begun = time.perf_counter()
     outcome = follow(self, control)
     times["whole"] = 1e6 * (time.perf_counter() - begun) / outcome.iteration
-    times["algorithm"] = 1e6 * self.elapsed / outcome.iteration
+    times["algorithm"] = 1e6 * self.position.elapsed / outcome.iteration
     return outcome
 
 
-running.Trajectory.follow = timed
+Trajectory.follow = timed
 with launch.session() as transport, tempfile.TemporaryDirectory() as folder:
     config = load(sys.argv[1], tuple(sys.argv[2:]))
-    running.run(config, running.Options(Path(folder) / "a.h5", quiet=True), transport)
+    running.run(config, Options(Path(folder) / "a.h5", quiet=True), transport)
     if transport.rank == 0:
         print(json.dumps({**times, "memory": peak_megabytes() - imports}))

@@ -24,6 +24,6 @@ def _hidden(here: Path) -> ModuleSpec | None:
     return found[0] if found else None
 
 
-if not _has_kernels(Path(__file__).parent) and (_spec := _hidden(Path(__file__).resolve().parent)):
+if not _has_kernels(Path(__file__).parent) and (_spec := _hidden(Path(__file__).resolve().parent)) and _spec.loader:
     sys.modules["mpiqopt"] = module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["mpiqopt"])

@@ -80,13 +80,13 @@ def _checkable(hint: Any) -> Any:
         }
         conditions = [condition for need in hint.needs if (condition := need.condition())]
         if conditions:
-            said["description"] = "; ".join([hint.description, *conditions])
+            said["description"] = "; ".join([hint.description or "", *conditions])
         return pydantic.Field(**said)
     if get_origin(hint) is Annotated:
         return Annotated[tuple(_checkable(part) for part in (hint.__origin__, *hint.__metadata__))]
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(_checkable(part) for part in get_args(hint))]  # noqa: UP007 - of as many as there are
-    return list[_checkable(get_args(hint)[0])] if get_origin(hint) is list else hint
+    return list.__class_getitem__(_checkable(get_args(hint)[0])) if get_origin(hint) is list else hint
 
 
 @cache

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
@@ -42,13 +43,13 @@ BASES = {
 }
 # Where it is set, errors in plug-ins come with their traceback.
 TRACEBACK = "MPIQOPT_TRACEBACK"
-_classes: dict[str, dict[str, type]] = {family: {} for family in FOLDERS}
+_classes: dict[str, dict[str, type[Any]]] = {family: {} for family in FOLDERS}
 _imported: set[str] = set()
 # The plug-ins that were run, in order: path and source.
 plugins: dict[str, bytes] = {}
 
 
-def register(family: str, name: str) -> Callable[[type], type]:
+def register(family: str, name: str) -> Callable[[type[Any]], type[Any]]:
     """Return a class decorator after which ``name`` in the config's table ``[family]`` means the class.
 
     Parameters
@@ -67,7 +68,7 @@ def register(family: str, name: str) -> Callable[[type], type]:
             f"families: {', '.join(FOLDERS)}"
         )
 
-    def add(cls: type) -> type:
+    def add(cls: type[Any]) -> type[Any]:
         """Register the class, and return it with its ``name``."""
         if not _is_ours(cls):
             _require_part(family, name, cls)
@@ -90,14 +91,19 @@ def _is_ours(cls: Any) -> bool:
     return getattr(cls, "__module__", "").startswith("mpiqopt.")
 
 
-def _file_of(cls: type) -> str | None:
+def _file_of(cls: type[Any]) -> str | None:
     """Return the file that a class is defined in, None if its module has none."""
     return getattr(sys.modules.get(cls.__module__), "__file__", None)
 
 
-def _place(cls: type) -> str:
+def _place(cls: type[Any]) -> str:
     """Return where a class is defined: a module of the package, or a file."""
     return f"{cls.__qualname__} of {(None if _is_ours(cls) else _file_of(cls)) or cls.__module__}"
+
+
+def _derives(cls: Any, base: type[Any]) -> bool:
+    """Return True for classes that derive from ``base``."""
+    return isinstance(cls, type) and issubclass(cls, base)
 
 
 def _require_part(family: str, name: str, cls: Any) -> None:
@@ -108,7 +114,7 @@ def _require_part(family: str, name: str, cls: Any) -> None:
     if not (isinstance(name, str) and name and name.isprintable() and name.split() == [name]):
         raise UsageError(f"{where}: want a name without spaces, such as 'my-{family}'")
     module, base = BASES[family]
-    if not (isinstance(cls, type) and issubclass(cls, getattr(importlib.import_module(module), base))):
+    if not _derives(cls, getattr(importlib.import_module(module), base)):
         raise UsageError(f"{where}: {getattr(cls, '__name__', cls)} is no class derived from {module}.{base}")
     if isabstract(cls):
         lacking = ", ".join(f"{method}()" for method in sorted(cls.__abstractmethods__))
@@ -119,12 +125,12 @@ def _require_part(family: str, name: str, cls: Any) -> None:
             f"{where}: class {cls.__name__} is no dataclass, so {lost[0]!r} is no key: write "
             "@dataclass(frozen=True, kw_only=True) between @register and the class"
         )
-    if "name" in cls.__dataclass_fields__:
+    if any(field.name == "name" for field in fields(cls)):
         raise UsageError(f"{where}: class {cls.__name__} has a field 'name', which is a key of every table")
     members(family)
 
 
-def members(family: str) -> dict[str, type]:
+def members(family: str) -> dict[str, type[Any]]:
     """Return all classes of a family by name, sorted; imports the family's folder.
 
     Classes of plug-ins that were run are among them.
@@ -140,7 +146,7 @@ def members(family: str) -> dict[str, type]:
     return dict(sorted(_classes[family].items()))
 
 
-def find(family: str, name: str) -> type:
+def find(family: str, name: str) -> type[Any]:
     """Return the class called ``name``, importing no more than its own file where that is called the same.
 
     Raises UsageError with the known names, the nearest first.
@@ -258,7 +264,7 @@ def _forget(path: str) -> None:
     plugins.pop(path, None)
 
 
-def registered_by(path: str) -> list[tuple[str, type]]:
+def registered_by(path: str) -> list[tuple[str, type[Any]]]:
     """Return family and class of everything that the plug-in ``path`` has registered."""
     return [(family, cls) for family, classes in _classes.items() for cls in classes.values() if _file_of(cls) == path]
 
@@ -272,7 +278,7 @@ def _require_keys(path: str) -> None:
 
     for _, cls in registered_by(path):
         try:
-            model(cls)
+            model(cls)  # type: ignore[arg-type]  # a class is hashable
         except Exception as error:  # whatever a type's own code raises
             where = f"--plugin {path}: types of the fields of class {cls.__name__}: "
             raise UsageError(where + brief(error, LINE - len(where))) from error

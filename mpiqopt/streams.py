@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     many of the width are used at each node.
     """
 
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # hides tuple.index
     counts: np.ndarray
 
 

@@ -21,7 +21,7 @@ def terminal_width(stream: TextIO | None) -> int | None:
     """
     asked = os.environ.get("COLUMNS", "")[:6]
     limits = [int(asked)] if asked.isdecimal() and int(asked) else []
-    if is_terminal(stream):
+    if stream is not None and is_terminal(stream):
         return min([*limits, _of_terminal(stream) or (limits or [USUAL])[0]])
     return None if "LINES" in os.environ else min(limits, default=None)
 
@@ -131,6 +131,8 @@ class LiveLine:
 
     def write(self, text: str) -> None:
         """Write to the stream, if that is possible."""
+        if self.stream is None:
+            return
         try:
             self.stream.write(text)
             self.stream.flush()

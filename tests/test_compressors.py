@@ -12,7 +12,7 @@ from tools.compressors import CASES, FIRST, both_types, every, first, random_rou
 from mpiqopt import _compressors as kernels
 from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.compressors.eden import CENTROIDS, DISTORTION
-from mpiqopt.config.parse import member
+from mpiqopt.config.build import member
 from mpiqopt.contracts.compressor import (
     CHECKS,
     KINDS,

@@ -6,7 +6,7 @@ from tools.data_files import write_samples
 
 from mpiqopt import registry
 from mpiqopt.cli import main
-from mpiqopt.config.parse import member
+from mpiqopt.config.build import member
 from mpiqopt.contracts.contract import checks
 from mpiqopt.registry import FOLDERS, members
 

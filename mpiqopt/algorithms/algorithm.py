@@ -121,6 +121,7 @@ class Algorithm(ABC):
     ((8, 5), 1)
     """
 
+    name: ClassVar[str]  # that it is registered under
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
     extra_values: ClassVar[int] = 0  # numbers that travel with each vector
@@ -130,6 +131,7 @@ class Algorithm(ABC):
     observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
+    keys_from_data: ClassVar[tuple[str, ...]] = ("step_size",)  # whose automatic values need constants of the data
     default_compressor: ClassVar[str | None] = None  # without a table [compressor]; None: messages are never coded
 
     step_size: Annotated[
@@ -159,6 +161,15 @@ class Algorithm(ABC):
     def tolerates_loss(self) -> bool:
         """Return True if lost messages are retransmitted, so that ``emulate.loss`` is allowed."""
         return False
+
+    @property
+    def uses_interval(self) -> bool:
+        """Return True if gossip uses the interval of W's eigenvalues: all ranks and a continuation get the same."""
+        return False
+
+    def automatic_from_data(self) -> list[str]:
+        """Return the keys at 'auto' whose values are made of the data's constants."""
+        return [key for key in self.keys_from_data if getattr(self, key, None) == "auto"]
 
     def own_automatic(self) -> list[str]:
         """Return the keys at 'auto' that a class outside of the package has added.

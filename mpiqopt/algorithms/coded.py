@@ -35,7 +35,7 @@ class CodedGossip(Algorithm):
         return resolved
 
     def facts_for_check(self, given: Algorithm, topology: Topology, coded: bool) -> list[tuple[str, str]]:
-        return [gossip_step_fact(self.gossip_step, given.gossip_step)] if coded else []
+        return [gossip_step_fact(self.gossip_step, getattr(given, "gossip_step", None))] if coded else []
 
     def approach(self, x: np.ndarray, memory: Memory) -> np.ndarray:
         """Return X + gamma (W - I) X^ in the dtype of X.

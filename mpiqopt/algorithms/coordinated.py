@@ -230,9 +230,11 @@ class CoordinatedAlgorithm(Algorithm):
         -------
         Trained: who joins, where w came to, and the x at which the training began (earlier than this round if late).
         """
-        training, how = problem.training, self.descent(pull)
+        how = self.descent(pull)
         if not self.asynchronous:
-            return training.train(starts, centres, state.x, how, state.t, self.active(state.t, rng, problem))
+            active = self.active(state.t, rng, problem)
+            return problem.trainer().train(starts, centres, state.x, how, state.t, active)
+        training = problem.background_trainer()
         training.start(starts, centres, state.x, how, state.t)
         width = starts.shape[1] + 1  # the vector and who has joined
         self._coordinator(network).wait(training.news, lambda: LATE * training.shortest(), width)

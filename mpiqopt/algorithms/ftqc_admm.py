@@ -1,14 +1,17 @@
 """ADMM whose average is taken by finite-time quantised coordination."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, Positive
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
 from mpiqopt.field import Field
+from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
+from mpiqopt.streams import Streams
 
 
 class State(NamedTuple):
@@ -39,6 +42,7 @@ class FTQCADMM(CoordinatedAlgorithm):
     """
 
     exact = True
+    keys_from_data = ("step_size", "penalty")
 
     penalty: Annotated[
         Positive | Literal["auto"], Field(description="rho of the augmented Lagrangian; auto: 3 local_steps / L")
@@ -47,7 +51,7 @@ class FTQCADMM(CoordinatedAlgorithm):
         float, Field(gt=0, le=1, description="eta; 1/2: classical ADMM, 1: Peaceman-Rachford splitting")
     ] = 0.9
 
-    def resolve(self, facts: Facts):
+    def resolve(self, facts: Facts) -> Self:
         if self.penalty != "auto":
             return super().resolve(facts)
         return replace(self, penalty=3 * self.local_steps / facts.lipschitz).resolve(facts)
@@ -56,10 +60,10 @@ class FTQCADMM(CoordinatedAlgorithm):
         """1/(L + 1/rho): the local problem is smooth with this constant."""
         return 1 / (self.smoothness(facts) + 1 / self.penalty)
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(problem.prox(x, self.penalty), x, x, x, 0, self.grid())
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         trained = self.trained(state.local, 2 * state.x - state.z, state, 1 / self.penalty, problem, network, rng)
         active = trained.active[:, None]
         local = np.where(active, trained.points, state.local)

@@ -6,7 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
+from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
+from mpiqopt.streams import Streams
 
 
 class State(NamedTuple):
@@ -31,10 +34,10 @@ class FTQCDGD(CoordinatedAlgorithm):
     proximal = False
     exact = True
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, 0, self.grid())
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         x = state.x
         trained = self.trained(x, x, state, 0.0, problem, network, rng)
         late = np.any(trained.origins != x, axis=1, keepdims=True)

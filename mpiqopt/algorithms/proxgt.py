@@ -62,6 +62,7 @@ class ProxGT(Scheduled):
 
     default_compressor = "identity"
     exact = True
+    keys_from_data = ("step_size", "batch_size", "large_batch_size", "epoch_length")
 
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],
@@ -179,16 +180,20 @@ class ProxGT(Scheduled):
             )
 
     def facts_for_check(self, given: Algorithm, topology: Topology, coded: bool) -> list[tuple[str, str]]:
-        about = ["auto"] * (given.gossip_rounds == "auto")
+        about = ["auto"] * (getattr(given, "gossip_rounds", None) == "auto")
         if topology.knows("contraction"):
             about.insert(0, f"|P_K(W) - J| = {topology.reached(self.gossip_rounds, self.chebyshev):.3g}")
         facts = [("gossip_rounds K", f"{self.gossip_rounds}" + f" ({', '.join(about)})" * bool(about))]
-        return [*facts, gossip_step_fact(self.gossip_step, given.gossip_step)] if coded else facts
+        return [*facts, gossip_step_fact(self.gossip_step, getattr(given, "gossip_step", None))] if coded else facts
 
     @property
     def recurs(self) -> bool:
         """True if batches between restarts are used, for estimates or for the step."""
-        return self.epoch_length != 1 or self.step_size == "auto"
+        return getattr(self, "epoch_length", None) != 1 or self.step_size == "auto"
+
+    @property
+    def uses_interval(self) -> bool:
+        return bool(self.chebyshev)
 
     def rounds_per_variable(self) -> int:
         return self.gossip_rounds

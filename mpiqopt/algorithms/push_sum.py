@@ -10,8 +10,11 @@ from mpiqopt.algorithms.algorithm import DESCENT, Facts
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.arithmetic.rounding import significant
 from mpiqopt.field import Field, only
+from mpiqopt.network.network import Network
+from mpiqopt.problems.problem import Problem
 from mpiqopt.problems.training import Descent
 from mpiqopt.registry import register
+from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
 
 # numbers worked on at most to find the smallest weight
@@ -82,19 +85,19 @@ class PushSum(StochasticAlgorithm):
         most = (1 + topology.smallest_eigenvalue) / 4 if undirected else 0.125
         return min(most, self.require_step(facts) / 2) / self.smoothness(facts)
 
-    def init(self, x, problem, network, rng):
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, np.hstack([x.astype(np.float64), np.ones((len(x), 1))]), 0)
 
-    def step(self, state, problem, network, rng):
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         if self.in_background:
             return self._interval(state, problem, network)
         mass = state.mass.copy()
         mass[:, :-1] -= self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
         return _ratios(state, network.gossip.push(mass))
 
-    def _interval(self, state, problem, network):
+    def _interval(self, state: State, problem: Problem, network: Network) -> State:
         """Let the hosted nodes train and hand on mass for one interval; returns the state after it."""
-        training, push = problem.training, network.coordination.asynchronous_push(state.mass.shape[1])
+        training, push = problem.background_trainer(), network.coordination.asynchronous_push(state.mass.shape[1])
         how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
         mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
         while True:
@@ -110,7 +113,7 @@ class PushSum(StochasticAlgorithm):
                 push.share(node, mass[node])
                 x[node] = mass[node, :-1] / mass[node, -1]
 
-    def drained(self, state, network):
+    def drained(self, state: State, network: Network) -> State:
         """Return the state with the mass that was on its way added, so that a checkpoint loses none."""
         if not self.in_background:
             return state
@@ -128,7 +131,8 @@ def lowest_weight(topology: Topology) -> float:
     """
     if topology.doubly_stochastic:
         return 1.0
-    weights, lowest = np.ones(topology.nodes), 1.0
+    weights: np.ndarray = np.ones(topology.nodes)
+    lowest = 1.0
     rows = [mixing.rows() for mixing in topology.cycle]
     for _ in range(max(1, WEIGHT_WORK // sum(map(len, rows)))):
         before = weights

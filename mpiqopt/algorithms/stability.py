@@ -176,7 +176,9 @@ def largest_step(matrices: list[np.ndarray] | None, recursion: Callable[[np.ndar
 def _cycle(steps: list[Recursion]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return A, B, C and D of all steps in turn as one, their gradients and points side by side."""
     A = np.broadcast_to(np.eye(steps[0].A.shape[-1]), steps[0].A.shape)
-    B, C, D = [], [], []
+    B: list[np.ndarray] = []
+    C: list[np.ndarray] = []
+    D: list[list[np.ndarray]] = []
     for k, step in enumerate(steps):
         C.append(step.C @ A)
         D.append([step.C @ before for before in B] + [np.zeros_like(step.C @ step.B)] * (len(steps) - k))

@@ -16,6 +16,8 @@ from mpiqopt.streams import Streams
 class Minibatch(Algorithm):
     """A method of gradients over all samples or over fresh minibatches, whose state counts iterations in ``t``."""
 
+    keys_from_data = ("step_size", "batch_size")
+
     batch_size: BatchSize = "all"
 
     def smoothness(self, facts: Facts) -> float:

@@ -25,7 +25,8 @@ from mpiqopt.analysis.figures import (
 from mpiqopt.analysis.tables import Column, format_number, print_table
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.config.parse import member, typed
+from mpiqopt.config.build import member
+from mpiqopt.config.overrides import typed
 from mpiqopt.errors import UsageError
 from mpiqopt.memory import require_memory
 from mpiqopt.registry import members
@@ -135,10 +136,11 @@ def _bound(codec: Codec, x: np.ndarray) -> float | None:
     A resolution is an absolute error of a coordinate, squared: relative to |x|^2/d it becomes a relative one.
     """
     compressor, width = codec.compressor, codec.stretches[0].width
-    if compressor.omega(width) is not None:
-        return compressor.omega(width)
-    if compressor.delta(width) is not None:
-        return 1 - compressor.delta(width)
+    omega, delta = compressor.omega(width), compressor.delta(width)
+    if omega is not None:
+        return omega
+    if delta is not None:
+        return 1 - delta
     resolution = compressor.resolution(width)
     return None if resolution is None else resolution * x.shape[1] / float(np.sum(x**2, dtype=np.float64))
 

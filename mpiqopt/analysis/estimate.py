@@ -10,11 +10,12 @@ True
 
 import numpy as np
 
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.analysis import node_samples, rounds
 from mpiqopt.analysis.graphs import diameter, file_facts
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.compressors.codec import Codec
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
@@ -149,7 +150,7 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     facts = facts_of(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
     bound = algorithm.largest_stable_step(facts)
     largest = None if bound is None else bound / algorithm.smoothness(facts)
-    if largest is not None and algorithm.step_size > largest:
+    if largest is not None and float(algorithm.step_size) > largest:
         often = "" if experiment.problem.loss.curvature == 1 else " (for classes far too cautious, as a rule)"
         said.append(("warning", f"step_size is beyond {largest:.3g}, up to which it is known to converge{often}"))
     return said
@@ -158,7 +159,7 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
 def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     """Return what a round of coordination will cost, by the coordinator's model; nothing if there is none."""
     algorithm = experiment.algorithm
-    if not hasattr(algorithm, "coordinator"):
+    if not isinstance(algorithm, CoordinatedAlgorithm):
         return []
     network, name = rounds.measure(experiment.network.topology), algorithm.coordinator
     protocol = algorithm.protocol
@@ -167,7 +168,7 @@ def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     def cost(protocol: CoordinationProtocol, spread: float) -> rounds.Round | None:
         return rounds.predict(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
 
-    topology, first = experiment.network.topology, _spread(experiment)
+    topology, first = experiment.network.topology, _spread(experiment, algorithm)
     mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find("coordinator", "tree")(), first)
     # of digraphs that are not doubly stochastic it is there already
     facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
@@ -185,11 +186,11 @@ def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     return facts
 
 
-def _spread(experiment: Experiment) -> float:
+def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
     """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
-    algorithm = experiment.algorithm
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
-    moved = algorithm.step_size * algorithm.local_steps * max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
+    largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
+    moved = float(algorithm.step_size) * algorithm.local_steps * largest
     return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
 
 
@@ -246,7 +247,7 @@ def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
 def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[str, str]]:
     """Return what an iteration would send without compression, and the size of a coded message."""
     plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
-    codec, d = _codec(experiment), experiment.problem.d
+    codec, d = experiment.network.codec(experiment.start), experiment.problem.d
     times = f", {plain / payload:.3g} times as many" if payload else ""
     return [
         ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),

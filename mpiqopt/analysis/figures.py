@@ -160,7 +160,8 @@ def _import_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
-    own = Path(find_spec("matplotlib").origin).parent / "mpl-data"
+    spec = find_spec("matplotlib")
+    own = Path((spec and spec.origin) or "").parent / "mpl-data"
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     backend = os.environ.pop("MPLBACKEND", None)  # of a notebook, which hands it to its children
     try:

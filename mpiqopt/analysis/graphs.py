@@ -68,7 +68,7 @@ def file_facts(topology: Topology) -> list[tuple[str, str]]:
     Names of nodes come last, the first NAMED of them, unless they are just their numbers.
     """
     facts = [(f"file: {subject}", words) for subject, words in topology.read.items()]
-    if topology.named:
+    if topology.named and topology.names is not None:
         names = [f"{node} = {name}" for node, name in enumerate(topology.names[:NAMED])]
         more = f", ... ({topology.nodes} in all: /topology/names)" * (topology.nodes > NAMED)
         facts.append(("names of nodes", ", ".join(names) + more))
@@ -93,7 +93,9 @@ def _spread(degrees: np.ndarray) -> str:
 def _distances(topology: Topology) -> list[tuple[str, object]]:
     """Return the diameter, and of digraphs "yes" or "no" to strong connection."""
     strong = topology.strongly_connected
-    facts = [("strongly connected", "yes" if strong else "no")] if topology.directed or not strong else []
+    facts: list[tuple[str, object]] = (
+        [("strongly connected", "yes" if strong else "no")] if topology.directed or not strong else []
+    )
     if strong:
         facts.append(("diameter", diameter(topology)))
     return facts
@@ -106,7 +108,8 @@ def diameter(topology: Topology) -> str:
 
 def _averaging(topology: Topology) -> list[tuple[str, object]]:
     """Return lambda, and how many gossip rounds reduce the disagreement to GOSSIP_TARGET."""
-    facts = [("lambda = |W - J|", f"{topology.contraction:.6g} (1 - lambda = {1 - topology.contraction:.3g})")]
+    lam = topology.contraction
+    facts: list[tuple[str, object]] = [("lambda = |W - J|", f"{lam:.6g} (1 - lambda = {1 - lam:.3g})")]
     chebyshev = not topology.varies and topology.symmetric
     if topology.nodes > 1:
         rounds = f"{topology.rounds_needed(False)} plain"
@@ -149,7 +152,7 @@ def _labels(topology: Topology) -> list[str]:
     """Return what stands at the nodes: their names, by default their numbers, unless there are too many."""
     if topology.nodes > NAMED:
         return []
-    names = topology.names if topology.named else map(str, range(topology.nodes))
+    names = (topology.names if topology.named else None) or [str(node) for node in range(topology.nodes)]
     return [shortened(name, LONGEST_LABEL) for name in names]
 
 

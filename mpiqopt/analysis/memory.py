@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.data.source import Source
 from mpiqopt.placement.placement import Placement
 from mpiqopt.results.checkpoint import flat
@@ -97,6 +98,6 @@ def _per_node(experiment: Experiment) -> float:
     beside = STEP[problem.dtype.itemsize]
     if experiment.network.compressor is not None and not algorithm.server:
         beside += CODED
-    if hasattr(algorithm, "coordinator"):
+    if isinstance(algorithm, CoordinatedAlgorithm):
         beside += COORDINATED + algorithm.protocol.bytes_per_value
     return sum(arrays.values()) / problem.hosted + beside * problem.d + TRAINED * algorithm.trains

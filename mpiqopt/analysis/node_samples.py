@@ -58,9 +58,9 @@ class NodeSamples(NamedTuple):
 
 def samples_of_shares(shares: Shares) -> NodeSamples:
     """Return the division of samples, from the shares of all nodes."""
-    names = [f"{label:g}" for label in ([] if shares.labels is None else shares.labels)]
-    if shares.words is not None:
-        names = [shares.words[int(label)] for label in shares.labels]
+    labels = [] if shares.labels is None else shares.labels.tolist()
+    words = shares.words
+    names = [f"{label:g}" if words is None else words[int(label)] for label in labels]
     return NodeSamples(shares.sizes, label_counts(shares), names, [*shares.groups])
 
 
@@ -179,7 +179,7 @@ def _figure(samples: NodeSamples) -> "Figure":
     figure = Figure(figsize=(min(max(6, 0.3 * nodes), 14), 4.5), layout="constrained")
     axes = figure.subplots()
     use_fonts_for([*samples.labels, *samples.groups])
-    pieces = samples.counts.T if several else samples.sizes[None]
+    pieces = samples.sizes[None] if samples.counts is None else samples.counts.T
     handles = _bars(axes, pieces) if nodes <= BARS else _areas(axes, pieces)
     axes.set_xlim(-0.6, nodes - 0.4)
     axes.set_ylim(bottom=0)

@@ -283,9 +283,9 @@ def visible_points(values: np.ndarray) -> np.ndarray:
     if count <= 2 * PIECES:
         return np.arange(count)
     width = -(-count // PIECES)
-    pieces = np.full(PIECES * width, np.nan)
-    pieces[:count] = values
-    pieces = pieces.reshape(PIECES, width)
+    filled = np.full(PIECES * width, np.nan)
+    filled[:count] = values
+    pieces = filled.reshape(PIECES, width)
     first = width * np.arange(PIECES)
     empty = np.isnan(pieces)
     lowest = first + np.where(empty, np.inf, pieces).argmin(axis=1)

@@ -8,6 +8,7 @@ or ARPACK has found, by Rayleigh quotients.
 import math
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def _sum(terms: np.ndarray, small: np.ndarray) -> tuple[float, float]:
     return total, math.fsum([*numbers, -total])
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _product(a: Any, b: Any) -> tuple[Any, Any]:
     """Return a b and what rounding takes from it (Dekker, "A floating-point technique", 1971)."""
     product = a * b
     (high, low), (top, bottom) = _halves(a), _halves(b)
@@ -104,7 +105,8 @@ def largest_eigenvalues(apply: Apply, start: np.ndarray, most: int) -> np.ndarra
     >>> found.round(9).tolist()
     [3.0, 5.0]
     """
-    steps, taken, look = _steps(apply, start), [], FIRST_LOOK
+    steps, look = _steps(apply, start), FIRST_LOOK
+    taken: list[tuple[np.ndarray, np.ndarray]] = []
     found, done = np.full(len(start), np.nan), np.zeros(len(start), bool)
     while not done.all():
         taken += islice(steps, min(look, most) - len(taken))
@@ -124,10 +126,11 @@ def _steps(apply: Apply, start: np.ndarray) -> Iterator[tuple[np.ndarray, np.nda
     eigenvalue, then stands in.
     """
     v, before = _over(start, _norms(start)), np.zeros_like(start)
-    off, size, first = np.zeros(len(start)), np.zeros(len(start)), None
+    off, size = np.zeros(len(start)), np.zeros(len(start))
+    first: np.ndarray | None = None
     while True:
         w = apply(v) - off[:, None] * before
-        diagonal = np.add.reduce(v * w, axis=1)
+        diagonal: np.ndarray = np.add.reduce(v * w, axis=1)
         w -= diagonal[:, None] * v
         first = diagonal if first is None else first
         diagonal = np.where(v.any(axis=1), diagonal, first)

@@ -20,7 +20,7 @@ from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, ou
 from mpiqopt.transport import launch
 
 if TYPE_CHECKING:
-    from mpiqopt.transport.transport import Transport
+    from mpiqopt.transport.neighbours import MPITransport
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,7 +97,13 @@ def _common_status(work: Callable[[], int]) -> int:
         return 2
 
 
-def _share_out(words: list[str], transport: "Transport") -> int:
+def _run_plugins(plugins: tuple[tuple[str, bytes], ...]) -> None:
+    """Run plug-ins, as (path, source)."""
+    for path, source in plugins:
+        registry.run_plugin(path, source)
+
+
+def _share_out(words: list[str], transport: "MPITransport") -> int:
     """Read the command line on rank 0, and do what is left of it on all ranks; return the exit status.
 
     The handshake comes first: a rank that was started with other words ends the job at once, where it would block it
@@ -111,7 +117,7 @@ def _share_out(words: list[str], transport: "Transport") -> int:
         import mpiqopt.cli.job  # noqa: F401 - what it needs, while rank 0 reads
     plugins, packed = by_first(transport, lambda: _packed(words))
     if plugins:
-        together(transport, lambda: [registry.run_plugin(path, source) for path, source in plugins])
+        together(transport, lambda: _run_plugins(plugins))
     work = pickle.loads(packed)
     return work(transport) if callable(work) else work
 

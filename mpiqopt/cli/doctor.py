@@ -18,7 +18,7 @@ from mpiqopt.cli.output import print_result
 from mpiqopt.terminal import terminal_width, two_columns
 
 if TYPE_CHECKING:
-    from mpiqopt.transport.transport import Transport
+    from mpiqopt.transport.neighbours import MPITransport
 
 
 @click.command("doctor")
@@ -32,7 +32,7 @@ def command() -> Callable[..., int]:
     return print_report
 
 
-def print_report(transport: "Transport") -> int:
+def print_report(transport: "MPITransport") -> int:
     """Print the report on rank 0, and return the exit status; collective.
 
     With two ranks or more it takes some seconds: one-sided operations are timed while the target sleeps and while it
@@ -42,7 +42,7 @@ def print_report(transport: "Transport") -> int:
     return 0 if transport.rank or print_result(report) else 1
 
 
-def _report(transport: "Transport") -> str:
+def _report(transport: "MPITransport") -> str:
     """Return the lines of the report; collective."""
     facts = _installation(transport)
     if transport.size == 1:
@@ -54,7 +54,7 @@ def _report(transport: "Transport") -> str:
     return two_columns(facts, terminal_width(sys.stdout)).rstrip()
 
 
-def _installation(transport: "Transport") -> list[tuple[str, str]]:
+def _installation(transport: "MPITransport") -> list[tuple[str, str]]:
     """Return versions, kernels and MPI as (name, text); collective, to count hosts."""
     import h5py
     import mpi4py

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mpiqopt import registry
 from mpiqopt.cli import complain
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.errors import fits
 from mpiqopt.files.inputs import Input, examine_inputs, require_same_inputs
 from mpiqopt.run.allocator import keep_freed_memory
-from mpiqopt.run.loop import Outcome, run
+from mpiqopt.run.ending import Outcome
+from mpiqopt.run.loop import run
 from mpiqopt.run.start import AlreadyFinished, Options
 from mpiqopt.transport.agreement import together
 

@@ -8,7 +8,7 @@ import click
 from mpiqopt.registry import load_plugin
 
 if TYPE_CHECKING:
-    from mpiqopt.config.parse import Config
+    from mpiqopt.config.config import Config
 
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", help="Python file that registers more parts."

@@ -20,7 +20,7 @@ class _Watched(io.FileIO):
         """
         return "OMPI_COMM_WORLD_RANK" not in os.environ and super().isatty()
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         """Write bytes and return how many; drop them after the first error, which is raised."""
         if self.refused is not None:
             return len(data)
@@ -34,7 +34,7 @@ class _Watched(io.FileIO):
 class _Forgiving(io.FileIO):
     """Standard error to which everything seems to be written: lost messages must not stop what they report on."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any, /) -> int:
         """Write bytes if that is possible, and return their number in any case."""
         with suppress(OSError):
             super().write(data)

@@ -65,9 +65,9 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def _made(path: str, family: str, cls: type, settings: dict[str, dict[str, Any]]) -> Any:
+def _made(path: str, family: str, cls: type[Any], settings: dict[str, dict[str, Any]]) -> Any:
     """Return a part with the keys that were given. Raises UsageError if one is wrong or missing."""
-    from mpiqopt.config.parse import member
+    from mpiqopt.config.build import member
 
     try:
         return member(family, {"name": cls.name, **settings[cls.name]}, path)

@@ -5,7 +5,7 @@ equal width are encoded together, as rows of one array, so that Python is called
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,13 @@ class Stretch(NamedTuple):
     width: int
     at: int
     nbytes: int
+
+
+def _worst(choose: Callable[[list[float]], float], values: Iterable[float | None]) -> float | None:
+    """Return the worst of the constants of blocks, by max or min; None if some are unknown."""
+    known = list(values)
+    numbers = [value for value in known if value is not None]
+    return choose(numbers) if len(numbers) == len(known) else None
 
 
 class Codec:
@@ -68,15 +75,13 @@ class Codec:
             self.stretches.append(Stretch(whole, 1, whole * width, rest, whole * size, last))
         self.blocks = whole + (rest > 0)
         self.nbytes = self.boundary(self.blocks)[1]
-        omegas = [compressor.omega(stretch.width) for stretch in self.stretches]
-        deltas = [compressor.damped_delta(stretch.width) for stretch in self.stretches]
-        self.omega = None if None in omegas else max(omegas)
-        self.delta = None if None in deltas else min(deltas)
-        usual = [compressor.usual_delta(stretch.width) for stretch in self.stretches]
-        self.usual_delta = self.delta if None in usual else min(usual)
-        gossip = [compressor.gossip_omega(stretch.width) for stretch in self.stretches]
-        self.gossip_omega = None if None in gossip else max(gossip)
-        self.damping = min(compressor.damping(stretch.width) for stretch in self.stretches)
+        widths = [stretch.width for stretch in self.stretches]
+        self.omega = _worst(max, map(compressor.omega, widths))
+        self.delta = _worst(min, map(compressor.damped_delta, widths))
+        usual = _worst(min, map(compressor.usual_delta, widths))
+        self.usual_delta = self.delta if usual is None else usual
+        self.gossip_omega = _worst(max, map(compressor.gossip_omega, widths))
+        self.damping = min(map(compressor.damping, widths))
         self._everyone = np.arange(nodes)
         self._keys: dict[int, _Keys] = {}
         self._messages: dict[tuple[int, int], np.ndarray] = {}
@@ -176,8 +181,8 @@ class Codec:
         """
         known = self._keys.get(id(nodes))
         if known is None:
-            keys = (np.empty((len(nodes), self.blocks), np.uint64) for _ in range(2))
-            known = self._keys[id(nodes)] = _Keys(nodes, *keys)
+            own, shared = (np.empty((len(nodes), self.blocks), np.uint64) for _ in range(2))
+            known = self._keys[id(nodes)] = _Keys(nodes, own, shared)
         if known.round != round:
             server = np.array([int(len(nodes) > 0 and nodes[0] == self.nodes)])
             fill_keys(self.seed, PURPOSES["message"], round, nodes, 0, known.own.reshape(-1))

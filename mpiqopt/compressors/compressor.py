@@ -60,6 +60,7 @@ class Compressor(ABC):
     [[1.0, -1.0, 1.0]]
     """
 
+    name: ClassVar[str]  # that it is registered under
     approximates: ClassVar[bool] = True  # C(x) is near x, or so in the mean
     in_blocks: ClassVar[bool] = True  # messages of blocks differ from a message of all values
     rotates: ClassVar[bool] = False  # what is rounded is a rotation of x

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpiqopt._compressors import Levels
-from mpiqopt.compressors.compressor import Compressor, power_of_two, scratch
+from mpiqopt.compressors.compressor import Compressor, Draw, power_of_two, scratch
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -46,16 +46,16 @@ class RotatedLevels(Compressor):
         positive = np.array(CENTROIDS[self.bits])
         return Levels(np.concatenate([-positive[::-1], positive]), self.bits)
 
-    def nbytes(self, d, dtype):
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
         return self._kernel.nbytes(power_of_two(d))
 
-    def encode(self, x, messages, draw):
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
         self._kernel.encode(x, messages, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
 
-    def decode(self, messages, x, draw):
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         self._kernel.decode(messages, x, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return D/(1 - D), D the distortion: the limit for long vectors, whose rotation is nearly normal."""
         return DISTORTION[self.bits] / (1 - DISTORTION[self.bits])
 
@@ -74,4 +74,4 @@ class Eden(RotatedLevels):
     distributed mean estimation for federated learning", 2022.
     """
 
-    bits: Annotated[int, Field(ge=1, le=4, description="bits of one value")] = 2
+    bits: Annotated[int, Field(ge=1, le=4, description="bits of one value")] = 2  # type: ignore[misc]  # fixed in DRIVE

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt._compressors import Signs
 from mpiqopt.arithmetic.rounding import exponential
-from mpiqopt.compressors.compressor import Compressor, power_of_two, scratch
+from mpiqopt.compressors.compressor import Compressor, Draw, power_of_two, scratch
 from mpiqopt.compressors.one_bit import Dither
 from mpiqopt.field import Field, only
 from mpiqopt.registry import register
@@ -53,33 +53,33 @@ class FlattenedOneBit(Compressor):
             return Signs("root-mean-square", self.clip)
         return Signs("constant", self.dither)
 
-    def nbytes(self, d, dtype):
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
         return self._kernel.nbytes(power_of_two(d))
 
-    def encode(self, x, messages, draw):
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
         self._kernel.encode(x, messages, draw.own, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
 
-    def decode(self, messages, x, draw):
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         self._kernel.decode(messages, x, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
 
-    def decode_mean(self, messages, x, draw):
+    def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         """Sum the bits and rotate back once: all messages of a round have the same U."""
         size = power_of_two(x.shape[1])
         self._kernel.decode_mean(messages, x, scratch(size, np.dtype(np.int32)), draw.shared, scratch(size, x.dtype))
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for subgaussian coordinates of U x (ours)."""
         square = self.clip * self.clip
         return square - 1 + 8 * exponential(-square / 2) if self.dither == "adaptive" else None
 
-    def bias(self, d):
+    def bias(self, d: int) -> float:
         """Return 2 exp(-c^2/4), what clipping the subgaussian coordinates of U x changes in the mean (ours)."""
         return 2 * exponential(-self.clip * self.clip / 4) if self.dither == "adaptive" else 0.0
 
-    def resolution(self, d):
+    def resolution(self, d: int) -> float | None:
         """Return dither^2 D/d of a fixed dither: D values have at most dither^2 each."""
         return None if self.dither == "adaptive" else self.dither**2 * power_of_two(d) / d
 
-    def reach(self):
+    def reach(self) -> float | None:
         """Return the fixed dither: |x| up to there clips nothing, however x is rotated."""
         return None if self.dither == "adaptive" else self.dither

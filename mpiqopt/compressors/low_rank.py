@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt._compressors import require_finite
 from mpiqopt.arithmetic.products import row_products
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 from mpiqopt.streams import standard_normal
@@ -35,11 +35,11 @@ class LowRank(Compressor):
         b = ceil(d / a)
         return a, b, min(self.rank, a, b)
 
-    def nbytes(self, d, dtype):
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
         a, b, rank = self._shape(d)
         return 8 + 4 * rank * (a + b)
 
-    def encode(self, x, messages, draw):
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
         require_finite(x)
         for row, message, shared in zip(x, messages, draw.shared.tolist(), strict=True):
             a, b, rank = self._shape(len(row))
@@ -48,25 +48,25 @@ class LowRank(Compressor):
             if largest < TINY:
                 continue
             unit = 2.0 ** frexp(largest)[1]
-            matrix = np.zeros(a * b)
-            matrix[: len(row)] = row / unit
-            matrix = matrix.reshape(a, b)
+            filled = np.zeros(a * b)
+            filled[: len(row)] = row / unit
+            matrix = filled.reshape(a, b)
             sketch = standard_normal(np.random.Generator(np.random.Philox(key=shared)), (b, rank))
             basis = orthonormal(row_products(matrix, sketch.T)).astype(np.float32)
             image = row_products(matrix.T, basis.T.astype(np.float64)).astype(np.float32)
             message[:8].view(np.float64)[:] = unit
             message[8:].view(np.float32)[:] = np.concatenate([basis.ravel(), image.ravel()])
 
-    def decode(self, messages, x, draw):
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         for row, message in zip(x, messages, strict=True):
             a, b, rank = self._shape(len(row))
             unit = message[:8].copy().view(np.float64)[0]
             factors = message[8:].copy().view(np.float32).astype(np.float64).reshape(a + b, rank)
             # products of columns, added in order: the same bits at every receiver, whatever its BLAS
-            matrix = sum(np.outer(factors[:a, k], factors[a:, k]) for k in range(rank))
+            matrix = np.asarray(sum(np.outer(factors[:a, k], factors[a:, k]) for k in range(rank)))
             row[:] = unit * matrix.ravel()[: len(row)]
 
-    def delta(self, d):
+    def delta(self, d: int) -> float | None:
         """Return r/min(a, b), the least share of |M|^2 in the column space of M Omega in the mean (ours).
 
         For r = 1 exact for M with equal singular values; but for the rounding of P and Q to float32.

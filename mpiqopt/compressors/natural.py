@@ -21,6 +21,6 @@ class Natural(KernelCompressor):
     kernel = Floats("power-of-two")
     random = True
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return 1/8 (the paper's), reached where values lie at 4/3 of a power of two."""
         return 1 / 8

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import KernelCompressor, scratch
+from mpiqopt.compressors.compressor import Draw, KernelCompressor, scratch
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -36,18 +36,18 @@ class OneBit(KernelCompressor):
         """The signs, of which the adaptive dither is the amplitude."""
         return Signs("largest") if self.dither == "adaptive" else Signs("constant", self.dither)
 
-    def decode_mean(self, messages, x, draw):
+    def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         """Sum the bits as integers where the dither is fixed, else the decoded vectors."""
         self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return d - 1 for the adaptive dither, reached by a vector with one value; a fixed one clips."""
         return d - 1.0 if self.dither == "adaptive" else None
 
-    def resolution(self, d):
+    def resolution(self, d: int) -> float | None:
         """Return dither^2: the variance of a value, dither^2 - x_j^2, at its largest."""
         return None if self.dither == "adaptive" else self.dither**2
 
-    def reach(self):
+    def reach(self) -> float | None:
         """Return the fixed dither, beyond which values are clipped."""
         return None if self.dither == "adaptive" else self.dither

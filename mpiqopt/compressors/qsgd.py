@@ -46,6 +46,6 @@ class QSGD(KernelCompressor):
     def kernel(self) -> UniformGrid:
         return UniformGrid((2 * self.levels).bit_length(), "norm", self.levels, self.levels, self.levels)
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return min(d/s^2, sqrt(d)/s), Lemma 3.1 of the paper."""
         return min(d / self.levels**2, sqrt(d) / self.levels)

@@ -5,8 +5,10 @@ from functools import cache
 from math import ceil
 from typing import Annotated
 
+import numpy as np
+
 from mpiqopt._compressors import Kernel
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -36,15 +38,15 @@ class RandomK(Compressor):
 
     fraction: Fraction = 0.01
 
-    def nbytes(self, d, dtype):
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
         return sparse_kernel("random_k", self.fraction, d).nbytes(d)
 
-    def encode(self, x, messages, draw):
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
         sparse_kernel("random_k", self.fraction, x.shape[1]).encode(x, messages, draw.own)
 
-    def decode(self, messages, x, draw):
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         sparse_kernel("random_k", self.fraction, x.shape[1]).decode(messages, x, keys=draw.own)
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return d/k - 1, which is exact for every x."""
         return d / kept(self.fraction, d) - 1

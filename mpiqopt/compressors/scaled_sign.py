@@ -18,17 +18,17 @@ class ScaledSign(KernelCompressor):
 
     kernel = Signs("mean")
 
-    def delta(self, d):
+    def delta(self, d: int) -> float:
         """Return 1/d: |x|_1 >= |x|, with equality for one non-zero value; but for the rounding of the scale.
 
         That of the paper, |x|_1^2 / (d |x|^2), depends on x.
         """
         return 1 / d - 2.0**-40
 
-    def gossip_omega(self, d):
+    def gossip_omega(self, d: int) -> float | None:
         """Return 2, as if delta were 1/3: in gossip the worst vector, one of a single value, does not come twice."""
         return min(2.0, 1 / self.delta(d) - 1)
 
-    def usual_delta(self, d):
+    def usual_delta(self, d: int) -> float | None:
         """Return (E|x|)^2 / E x^2 = 2/pi of normal numbers."""
         return 0.63661977236758

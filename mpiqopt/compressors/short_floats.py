@@ -24,7 +24,7 @@ class ShortFloats(KernelCompressor):
         """The format that has the compressor's name."""
         return Floats(self.name)
 
-    def delta(self, d):
+    def delta(self, d: int) -> float | None:
         """Return 1 - unit_roundoff^2 - d underflow^2.
 
         Each value is sent to within unit_roundoff of itself, or underflow of the largest.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import KernelCompressor, scratch
+from mpiqopt.compressors.compressor import Draw, KernelCompressor, scratch
 from mpiqopt.registry import register
 
 
@@ -22,6 +22,6 @@ class Sign(KernelCompressor):
 
     approximates = False
 
-    def decode_mean(self, messages, x, draw):
+    def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         """Count the set bits and write (2 count - n)/n."""
         self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))

@@ -21,7 +21,7 @@ class TernGrad(KernelCompressor):
     kernel = UniformGrid(2, "largest", 1, 1, 1)
     random = True
 
-    def omega(self, d):
+    def omega(self, d: int) -> float | None:
         """Return the maximum over x of max|x| |x|_1 / |x|^2 - 1 (ours).
 
         E|C(x)|^2 = max|x| |x|_1; the maximum is at one value of 1 and d - 1 of 1/(1 + sqrt(d)).

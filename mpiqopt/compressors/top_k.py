@@ -13,8 +13,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mpiqopt.arithmetic.rounding import significant
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.compressors.random_k import Fraction, kept, sparse_kernel
 from mpiqopt.registry import register
 
@@ -30,24 +32,24 @@ class TopK(Compressor):
 
     fraction: Fraction = 0.01
 
-    def nbytes(self, d, dtype):
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
         return sparse_kernel("top_k", self.fraction, d).nbytes(d)
 
-    def encode(self, x, messages, draw):
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
         sparse_kernel("top_k", self.fraction, x.shape[1]).encode(x, messages)
 
-    def decode(self, messages, x, draw):
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         sparse_kernel("top_k", self.fraction, x.shape[1]).decode(messages, x)
 
-    def delta(self, d):
+    def delta(self, d: int) -> float:
         """Return k/d, but for the rounding of values to float32."""
         return kept(self.fraction, d) / d - 2.0**-48
 
-    def gossip_omega(self, d):
+    def gossip_omega(self, d: int) -> float | None:
         """Return half of what delta says: what is left out grows until it is sent."""
         return (1 / self.delta(d) - 1) / 2
 
-    def usual_delta(self, d):
+    def usual_delta(self, d: int) -> float | None:
         """Return the share of |x|^2 that the largest of many normal numbers have (ours).
 
         f + 2 z p(z) for the share f of values that are sent, those with magnitude beyond z; p: the normal density.

@@ -35,7 +35,7 @@ class Uniform(KernelCompressor):
         Field(description="to the nearest level, or to a neighbour at random, unbiased"),
     ] = "stochastic"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.bits == 1 and self.kind == "mid-tread":
             raise UsageError("compressor.bits = 1: want at least 2 for compressor.kind = 'mid-tread'")
 
@@ -48,7 +48,7 @@ class Uniform(KernelCompressor):
         return UniformGrid(self.bits, "given", half - 1, half - 1, half - 1, self.step)
 
     @property
-    def random(self) -> bool:
+    def random(self) -> bool:  # type: ignore[override]  # elsewhere the same for a whole class
         """True if roundings need the messages' keys."""
         return self.rounding == "stochastic"
 
@@ -57,6 +57,6 @@ class Uniform(KernelCompressor):
         half = 1 << (self.bits - 1)
         return self.step * (half - 0.5 if self.kind == "mid-riser" else half - 1)
 
-    def resolution(self, d):
+    def resolution(self, d: int) -> float | None:
         """Return step^2/4, the most of either rounding."""
         return self.step**2 / 4

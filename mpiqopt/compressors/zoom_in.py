@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
+
 from mpiqopt._compressors import UniformGrid
 from mpiqopt.arithmetic.rounding import power
-from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -35,11 +37,11 @@ class ZoomIn(Compressor):
         step = max(self.initial_step * power(self.factor, round), SMALLEST_STEP)
         return UniformGrid(self.bits, "zoom", levels, levels, levels, step, self.expand)
 
-    def nbytes(self, d, dtype):
+    def nbytes(self, d: int, dtype: np.dtype) -> int:
         return self._kernel(0).nbytes(d)
 
-    def encode(self, x, messages, draw):
+    def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
         self._kernel(draw.round).encode(x, messages)
 
-    def decode(self, messages, x, draw):
+    def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         self._kernel(0).decode(messages, x)

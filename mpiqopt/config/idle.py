@@ -1,16 +1,16 @@
-"""Keys that were given in a config and change nothing: ``needs`` of their fields do not hold."""
+"""Find keys that were given in a config and change nothing: the ``needs`` of their fields do not hold."""
 
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Annotated, Any, get_origin, get_type_hints
 
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.errors import LONG_PATH, clipped, fits, listing
 from mpiqopt.field import Field, Need
 
 
 def warning(config: Config) -> str:
-    """Return the sentence that names them and says why, as far as it fits in a line; "" if every key matters."""
+    """Return one line that names the keys that change nothing and says why; "" if every key matters."""
     why = dict(_idle(config))
     if not why:
         return ""
@@ -20,7 +20,7 @@ def warning(config: Config) -> str:
 
 
 def _idle(config: Config) -> Iterator[tuple[str, str]]:
-    """Each as TABLE.KEY, and why it changes nothing."""
+    """Yield each of them as TABLE.KEY, and why it changes nothing."""
     for table, given, part in _parts(config):
         for key, needs in _needs(type(part)).items():
             values = [(need, _value(config, part, need.key)) for need in needs] if key in given else []
@@ -30,7 +30,7 @@ def _idle(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _parts(config: Config) -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """Every table of the config by name, and what was made of it."""
+    """Yield every table of the config: its name, its keys as given, and the part that was built from it."""
     for name, given in config.tables.items():
         if name == "topology":
             tables = given if isinstance(given, list) else [given]
@@ -40,13 +40,13 @@ def _parts(config: Config) -> Iterator[tuple[str, dict[str, Any], Any]]:
 
 
 def _needs(cls: type) -> dict[str, tuple[Need, ...]]:
-    """What the fields of a dataclass need."""
+    """Return the conditions under which each field of a dataclass matters, by name."""
     hints = get_type_hints(cls, include_extras=True)
     marks = {f.name: hints[f.name].__metadata__ for f in fields(cls) if get_origin(hints[f.name]) is Annotated}
     return {name: mark.needs for name, own in marks.items() for mark in own if isinstance(mark, Field)}
 
 
 def _value(config: Config, part: Any, key: str) -> Any:
-    """Of a key or attribute of the part, or of TABLE.KEY."""
+    """Return the value of a key or attribute of the part, or of TABLE.KEY of another one."""
     table, dot, name = key.rpartition(".")
     return getattr(getattr(config, table) if dot else part, name)

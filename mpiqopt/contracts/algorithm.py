@@ -148,7 +148,7 @@ def checkpoint_goes_on(method: Algorithm) -> str | None:
         progress = {name: kind() for name, kind in checkpoint.PROGRESS.items()} | {"derived": {}}
         checkpoint.save(path, after(one, 4), progress, counters, one.network, durable=False)
         saved, counters = checkpoint.read_progress(path), {"evaluations": other.problem.evaluations}
-        state = checkpoint.restore(path, saved, after(other, 0), counters, other.network)
+        state = checkpoint.restore(path, saved or {}, after(other, 0), counters, other.network)
     require_same(after(other, 3, state), whole, "after a checkpoint is another")
     return None
 
@@ -195,7 +195,7 @@ def every_node_reaches_the_optimum(method: Algorithm) -> str | None:
     """
     if not method.exact:
         return "not claimed: exact = False"
-    full = {key: value for key, value in FULL.items() if hasattr(method, key)}
+    full: dict[str, Any] = {key: value for key, value in FULL.items() if hasattr(method, key)}
     made = experiment(replace(method, **full), h=True)
     found = made.evaluate(after(made, 1500).x)
     require(

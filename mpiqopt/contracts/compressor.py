@@ -180,12 +180,11 @@ def mean_error_is_within_its_bound(c: Compressor) -> None:
         x = inside(c, x)
         d, errors = len(x), relative_errors(x, sample(c, x, n))
         least = errors.mean() - 5 * standard_error(errors)
+        omega, delta, resolution = c.omega(d), c.delta(d), c.resolution(d)
         bounds = {
-            "omega": None if c.omega(d) is None else (c.omega(d) + 1) * SCALE**2 - 1,
-            "1 - delta": None if c.delta(d) is None else 1 - c.delta(d) + 1e-15,
-            "resolution d/|x|^2": None
-            if c.resolution(d) is None
-            else c.resolution(d) * (1 + 1e-12) * d / float(np.sum(x**2)),
+            "omega": None if omega is None else (omega + 1) * SCALE**2 - 1,
+            "1 - delta": None if delta is None else 1 - delta + 1e-15,
+            "resolution d/|x|^2": None if resolution is None else resolution * (1 + 1e-12) * d / float(np.sum(x**2)),
         }
         for name, most in bounds.items():
             require(
@@ -203,7 +202,7 @@ def damped_it_contracts(c: Compressor) -> str | None:
         return "not claimed: neither omega nor delta"
     for kind, x, n in _cases(c):
         d, errors = len(x), relative_errors(x, c.damping(len(x)) * sample(c, x, n))
-        delta = c.damped_delta(d)
+        delta = c.damped_delta(d) or 0.0
         require(0 < delta <= 1, f"damped_delta({d}) is {delta:.4g}, want more than 0 and at most 1")
         require(
             errors.mean() - 5 * standard_error(errors) <= 1 - delta + SCALE**2 - 1,

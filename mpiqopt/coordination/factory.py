@@ -67,11 +67,13 @@ class CoordinationFactory:
     def _exchange(self, wiring: Wiring) -> FrameExchange:
         """Return what brings the frames of a step to the neighbouring ranks."""
         exchange = self.transport.frame_exchange(wiring.ranks)
-        return exchange if self.delays is None else EmulatedFrameExchange(exchange, self.delays, self.topology.arcs())
+        if self.delays is None:
+            return exchange
+        return EmulatedFrameExchange(exchange, self.delays, self.topology.arcs())  # type: ignore[return-value]  # its nodes count
 
     def _mail(self, wiring: Wiring) -> tuple[FrameQueue, bool, bool]:
         """Return a frame queue, True if others want this processor, and True if frames may be lost or reordered."""
         frames = self.transport.frame_queue(wiring.ranks, self.mail_transport)
         if self.emulate.of_links:
-            frames = EmulatedFrames(frames, self.emulate, wiring, self.seed)
+            frames = EmulatedFrames(frames, self.emulate, wiring, self.seed)  # type: ignore[assignment]  # its nodes cut frames
         return frames, self.transport.crowded, self.emulate.of_links

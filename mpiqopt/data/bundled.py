@@ -38,7 +38,9 @@ class Bundled(Source):
 
 def _file(name: str) -> Path:
     """Return the path of one of scikit-learn's data files; finding the package does not import it."""
-    return Path(find_spec("sklearn").submodule_search_locations[0]) / "datasets" / "data" / name
+    spec = find_spec("sklearn")
+    (folder, *_) = (spec and spec.submodule_search_locations) or [""]
+    return Path(folder) / "datasets" / "data" / name
 
 
 def _numbers(name: str, delimiter: str | None, header: bool) -> np.ndarray:

@@ -41,8 +41,9 @@ class Heads(NamedTuple):
 
     def key(self, column: int) -> str:
         """Return what a config may say for a column: its name if that is short and its own, else its number."""
-        name = self.names[column] if self.names else ""
-        return quoted(name) if 0 < len(name) < SHORT // 2 and self.names.count(name) == 1 else str(column)
+        names = self.names or ()
+        name = names[column] if names else ""
+        return quoted(name) if 0 < len(name) < SHORT // 2 and names.count(name) == 1 else str(column)
 
 
 class Roles(NamedTuple):
@@ -56,7 +57,7 @@ class Roles(NamedTuple):
     features: tuple[int, ...]
     categories: frozenset[int]
     by: int | None
-    index: int | None
+    index: int | None  # type: ignore[assignment]  # hides tuple.index
 
     @property
     def used(self) -> list[int]:
@@ -111,7 +112,7 @@ def require_index(heads: Heads, roles: Roles, content: Content, where: str) -> N
     if heads.row_names or heads.kinds[0] == "word":
         if content.words(0).is_unique:
             return
-        if heads.row_names:
+        if heads.row_names and heads.names:
             names, columns = len(heads.names) - 1, len(heads.names)
             raise UsageError(f"{where}: {names} names, {columns} columns, of which the first names no rows: it repeats")
     elif heads.kinds[0] == "number" and _counts_rows(content.numbers(0)):

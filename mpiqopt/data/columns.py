@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+
 from mpiqopt.data.column_roles import Content, Heads, Roles, Terms, may_be_index, require_index, unnamed_index
 from mpiqopt.data.column_values import FeatureColumns, Gaps, encoded_targets
 from mpiqopt.data.files import FileSource
@@ -69,7 +71,7 @@ class Columns(FileSource):
         else:
             used = [self._find(heads, column, "features", where) for column in self.features]
         for key, column in (("target", target), ("by", by)):
-            if column in used or (key == "target" and column in ignored | {by}):
+            if column is not None and (column in used or (key == "target" and column in ignored | {by})):
                 raise UsageError(f"{where}: data.{key}: {heads.label(column)} cannot be a feature, too, nor be ignored")
         if len(set(used)) < len(used):
             raise UsageError(f"{where}: data.features names a column twice")
@@ -147,7 +149,8 @@ class Columns(FileSource):
         targets, words = encoded_targets(heads, roles, content, gaps)
         if like is not None:
             targets, words = renumber_labels(targets, words, like), like.words
-        groups, group_names = None, ()
+        groups: np.ndarray | None = None
+        group_names: tuple[str, ...] = ()
         if roles.by is not None:
             groups, group_names = number_groups(gaps.kept(content.words(roles.by)).to_numpy(object))
         said = said | _understood(heads, roles, features, words, group_names) | gaps.read()
@@ -227,6 +230,6 @@ def _understood(
     if roles.index is not None:
         kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
         said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"
-    if group_names:
+    if group_names and roles.by is not None:
         said["nodes"] = f"{heads.label(roles.by)}: {len(group_names)} names"
     return said

@@ -135,7 +135,7 @@ class _Lines(Content):
     def __init__(self, path: str, where: str, found: Layout, heads: Heads, roles: Roles) -> None:
         self.path, self.where, self.found, self.heads = path, where, found, heads
         words = roles.words(heads.kinds) | ({roles.index} if heads.kinds[0] == "word" or found.row_names else set())
-        used = {*roles.features, roles.target, roles.by, roles.index} - {None}
+        used = {j for j in (*roles.features, roles.target, roles.by, roles.index) if j is not None}
         self._numbers = sorted(used - words)
         self._known: dict[int, np.ndarray] = {}
         try:

@@ -61,7 +61,7 @@ class Hdf5(FileSource):
 
     def _groups(self, where: str, file: Any, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return ``number_groups`` names of nodes. shape: (m,), which they have to have."""
-        names = _dataset(where, file, self.by)
+        names = _dataset(where, file, self.by or "")
         if names.shape != shape:
             raise UsageError(f"{where}: want {self.by} (samples,), a name for each of {shape[0]}, got {names.shape}")
         return number_groups(_values(names))

@@ -84,7 +84,7 @@ class _Frame(Content):
 
     def _column(self, column: int) -> Any:
         if column not in self._read:
-            self._read[column] = self._file.read(columns=[self._heads.names[column]]).column(0)
+            self._read[column] = self._file.read(columns=[(self._heads.names or ())[column]]).column(0)
         return self._read[column]
 
     def numbers(self, column: int) -> np.ndarray:

@@ -256,7 +256,9 @@ def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> 
 
 def cut_shares(whole: Shares, place: Placement) -> Shares:
     """Return one rank's part of the shares of all nodes, as ``load_shares`` would have read it there."""
-    own, test = (_own(None, bounds, place) for bounds in (whole.offsets, whole.test_offsets))
+    nobody = np.zeros(place.nodes + 1, np.int64)
+    test_offsets = nobody if whole.test_offsets is None else whole.test_offsets
+    own, test = (_own(None, bounds, place) for bounds in (whole.offsets, test_offsets))
     return replace(
         whole,
         features=whole.features[own],
@@ -264,7 +266,7 @@ def cut_shares(whole: Shares, place: Placement) -> Shares:
         offsets=_offsets(whole.offsets, place),
         test_features=whole.test_features[test],
         test_targets=whole.test_targets[test],
-        test_offsets=_offsets(whole.test_offsets, place),
+        test_offsets=_offsets(test_offsets, place),
         groups=whole.groups if place.rank == 0 else (),
     )
 
@@ -286,7 +288,7 @@ def _read(table: Table, which: slice | np.ndarray) -> Features:
     """Return float64 rows in the wanted order; sources are asked in ascending order, as HDF5 must be."""
     order = None if isinstance(which, slice) else np.argsort(which, kind="stable")
     try:
-        rows = table.rows(which if order is None else which[order])
+        rows = table.rows(which if isinstance(which, slice) else which[order])
     except (OSError, ValueError) as error:
         raise UsageError(f"{table.where}: not readable: {' '.join(str(error).split())}") from error
     if order is not None and not np.array_equal(order, np.arange(len(order))):

@@ -216,6 +216,7 @@ class Source(ABC):
         ),
     ] = 0.0
 
+    name: ClassVar[str]  # that it is registered under
     draws: ClassVar[bool] = False  # True if ``open`` draws samples from its seed
 
     @property

@@ -80,7 +80,7 @@ def divide(
     elif split == "pathological":
         division = pathological(targets, nodes, source.classes_per_node, stream)
     elif split == "natural":
-        division = _by_owner(homes, nodes)
+        division = _by_owner(np.zeros(0, np.int64) if homes is None else homes, nodes)
     else:
         bounds = bounds_of(source.sizes, len(targets), nodes)
         if split == "contiguous":
@@ -303,7 +303,7 @@ def pathological(targets: np.ndarray, nodes: int, each: int, stream: np.random.G
         )
     holders = np.full(classes, nodes * each // classes)
     holders[np.lexsort((stream.random(classes), -counts))[: nodes * each % classes]] += 1
-    for label in np.flatnonzero(counts < holders):
+    for label in np.flatnonzero(counts < holders).tolist():
         raise UsageError(
             f"{key}: {counts[label]} training samples of label {labels[label]:g} are too few for the {holders[label]} "
             f"of {nodes} nodes that are to hold it"

@@ -90,7 +90,7 @@ class NodeByNode:
     ) -> None:
         loss = self.loss
         for i, (start, stop) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
-            rows = slice(start, stop) if index is None else start + index[i, : counts[i]]
+            rows = slice(start, stop) if index is None or counts is None else start + index[i, : int(counts[i])]
             point = x[i if len(x) > 1 else 0]
             f, g = loss.node(self.features[rows], self.targets[rows], point)
             squares = point * point

@@ -19,14 +19,15 @@ class HeldOut:
         self.total = shares.held_out
         self._loss, self._features = loss, shares.test_features
         self._targets = loss.targets(shares.test_targets, shares)
-        self._sizes = np.diff(shares.test_offsets)
+        offsets = np.zeros(1, np.int64) if shares.test_offsets is None else shares.test_offsets
+        self._sizes = np.diff(offsets)
         self._filled = np.flatnonzero(self._sizes)  # few samples do not reach all nodes
         # values of a sample are those of the loss alone
         plain = replace(loss, l2=0.0, nonconvex=0.0)
         part = replace(
             shares,
             features=shares.test_features,
-            offsets=np.concatenate([shares.test_offsets[:1], shares.test_offsets[1:][self._filled]]),
+            offsets=np.concatenate([offsets[:1], offsets[1:][self._filled]]),
         )
         self._evaluator = evaluator(plain, part, self._targets.astype(dtype), outputs)
 
@@ -39,4 +40,4 @@ class HeldOut:
 
     def correct(self, x: np.ndarray) -> int:
         """Return how many samples of the hosted nodes are classified rightly at x (d,)."""
-        return self._loss.correct(self._features, self._targets, x)
+        return self._loss.correct(self._features, self._targets, x) or 0

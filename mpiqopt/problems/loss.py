@@ -32,6 +32,7 @@ class Loss:
     (0.25, [-0.5, -1.5])
     """
 
+    name: ClassVar[str]  # that it is registered under
     kernel: ClassVar[str | None] = None
     curvature: ClassVar[float | None] = None
     identity_curvature: ClassVar[float] = 0.0

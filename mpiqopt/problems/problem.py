@@ -1,8 +1,9 @@
-"""F + h on the hosted nodes: data, loss and regulariser together."""
+"""The problem that a run solves, F + h: data, loss and regulariser together, on the hosted nodes."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,11 +16,18 @@ from mpiqopt.problems.held_out import HeldOut
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
 from mpiqopt.regularizers.regularizer import Regularizer
-from mpiqopt.streams import Batch
+from mpiqopt.streams import Batch, Streams
 
-# coordinates of the nodes whose curvatures are found at once: what is worked on stays in the cache
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
+
+Numbers = TypeVar("Numbers", float, np.ndarray)
+
+# Coordinates of the nodes whose curvatures are found at once, so that what is worked on stays in the cache.
 NUMBERS_TOGETHER = 1 << 16
-# of a node, for the variance of a sample's gradient
+# Samples of a node from which the variance of a sample's gradient is estimated.
 VARIANCE_SAMPLES = 64
 
 
@@ -38,13 +46,40 @@ def _require_squares(shares: Shares, targets: np.ndarray, dtype: np.dtype) -> No
 
 
 class Problem:
-    """min_x (1/n) sum_i f_i(x) + h(x), seen from the process that hosts some of the nodes.
+    """min_x F(x) + h(x), F = (1/n) sum_i f_i, seen from the process that hosts some of the nodes.
 
-    Points are (hosted, d) arrays of ``dtype``. ``evaluations``: int64 (hosted,), gradients of single samples
-    taken so far by ``grad`` at each node. ``held_out``: the samples that are held out; None if none are.
+    Points are (hosted, d) arrays of ``dtype``, one row for each hosted node.
+
+    Parameters
+    ----------
+    loss : what f_i is on the samples of node i
+    shares : the samples of the hosted nodes
+    regularizer : h
+    dtype : float64 or float32, of points and gradients
+    machines : how long gradients are to take, where slower machines are emulated
+
+    Attributes
+    ----------
+    d : coordinates of a point, ``outputs`` times ``features``
+    hosted : number of nodes here; sizes: int64 (hosted,), their samples
+    evaluations : int64 (hosted,), gradients of single samples that ``grad`` and trainings have taken at each node
+    held_out : the samples that are held out; None if none are
+    training : what trains the nodes, for methods that say so; None until ``make_trainer`` makes it
+
+    Raises
+    ------
+    UsageError
+        If the data do not fit the loss, or their squares are no numbers of that type.
     """
 
-    def __init__(self, loss: Loss, shares: Shares, regularizer: Regularizer, dtype=np.float64):
+    def __init__(
+        self,
+        loss: Loss,
+        shares: Shares,
+        regularizer: Regularizer,
+        dtype: "DTypeLike" = np.float64,
+        machines: "MachineTimes | None" = None,
+    ):
         self.loss, self.regularizer, self.dtype = loss, regularizer, np.dtype(dtype)
         self.outputs = loss.outputs(shares)
         self.features = shares.features.shape[1]
@@ -57,12 +92,16 @@ class Problem:
         self._shares = shares
         self.held_out = HeldOut(loss, shares, self.outputs, self.dtype) if shares.held_out else None
         self._evaluator = evaluator(loss, shares, self._targets, self.outputs)
-        self.training: Any = None  # a ``training.Training``, for methods that train nodes one by one
-        self.machines: Any = None  # ``emulation.Machines``, if nodes are to be slower than they are
+        self.training: Trainer | None = None
+        self._background: BackgroundTrainer | None = None
+        self._machines = machines
         self._calls = 0
 
     def grad(self, x: np.ndarray, batch: Batch | None = None) -> np.ndarray:
-        """Gradients of the f_i at their rows of x, (hosted, d): over all samples, or the mean over a batch."""
+        """Return the gradients of the f_i at their rows of x, (hosted, d), and count the evaluations.
+
+        batch: the samples of each node whose mean gradient is taken; None for all samples.
+        """
         out = np.empty_like(x)
         began = time.perf_counter()
         if batch is None:
@@ -71,48 +110,85 @@ class Problem:
         else:
             self._evaluator.evaluate(x, out, index=batch.index, counts=batch.counts)
             self.evaluations += batch.counts
-        if self.machines is not None:
+        if self._machines is not None:
             self._calls += 1
-            self.machines.delay(self._calls, began)
+            self._machines.delay(self._calls, began)
         return out
 
+    def make_trainer(self, streams: Streams, processors: int | None = None) -> None:
+        """Make ``training``, for a method whose nodes train one by one.
+
+        streams: of the hosted nodes' batches; processors: for threads that train beside the communication, None if
+        nodes train one after the other when the method asks for it.
+        """
+        if processors is None:
+            from mpiqopt.problems.training import Training
+
+            self.training = Training(self, streams, self._machines)
+        else:
+            from mpiqopt.problems.background import BackgroundTraining
+
+            self.training = self._background = BackgroundTraining(self, streams, self._machines, processors)
+
+    def trainer(self) -> "Trainer":
+        """Return ``training``. Raises TypeError if the method does not say that it trains nodes."""
+        if self.training is None:
+            raise TypeError("problem.trainer() is for algorithms whose property trains is True")
+        return self.training
+
+    def background_trainer(self) -> "BackgroundTrainer":
+        """Return ``training`` of a method that trains in the background. Raises TypeError if it does not say so."""
+        if self._background is None:
+            raise TypeError("problem.background_trainer() is for algorithms whose property in_background is True")
+        return self._background
+
     def node_evaluator(self, node: int) -> Evaluator:
-        """f_i of one hosted node, points (1, d), with room of its own: for threads. Does not count evaluations."""
+        """Return what evaluates f_i of one hosted node at points (1, d), with scratch arrays of its own, for threads.
+
+        Evaluations are not counted.
+        """
         a, b = self._shares.offsets[node : node + 2]
         return evaluator(self.loss, self._part(node, node + 1), self._targets[a:b], self.outputs)
 
     def value_and_grad(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """f_i (hosted,) float64 and gradients (hosted, d) at x: (hosted, d), or (1, d) for a common point.
+        """Return the values f_i, float64 (hosted,), and gradients (hosted, d) at x: (hosted, d), or (1, d) for all.
 
-        For metrics: not counted.
+        For metrics: evaluations are not counted.
         """
         values, gradients = np.empty(self.hosted), np.empty((self.hosted, self.d), self.dtype)
         self._evaluator.evaluate(x, gradients, values)
         return values, gradients
 
     def prox(self, x: np.ndarray, step: float) -> np.ndarray:
-        """prox_{step h}, row by row."""
+        """Return prox_{step h} of x, (hosted, d) or (d,), row by row."""
         return self.regularizer.prox(x, step)
 
     @property
     def coordinate_names(self) -> tuple[str, ...] | None:
-        """What each coordinate of a point stands for: a feature, "label:feature" for several outputs; None without."""
-        names, labels = self._shares.names, self._shares.labels
+        """Return what each coordinate stands for, "feature" or "label:feature"; None if the data name no features."""
+        names = self._shares.names
         if names is None or self.outputs == 1:
             return names
-        known = self._shares.words
-        if known is None:
-            matching = labels is not None and len(labels) == self.outputs
-            known = [f"{label:g}" for label in labels] if matching else map(str, range(self.outputs))
-        return tuple(f"{label}:{name}" for label in known for name in names)
+        return tuple(f"{output}:{name}" for output in self._output_names() for name in names)
+
+    def _output_names(self) -> Sequence[str]:
+        """Return what each output stands for: the label as the data have it, or its number."""
+        words, labels = self._shares.words, self._shares.labels
+        if words is not None:
+            return words
+        if labels is not None and len(labels) == self.outputs:
+            return [f"{label:g}" for label in labels]
+        return [str(output) for output in range(self.outputs)]
 
     @property
     def has_accuracy(self) -> bool:
-        """Whether there are samples to classify, and a loss that does."""
+        """True if there are held-out samples, and a loss that classifies."""
         return self.held_out is not None and self.loss.has_classes
 
     def lipschitz(self) -> np.ndarray:
-        """L_i of every hosted node, (hosted,) float64: curvature * lambda_max(A_i^T A_i)/m_i + l2 + 2 nonconvex.
+        """Return L_i, the smoothness of each hosted node's f_i: float64 (hosted,).
+
+            L_i = curvature * lambda_max(A_i^T A_i)/m_i + l2 + 2 nonconvex
 
         For losses that know a bound of their curvature.
         """
@@ -120,28 +196,38 @@ class Problem:
         parts = [self._curvatures(i, min(i + together, self.hosted)) for i in range(0, self.hosted, together)]
         return self.bound(np.concatenate(parts))
 
-    def bound(self, squares):
-        """The bound of the curvature that follows from the largest eigenvalue of A^T A/m."""
-        return self.loss.curvature * squares + self._smooth()
+    def bound(self, squares: Numbers) -> Numbers:
+        """Return the bound of a loss's curvature, given lambda_max(A^T A)/m of its samples, one number or (hosted,)."""
+        return self._curvature * squares + self._smooth()
+
+    @property
+    def _curvature(self) -> float:
+        """The loss's bound c; callers have seen that there is one."""
+        if self.loss.curvature is None:
+            raise TypeError(f"problem {self.loss.name!r} knows no bound of its curvature")
+        return self.loss.curvature
 
     def squares(self, direction: np.ndarray) -> np.ndarray:
-        """A_i^T A_i v/m_i for v (features,), of every hosted node, (hosted, features) float64."""
+        """Return A_i^T A_i v/m_i for v (features,), of every hosted node: float64 (hosted, features)."""
         rows = np.repeat(direction[None], self.hosted, axis=0)
         out = np.empty_like(rows)
         self._squares(0, self.hosted).evaluate(rows, out)
         return out
 
     def sample_constants(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of every hosted node the mean of the L_ij^2 and the largest L_ij, (hosted,) float64, L_ij of sample j.
+        """Return the mean over j of L_ij^2 and the largest L_ij of every hosted node, two float64 (hosted,).
 
-        L_ij = curvature |a_ij|^2 + l2 + 2 nonconvex.
+        L_ij = curvature |a_ij|^2 + l2 + 2 nonconvex,  the smoothness of the loss on sample j of node i
         """
-        constants = self.loss.curvature * row_squares(self._shares.features) + self._smooth()
+        constants = self._curvature * row_squares(self._shares.features) + self._smooth()
         starts = self._shares.offsets[:-1]
         return np.add.reduceat(np.square(constants), starts) / self.sizes, np.maximum.reduceat(constants, starts)
 
     def gradient_variance(self, x: np.ndarray) -> np.ndarray:
-        """Variance of a sample's gradient at x (hosted, d), by node: of VARIANCE_SAMPLES samples, not counted."""
+        """Return the variance of a sample's gradient at x (hosted, d): float64 (hosted,), of VARIANCE_SAMPLES samples.
+
+        Evaluations are not counted.
+        """
         full, out = np.empty_like(x), np.empty_like(x)
         self._evaluator.evaluate(x, full)
         total, ones = np.zeros(self.hosted), np.ones(self.hosted, np.int64)
@@ -151,20 +237,20 @@ class Problem:
         return total / VARIANCE_SAMPLES
 
     def _smooth(self) -> float:
-        """What does not depend on the data, of every L."""
+        """Return the part of every L that does not depend on the data."""
         return self.loss.identity_curvature + self.loss.l2 + 2 * self.loss.nonconvex
 
     def _curvatures(self, first: int, last: int) -> np.ndarray:
         return curvatures(self._squares(first, last), last - first, self.features)
 
     def _squares(self, first: int, last: int) -> LinearModel:
-        """Evaluates least squares with targets 0 on the samples of some nodes."""
+        """Return what evaluates least squares with targets 0 on the samples of nodes first .. last-1."""
         own = self._part(first, last)
         own = replace(own, features=own.features.astype(np.float64, copy=False))
         return compiled("squared", own, np.zeros(own.features.shape[0]), outputs=1)
 
     def _part(self, first: int, last: int) -> Shares:
-        """The samples of the hosted nodes first .. last-1."""
+        """Return the samples of the hosted nodes first .. last-1."""
         offsets = self._shares.offsets[first : last + 1]
         return replace(
             self._shares, features=self._shares.features[offsets[0] : offsets[-1]], offsets=offsets - offsets[0]

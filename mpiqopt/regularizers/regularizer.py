@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Regularizer(ABC):
     >>> HalfSquare().prox(np.array([3.0, -1.0]), step=1.0).tolist()
     [1.5, -0.5]
     """
+
+    name: ClassVar[str]  # that it is registered under
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> float:

@@ -30,6 +30,7 @@ PROGRESS = {
 
 
 def path_of(result: Path) -> Path:
+    """Return the path of the checkpoint that belongs to a result file: FILE.checkpoint."""
     return result.with_name(result.name + ".checkpoint")
 
 
@@ -38,9 +39,21 @@ def save(
 ) -> OSError | None:
     """Write the rows of all nodes on rank 0, collective; the file replaces the last checkpoint in one step.
 
-    state: the algorithm's NamedTuple; progress: what else there is to know, numbers and strings; counters: arrays
-    (hosted,), among them ``evaluations``; durable: as in ``files.writing``. No rank but the first needs to see the
-    file. Returns what went wrong on rank 0, where the last checkpoint stays then.
+    No rank but the first needs to see the file.
+
+    Parameters
+    ----------
+    result : path of the result file
+    state : the algorithm's NamedTuple
+    progress : the values of PROGRESS that the network does not count, by name; ``derived`` as a dictionary
+    counters : arrays (hosted,) by name, among them ``evaluations``
+    network : whose traffic is saved, too
+    durable : True to wait until the file is on the disk, as in ``files.writing``
+
+    Returns
+    -------
+    OSError or None
+        What went wrong on rank 0, where the last checkpoint stays then.
     """
     place, transport = network.place, network.transport
     values, totals = {**_arrays(state), **counters}, network.counters()
@@ -65,8 +78,10 @@ def save(
 
 
 def read_progress(result: Path) -> dict[str, Any] | None:
-    """Return the attributes of the checkpoint of a result file; None if there is none. Raises UsageError if it is
-    broken."""
+    """Return the values of PROGRESS in a result file's checkpoint, None if there is none. Raises UsageError if broken.
+
+    ``derived`` is a dictionary again.
+    """
     import json  # on rank 0 alone
 
     path = path_of(result)
@@ -84,10 +99,20 @@ def read_progress(result: Path) -> dict[str, Any] | None:
 def restore(
     result: Path, progress: dict[str, Any], state: Any, counters: dict[str, np.ndarray], network: Network
 ) -> Any:
-    """Return the saved state, shaped as ``state``, on whatever ranks there are now; collective.
+    """Return the saved state on whatever ranks there are now, collective.
 
-    progress: what ``read_progress`` found on rank 0. Sets ``counters`` and those of ``network``. Raises AgreedError if
-    the file holds another state.
+    Parameters
+    ----------
+    result : path of the result file
+    progress : what ``read_progress`` found on rank 0
+    state : an initial state, whose form the saved one must have
+    counters : arrays (hosted,) by name, which are overwritten
+    network : whose traffic is set
+
+    Raises
+    ------
+    AgreedError
+        If the file holds another state.
     """
     place, transport = network.place, network.transport
     values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
@@ -96,13 +121,13 @@ def restore(
     numbers = {name: type(np.asarray(value).item()) for name, value in flat(state).items() if name not in values}
     by_first(transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes))
     for name, own in wanted.items():
-        transport.scatter(saved.rows(name, own.dtype), place.counts, own)
+        transport.scatter(saved.rows(name), place.counts, own)
     network.traffic.restore(Traffic(progress["rounds"], progress["bytes"], progress["mpi_bytes"]))
     return _shaped(state, {**values, **{name: progress[NUMBER + name] for name in numbers}})
 
 
 class _Saved:
-    """The arrays of a checkpoint, of which only rank 0 sees anything."""
+    """Reads the arrays of a checkpoint on rank 0; other ranks see nothing. here: True on rank 0."""
 
     def __init__(self, path: Path, here: bool):
         self.path, self.here = path, here
@@ -122,7 +147,8 @@ class _Saved:
             if shapes[name] != want:
                 raise _broken(self.path, f"its {name} is {_words(*shapes[name])}, not {_words(*want)}")
 
-    def rows(self, name: str, dtype: np.dtype) -> np.ndarray | None:
+    def rows(self, name: str) -> np.ndarray | None:
+        """Return the rows of all nodes on rank 0, None elsewhere."""
         import h5py  # on rank 0 alone
 
         if not self.here:
@@ -136,15 +162,21 @@ def _words(shape: tuple[int, ...], dtype: np.dtype) -> str:
 
 
 def _broken(path: Path, why: str) -> UsageError:
-    """Also what older versions have written is told so."""
+    """Return the error for a file that cannot be gone on with; those of older versions get it, too."""
     return UsageError(
         f"{path}: {why}: not a checkpoint that this version and config can go on from; say --overwrite to start afresh"
     )
 
 
 def flat(state: Any, prefix: str = "") -> dict[str, Any]:
-    """The fields of a NamedTuple by name; those of a NamedTuple in it as outer.inner. Empty tuples are left out."""
-    fields = {}
+    """Return the fields of a NamedTuple by name, those of a NamedTuple in it as outer.inner; empty tuples are left out.
+
+    >>> from typing import NamedTuple
+    >>> Pair = NamedTuple("Pair", [("a", int), ("b", object)])
+    >>> flat(Pair(1, Pair(2, ())))
+    {'a': 1, 'b.a': 2}
+    """
+    fields: dict[str, Any] = {}
     for name, value in state._asdict().items():
         if hasattr(value, "_asdict"):
             fields |= flat(value, f"{prefix}{name}.")
@@ -154,7 +186,7 @@ def flat(state: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _shaped(like: Any, values: dict[str, Any], prefix: str = "") -> Any:
-    """The reverse of ``flat``."""
+    """Return a NamedTuple like ``like`` with the values of ``flat``."""
     fields = {
         name: _shaped(value, values, f"{prefix}{name}.")
         if hasattr(value, "_asdict")

@@ -97,7 +97,7 @@ def attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
     return found
 
 
-def _checksum(file: io.BufferedReader, size: int) -> int:
+def _checksum(file: io.BufferedReader | io.FileIO, size: int) -> int:
     """Return the CRC-32 of the next ``size`` bytes of a file, which are read piece by piece."""
     value = 0
     while size > 0 and (piece := file.read(min(READ, size))):
@@ -190,7 +190,7 @@ class _Part(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any, /) -> int:
         """Write bytes as far as possible, and return how many there were."""
         rest = memoryview(data).cast("B")
         size = len(rest)

@@ -253,7 +253,7 @@ def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None
     """
     node = _axis(group, "node", len(shares.sizes))
     _store(group, "samples", shares.sizes)
-    columns = [("samples", "training samples of every node", (node,))]
+    columns: list[tuple[str, str, tuple[h5py.Dataset, ...]]] = [("samples", "training samples of every node", (node,))]
     if shares.groups:
         _store_names(group, "groups", shares.groups)
         columns.append(("groups", "what the data call the samples of every node", (node,)))
@@ -269,10 +269,11 @@ def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None
 
 def _write_classes(group: h5py.Group, shares: Shares) -> None:
     """Write the labels, an axis of the counts: by the words that they are in the data, or as numbers."""
+    labels = np.empty(0) if shares.labels is None else shares.labels
     if shares.words is None:
-        _store(group, "class", shares.labels)
+        _store(group, "class", labels)
     else:
-        _store_names(group, "class", [shares.words[int(label)] for label in shares.labels])
+        _store_names(group, "class", [shares.words[int(label)] for label in labels])
     group["class"].make_scale()
 
 

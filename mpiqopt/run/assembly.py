@@ -1,19 +1,17 @@
-"""From a config to the objects of a run: topology, placement, data, problem, network, method."""
+"""From a config to the objects of a run, step by step; ``assemble`` is the table of contents of this file."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.config.parse import Config
-from mpiqopt.data import shares
+from mpiqopt.config.config import Config
 from mpiqopt.data.scaling import scale_features
-from mpiqopt.data.shares import Shares
+from mpiqopt.data.shares import Shares, cut_shares, load_shares, magnitude, require_enough
 from mpiqopt.data.source import Source
 from mpiqopt.emulation.machines import Machines
-from mpiqopt.errors import AgreedError, UsageError, naming, quoted
-from mpiqopt.files.inputs import require_file
+from mpiqopt.errors import AgreedError, UsageError, naming
 from mpiqopt.memory import require_memory
 from mpiqopt.network.gossip import Schedule
 from mpiqopt.network.network import Network
@@ -23,24 +21,27 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.run import constants
 from mpiqopt.run.constants import Constants
 from mpiqopt.run.metrics import Evaluator
-from mpiqopt.streams import Streams, generator, standard_normal
+from mpiqopt.run.starting_point import starting_point
+from mpiqopt.run.steps import dealt_by_rank_0, on_all_ranks, on_rank_0
+from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
-from mpiqopt.transport.agreement import by_first, dealt, together
 from mpiqopt.transport.transport import Transport
-
-if TYPE_CHECKING:
-    from mpiqopt.problems.training import Training
-
-
-# Keys of a method whose automatic values are made of the data.
-AUTOMATIC = ("step_size", "penalty", "batch_size", "large_batch_size", "epoch_length")
 
 
 class Experiment(NamedTuple):
-    """All that a run or a check needs.
+    """All that a run or a check needs, on one rank.
 
-    ``derived``: the numbers that the trajectory depends on
-    and that were computed rather than given.
+    Attributes
+    ----------
+    config : what it was made from
+    problem, network, streams : what an algorithm is called with
+    mean : the mean over all nodes, for metrics
+    algorithm : the config's, with every automatic value replaced by a number
+    evaluate : returns the metrics of an iterate
+    start : x_0, (hosted, d)
+    shares : the samples of the hosted nodes
+    constants : of the data, as far as something asks for them
+    derived : the numbers that were computed rather than given and that the trajectory depends on
     """
 
     config: Config
@@ -53,120 +54,163 @@ class Experiment(NamedTuple):
     start: np.ndarray
     shares: Shares
     constants: Constants
-    derived: dict[str, float]
+    derived: dict[str, Any]
 
     @property
     def watches_consensus(self) -> bool:
-        """Whether ``run.tolerance`` bounds how far nodes are apart, too."""
+        """True if ``run.tolerance`` bounds how far nodes are apart, too."""
         return _watches_consensus(self.config)
 
     def close(self) -> None:
-        """End what goes on in the background."""
+        """End the threads that train nodes, if there are any."""
         if self.problem.training is not None:
             self.problem.training.close()
 
 
-def assemble(config: Config, transport, *, derived: dict[str, float] | None = None) -> Experiment:
-    """Collective. Raises AgreedError. derived: as of the run that is continued; by default they are computed."""
-    topology, small = by_first(transport, lambda: _begun(config, transport.size))
+def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | None = None) -> Experiment:
+    """Return the objects of a run, collective.
+
+    Parameters
+    ----------
+    config : of the run
+    transport : the ranks, each of which hosts some nodes
+    derived : of the run that is continued; by default the numbers are computed
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, for what the user can mend.
+    """
+    topology, small = _set_up_topology(transport, config, transport.size)
     place = Placement(topology.nodes, transport.size, transport.rank)
-    coded = config.algorithm.default_compressor is not None
     mean = NodeMean(place, transport)
-    held = (
-        dealt(transport, lambda: _cut(config, place, topology))
-        if small
-        else together(transport, lambda: _load(config, place, topology))
-    )
-    held = scale_features(held, config.data, mean, config.run.dtype)
-    _require_features(config, held, transport)
-    problem = together(transport, lambda: _problem(config, held))
-    if config.run.stop_accuracy is not None and not problem.has_accuracy:
-        raise AgreedError(
-            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 (or "
-            "data.test_path) and a problem with classes (logistic, softmax)"
-        )
-    start = _start(config, problem, place, transport)
-    known = _constants(config, problem, start, mean, transport)
+    shares = (_deal_shares if small else _load_shares)(transport, config, place, topology)
+    shares = scale_features(shares, config.data, mean, config.run.dtype)
+    _require_features(config, shares, transport)
+    problem = _build_problem(transport, config, shares, place)
+    _require_accuracy(config, problem)
+    start = starting_point(config, problem, place, transport)
+    known = _find_constants(config, problem, start, mean, transport)
     if derived is None:
-        derived = by_first(transport, lambda: _derived(config, facts_of(config, topology, known, held, problem)))
-    algorithm = replace(
-        config.algorithm, **{name: value for name, value in derived.items() if hasattr(config.algorithm, name)}
-    )
-    network = Network(
-        topology,
-        place,
-        transport,
-        compressor=config.compressor if coded else None,
-        seed=config.run.seed,
-        schedule=Schedule(algorithm.mixed_variables, algorithm.rounds_per_variable()),
-        interval=tuple(derived["interval"]) if "interval" in derived else None,
-        mailboxes=config.run.transport,
-        emulate=config.emulate,
-    )
+        derived = _derive(transport, config, topology, known, shares, problem)
+    algorithm = _resolved_algorithm(config, derived)
+    network = _build_network(config, topology, place, transport, algorithm, derived)
     streams = Streams(config.run.seed, place.first, problem.sizes)
-    if config.emulate.of_machines:
-        problem.machines = Machines(config.emulate, place, config.run.seed)
     if algorithm.trains:
-        problem.training = _training(algorithm, problem, streams, transport)
-    return Experiment(
-        config=config,
-        problem=problem,
-        network=network,
-        mean=mean,
-        algorithm=algorithm,
-        streams=streams,
-        evaluate=Evaluator(
-            problem,
-            place,
-            transport,
-            mean,
-            config.record.mapping_step,
-            known.lipschitz if config.record.per_node else None,
-            held.solution if held.solution is not None and held.solution.shape == (problem.d,) else None,
-        ),
-        start=start,
-        shares=held,
-        constants=known,
-        derived=derived,
-    )
+        problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
+    evaluate = _build_evaluator(config, problem, place, transport, mean, known, shares)
+    return Experiment(config, problem, network, mean, algorithm, streams, evaluate, start, shares, known, derived)
 
 
-def _require_features(config: Config, held: Shares, transport) -> None:
+# The topology
+
+
+def _begin(config: Config, ranks: int) -> tuple[Topology, bool]:
+    """Return the topology, and True if the data are so small that rank 0 opens them for all.
+
+    What can be told from the config alone is checked first. Raises UsageError.
+    """
+    if config.nodes is not None:
+        _require_counts(config, config.nodes, ranks)
+    topology = config.topology()
+    _require_counts(config, topology.nodes, ranks)
+    require_memory(config.data.nbytes() / ranks, f"data: features of {config.data.count()} samples on {ranks} ranks")
+    with naming(config.path):
+        return topology, _prepare(config.data)
+
+
+_set_up_topology = on_rank_0(_begin)
+
+
+def _require_counts(config: Config, nodes: int, ranks: int) -> None:
+    """Raise UsageError if there are more ranks than nodes, or more nodes than samples, as far as these are known."""
+    with naming(config.path):
+        if ranks > nodes:
+            raise UsageError(f"{ranks} ranks for topology.nodes = {nodes} nodes; start at most one rank for each node")
+        samples = config.data.count()
+        if samples is not None:
+            require_enough(samples, nodes)
+
+
+def _prepare(source: Source) -> bool:
+    """Do what comes before a table is opened; return True if rank 0 opens it for all."""
+    source.prepare()
+    return source.is_small()
+
+
+# The data
+
+
+def _load(config: Config, place: Placement, topology: Topology) -> Shares:
+    """Return the samples of the nodes that ``place`` hosts. Raises UsageError."""
+    seed = config.run.seed if config.data.seed is None else config.data.seed
+    names = topology.names if topology.named else None
+    with naming(config.path):
+        return load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
+
+
+_load_shares = on_all_ranks(_load)
+
+
+@dealt_by_rank_0
+def _deal_shares(config: Config, place: Placement, topology: Topology) -> list[Shares]:
+    """Return the shares of every rank, of data that are loaded once."""
+    whole = _load(config, Placement(place.nodes), topology)
+    return [cut_shares(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
+
+
+def divided(config: Config) -> Shares:
+    """Return the samples of all nodes, as loaded in one process. Raises UsageError."""
+    topology, _ = _begin(config, 1)
+    return _load(config, Placement(topology.nodes), topology)
+
+
+def _require_features(config: Config, shares: Shares, transport: Transport) -> None:
     """Raise AgreedError if all features of all nodes are 0, as constant ones are when scaled, and the loss needs some.
 
     A mean of zeros is one.
     """
-    (largest,) = transport.maximum(np.array([shares.magnitude(held.features)])).tolist()
+    (largest,) = transport.maximum(np.array([magnitude(shares.features)])).tolist()
     if largest == 0 and config.problem.curvature:
         why = "each is constant, and data.scale = 'standard'" if config.data.scale == "standard" else "all of them"
         raise AgreedError(f"{config.path}: data: features are 0 in every sample ({why}): nothing can be fitted to them")
 
 
-def _training(algorithm: Algorithm, problem: Problem, streams: Streams, transport) -> "Training":
-    from mpiqopt.problems.training import BackgroundTraining, Training
-
-    if algorithm.in_background:
-        return BackgroundTraining(problem, streams, problem.machines, transport.processors)
-    return Training(problem, streams, problem.machines)
+# The problem
 
 
-def _wants_constants(config: Config) -> str:
-    """The key that is to blame for the time that they take; "" if there is none."""
-    for key in AUTOMATIC:
-        if getattr(config.algorithm, key, None) == "auto":
-            return f"algorithm.{key} = 'auto'"
-    if config.record.per_node:
-        return "record.per_node = true"
-    return "run.tolerance_on = 'nodes'" if _watches_consensus(config) else ""
+@on_all_ranks
+def _build_problem(config: Config, shares: Shares, place: Placement) -> Problem:
+    """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
+    machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
+    with naming(config.path):
+        problem = Problem(config.problem, shares, config.regularizer, config.run.dtype, machines)
+    # an iterate, its gradient and two more, before the first is made
+    size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
+    require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")
+    return problem
 
 
-def _watches_consensus(config: Config) -> bool:
-    return config.run.tolerance is not None and config.run.tolerance_on == "nodes" and not config.algorithm.common_point
+def _require_accuracy(config: Config, problem: Problem) -> None:
+    """Raise AgreedError if the run is to stop at an accuracy and none can be measured."""
+    if config.run.stop_accuracy is not None and not problem.has_accuracy:
+        raise AgreedError(
+            f"{config.path}: run.stop_accuracy = {config.run.stop_accuracy:g}: wants data.test_fraction > 0 (or "
+            "data.test_path) and a problem with classes (logistic, softmax)"
+        )
 
 
-def _constants(config: Config, problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport) -> Constants:
-    """Raises AgreedError, with the key that wants them, where the loss knows no bound of its curvature."""
-    wanted = _wants_constants(config)
+# The algorithm: constants of the data, and the numbers that are made of them
+
+
+def _find_constants(
+    config: Config, problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport
+) -> Constants:
+    """Return the constants that something asks for, collective.
+
+    Raises AgreedError, with the key that asks, where the loss knows no bound of its curvature or gives no step.
+    """
+    wanted = _asks_for_constants(config)
     if not wanted and not (config.algorithm.own_automatic() and problem.loss.curvature is not None):
         return Constants()
     if problem.loss.curvature is None:
@@ -183,14 +227,28 @@ def _constants(config: Config, problem: Problem, start: np.ndarray, mean: NodeMe
     return known
 
 
-def facts_of(config: Config, topology: Topology, known: Constants, held: Shares, problem: Problem) -> Facts:
+def _asks_for_constants(config: Config) -> str:
+    """Return the first key that needs constants of the data; "" if none does."""
+    for key in config.algorithm.automatic_from_data():
+        return f"algorithm.{key} = 'auto'"
+    if config.record.per_node:
+        return "record.per_node = true"
+    return "run.tolerance_on = 'nodes'" if _watches_consensus(config) else ""
+
+
+def _watches_consensus(config: Config) -> bool:
+    return config.run.tolerance is not None and config.run.tolerance_on == "nodes" and not config.algorithm.common_point
+
+
+def facts_of(config: Config, topology: Topology, known: Constants, shares: Shares, problem: Problem) -> Facts:
+    """Return what automatic values are made from."""
     from mpiqopt.compressors.codec import Codec
 
     codec = Codec(config.compressor, problem.d, problem.dtype, config.run.seed, topology.nodes)
     return Facts(
         **known._asdict(),
-        samples=float(held.sizes.mean()),
-        most_samples=int(held.sizes.max()),
+        samples=float(shares.sizes.mean()),
+        most_samples=int(shares.sizes.max()),
         topology=topology,
         omega=codec.omega,
         damping=codec.damping,
@@ -203,113 +261,69 @@ def facts_of(config: Config, topology: Topology, known: Constants, held: Shares,
     )
 
 
-def _derived(config: Config, facts: Facts) -> dict[str, float]:
-    """Fields that were automatic, and lambda where gossip uses it.
+@on_rank_0
+def _derive(config: Config, topology: Topology, known: Constants, shares: Shares, problem: Problem) -> dict[str, Any]:
+    """Return the automatic values as numbers, by key, and as ``interval`` that of W's eigenvalues if gossip uses it.
 
-    Of rank 0, for all and for the run's continuation: processors may differ in the last bit of a derived number.
+    Rank 0's are used on all ranks and by the run's continuation: processors may differ in the last bit of them.
     """
-    given = config.algorithm
+    given, facts = config.algorithm, facts_of(config, topology, known, shares, problem)
     with naming(config.path):
         resolved = given.resolve(facts)
         resolved.require_resolved()
-    numbers = {name: value for name, value in vars(resolved).items() if getattr(given, name) != value}
-    if getattr(resolved, "chebyshev", False):
-        numbers["interval"] = facts.topology.interval
+    numbers = {key: value for key, value in vars(resolved).items() if getattr(given, key) != value}
+    if resolved.uses_interval:
+        numbers["interval"] = topology.interval
     return numbers
 
 
-def _begun(config: Config, ranks: int) -> tuple[Topology, bool]:
-    """What rank 0 does first: what can be told from the config alone, then the topology; as ``_prepared``."""
-    if config.nodes is not None:
-        _require_counts(config, config.nodes, ranks)
-    topology = config.topology()
-    _require_counts(config, topology.nodes, ranks)
-    require_memory(config.data.nbytes() / ranks, f"data: features of {config.data.count()} samples on {ranks} ranks")
-    with naming(config.path):
-        return topology, _prepared(config.data)
+def _resolved_algorithm(config: Config, derived: dict[str, Any]) -> Algorithm:
+    """Return the config's algorithm with the derived numbers in the place of automatic values."""
+    return replace(config.algorithm, **{key: derived[key] for key in derived if hasattr(config.algorithm, key)})
 
 
-def _require_counts(config: Config, nodes: int, ranks: int) -> None:
-    """Raise UsageError if there are more ranks than nodes, or more nodes than samples, as far as these are known."""
-    with naming(config.path):
-        if ranks > nodes:
-            raise UsageError(f"{ranks} ranks for topology.nodes = {nodes} nodes; start at most one rank for each node")
-        samples = config.data.count()
-        if samples is not None:
-            shares.require_enough(samples, nodes)
+# The network, and what measures
 
 
-def _prepared(source: Source) -> bool:
-    """Do what comes before a table is opened; True if rank 0 opens it for all."""
-    source.prepare()
-    return source.is_small()
+def _build_network(
+    config: Config,
+    topology: Topology,
+    place: Placement,
+    transport: Transport,
+    algorithm: Algorithm,
+    derived: dict[str, Any],
+) -> Network:
+    """Return the hosted nodes' end of the network."""
+    return Network(
+        topology,
+        place,
+        transport,
+        compressor=config.compressor if algorithm.default_compressor is not None else None,
+        seed=config.run.seed,
+        schedule=Schedule(algorithm.mixed_variables, algorithm.rounds_per_variable()),
+        interval=tuple(derived["interval"]) if "interval" in derived else None,
+        mailboxes=config.run.transport,
+        emulate=config.emulate,
+    )
 
 
-def _load(config: Config, place: Placement, topology: Topology) -> Shares:
-    seed = config.run.seed if config.data.seed is None else config.data.seed
-    names = topology.names if topology.named else None
-    with naming(config.path):
-        return shares.load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
-
-
-def _cut(config: Config, place: Placement, topology: Topology) -> list[Shares]:
-    """The shares of every rank."""
-    whole = _load(config, Placement(place.nodes), topology)
-    return [shares.cut_shares(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
-
-
-def divided(config: Config) -> Shares:
-    """Return the samples of all nodes, as loaded in one process. Raises UsageError."""
-    topology, _ = _begun(config, 1)
-    return _load(config, Placement(topology.nodes), topology)
-
-
-def _problem(config: Config, held: Shares) -> Problem:
-    with naming(config.path):
-        problem = Problem(config.problem, held, config.regularizer, config.run.dtype)
-    # an iterate, its gradient and two more, before the first is made
-    size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
-    require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")
-    return problem
-
-
-def _start(config: Config, problem: Problem, place: Placement, transport: Transport) -> np.ndarray:
-    """x_0 (hosted, d), equal at all nodes unless a file says otherwise."""
-    kind = config.run.start
-    if kind == "zero":
-        point = np.zeros(problem.d)
-    elif kind == "normal":
-        point = standard_normal(generator(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
-    else:
-        point = by_first(transport, lambda: _earlier(config, problem.d, place.nodes))
-    rows = point[place.first : place.last] if point.ndim == 2 else np.repeat(point[None], problem.hosted, axis=0)
-    return np.ascontiguousarray(rows, dtype=problem.dtype)
-
-
-def _earlier(config: Config, d: int, nodes: int) -> np.ndarray:
-    """The mean iterate (d,) at the end of an earlier run, or what a .npy file holds: (d,) or (nodes, d)."""
-    from mpiqopt.results.reader import final_mean
-
-    where = f"{config.path}: run.start = {quoted(config.run.start)}"
-    try:
-        require_file(config.start_file)
-        point = _numbers(config.start_file) if config.start_file.endswith(".npy") else final_mean(config.start_file)
-        finite = np.isfinite(point).all()
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever the reading libraries say of a file that is no array
-        raise UsageError(f"{where}: want zero, normal, a result file or a .npy file: {error}") from error
-    if point.shape not in ((d,), (nodes, d)):
-        raise UsageError(f"{where}: is {' x '.join(map(str, point.shape))}, want {d} numbers or {nodes} x {d}")
-    if not finite:
-        raise UsageError(f"{where}: holds numbers that are not finite")
-    if point.ndim == 2 and config.algorithm.common_point:
-        raise UsageError(f"{where}: a start for each node, but nodes of {config.algorithm.name!r} share one point")
-    return point
-
-
-def _numbers(path: str) -> np.ndarray:
-    array = np.load(path, allow_pickle=False)
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"numbers of type {array.dtype}")
-    return array.astype(np.float64)
+def _build_evaluator(
+    config: Config,
+    problem: Problem,
+    place: Placement,
+    transport: Transport,
+    mean: NodeMean,
+    known: Constants,
+    shares: Shares,
+) -> Evaluator:
+    """Return what measures iterates; the solution of planted data is compared with if it is a point of the problem."""
+    solution = shares.solution
+    return Evaluator(
+        problem,
+        place,
+        transport,
+        mean,
+        config.record.mapping_step,
+        known.lipschitz if config.record.per_node else None,
+        solution if solution is not None and solution.shape == (problem.d,) else None,
+    )

@@ -11,20 +11,28 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import standard_normal
 from mpiqopt.transport.transport import Transport
 
-# of gradient descent, before the curvature of F is looked at; and of the power iteration that finds it
+# Steps of gradient descent before the curvature of F is looked at, and of the power iteration that finds it.
 DESCENTS, POWERS = 20, 30
-# L and what is made of it are far from the ends of the range of numbers
+# Bound of L and 1/L: what is made of them, such as L^2, stays far from the ends of the range of numbers.
 EXTREME = 1e280
-# of L: a smaller curvature is not believed
+# Smallest share of L that is believed as the curvature seen.
 LEAST_OBSERVED = 1 / 16
 
 
 class Constants(NamedTuple):
-    """As far as something asks for them, else None. L_i is that of a node's mean loss, L_ij that of a sample.
+    """Smoothness constants and noise, None unless something asks for them.
 
-    lipschitz: L, the largest L_i; mean_lipschitz: (1/n) sum_i L_i, which bounds that of F; mean_squared: the largest
-    sqrt(mean_j L_ij^2) of a node; largest: the largest L_ij. variance: (1/n) sum_i of the variance of a sample's
-    gradient at the start. observed: the largest curvature of F near its minimum; slack: that over its bound, at most 1.
+    L_i is the smoothness constant of node i's mean loss f_i, L_ij that of the loss on its sample j.
+
+    Attributes
+    ----------
+    lipschitz : L, the largest L_i
+    mean_lipschitz : (1/n) sum_i L_i, which bounds that of F
+    mean_squared : the largest sqrt(mean_j L_ij^2) of a node
+    largest : the largest L_ij
+    variance : (1/n) sum_i of the variance of a sample's gradient at the start
+    observed : the largest curvature of F near its minimum
+    slack : ``observed`` over its bound, at most 1
     """
 
     lipschitz: float | None = None
@@ -38,28 +46,41 @@ class Constants(NamedTuple):
     @property
     def give_steps(self) -> bool:
         """True if 1/L and the like are numbers: some feature is not 0, and none too large."""
-        return self.lipschitz is not None and self.mean_lipschitz > 1 / EXTREME and self.largest < EXTREME
+        mean, largest = self.mean_lipschitz, self.largest
+        return mean is not None and largest is not None and mean > 1 / EXTREME and largest < EXTREME
 
 
 def find(problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport, observe: bool) -> Constants:
-    """Return the constants, ``observed`` only if it is asked for. Collective; for losses that bound their curvature."""
+    """Return the constants of the data, collective; for losses that bound their curvature.
+
+    Parameters
+    ----------
+    problem : on the hosted nodes
+    start : (hosted, d), where the variance of gradients is estimated
+    mean : over all nodes
+    transport : of all ranks
+    observe : True if ``observed`` and ``slack`` are wanted, which cost some fifty gradients
+    """
     own = problem.lipschitz()
     squares, largest = problem.sample_constants()
     lipschitz, squared, largest = transport.maximum(np.array([own.max(), squares.max(), largest.max()])).tolist()
     means = mean(np.stack([own, problem.gradient_variance(start)], axis=1)).tolist()
-    found = lipschitz, means[0], squared**0.5, largest, means[1]
-    constants = Constants(*(significant(value, 10) for value in found))
+    # ranks and continuations use the same; fewer digits also hide the last bits of other processors
+    found = [significant(value, 10) for value in (lipschitz, means[0], squared**0.5, largest, means[1])]
+    constants = Constants(*found)
     if not (observe and constants.give_steps):
         return constants
-    observed, bound = observe_curvature(problem, start, mean, constants)
+    observed, bound = observe_curvature(problem, start, mean, 1 / found[1])
     return constants._replace(
         observed=significant(max(observed, LEAST_OBSERVED * lipschitz), 6),
         slack=significant(min(max(observed / bound, LEAST_OBSERVED), 1.0), 6),
     )
 
 
-def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, constants: Constants) -> tuple[float, float]:
+def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, step: float) -> tuple[float, float]:
     """Return the largest curvature of F after a few steps of proximal gradient descent, and its bound for all x.
+
+    start: (hosted, d), from whose mean the descent begins; step: its step size, 1/L of F.
 
     That of losses for classes is far below its bound once samples are told apart, and larger steps do no harm: their
     gradients are bounded. Of least squares it is the bound (ours).
@@ -68,7 +89,7 @@ def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, const
     def gradient(x: np.ndarray) -> np.ndarray:
         return mean(problem.value_and_grad(x[None].astype(problem.dtype))[1].astype(np.float64))
 
-    x, step = mean(start.astype(np.float64)), 1 / constants.mean_lipschitz
+    x = mean(start.astype(np.float64))
     for _ in range(DESCENTS):
         x = problem.prox(x - step * gradient(x), step)
     length = 1e-4 * max(1.0, float(np.add.reduce(x * x)) ** 0.5)
@@ -81,7 +102,7 @@ def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, const
 
 
 def largest_eigenvalue(product: Callable[[np.ndarray], np.ndarray], d: int) -> float:
-    """Of a symmetric operator on (d,), by the power iteration from a fixed start."""
+    """Return the largest eigenvalue of a symmetric operator on (d,), by the power iteration from a fixed start."""
     direction, found = standard_normal(np.random.Generator(np.random.Philox(0)), d), 0.0
     for _ in range(POWERS):
         direction /= max(float(np.add.reduce(direction * direction)) ** 0.5, 1e-300)

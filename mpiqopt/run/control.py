@@ -1,4 +1,4 @@
-"""When a run stops early and when it saves its state: time limits, the queue's end, and what all ranks agree on."""
+"""Decide when a run stops early and when it saves its state: time limits, the queue's end, and agreement of ranks."""
 
 import os
 import time
@@ -8,18 +8,19 @@ import numpy as np
 
 from mpiqopt.run.watch import GRACE, Watch
 
-# seconds between agreements, which cost one small all-reduce
+# Seconds between agreements, which cost one small all-reduce.
 AGREE_SECONDS = 0.1
-# of an iteration that takes long, what a checkpoint after it may take
+# A long iteration is followed by a checkpoint if that takes at most this share of its time.
 SAVING_SHARE = 0.05
-# a deadline that does not come, and what sets it
+# A deadline that does not come, and what sets it.
 NEVER = (float("inf"), "")
 
 
 def deadline(time_limit: float | None) -> tuple[float, str]:
-    """When to stop, in seconds of time.monotonic, and what sets it: a time limit or the end of the SLURM job.
+    """Return when to stop, in seconds of time.monotonic(), and what sets it: a time limit or the end of the SLURM job.
 
     Before the job's end a tenth of what is left of it, 5 to 60 s, is kept for the last checkpoint.
+    time_limit: in seconds from now, or None.
     """
     now = time.monotonic()
     limits = [NEVER]
@@ -33,7 +34,7 @@ def deadline(time_limit: float | None) -> tuple[float, str]:
 
 
 def _slurm_end_time() -> str | None:
-    """The end of the job that this process runs in, asked from SLURM where it is not in the environment."""
+    """Return the end of this process's job, in time.time(), asked from SLURM where it is not in the environment."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return None
@@ -54,7 +55,14 @@ def _slurm_end_time() -> str | None:
 
 
 class Decision(NamedTuple):
-    """What all ranks do now. ``stop``: why the run stops early, or "". ``next``: iteration of the next agreement."""
+    """What all ranks do now.
+
+    Attributes
+    ----------
+    stop : why the run stops early; "" if it does not
+    save : True to write a checkpoint
+    next : the iteration of the next agreement
+    """
 
     stop: str
     save: bool
@@ -62,7 +70,13 @@ class Decision(NamedTuple):
 
 
 class Control:
-    """Lets all ranks stop and save at the same iteration: by their signals, and by rank 0's clock."""
+    """Lets all ranks stop and save at the same iteration: by their signals, and by rank 0's clock.
+
+    Parameters
+    ----------
+    watch : knows this rank's signal, and on rank 0 the deadline
+    every_seconds : seconds between checkpoints
+    """
 
     def __init__(self, watch: Watch, every_seconds: float):
         self.watch, self.transport = watch, watch.transport
@@ -72,7 +86,7 @@ class Control:
         self._interval = 1
 
     def saved(self, began: float) -> None:
-        """Say that the state was saved, from ``began`` on, as time.monotonic counts."""
+        """Note that the state was saved; began: when saving began, in time.monotonic()."""
         self._saved = time.monotonic()
         self._saving = self._saved - began
 
@@ -82,7 +96,7 @@ class Control:
         return self._interval == 1
 
     def agree(self, iteration: int) -> Decision:
-        """Decide, collective, at the iteration that the last decision named."""
+        """Return what all ranks do, collective; iteration: the one that the last decision named as ``next``."""
         now = time.monotonic()
         mine = np.array([self.watch.number, 0, 0, 0], np.int64)
         if self.transport.rank == 0:
@@ -95,14 +109,17 @@ class Control:
         return Decision(reason, bool(save), iteration + steps)
 
     def _due(self, iteration: int, now: float) -> bool:
-        """True if it is time for a checkpoint: also after an iteration during which nobody would be answered."""
+        """Return True if it is time for a checkpoint.
+
+        That is also after an iteration so long that a signal in it would have gone unanswered.
+        """
         done, since = self._last
         one = (now - since) / max(iteration - done, 1)
         long = one > GRACE / 2 and self._saving < SAVING_SHARE * one
         return iteration > done and (long or now - self._saved >= self.every_seconds)
 
     def _steps(self, iteration: int, now: float) -> int:
-        """Iterations that take about AGREE_SECONDS, growing at most twofold each time."""
+        """Return how many iterations take about AGREE_SECONDS, at most twice as many as last time."""
         done, since = self._last
         if iteration == done:
             return 1

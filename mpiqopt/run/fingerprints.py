@@ -1,12 +1,13 @@
-"""What a run is made from, so that its continuation is made from the same: files by content, data as loaded."""
+"""Checksums of what a run is made from, so that its continuation is made from the same: files, and data as loaded."""
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mpiqopt import registry
-from mpiqopt.config.parse import Config
+from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.network import Network
@@ -30,33 +31,36 @@ def of_data(shares: Shares, network: Network) -> dict[str, str]:
     transport = network.transport
     each = transport.gather(np.array(nodes, np.int64), network.place.counts)
     held_out = transport.total(np.array([_sum(shares.test_features), _sum(shares.test_targets)], np.int64))
-    return {} if each is None else {DATA: f"{zlib.crc32(np.concatenate([each, held_out])):08x}"}
+    return {} if each is None else {DATA: f"{zlib.crc32(np.concatenate([each, held_out]).data):08x}"}
 
 
 def _of_rows(shares: Shares, first: int, last: int) -> int:
-    """CRC-32 of the samples of a node."""
+    """Return the CRC-32 of a node's samples, first .. last-1 of those loaded here."""
     checksum = 0
     for part in (shares.targets[first:last], *_arrays(shares.features[first:last])):
-        checksum = zlib.crc32(np.ascontiguousarray(part), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(part).data, checksum)
     return checksum
 
 
-def _arrays(features) -> tuple[np.ndarray, ...]:
-    """The numbers of dense or sparse rows."""
+def _arrays(features: Any) -> tuple[np.ndarray, ...]:
+    """Return the arrays of dense or sparse rows."""
     if isinstance(features, np.ndarray):
         return (features,)
     return features.data, features.indices.astype(np.int64), features.indptr.astype(np.int64)
 
 
-def _sum(rows) -> int:
-    """The sum of all bits of held-out samples, as integers, in any order."""
+def _sum(rows: Any) -> int:
+    """Return the sum of the bits of held-out samples, as integers: it does not depend on which rank has which."""
     dense = rows if isinstance(rows, np.ndarray) else rows.data
     bits = np.ascontiguousarray(dense, np.float64).view(np.int64)
     return int(np.add.reduce(bits, axis=None, dtype=np.int64))
 
 
 def require_same(before: dict[str, str], now: dict[str, str], output: Path) -> None:
-    """Raise UsageError for what is not as it was when the run began; what old result files do not tell passes."""
+    """Raise UsageError for the first thing that is not as it was; things that ``before`` does not name may differ.
+
+    before, now: checksums by name, of ``of_files`` and ``of_data``; output: path of the result file, for messages.
+    """
     for name, was in before.items():
         if now.get(name, was) == was:
             continue

@@ -1,18 +1,26 @@
-"""One live line on a terminal, a plain line now and then elsewhere."""
+"""Show the progress of a run: one live line on a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
 from typing import TextIO
 
 from mpiqopt.errors import one_line
+from mpiqopt.run.metrics import Metrics
 from mpiqopt.terminal import LiveLine
 
-# seconds between lines
+# Seconds between lines: people watch the live one, and logs should stay short.
 LIVE, PLAIN = 0.2, 10.0
 
 
 class Progress:
-    """Progress of a run on rank 0, to standard error."""
+    """Shows how far a run is, on rank 0.
+
+    Parameters
+    ----------
+    iterations : that the run does
+    quiet : say nothing
+    stream : what is written to; by default standard error
+    """
 
     def __init__(self, iterations: int, quiet: bool = False, stream: TextIO | None = None):
         self.iterations = iterations
@@ -27,8 +35,8 @@ class Progress:
         """True if the progress is a line that is written over."""
         return self._line.live
 
-    def update(self, iteration: int, metrics) -> None:
-        """Show the state at ``iteration`` if the last line is old enough."""
+    def update(self, iteration: int, metrics: Metrics) -> None:
+        """Show the metrics at ``iteration`` if the last line is old enough."""
         now = time.monotonic()
         if self._from is None:
             self._from, self._begun = iteration, now
@@ -42,8 +50,8 @@ class Progress:
         else:
             self._line.write("  ".join(forms[0] for forms in facts) + "\n")
 
-    def _facts(self, iteration: int, metrics, rate: float) -> list[tuple[str, ...]]:
-        """What there is to say, the most important first, each in forms of which later ones are shorter."""
+    def _facts(self, iteration: int, metrics: Metrics, rate: float) -> list[tuple[str, ...]]:
+        """Return what there is to say, the most important first, each in several forms, the longest first."""
         done = f"{iteration}/{self.iterations}"
         facts = [
             (f"iteration {done}", done, f"{100 * iteration // max(self.iterations, 1)} %"),
@@ -54,7 +62,7 @@ class Progress:
         return [*facts, (f"consensus {metrics.consensus:.1e}",), (f"{rate:.4g} it/s",)]
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Write one line on its own."""
         if text and not self.quiet:
             self._line.clear()
             self._line.write(f"{one_line(text)}\n")

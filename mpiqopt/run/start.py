@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpiqopt.config.parse import ENDS, Config, first_difference, parse
+from mpiqopt.config.config import Config
+from mpiqopt.config.continuation import first_difference, same_ends
+from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.results import checkpoint
 from mpiqopt.results.files import clear_parts, require_writable
@@ -13,6 +15,7 @@ from mpiqopt.results.lock import Lock
 from mpiqopt.run import fingerprints
 from mpiqopt.run.watch import Watch
 from mpiqopt.transport.agreement import by_first
+from mpiqopt.transport.transport import Transport
 
 if TYPE_CHECKING:
     from mpiqopt.results.reader import Result
@@ -21,7 +24,16 @@ LONGER = "to go on raise run.iterations or lower run.tolerance"
 
 
 class Options(NamedTuple):
-    """How to run a config: what the command line says beside it."""
+    """How to run a config: what the command line says beside it.
+
+    Attributes
+    ----------
+    output : path of the result file
+    resume : go on with it
+    overwrite : replace it
+    time_limit : seconds after which the run stops with a checkpoint
+    quiet : show no progress
+    """
 
     output: Path
     resume: bool = False
@@ -31,13 +43,17 @@ class Options(NamedTuple):
 
 
 class AlreadyFinished(Exception):
-    """--resume of a run that needs nothing more."""
+    """Raised if a run that is to be resumed needs nothing more. No error: the message is for the user."""
 
 
 class Plan(NamedTuple):
-    """What rank 0 finds about the output. saved: the progress in the checkpoint to go on from, or None to start.
+    """Where a run begins, as rank 0 finds it in the output.
 
-    fingerprints: of the run that is continued. finished: what to say if the config wants nothing more than was done.
+    Attributes
+    ----------
+    saved : the numbers in the checkpoint to go on from; None to start
+    fingerprints : of the run that is continued
+    finished : what to say if the config wants nothing more than was done
     """
 
     saved: dict[str, Any] | None = None
@@ -45,13 +61,13 @@ class Plan(NamedTuple):
     finished: str = ""
 
     def derived(self) -> dict[str, float] | None:
-        """Numbers that the run that is continued has computed, and this one does not."""
+        """Return the numbers that the continued run has computed; None to compute them."""
         return None if self.saved is None else self.saved["derived"]
 
 
 @contextmanager
-def reserved(output: Path, transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of an output on rank 0. Raises AgreedError if another run is at work on it."""
+def reserved(output: Path, transport: Transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
+    """Keep the lock of an output on rank 0, collective. Raises AgreedError if another run is at work on it."""
     locks: list[Lock] = []
     by_first(transport, lambda: locks.append(Lock.take(output, note)))
     for lock in locks:
@@ -64,7 +80,7 @@ def reserved(output: Path, transport, watch: Watch, note: Callable[[str], None])
 
 
 def make_plan(config: Config, options: Options) -> Plan:
-    """Check on rank 0 that the result can be written, and find out where to begin."""
+    """Check on rank 0 that the result can be written, and find out where to begin. Raises UsageError."""
     from mpiqopt.results.reader import read
 
     output = options.output
@@ -79,7 +95,7 @@ def make_plan(config: Config, options: Options) -> Plan:
 
 
 def _continuation(config: Config, output: Path, before: "Result") -> Plan:
-    """Find out where a run goes on of which there is a result file. Raises UsageError if it cannot."""
+    """Find out where a run goes on that has a result file already. Raises UsageError if it cannot."""
     old, about = parse(before.attributes["config"], config.path, folder=config.folder), before.attributes
     difference = first_difference(old, config)
     if difference:
@@ -87,7 +103,7 @@ def _continuation(config: Config, output: Path, before: "Result") -> Plan:
     finished = ""
     if about["status"] == "finished":
         finished = f"{output}: finished already ({about['stop_reason']}); {LONGER}"
-        if all(getattr(old.run, key) == getattr(config.run, key) for key in ENDS):
+        if same_ends(old, config):
             return Plan(finished=finished)
     if about["stop_reason"].startswith("diverged"):
         raise UsageError(f"{output}: the run {about['stop_reason']}; change the config and say --overwrite")

@@ -1,4 +1,4 @@
-"""What the state of a method may be, and that it stays of that form: checkpoints and kernels rely on it."""
+"""Check what the state of a method is, and that it keeps its form: checkpoints and kernels rely on it."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,12 @@ from mpiqopt.results.checkpoint import flat
 
 
 class Form(NamedTuple):
-    """Type, shape and layout of an array of a state."""
+    """Type, shape and layout of an array of a state.
+
+    >>> import numpy as np
+    >>> str(Form(np.dtype("float64"), (8, 5), True))
+    'float64 8x5'
+    """
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -20,9 +25,18 @@ class Form(NamedTuple):
 
 
 def form_of(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
-    """Return the forms of the arrays of the state that ``init`` of a method has made, by name of the field.
+    """Return the forms of a state's arrays, by the name of the field.
 
-    Raises UsageError unless it is a NamedTuple of arrays (hosted, ...), numbers and such NamedTuples, first of all x.
+    Parameters
+    ----------
+    name : of the method, for messages
+    state : what its ``init`` returned
+    start : x_0 (hosted, d), of whose form x must be
+
+    Raises
+    ------
+    UsageError
+        Unless it is a NamedTuple of arrays (hosted, ...), numbers and such NamedTuples, with x as its first field.
     """
     where = f"algorithm {name!r}: init() returns"
     if not hasattr(state, "_asdict"):
@@ -44,7 +58,10 @@ def form_of(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
 
 
 def require_same_form(name: str, before: dict[str, Form], state: Any, iteration: int) -> None:
-    """Raise UsageError, with the first field that differs, unless a state is of the form that it had at the start."""
+    """Raise UsageError, with the first field that differs, unless a state is of the form that it had at the start.
+
+    before: ``form_of`` the initial state; state: that after ``iteration`` iterations of the method ``name``.
+    """
     now = _forms(state)
     if now == before:
         return
@@ -56,6 +73,7 @@ def require_same_form(name: str, before: dict[str, Form], state: Any, iteration:
 
 
 def _forms(state: Any) -> dict[str, Form]:
+    """Return the forms of the arrays; none if the state is no NamedTuple."""
     fields = flat(state).items() if hasattr(state, "_asdict") else ()
     return {
         field: Form(value.dtype, value.shape, value.flags.c_contiguous)
@@ -65,6 +83,7 @@ def _forms(state: Any) -> dict[str, Form]:
 
 
 def _described(forms: dict[str, Form], field: str, state: Any) -> str:
+    """Return what a field is, in words: the form of an array, or its type."""
     if field in forms:
         return str(forms[field])
     value = flat(state).get(field) if hasattr(state, "_asdict") else None

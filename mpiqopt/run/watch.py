@@ -1,4 +1,4 @@
-"""Answers signals and deadlines while the main thread is inside a long iteration, the set-up or a wait.
+"""Answer signals and deadlines while the main thread is inside a long iteration, the set-up or a wait.
 
 A thread on every rank learns of signals at once (through a pipe that C code fills), also while the main thread is in
 MPI or a kernel. Where the ranks do not agree to stop within GRACE seconds, it interrupts what the main thread does, if
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+
+from mpiqopt.transport.transport import Transport
 
 # Signals by which queues and login nodes announce the end. SIGUSR1: SLURM by request, Grid Engine before a suspension;
 # SIGUSR2: Grid Engine before it kills, LSF; SIGXCPU: limits of processor time; SIGHUP: a terminal that closes.
@@ -37,12 +39,22 @@ class Late(BaseException):
 class Watch:
     """Collects the signals of a process, from ``__init__`` to ``close``.
 
-    number: of the signal that came, 0 before. until: time.monotonic of a deadline and its name. beat: called every
-    ``beat_seconds``; returns why the run must end, or "". end: says where the run can go on if the process is ended;
-    release: called then.
+    Parameters
+    ----------
+    transport : of all ranks, to end the job
+    until : time.monotonic() of a deadline, and what sets it
+    beat_seconds : seconds between calls of ``beat``
+
+    Attributes
+    ----------
+    number : of the signal that came; 0 before
+    beat : returns why the run must end, or ""; called in the thread
+    end : says where the run can go on if the process is ended
+    release : called before the process is ended
+    interruptible : True while the main thread's work can be thrown away: ``Late`` is raised there
     """
 
-    def __init__(self, transport, until: tuple[float, str], beat_seconds: float = float("inf")):
+    def __init__(self, transport: Transport, until: tuple[float, str], beat_seconds: float = float("inf")):
         self.transport = transport
         self.deadline, self.deadline_reason = until
         self.number = 0
@@ -51,9 +63,9 @@ class Watch:
         self.release: Callable[[], None] = lambda: None
         self._beat_seconds, self._beaten = beat_seconds, time.monotonic()
         self._asked = float("inf")
-        # True while what the main thread does can be thrown away: Late is raised if the run is to stop and that is long
         self.interruptible = False
         self._answered = self._interrupted = self._closed = False
+        self._main_thread = threading.get_ident()  # signal.signal allows no other
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         # nohup ignores SIGHUP, and that must stay; what a job script ignores while a run starts is handled from here on
@@ -66,15 +78,15 @@ class Watch:
         self._thread.start()
 
     def reason(self, number: int, late: bool) -> str:
-        """Why the run stops: a signal, the deadline, or "" if it does not."""
+        """Return why the run stops: signal ``number``, or if ``late`` the deadline; "" if it does not."""
         return f"signal {signal.Signals(number).name}" if number else (self.deadline_reason or "time limit") * late
 
     def answered(self) -> None:
-        """Say that all ranks have agreed to stop: nobody is hurried any more."""
+        """Note that all ranks have agreed to stop, so that nobody is interrupted any more."""
         self._answered = True
 
     def close(self) -> None:
-        """End the thread, and give signals back."""
+        """End the thread, and restore the handlers of signals."""
         self._closed = True
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
@@ -88,6 +100,7 @@ class Watch:
         self.number = number
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Raise Late in the main thread; with several ranks the others would wait for this one for ever."""
         if self.interruptible and self.transport.size == 1 and not self._answered:
             self.interruptible = False
             raise Late
@@ -108,7 +121,7 @@ class Watch:
                 self._hurry(time.monotonic())
 
     def _due(self) -> float:
-        """When there is something to do unless a signal comes."""
+        """Return when there is something to do unless a signal comes, in time.monotonic()."""
         due = [self._beaten + self._beat_seconds]
         if not self._answered:
             interrupt, end = self._limits()
@@ -116,7 +129,7 @@ class Watch:
         return min(due)
 
     def _received(self, seconds: float) -> bytes:
-        """Numbers of signals that come within so many seconds."""
+        """Wait for signals for so many seconds at most; return their numbers."""
         wait = None if seconds == float("inf") else max(seconds, 0.0)
         return os.read(self._read, 64) if select.select([self._read], [], [], wait)[0] else b""
 
@@ -130,22 +143,23 @@ class Watch:
         self._asked, self.number = min(self._asked, now), self.number or number
 
     def _limits(self) -> tuple[float, float]:
-        """When the main thread is interrupted, and when the process is ended."""
+        """Return when the main thread is interrupted, and when the process is ended."""
         first = min(self._asked, self.deadline) + GRACE
         if self.transport.size == 1:
             return first, first + GRACE
         return first, first + FIRST_SPEAKS * (self.transport.rank > 0)
 
     def _hurry(self, now: float) -> None:
+        """Interrupt the main thread, or end the process, once it is time."""
         interrupt, end = self._limits()
         if now >= end:
             self._give_up(f"{self.reason(self.number, True)}, in the middle of something long")
         if now >= interrupt and not self._interrupted:
             self._interrupted = True
-            signal.pthread_kill(threading.main_thread().ident, INTERRUPT)
+            signal.pthread_kill(self._main_thread, INTERRUPT)
 
     def _give_up(self, reason: str) -> None:
-        """End the job: nobody answers."""
+        """End the job, and say where it can go on."""
         self.release()
         with suppress(OSError, ValueError):
             sys.stderr.write(f"mpiqopt: stopped: {reason}; {self.end()}\n")

@@ -59,14 +59,14 @@ class File(Graph):
     encoding: Annotated[
         str | None, Field(description="of a text without a byte order mark, such as latin-1; by default UTF-8")
     ] = None
-    nodes: Annotated[int | None, Field(ge=1, description="if given, so many nodes there must be")] = None
+    nodes: Annotated[int | None, Field(ge=1, description="if given, so many nodes there must be")] = None  # type: ignore[assignment]  # other graphs want a number
     weights: Annotated[
         Weights | Literal["file"],
         Field(
             description="as for other graphs, or file: the weights in the file are w_ij",
             needs=(only("directed", False),),
         ),
-    ] = "metropolis"
+    ] = "metropolis"  # type: ignore[assignment]  # other graphs have no weights of their own
     directed: Annotated[bool, Field(description="read arcs (from, to); their weights are 1/(1 + outdegree)")] = False
     arcs_are_links: Annotated[
         bool,

@@ -36,6 +36,7 @@ class AnyGraph(ABC):
     ``cycle`` itself.
     """
 
+    name: ClassVar[str]  # that it is registered under
     drawn: ClassVar[bool] = True  # True if links depend on the seed
 
     nodes: Annotated[int, Field(ge=1, description="number of network nodes")] = 8

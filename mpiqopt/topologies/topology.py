@@ -221,7 +221,8 @@ class Topology:
 
     def _called(self, node: int) -> str:
         """Return the name of a node as messages have it, by default its number."""
-        return shortened(self.names[node], LONGEST_NAME) if self.named else str(node)
+        names = self.names if self.named else None
+        return str(node) if names is None else shortened(names[node], LONGEST_NAME)
 
     def _some(self, chosen: np.ndarray) -> str:
         """Return the first few nodes of a mask, bool (n,)."""
@@ -276,12 +277,13 @@ def topology_in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
     cycle = tuple(mixing for graph in graphs for mixing in graph.cycle)
     if len({mixing.nodes for mixing in cycle}) > 1:
         raise UsageError(f"topology: the graphs of a list differ in nodes: {[mixing.nodes for mixing in cycle]}")
-    names, *others = [graph.names for graph in graphs if graph.names is not None] or [None]
-    for other in others:
-        if other != names:
-            node = next(i for i, (a, b) in enumerate(zip(names, other, strict=True)) if a != b)
+    known = [graph.names for graph in graphs if graph.names is not None]
+    names = known[0] if known else None
+    for other in known[1:]:
+        if other != known[0]:
+            node = next(i for i, (a, b) in enumerate(zip(known[0], other, strict=True)) if a != b)
             raise UsageError(
-                f"topology: the graphs of a list differ in names of nodes: node {node} is {quoted(names[node])} and "
+                f"topology: the graphs of a list differ in names of nodes: node {node} is {quoted(known[0][node])} and "
                 f"{quoted(other[node])}"
             )
     read = {

@@ -1,7 +1,7 @@
 """Steps of the set-up that may fail on some ranks only: afterwards all ranks go on, or all raise the same error."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mpiqopt.errors import AgreedError, UsageError, out_of_memory
 from mpiqopt.registry import explained
@@ -29,7 +29,7 @@ def dealt(transport: Transport, make: Callable[[], list[T]]) -> T:
     parts = None
     if transport.rank == 0:
         made, message = _attempt(make)
-        parts = [(part, None) for part in made] if message is None else [(None, message)] * transport.size
+        parts = [(part, None) for part in made or ()] if message is None else [(None, message)] * transport.size
     return _agreed(*transport.deal(parts))
 
 
@@ -46,7 +46,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, message
 
 
-def _agreed(result: T, message: str | None) -> T:
+def _agreed(result: Any, message: str | None) -> Any:
     """Return the result. Raises AgreedError if there is a message."""
     if message is not None:
         raise AgreedError(message)

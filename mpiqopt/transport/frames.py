@@ -4,6 +4,7 @@ What a frame says is the business of the compiled nodes (``mpiqopt._coordination
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -31,7 +32,7 @@ class NeighbourFrameExchange(FrameExchange):
             sent.append(self.comm.Isend([frames, MPI.BYTE], rank, TAG))
         nodes.deliver()
         for rank in self.ranks:
-            until(lambda rank=rank: self.comm.Iprobe(rank, TAG, self._status))
+            until(partial(self.comm.Iprobe, rank, TAG, self._status))
             size = self._status.Get_count(MPI.BYTE)
             if size > self._buffer.size:
                 self._buffer = np.empty(2 * size, np.uint8)

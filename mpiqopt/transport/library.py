@@ -49,7 +49,7 @@ def _chosen() -> bool:
 def _asks_for_mpich() -> bool:
     """True if mpi4py is a wheel, with a module for each interface, and not built on this machine."""
     spec = find_spec("mpi4py")
-    return spec is not None and bool(glob(f"{Path(spec.origin).parent}/MPI.mpich.*"))
+    return spec is not None and spec.origin is not None and bool(glob(f"{Path(spec.origin).parent}/MPI.mpich.*"))
 
 
 def _loads(name: str) -> bool:

@@ -134,9 +134,10 @@ class Windows(Mailboxes):
     def ready(self, k: int) -> bool:
         if self._read[k] != self._sent[k]:
             return False
-        if self._rest[k] is None:
+        rest = self._rest[k]
+        if rest is None:
             return True
-        self._put(k, self._rest[k])
+        self._put(k, rest)
         return False
 
     def send(self, k: int, frames: np.ndarray) -> None:
@@ -165,9 +166,9 @@ class Windows(Mailboxes):
         self._window.Sync()
         for k in np.flatnonzero(self._announced >> (BITS_OF_SIZE + 1) > self._heard):
             word = int(self._announced[k])
-            piece = self._slots[k, : word & (LAST - 1)]
+            piece: np.ndarray | None = self._slots[k, : word & (LAST - 1)]
             if not word & LAST or self._parts[k]:
-                self._parts[k].append(piece.copy())
+                self._parts[k].append(self._slots[k, : word & (LAST - 1)].copy())
                 piece = None
             if piece is not None:
                 yield piece

@@ -170,7 +170,7 @@ class MPITransport(Transport):
         if packed is None:
             packed = np.empty(size[0], np.uint8)
         quietly(self.comm.Ibcast(packed, root))
-        return value if self.rank == root else pickle.loads(packed)
+        return value if self.rank == root else pickle.loads(packed.data)
 
     def deal(self, parts: list | None) -> Any:
         packed = [_packed(part) for part in parts] if parts is not None else []
@@ -178,7 +178,7 @@ class MPITransport(Transport):
         quietly(self.comm.Iscatter(sizes if packed else None, size))
         own = np.empty(size[0], np.uint8)
         quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
-        return pickle.loads(own)
+        return pickle.loads(own.data)
 
     def frame_exchange(self, ranks: tuple[int, ...]) -> "NeighbourFrameExchange":
         from mpiqopt.transport.frames import NeighbourFrameExchange

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.compressors.eden import CENTROIDS
-from mpiqopt.config.parse import member
+from mpiqopt.config.build import member
 from mpiqopt.contracts.compressor import (
     decoded,
     encoded,

@@ -82,9 +82,11 @@ def _weights(lines: list[Line], columns: Columns) -> np.ndarray:
     given = [_given(line, columns.weight) for line in lines]
     if not any(weight is not None for weight in given):
         return np.full(len(lines), np.nan)
-    return np.array(
-        [weight_of(*_names(line, columns), each, line.number) for line, each in zip(lines, given, strict=True)]
-    )
+    weights = np.empty(len(lines))
+    for k, (line, weight) in enumerate(zip(lines, given, strict=True)):
+        a, b = _names(line, columns)
+        weights[k] = weight_of(a, b, weight, line.number)
+    return weights
 
 
 def _given(line: Line, column: int | None) -> object:
@@ -114,7 +116,7 @@ def columns_of(lines: list[Line]) -> Columns:
     columns = _by_name([""] * short + head.words)
     if columns is None and not unnamed and not _is_header(head, rest):
         return Columns(0, 1, 2)
-    columns = columns or Columns(*(column + unnamed for column in range(3)))
+    columns = columns or Columns(int(unnamed), 1 + unnamed, 2 + unnamed)
     names = {line.words[column] for line in rest for column in columns[:2] if column < len(line.words)}
     if names.intersection(head.words):  # nodes, not names of columns
         return Columns(0, 1, 2)

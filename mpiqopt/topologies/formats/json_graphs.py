@@ -19,8 +19,8 @@ def read(given: Given) -> Links:
         raise UsageError(f"a JSON {type(found).__name__}, want an object with nodes, and links, edges or adjacency")
     kinds = [key for key in ("links", "edges", "adjacency") if key in found]
     if not isinstance(found.get("nodes"), list) or len(kinds) != 1 or not isinstance(found[kinds[0]], list):
-        keys = listing("has the keys ", map(quoted, found)) if found else "has no keys"
-        raise UsageError(f"{keys}; want lists nodes, and one of links, edges or adjacency")
+        said = listing("has the keys ", map(quoted, found)) if found else "has no keys"
+        raise UsageError(f"{said}; want lists nodes, and one of links, edges or adjacency")
     (kind,) = kinds
     keys = [_key(node, i) for i, node in enumerate(found["nodes"])]
     collector = Collector(keys)

@@ -120,7 +120,9 @@ def is_labelled(lines: list[Line]) -> bool:
 def is_doubtful(lines: list[Line]) -> bool:
     """Return True if names, above or at the left alone, are numbers: one more row or column of the matrix, perhaps."""
     above, beside = _names(lines)
-    return (above is None) != (beside is None) and not any(np.isnan(finite_number(name)) for name in above or beside)
+    return (above is None) != (beside is None) and not any(
+        np.isnan(finite_number(name)) for name in above or beside or ()
+    )
 
 
 def plausible(found: Links) -> bool:

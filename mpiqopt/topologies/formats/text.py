@@ -54,12 +54,12 @@ def _readings(given: Given, table: Rows) -> dict[str, Links]:
         return {"edges": edges.links_of(table)}
     if table.colons:
         return {"adjlist": adjlist.links_of(table)}
-    found = {"matrix": _tried(matrix.links_of, table), "metis": _tried(metis.read, given)}
+    tried = {"matrix": _tried(matrix.links_of, table), "metis": _tried(metis.read, given)}
     if columns.header is not None or max(len(line.words) for line in lines) <= 3:
-        found["edges"] = _tried(edges.links_of, table)
-    if not given.weighted and adjlist.fits(lines, found.get("edges") is not None):
-        found["adjlist"] = adjlist.links_of(table)
-    found = {name: links for name, links in found.items() if links is not None}
+        tried["edges"] = _tried(edges.links_of, table)
+    if not given.weighted and adjlist.fits(lines, tried.get("edges") is not None):
+        tried["adjlist"] = adjlist.links_of(table)
+    found = {name: links for name, links in tried.items() if links is not None}
     doubted = "matrix" in found and (len(found) > 1 or matrix.is_doubtful(lines))
     if doubted and not matrix.plausible(found["matrix"]):
         del found["matrix"]

@@ -89,7 +89,7 @@ def _without_comment(line: str, place: int) -> tuple[str, str]:
     found = DATA.fullmatch(line)
     if found:
         return found[1].strip().rstrip(",;"), found[2]
-    body = OUTSIDE_QUOTES.match(line)[0] if '"' in line else line.split("#")[0]
+    body = (OUTSIDE_QUOTES.match(line) or [""])[0] if '"' in line else line.split("#")[0]
     if "{" in _unquoted(body):
         raise UsageError(at_line(place, "a { without its }: want attributes such as {'weight': 0.5}"))
     return body, ""

@@ -1,0 +1,27 @@
+"""TOML text <-> tables; the libraries are imported on use, because ranks > 0 need neither."""
+
+import sys
+from typing import Any
+
+
+class NotTOML(ValueError):
+    """Why a text cannot be read as TOML, in one line."""
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text. Raises NotTOML, and RecursionError for values nested too deep."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise NotTOML(error) from None
+    except ValueError:  # Python's own limit on the digits of an integer
+        raise NotTOML(f"a number of more than {sys.get_int_max_str_digits()} digits") from None
+
+
+def write_toml(tables: dict[str, Any]) -> str:
+    """Return tables as TOML text, which ``read_toml`` reads to equal tables."""
+    import tomli_w
+
+    return tomli_w.dumps(tables)
