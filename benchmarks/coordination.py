@@ -105,7 +105,7 @@ def calls(transport, sizes: list[int], spread: float, kind: str) -> None:
         for name in COORDINATORS:
             cells = []
             for mailboxes in (False, True):
-                network = Network(RING, place, transport, mailboxes=kind)
+                network = Network(RING, place, transport, mail_transport=kind)
                 cells.append(call_cost(network, name, mailboxes, d, spread))
                 network.close()
             lines.append((name, *cells))

@@ -82,7 +82,7 @@ class FramePump:
     @property
     def mail_transport(self) -> str:
         """How frames travel, and why so."""
-        return self._frames.chosen
+        return self._frames.mail_transport
 
     def close(self) -> None:
         """Give back what MPI holds; collective, after ``drain``."""

@@ -103,7 +103,7 @@ class EmulatedFrames:
     """
 
     def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int):
-        self._frames, self._emulate, self.chosen = frames, emulate, frames.chosen
+        self._frames, self._emulate, self.mail_transport = frames, emulate, frames.mail_transport
         self._stream = generator(seed, "link", wiring.first)
         # links as frames name them at their destination: data by the links in, acknowledgements by the links out
         self._affected = {

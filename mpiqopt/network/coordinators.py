@@ -26,7 +26,7 @@ class Coordinators:
     topology, place, transport : the network seen from this rank.
     server : delays all-reduced integers as uploads and downloads.
     seed : of the routes of pieces.
-    mailboxes : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
+    mail_transport : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
     emulate : the table [emulate].
     delays : emulated links in rounds; None for those that there are.
     """
@@ -38,12 +38,12 @@ class Coordinators:
         transport: Transport,
         server: Server,
         seed: int,
-        mailboxes: str,
+        mail_transport: str,
         emulate: Emulate,
         delays: RoundDelays | None,
     ):
         self._topology, self._place, self._transport, self._server = topology, place, transport, server
-        self._seed, self._mailboxes, self._emulate, self._delays = seed, mailboxes, emulate, delays
+        self._seed, self._mail_transport, self._emulate, self._delays = seed, mail_transport, emulate, delays
         self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
         self._push: AsynchronousPush | None = None
         self._earlier = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
@@ -61,7 +61,7 @@ class Coordinators:
 
         place, delay = self._place, self._server.delay_messages
         return CoordinationFactory(
-            self._topology, place, self._transport, self._seed, self._mailboxes, self._emulate, self._delays, delay
+            self._topology, place, self._transport, self._seed, self._mail_transport, self._emulate, self._delays, delay
         )
 
     def asynchronous_push(self, width: int) -> "AsynchronousPush":

@@ -35,7 +35,7 @@ class Network:
     seed : of all random numbers that messages are rounded and routed by.
     schedule : which mixing matrix a round uses.
     interval : of W's eigenvalues but 1, for Chebyshev gossip; by default it is computed.
-    mailboxes : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
+    mail_transport : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
     emulate : slower links than there are; none by default.
 
     >>> import numpy as np
@@ -61,7 +61,7 @@ class Network:
         seed: int = 0,
         schedule: Schedule = ONE_ROUND,
         interval: tuple[float, float] | None = None,
-        mailboxes: str = "auto",
+        mail_transport: str = "auto",
         emulate: Emulate | None = None,
     ):
         self.topology, self.place, self.transport, self.compressor = topology, place, transport, compressor
@@ -71,7 +71,7 @@ class Network:
         self._codecs = Codecs(compressor, seed, place.nodes)
         self.gossip = Gossip(topology, place, transport, self.traffic, self._codecs, schedule, interval, delays)
         self.server = Server(place, transport, self.traffic, self._codecs, delays)
-        self.coordination = Coordinators(topology, place, transport, self.server, seed, mailboxes, emulate, delays)
+        self.coordination = Coordinators(topology, place, transport, self.server, seed, mail_transport, emulate, delays)
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
         """Return W X, one gossip round, for rows X (hosted, d); see ``Gossip.mix``."""

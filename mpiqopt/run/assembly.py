@@ -302,7 +302,7 @@ def _build_network(
         seed=config.run.seed,
         schedule=Schedule(algorithm.mixed_variables, algorithm.rounds_per_variable()),
         interval=tuple(derived["interval"]) if "interval" in derived else None,
-        mailboxes=config.run.transport,
+        mail_transport=config.run.transport,
         emulate=config.emulate,
     )
 

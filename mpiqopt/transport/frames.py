@@ -54,7 +54,7 @@ class MailboxFrames(FrameQueue):
 
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str):
         self.comm = comm
-        self._mail, self.chosen = choose(comm, ranks, mail_transport)
+        self._mail, self.mail_transport = choose(comm, ranks, mail_transport)
         self._count = [0, 0]  # messages sent and received
         self._boxes = list(enumerate(range(1, len(ranks) + 1)))
 

@@ -31,7 +31,7 @@ class SerialChannel(Channel):
 class SerialFrames(FrameExchange, FrameQueue):
     """Frames between the nodes of one process: nothing goes to another."""
 
-    chosen = "none (one process)"
+    mail_transport = "none (one process)"
     bytes = 0
     quiet = True
 

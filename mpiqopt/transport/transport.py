@@ -63,10 +63,10 @@ class FrameExchange(Protocol):
 class FrameQueue(Protocol):
     """Frames that are sent when there is something to say, and read when they have come.
 
-    chosen: how they travel, and why so, a few words.
+    mail_transport: how they travel, and why so, a few words.
     """
 
-    chosen: str
+    mail_transport: str
 
     @property
     def bytes(self) -> int:

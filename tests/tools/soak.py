@@ -114,7 +114,7 @@ class Trial:
         self.place = Placement(case.nodes, transport.size, transport.rank)
         transport.connect = lambda plans: None  # gossip is not wanted; a communicator for each case would be left over
         self.network = Network(
-            case.topology, self.place, transport, seed=case.seed, mailboxes=kind, emulate=case.emulate
+            case.topology, self.place, transport, seed=case.seed, mail_transport=kind, emulate=case.emulate
         )
         self.coordinator: Coordinator = self.network.coordination.coordinator(
             case.coordinator, case.rounding, case.mailboxes
