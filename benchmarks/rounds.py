@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from mpiqopt.analysis.rounds import measure, predict
+from mpiqopt.analysis.rounds import measure_network, predict_round
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
@@ -65,14 +65,14 @@ def main() -> None:
     ratios: dict[str, list[tuple[float, float]]] = {}
     for name, nodes, keys in GRAPHS:
         topology = Topology(name, tuple(find("topology", name)(nodes=nodes, **keys).cycle()))
-        network = measure(topology)
+        network = measure_network(topology)
         for protocol in ("ftqc", "integer-push-sum", "tree"):
             for d, spread in VALUES:
                 slow = protocol == "ftqc" and network.forgetting > 100
                 if nodes * d > (MOST_SLOW if slow else MOST):
                     continue
                 bytes, seconds = calls(topology, protocol, d, spread)
-                said = predict(find("coordinator", protocol)(), network, d, spread)
+                said = predict_round(find("coordinator", protocol)(), network, d, spread)
                 ratio = said.bytes / bytes, said.seconds / seconds
                 ratios.setdefault(protocol, []).append(ratio)
                 print(

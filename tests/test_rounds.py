@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpiqopt.analysis.rounds import measure, predict
+from mpiqopt.analysis.rounds import measure_network, predict_round
 from mpiqopt.cli import main
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
@@ -45,7 +45,7 @@ def mean_bytes(topology: Topology, protocol: str, d: int, spread: int) -> float:
 def test_predicted_bytes_are_those_of_a_call(name, protocol):
     topology, factor = graph(name, **GRAPHS[name]), FACTORS[protocol]
     for d, spread in ((1, 1000), (20, 100), (200, 10**5)):
-        predicted = predict(find("coordinator", protocol)(), measure(topology), d, spread).bytes
+        predicted = predict_round(find("coordinator", protocol)(), measure_network(topology), d, spread).bytes
         assert predicted / factor < mean_bytes(topology, protocol, d, spread) < predicted * factor, (d, spread)
 
 
@@ -55,15 +55,15 @@ def test_predicted_bytes_are_those_of_a_call(name, protocol):
 )
 def test_how_long_walks_remember(name, nodes, steps):
     """1 - lambda of equal shares is known on these graphs; the estimate is a lower bound, 18 % below on rings."""
-    assert 0.8 * steps < measure(graph(name, nodes=nodes)).forgetting <= 1.0001 * steps
+    assert 0.8 * steps < measure_network(graph(name, nodes=nodes)).forgetting <= 1.0001 * steps
 
 
 def test_costs_of_one_node_and_of_mailboxes():
-    assert predict("ftqc", measure(graph("ring", nodes=1)), 5, 100).bytes == 0
-    ring = measure(graph("ring", nodes=8))
+    assert predict_round("ftqc", measure_network(graph("ring", nodes=1)), 5, 100).bytes == 0
+    ring = measure_network(graph("ring", nodes=8))
     for protocol in FACTORS:
         lockstep, mailed = (
-            predict(find("coordinator", protocol)(), ring, 10, 100, mailboxes) for mailboxes in (False, True)
+            predict_round(find("coordinator", protocol)(), ring, 10, 100, mailboxes) for mailboxes in (False, True)
         )
         assert mailed.bytes > lockstep.bytes
         assert mailed.seconds > lockstep.seconds

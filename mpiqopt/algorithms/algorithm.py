@@ -157,6 +157,10 @@ class Algorithm(ABC):
         """Return True if the traffic depends on the values sent, so that `check` cannot predict it."""
         return False
 
+    def coordination_bytes(self) -> int:
+        """Return the bytes for each coordinate of a node that coordination takes, as measured; 0 without."""
+        return 0
+
     @property
     def tolerates_loss(self) -> bool:
         """Return True if lost messages are retransmitted, so that ``emulate.loss`` is allowed."""

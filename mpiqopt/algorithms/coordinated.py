@@ -22,9 +22,11 @@ from mpiqopt.topologies.topology import Topology
 FOLLOWED = 0.1
 # asynchronous: a round waits for this share of a training for others that are about to finish
 LATE = 0.1
+# for each coordinate of a node: its training, and vectors on the grid (measured by benchmarks/size.py)
+TRAINING_BYTES = 40
 
 
-class Grid(NamedTuple):
+class GridStep(NamedTuple):
     """What all nodes know of the quantisation, the same at all.
 
     step: Delta of the next round; effort: steps of the last call, from which the next one begins (lock-step).
@@ -149,6 +151,9 @@ class CoordinatedAlgorithm(Algorithm):
     def variable_traffic(self) -> bool:
         return True
 
+    def coordination_bytes(self) -> int:
+        return TRAINING_BYTES + self.protocol.bytes_per_value
+
     @property
     def tolerates_loss(self) -> bool:
         return self.by_mailboxes and isinstance(self.protocol, FrameProtocol)
@@ -162,26 +167,26 @@ class CoordinatedAlgorithm(Algorithm):
         """Return what a training is: steps, their size, samples, and the pull to a centre."""
         return Descent(self.step_size, self.local_steps, 0 if self.batch_size == "all" else self.batch_size, pull)
 
-    def grid(self) -> Grid:
+    def grid(self) -> GridStep:
         """Return the grid of the first round."""
-        return Grid(self.quantization_step, 0)
+        return GridStep(self.quantization_step, 0)
 
     def average(
-        self, rows: np.ndarray, previous: np.ndarray, grid: Grid, t: int, active: np.ndarray, network: Network
-    ) -> tuple[np.ndarray, Grid]:
+        self, rows: np.ndarray, previous: np.ndarray, grid: GridStep, t: int, active: np.ndarray, network: Network
+    ) -> tuple[np.ndarray, GridStep]:
         """Return the nodes' average on the grid and the next grid; a call of the coordinator, collective.
 
         Parameters
         ----------
         rows : (hosted, d)
         previous : (hosted, d), rows equal at all nodes: integers travel less those of it
-        grid : Grid
+        grid : GridStep
         t : number of the round
         active : bool (hosted,), who has joined; the number of them all sets the next Delta
 
         Returns
         -------
-        (hosted, d) of equal rows, and Grid
+        (hosted, d) of equal rows, and GridStep
 
         Raises
         ------
@@ -194,7 +199,7 @@ class CoordinatedAlgorithm(Algorithm):
         average = np.repeat(agreed.vector.astype(rows.dtype)[None], len(rows), axis=0)
         joined = int(agreed.extra[0])
         step = self._next_step(grid.step, joined / network.place.nodes, average[0], previous[0])
-        return average, Grid(step, agreed.effort)
+        return average, GridStep(step, agreed.effort)
 
     def _next_step(self, step: float, share: float, now: np.ndarray, before: np.ndarray) -> float:
         """Return Delta of the next round, if that share of the nodes joined in this one."""

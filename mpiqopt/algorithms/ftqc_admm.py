@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, Positive
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, GridStep
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -26,7 +26,7 @@ class State(NamedTuple):
     z: np.ndarray
     u: np.ndarray
     t: int
-    grid: Grid
+    grid: GridStep
 
 
 @register("algorithm", "ftqc-admm")

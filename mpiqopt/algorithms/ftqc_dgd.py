@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, Grid
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, GridStep
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
@@ -17,7 +17,7 @@ class State(NamedTuple):
 
     x: np.ndarray
     t: int
-    grid: Grid
+    grid: GridStep
 
 
 @register("algorithm", "ftqc-dgd")

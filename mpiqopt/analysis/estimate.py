@@ -10,31 +10,22 @@ True
 
 import numpy as np
 
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
-from mpiqopt.analysis import node_samples, rounds
+from mpiqopt.analysis import node_samples
 from mpiqopt.analysis.graphs import diameter, file_facts
 from mpiqopt.analysis.memory import memory_per_rank
+from mpiqopt.analysis.tables import format_bytes
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.config import Config
-from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan
-from mpiqopt.registry import find
 from mpiqopt.run import constants
 from mpiqopt.run.assembly import Experiment, assemble, facts_of
 from mpiqopt.run.constants import Constants
 from mpiqopt.terminal import two_columns
 from mpiqopt.topologies.topology import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
-
-# how many Delta values are apart in late rounds, as a rule, when Delta follows the change
-ZOOMED = 1e6
-# more steps of the grid than integers of coordination have: the run would say so
-MOST_APART = 2.0**62
-# a round of coordination takes so many seconds and so many times as long as a tree
-HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
 def describe_run(config: Config, ranks: int = 1, width: int | None = None) -> str:
@@ -156,48 +147,6 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     return said
 
 
-def _coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
-    """Return what a round of coordination will cost, by the coordinator's model; nothing if there is none."""
-    algorithm = experiment.algorithm
-    if not isinstance(algorithm, CoordinatedAlgorithm):
-        return []
-    network, name = rounds.measure(experiment.network.topology), algorithm.coordinator
-    protocol = algorithm.protocol
-    d = experiment.problem.d + 1  # the vector and who has joined
-
-    def cost(protocol: CoordinationProtocol, spread: float) -> rounds.Round | None:
-        return rounds.predict(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
-
-    topology, first = experiment.network.topology, _spread(experiment, algorithm)
-    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find("coordinator", "tree")(), first)
-    # of digraphs that are not doubly stochastic it is there already
-    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
-    if mine is None or late is None or tree is None:
-        return [*facts, (f"a round of {name}", f"not predicted, {name} has no model: see a run")]
-    facts.append((f"a round of {name}", f"about {_round(mine)} (the first, values differ by {first:.0f} Delta)"))
-    if algorithm.zoom != 1:
-        facts.append(("  with zoom", f"about {_round(late)} when they differ by {ZOOMED:.2g} Delta"))
-    if name != "tree" and isinstance(protocol, FrameProtocol):
-        facts.append(("  a tree instead", f"about {_round(tree)}"))
-    if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
-        facts.append(
-            ("warning", f"{name} is hopeless on this graph: want algorithm.coordinator = 'tree', or more links")
-        )
-    return facts
-
-
-def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
-    """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
-    gradients = experiment.problem.value_and_grad(experiment.start)[1]
-    largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
-    moved = float(algorithm.step_size) * algorithm.local_steps * largest
-    return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
-
-
-def _round(cost: rounds.Round) -> str:
-    return f"{_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
-
-
 def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     """Return all lines of facts, as (name, text).
 
@@ -213,7 +162,10 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         *_step_size(experiment),
         *algorithm.facts_for_check(given, topology, coded),
         *_costs(experiment, ranks),
-        ("memory per rank", f"about {_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included"),
+        (
+            "memory per rank",
+            f"about {format_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included",
+        ),
     ]
 
 
@@ -234,13 +186,15 @@ def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     """Return rounds and bytes of an iteration and of the run, as far as they can be predicted."""
     if experiment.algorithm.variable_traffic:
         unknown = [("bytes", "as many as nodes find time for: see a run")]
-        return _coordination(experiment, ranks) or unknown
+        from mpiqopt.analysis.coordination_cost import describe_coordination
+
+        return describe_coordination(experiment, ranks) or unknown
     payload, moved = bytes_per_iteration(experiment, ranks)
     return [
         ("rounds per iteration", str(experiment.algorithm.rounds())),
-        ("bytes per iteration", f"{_bytes(payload)} from node to node, {_bytes(moved)} between ranks"),
+        ("bytes per iteration", f"{format_bytes(payload)} from node to node, {format_bytes(moved)} between ranks"),
         *(_savings(experiment, ranks, payload) if experiment.network.coded else ()),
-        ("bytes of the whole run", f"{_bytes(payload * experiment.config.run.iterations)} from node to node"),
+        ("bytes of the whole run", f"{format_bytes(payload * experiment.config.run.iterations)} from node to node"),
     ]
 
 
@@ -250,8 +204,11 @@ def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[s
     codec, d = experiment.network.codec(experiment.start), experiment.problem.d
     times = f", {plain / payload:.3g} times as many" if payload else ""
     return [
-        ("  without compression", f"{_bytes(plain)} from node to node, {_bytes(moved)} between ranks{times}"),
-        ("coded message", f"{_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
+        (
+            "  without compression",
+            f"{format_bytes(plain)} from node to node, {format_bytes(moved)} between ranks{times}",
+        ),
+        ("coded message", f"{format_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
     ]
 
 
@@ -268,17 +225,3 @@ def _held_out(shares: Shares) -> list[tuple[str, str]]:
     if shares.noisy:
         facts.append(("  with wrong labels", f"{shares.noisy} ({100 * shares.noisy / shares.sizes.sum():.3g} %)"))
     return facts
-
-
-def _bytes(count: float, digits: int = 4) -> str:
-    """Return a number of bytes with a decimal unit, rounded to ``digits`` digits and at most four.
-
-    >>> _bytes(163840), _bytes(163840, 2), _bytes(999.96)
-    ('163.8 kB', '160 kB', '1 kB')
-    """
-    count = float(f"{count:.{digits}g}")
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.4g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"

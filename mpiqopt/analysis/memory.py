@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.data.source import Source
 from mpiqopt.placement.placement import Placement
 from mpiqopt.results.checkpoint import flat
@@ -18,8 +17,8 @@ PYTHON, MPI, SCIPY = 80e6, 21e6, 26e6
 ENTRY, ENTRY_MADE = 40, 50
 # for each coordinate of each node: arrays of a step and of a record
 STEP = {8: 40, 4: 32}
-# the same with coded gossip; of coordination, with the node's own training (a coordinator says what it adds)
-CODED, COORDINATED = 40, 40
+# the same with coded gossip; a method says what coordination adds
+CODED = 40
 # for each node that trains by itself: Python's objects
 TRAINED = 2700
 # for each sample of all ranks while data are loaded, more if some are held out; for each of a rank
@@ -98,6 +97,5 @@ def _per_node(experiment: Experiment) -> float:
     beside = STEP[problem.dtype.itemsize]
     if experiment.network.compressor is not None and not algorithm.server:
         beside += CODED
-    if isinstance(algorithm, CoordinatedAlgorithm):
-        beside += COORDINATED + algorithm.protocol.bytes_per_value
+    beside += algorithm.coordination_bytes()
     return sum(arrays.values()) / problem.hosted + beside * problem.d + TRAINED * algorithm.trains

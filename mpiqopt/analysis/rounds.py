@@ -22,7 +22,7 @@ class Round(NamedTuple):
     seconds: float
 
 
-def measure(topology: Topology) -> Network:
+def measure_network(topology: Topology) -> Network:
     """Return the network as models see it. Raises UsageError unless it is strongly connected."""
     arcs = topology.arcs()
     return Network(topology.nodes, len(arcs), topology.diameter, topology.directed, _forgetting(topology.nodes, arcs))
@@ -46,7 +46,7 @@ def _forgetting(nodes: int, arcs: np.ndarray) -> float:
     return max(1.0, float(hops.var() / flow))
 
 
-def predict(
+def predict_round(
     protocol: CoordinationProtocol, network: Network, d: int, spread: float, mailboxes: bool = False, ranks: int = 1
 ) -> Round | None:
     """Predict a call with vectors (d,) of integers that are up to ``spread`` apart, and from the last result.

@@ -93,3 +93,17 @@ def _print(columns: list[Column]) -> None:
     # names are names, whatever brackets and colons are in them
     console = Console(width=sum(column.width for column in columns), markup=False, emoji=False, highlight=False)
     console.print(table)
+
+
+def format_bytes(count: float, digits: int = 4) -> str:
+    """Return a number of bytes with a decimal unit, rounded to ``digits`` digits and at most four.
+
+    >>> format_bytes(163840), format_bytes(163840, 2), format_bytes(999.96)
+    ('163.8 kB', '160 kB', '1 kB')
+    """
+    count = float(f"{count:.{digits}g}")
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.4g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"

@@ -1,0 +1,60 @@
+"""What a round of coordination will cost, in words, before a run is started."""
+
+import numpy as np
+
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
+from mpiqopt.analysis.graphs import diameter
+from mpiqopt.analysis.rounds import Round, measure_network, predict_round
+from mpiqopt.analysis.tables import format_bytes
+from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
+from mpiqopt.registry import find
+from mpiqopt.run.assembly import Experiment
+
+# how many Delta values are apart in late rounds, as a rule, when Delta follows the change
+ZOOMED = 1e6
+# more steps of the grid than integers of coordination have: the run would say so
+MOST_APART = 2.0**62
+# a round of coordination takes so many seconds and so many times as long as a tree
+HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
+
+
+def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
+    """Return what a round of coordination will cost, by the coordinator's model; nothing if there is none."""
+    algorithm = experiment.algorithm
+    if not isinstance(algorithm, CoordinatedAlgorithm):
+        return []
+    network, name = measure_network(experiment.network.topology), algorithm.coordinator
+    protocol = algorithm.protocol
+    d = experiment.problem.d + 1  # the vector and who has joined
+
+    def cost(protocol: CoordinationProtocol, spread: float) -> Round | None:
+        return predict_round(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
+
+    topology, first = experiment.network.topology, _spread(experiment, algorithm)
+    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find("coordinator", "tree")(), first)
+    # of digraphs that are not doubly stochastic it is there already
+    facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
+    if mine is None or late is None or tree is None:
+        return [*facts, (f"a round of {name}", f"not predicted, {name} has no model: see a run")]
+    facts.append((f"a round of {name}", f"about {_round(mine)} (the first, values differ by {first:.0f} Delta)"))
+    if algorithm.zoom != 1:
+        facts.append(("  with zoom", f"about {_round(late)} when they differ by {ZOOMED:.2g} Delta"))
+    if name != "tree" and isinstance(protocol, FrameProtocol):
+        facts.append(("  a tree instead", f"about {_round(tree)}"))
+    if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
+        facts.append(
+            ("warning", f"{name} is hopeless on this graph: want algorithm.coordinator = 'tree', or more links")
+        )
+    return facts
+
+
+def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
+    """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
+    gradients = experiment.problem.value_and_grad(experiment.start)[1]
+    largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
+    moved = float(algorithm.step_size) * algorithm.local_steps * largest
+    return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
+
+
+def _round(cost: Round) -> str:
+    return f"{format_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
