@@ -190,10 +190,19 @@ class KernelCompressor(Compressor):
         self.kernel.decode(messages, x)
 
 
+# bytes of a line of the processor's cache, and of its widest registers
+LINE = 64
+
+
 @cache
 def scratch(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
-    """Return memory (size,) that is kept, and overwritten by whoever asks next for the same purpose."""
-    return np.empty(size, dtype)
+    """Return memory (size,) that is kept, and overwritten by whoever asks next for the same purpose.
+
+    It begins at a multiple of 64 bytes: registers of 64 bytes that straddle two lines of the cache cost a rotation 5 %.
+    """
+    memory = np.empty(size * np.dtype(dtype).itemsize + LINE, np.uint8)
+    first = -memory.ctypes.data % LINE
+    return memory[first : first + memory.size - LINE].view(dtype)
 
 
 def power_of_two(d: int) -> int:
