@@ -202,8 +202,9 @@ def damped_it_contracts(c: Compressor) -> str | None:
         return "not claimed: neither omega nor delta"
     for kind, x, n in _cases(c):
         d, errors = len(x), relative_errors(x, c.damping(len(x)) * sample(c, x, n))
-        delta = c.damped_delta(d) or 0.0
-        require(0 < delta <= 1, f"damped_delta({d}) is {delta:.4g}, want more than 0 and at most 1")
+        delta = c.damped_delta(d)
+        if delta is None or not 0 < delta <= 1:
+            raise Broken(f"damped_delta({d}) is {delta}, want more than 0 and at most 1")
         require(
             errors.mean() - 5 * standard_error(errors) <= 1 - delta + SCALE**2 - 1,
             f"E|damping C(x) - x|^2/|x|^2 is {errors.mean():.4g}, want at most {1 - delta:.4g} ({kind}, d = {d})",

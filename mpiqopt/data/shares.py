@@ -256,8 +256,8 @@ def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> 
 
 def cut_shares(whole: Shares, place: Placement) -> Shares:
     """Return one rank's part of the shares of all nodes, as ``load_shares`` would have read it there."""
-    nobody = np.zeros(place.nodes + 1, np.int64)
-    test_offsets = nobody if whole.test_offsets is None else whole.test_offsets
+    test_offsets = whole.test_offsets
+    assert test_offsets is not None  # ``load_shares`` sets them
     own, test = (_own(None, bounds, place) for bounds in (whole.offsets, test_offsets))
     return replace(
         whole,

@@ -80,7 +80,8 @@ def divide(
     elif split == "pathological":
         division = pathological(targets, nodes, source.classes_per_node, stream)
     elif split == "natural":
-        division = _by_owner(np.zeros(0, np.int64) if homes is None else homes, nodes)
+        assert homes is not None  # asked for where the split is natural
+        division = _by_owner(homes, nodes)
     else:
         bounds = bounds_of(source.sizes, len(targets), nodes)
         if split == "contiguous":

@@ -19,7 +19,8 @@ class HeldOut:
         self.total = shares.held_out
         self._loss, self._features = loss, shares.test_features
         self._targets = loss.targets(shares.test_targets, shares)
-        offsets = np.zeros(1, np.int64) if shares.test_offsets is None else shares.test_offsets
+        assert shares.test_offsets is not None  # samples are held out
+        offsets = shares.test_offsets
         self._sizes = np.diff(offsets)
         self._filled = np.flatnonzero(self._sizes)  # few samples do not reach all nodes
         # values of a sample are those of the loss alone
@@ -40,4 +41,6 @@ class HeldOut:
 
     def correct(self, x: np.ndarray) -> int:
         """Return how many samples of the hosted nodes are classified rightly at x (d,)."""
-        return self._loss.correct(self._features, self._targets, x) or 0
+        correct = self._loss.correct(self._features, self._targets, x)
+        assert correct is not None  # the loss has classes: ``Problem.has_accuracy``
+        return correct

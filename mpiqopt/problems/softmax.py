@@ -33,8 +33,8 @@ class Softmax(Loss):
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
         """Return the class of each sample, 0, 1, ..., as float64 for the kernel."""
-        labels = np.empty(0) if shares.labels is None else shares.labels  # ``outputs`` has seen that there are some
-        return np.searchsorted(labels, targets).astype(np.float64)
+        assert shares.labels is not None  # ``outputs`` has seen to it
+        return np.searchsorted(shares.labels, targets).astype(np.float64)
 
     def correct(self, features: Any, targets: np.ndarray, x: np.ndarray) -> int:
         scores = row_products(features, x.reshape(-1, features.shape[1]))

@@ -269,7 +269,8 @@ def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None
 
 def _write_classes(group: h5py.Group, shares: Shares) -> None:
     """Write the labels, an axis of the counts: by the words that they are in the data, or as numbers."""
-    labels = np.empty(0) if shares.labels is None else shares.labels
+    assert shares.labels is not None  # there are counts of them
+    labels = shares.labels
     if shares.words is None:
         _store(group, "class", labels)
     else:
