@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpiqopt.config.parse import parse
-from mpiqopt.results.reader import read
+from mpiqopt.results.reader import read_result
 from mpiqopt.run.loop import run
 from mpiqopt.run.start import Options
 from mpiqopt.topologies.topology import Topology
@@ -42,7 +42,7 @@ def solve(topology: str, nodes: int, chebyshev: bool = True) -> tuple[float, int
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.h5"
         outcome = run(config, Options(path, quiet=True), SerialTransport())
-        columns = read(path).columns
+        columns = read_result(path).columns
     assert outcome.reason.startswith("tolerance"), outcome
     return float(columns["samples"][-1]), int(columns["rounds"][-1]), config.topology()
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from mpiqopt.config.parse import parse
 from mpiqopt.errors import NumericalError
-from mpiqopt.results.reader import Result, read
+from mpiqopt.results.reader import Result, read_result
 from mpiqopt.run.loop import run
 from mpiqopt.run.start import Options
 from mpiqopt.transport.serial import SerialTransport
@@ -86,7 +86,7 @@ def solve(data: str, method: str, step: float, folder: Path) -> Result | None:
         )
     except NumericalError:
         return None
-    result = read(folder / "a.h5")
+    result = read_result(folder / "a.h5")
     return result if np.isfinite(result.columns["objective"][-1]) else None
 
 

@@ -21,10 +21,10 @@ from mpiqopt._coordination import Lockstep
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.network.network import Network
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.lattices import Ring
 from mpiqopt.topologies.topology import Topology
-from mpiqopt.transport.launch import session
+from mpiqopt.transport.launch import mpi_session
 
 NODES, STEP = 8, 1e-3
 RING = Topology("ring", tuple(Ring(nodes=NODES).cycle()))
@@ -146,7 +146,7 @@ def steps_to_agree(local: LocalProtocol, integers: np.ndarray) -> int:
 def momentum(spread: float) -> None:
     print(f"| graph | steps | without momentum |\n{'| --- ' * 3}|")
     for name, nodes in (("ring", 8), ("ring", 50), ("path", 50), ("grid", 25), ("erdos-renyi", 30)):
-        graph = Topology(name, tuple(find("topology", name)(nodes=nodes).cycle()))
+        graph = Topology(name, tuple(find_member("topology", name)(nodes=nodes).cycle()))
         local = LocalProtocol.of("integer-push-sum", graph, Placement(nodes))
         without = local._replace(overlay=local.overlay._replace(momentum=0.0))
         integers = np.rint(spread * np.random.default_rng(0).standard_normal((nodes, 100))).astype(np.int64)
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("d", type=int, nargs="*")
     options = parser.parse_args()
     sizes = options.d or [1, 1000, 100_000]
-    with session() as transport:
+    with mpi_session() as transport:
         if options.steps:
             steps(sizes, options.spread)
         elif options.momentum:

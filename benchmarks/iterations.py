@@ -24,7 +24,7 @@ import tomli_w
 import mpiqopt
 from mpiqopt.config.parse import parse
 from mpiqopt.errors import AgreedError, UsageError
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.transport.serial import SerialTransport
 
@@ -201,7 +201,7 @@ def table(now: Outcomes, before: Outcomes, tasks: list[str], methods: list[str])
             old = [before.get(key(task, network, name)) for task in tasks]
             cells = [both(steps([outcome for outcome in old if outcome]), steps(own))]
             cells += [both(last and counts(last), counts(outcome)) for last, outcome in zip(old, own, strict=True)]
-            place = f"server, {topology['nodes']}" if members("algorithm")[name].server else network
+            place = f"server, {topology['nodes']}" if family_members("algorithm")[name].server else network
             alike.setdefault(" | ".join([place, *cells]), []).append(f"`{name}`")
     head = ["| method | network | a L |", *(f" {task} |" for task in tasks)]
     rows = [f"| {', '.join(names)} | {cells} |" for cells, names in alike.items()]
@@ -221,7 +221,7 @@ def loaded(path: str | None) -> Outcomes:
 
 
 def main() -> None:
-    methods = [name for name in members("algorithm") if name not in OTHERS]
+    methods = [name for name in family_members("algorithm") if name not in OTHERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=TASKS, default=list(TASKS), help="data sets; by default all")
     parser.add_argument("--method", nargs="+", choices=methods, default=methods, help="methods; by default all")

@@ -17,12 +17,12 @@ import numpy as np
 import pandas
 from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 
 
 def loaded(name: str, path: Path) -> None:
     """Read a file as a run of one process does."""
-    table = find("data", name)(path=str(path)).open(0)
+    table = find_member("data", name)(path=str(path)).open(0)
     table.rows(slice(0, table.samples))
 
 

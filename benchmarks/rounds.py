@@ -14,7 +14,7 @@ from mpiqopt.analysis.rounds import measure_network, predict_round
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialFrames
 
@@ -64,7 +64,7 @@ def main() -> None:
     )
     ratios: dict[str, list[tuple[float, float]]] = {}
     for name, nodes, keys in GRAPHS:
-        topology = Topology(name, tuple(find("topology", name)(nodes=nodes, **keys).cycle()))
+        topology = Topology(name, tuple(find_member("topology", name)(nodes=nodes, **keys).cycle()))
         network = measure_network(topology)
         for protocol in ("ftqc", "integer-push-sum", "tree"):
             for d, spread in VALUES:
@@ -72,7 +72,7 @@ def main() -> None:
                 if nodes * d > (MOST_SLOW if slow else MOST):
                     continue
                 bytes, seconds = calls(topology, protocol, d, spread)
-                said = predict_round(find("coordinator", protocol)(), network, d, spread)
+                said = predict_round(find_member("coordinator", protocol)(), network, d, spread)
                 ratio = said.bytes / bytes, said.seconds / seconds
                 ratios.setdefault(protocol, []).append(ratio)
                 print(

@@ -15,7 +15,7 @@ import numpy as np
 from compression import one_hot
 from thin_link import thin_link
 
-from mpiqopt.results.reader import read
+from mpiqopt.results.reader import read_result
 
 TEXT = """
 run = {{iterations = 1500}}
@@ -54,7 +54,7 @@ def main(rate: str) -> None:
             config.write_text(TEXT.format(algorithm=algorithm, compressor=compressor))
             link.run([sys.executable, "-m", "mpiqopt", "run", config, "-o", result, "-q", "--overwrite"], timeout=600)
             link.check(result)
-            results[label] = read(result).columns
+            results[label] = read_result(result).columns
     plain = results["SGD (full gradients), identity"]
     target = plain["objective"][plain["iteration"] == 1000].item()
     print(f"{rate}: until the loss {target:.4f}, that of gradient descent after 1000 iterations\n")

@@ -42,7 +42,7 @@ def timed(self, control):
 
 
 Trajectory.follow = timed
-with launch.session() as transport, tempfile.TemporaryDirectory() as folder:
+with launch.mpi_session() as transport, tempfile.TemporaryDirectory() as folder:
     config = load(sys.argv[1], tuple(sys.argv[2:]))
     running.run(config, Options(Path(folder) / "a.h5", quiet=True), transport)
     if transport.rank == 0:

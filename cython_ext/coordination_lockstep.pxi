@@ -18,9 +18,9 @@ cdef class Lockstep(Delivery):
     --------
     >>> from mpiqopt.coordination.protocol import LocalProtocol
     >>> from mpiqopt.placement.placement import Placement
-    >>> from mpiqopt.registry import find
+    >>> from mpiqopt.registry import find_member
     >>> from mpiqopt.topologies.topology import Topology
-    >>> star = Topology("star", tuple(find("topology", "star")(nodes=4).cycle()))
+    >>> star = Topology("star", tuple(find_member("topology", "star")(nodes=4).cycle()))
     >>> local = LocalProtocol.of("tree", star, Placement(4))
     >>> nodes = Lockstep(local.wiring, local.rules(2))
     >>> nodes.begin(0, np.array([[1, 0], [2, 0], [3, 1], [4, 0]]))

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from mpiqopt.errors import Wrong, WrongKeys, quoted
+from mpiqopt.errors import Wrong, WrongKeys, quote_value
 from mpiqopt.field import Field
 
 
-def checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
+def check_fields(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the value of every field of a dataclass: from the table, else its default.
 
     Parameters
@@ -27,16 +27,16 @@ def checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
     WrongKeys: a value has a wrong type or is out of bounds, or a key without default is missing; all of them.
 
     >>> from mpiqopt.regularizers.l1 import L1
-    >>> checked(L1, {"weight": 0.5}, "regularizer")
+    >>> check_fields(L1, {"weight": 0.5}, "regularizer")
     {'weight': 0.5}
-    >>> checked(L1, {"weight": -1.0}, "regularizer")
+    >>> check_fields(L1, {"weight": -1.0}, "regularizer")
     Traceback (most recent call last):
     mpiqopt.errors.WrongKeys: regularizer.weight = -1.0: want greater than or equal to 0
     """
     table = {key: _whole(value) if key in _integers(cls) else value for key, value in table.items()}
     large = [_too_large(where, key, table[key]) for key in table if _integers(cls).get(key) and _is_large(table[key])]
     try:
-        values = model(cls).model_validate(table)
+        values = pydantic_model(cls).model_validate(table)
     except ValidationError as error:
         raise WrongKeys([*large, *_wrong(error, where)]) from None
     if large:
@@ -51,11 +51,11 @@ def _is_large(value: Any) -> bool:
 
 def _too_large(where: str, key: str, value: int) -> Wrong:
     """Return the line on an integer beyond 64 bits."""
-    return Wrong(f"{where}.{key}", f"{where}.{key} = {quoted(value)}: want less than 2^63 in magnitude")
+    return Wrong(f"{where}.{key}", f"{where}.{key} = {quote_value(value)}: want less than 2^63 in magnitude")
 
 
 @cache
-def model(cls: type) -> type[BaseModel]:
+def pydantic_model(cls: type) -> type[BaseModel]:
     """Return the pydantic model with the fields of a dataclass: its checks and its JSON schema."""
     hints = get_type_hints(cls, include_extras=True)
     columns = {
@@ -129,4 +129,4 @@ def _reason(problems: list) -> str:
         return ": missing; it has no default"
     wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)
     said = " or ".join(wanted).replace("a valid boolean", "a valid boolean (true or false)")
-    return f" = {quoted(problems[0]['input'])}: want {said}"
+    return f" = {quote_value(problems[0]['input'])}: want {said}"

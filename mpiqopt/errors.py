@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from mpiqopt.terminal import printable
+from mpiqopt.terminal import escape_unprintable
 
 # characters of a line on standard error, and what it begins with
 WIDTH, PREFIX = 200, "mpiqopt: "
@@ -29,10 +29,10 @@ class UsageError(Exception):
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
+def naming_file(path: str) -> Iterator[None]:
     """Put a file's name in front of the message of a UsageError that is raised inside.
 
-    >>> with naming("ring.toml"):
+    >>> with naming_file("ring.toml"):
     ...     raise UsageError("run.seed = -1: want at least 0")
     Traceback (most recent call last):
     mpiqopt.errors.UsageError: ring.toml: run.seed = -1: want at least 0
@@ -104,7 +104,7 @@ def one_line(message: str) -> str:
     >>> one_line("ring.toml: run.seed = -1:\n  want at least 0")
     'mpiqopt: ring.toml: run.seed = -1: want at least 0'
     """
-    return PREFIX + _fitted(printable(" ".join(message.split())), LINE)
+    return PREFIX + _fitted(escape_unprintable(" ".join(message.split())), LINE)
 
 
 def _fitted(line: str, width: int) -> str:
@@ -119,14 +119,14 @@ def _fitted(line: str, width: int) -> str:
     folder = os.path.dirname(first)
     rest = rest.replace(f"{folder}/", "") if folder else rest
     left = width - len(colon) - len(rest)
-    first = clipped(first, left if left >= SHORT_PATH else LONG_PATH)
-    return first + colon + clipped(rest, width - len(first) - len(colon))
+    first = clip_text(first, left if left >= SHORT_PATH else LONG_PATH)
+    return first + colon + clip_text(rest, width - len(first) - len(colon))
 
 
-def clipped(text: str, most: int) -> str:
+def clip_text(text: str, most: int) -> str:
     """Return the text without its middle if it has more characters than ``most``.
 
-    >>> clipped("abcdefghijklmnopqrstuvwxyz", 12)
+    >>> clip_text("abcdefghijklmnopqrstuvwxyz", 12)
     'abcdefg...yz'
     """
     if len(text) <= most:
@@ -135,12 +135,12 @@ def clipped(text: str, most: int) -> str:
     return f"{text[: most - 3 - tail]}...{text[-tail:]}"
 
 
-def fits(message: str) -> bool:
+def fits_in_line(message: str) -> bool:
     """Return True if ``one_line`` does not have to cut the message."""
     return len(message) <= LINE
 
 
-def listing(head: str, items: Iterable[str], more: str = ", ...") -> str:
+def list_in_line(head: str, items: Iterable[str], more: str = ", ...") -> str:
     """Return the head and as many of the items as fit in a line of standard error, at least one.
 
     more: what stands for the items that are left out.
@@ -148,7 +148,7 @@ def listing(head: str, items: Iterable[str], more: str = ", ...") -> str:
     first, *rest = items
     line = head + first
     for item in rest:
-        if not fits(f"{line}, {item}{more}"):
+        if not fits_in_line(f"{line}, {item}{more}"):
             return line + more
         line += f", {item}"
     return line
@@ -171,21 +171,21 @@ class _Quoting(reprlib.Repr):
 _quoting = _Quoting()
 
 
-def quoted(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """Return the ``repr`` of a value that a user gave, without the middle of a long one.
 
-    >>> quoted([1, 2, "x" * 100])
+    >>> quote_value([1, 2, "x" * 100])
     "[1, 2, 'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx']"
     """
     return _quoting.repr(value)
 
 
-def brief(error: BaseException, most: int = LINE) -> str:
+def brief_error(error: BaseException, most: int = LINE) -> str:
     r"""Return an error's type and message in one printable line of at most ``most`` characters (20 at least).
 
-    >>> brief(ValueError("shapes differ:\n(3,) and (4,)"))
+    >>> brief_error(ValueError("shapes differ:\n(3,) and (4,)"))
     'ValueError: shapes differ: (3,) and (4,)'
     """
     words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-    text, most = printable(words), max(most, 20)
+    text, most = escape_unprintable(words), max(most, 20)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -47,7 +47,7 @@ def _unfit(wanted: str, missing: list[str]) -> str:
     return f"this processor lacks {words}, which the kernels of {LEVELS[0]} need; build with MPIQOPT_MARCH=x86-64"
 
 
-def names(levels: Iterable[int]) -> str:
+def kernel_names(levels: Iterable[int]) -> str:
     """Return the names of the levels that ranks run, or the processor that the kernels were built for.
 
     As results have it in the attribute ``kernels``: "v4", "v3, v4" on a mixed cluster, "-march=native".
@@ -55,7 +55,7 @@ def names(levels: Iterable[int]) -> str:
     return f"-march={MARCH}" if MARCH else ", ".join(LEVELS[k] for k in sorted(set(levels)))
 
 
-def description() -> str:
+def describe_kernels() -> str:
     """Return which level runs here, of which that were built, and by which compiler, for ``mpiqopt doctor``."""
     others = "" if MARCH else f" of {', '.join(LEVELS)}"
-    return f"{names([level()])}{others}, built by {COMPILER}"
+    return f"{kernel_names([level()])}{others}, built by {COMPILER}"

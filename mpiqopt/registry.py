@@ -4,9 +4,9 @@ A family is a folder of the package: a file dropped there is found because the f
 family's names is first asked for: the file of that name if there is one, else all (they import nothing heavy).
 A user's own file, given with ``--plugin``, registers in the same way.
 
->>> find("regularizer", "l1").__name__
+>>> find_member("regularizer", "l1").__name__
 'L1'
->>> [name for name in members("regularizer") if "l1" in name]
+>>> [name for name in family_members("regularizer") if "l1" in name]
 ['group-l1', 'l1']
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mpiqopt.errors import LINE, UsageError, brief, quoted
+from mpiqopt.errors import LINE, UsageError, brief_error, quote_value
 
 FOLDERS = {
     "data": "mpiqopt.data",
@@ -64,7 +64,7 @@ def register(family: str, name: str) -> Callable[[type[Any]], type[Any]]:
     """
     if family not in FOLDERS:
         raise UsageError(
-            f"register({family!r}, {name!r}): unknown family{suggestion(str(family), FOLDERS)}; "
+            f"register({family!r}, {name!r}): unknown family{suggest_word(str(family), FOLDERS)}; "
             f"families: {', '.join(FOLDERS)}"
         )
 
@@ -127,10 +127,10 @@ def _require_part(family: str, name: str, cls: Any) -> None:
         )
     if any(field.name == "name" for field in fields(cls)):
         raise UsageError(f"{where}: class {cls.__name__} has a field 'name', which is a key of every table")
-    members(family)
+    family_members(family)
 
 
-def members(family: str) -> dict[str, type[Any]]:
+def family_members(family: str) -> dict[str, type[Any]]:
     """Return all classes of a family by name, sorted; imports the family's folder.
 
     Classes of plug-ins that were run are among them.
@@ -146,7 +146,7 @@ def members(family: str) -> dict[str, type[Any]]:
     return dict(sorted(_classes[family].items()))
 
 
-def find(family: str, name: str) -> type[Any]:
+def find_member(family: str, name: str) -> type[Any]:
     """Return the class called ``name``, importing no more than its own file where that is called the same.
 
     Raises UsageError with the known names, the nearest first.
@@ -154,9 +154,9 @@ def find(family: str, name: str) -> type[Any]:
     _import_file(family, name.replace("-", "_"))
     if name in _classes[family]:
         return _classes[family][name]
-    known = members(family)
+    known = family_members(family)
     if name not in known:
-        raise UsageError(f"unknown {family} {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+        raise UsageError(f"unknown {family} {name!r}{suggest_word(name, known)}; known: {', '.join(known)}")
     return known[name]
 
 
@@ -164,8 +164,8 @@ def require_member(key: str, family: str, name: str) -> None:
     """Raise UsageError, which names the key of a config, unless a family has a part called ``name``."""
     _import_file(family, name.replace("-", "_"))
     if name not in _classes[family]:
-        known = members(family)
-        raise UsageError(f"{key} = {quoted(name)}: unknown{suggestion(name, known)}; known: {', '.join(known)}")
+        known = family_members(family)
+        raise UsageError(f"{key} = {quote_value(name)}: unknown{suggest_word(name, known)}; known: {', '.join(known)}")
 
 
 def _import_file(family: str, name: str) -> None:
@@ -178,10 +178,10 @@ def _import_file(family: str, name: str) -> None:
         importlib.import_module(module)
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def suggest_word(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or "".
 
-    >>> suggestion("gradient-trackin", ["gradient-tracking", "nids"])
+    >>> suggest_word("gradient-trackin", ["gradient-tracking", "nids"])
     " (did you mean 'gradient-tracking'?)"
     """
     import difflib
@@ -244,7 +244,7 @@ def run_plugin(path: str, source: bytes) -> None:
         if wants_traceback():
             traceback.print_exception(error)
         where, line = f"--plugin {path}: ", _line_of(error, path)
-        said = str(error) if isinstance(error, UsageError) else brief(error, LINE - len(where + line))
+        said = str(error) if isinstance(error, UsageError) else brief_error(error, LINE - len(where + line))
         raise UsageError(where + said + line) from error
 
 
@@ -274,14 +274,14 @@ def _require_keys(path: str) -> None:
 
     On rank 0 alone, which checks configs: others do without the library for it.
     """
-    from mpiqopt.checking import model
+    from mpiqopt.checking import pydantic_model
 
     for _, cls in registered_by(path):
         try:
-            model(cls)  # type: ignore[arg-type]  # a class is hashable
+            pydantic_model(cls)  # type: ignore[arg-type]  # a class is hashable
         except Exception as error:  # whatever a type's own code raises
             where = f"--plugin {path}: types of the fields of class {cls.__name__}: "
-            raise UsageError(where + brief(error, LINE - len(where))) from error
+            raise UsageError(where + brief_error(error, LINE - len(where))) from error
 
 
 def _line_of(error: BaseException, path: str) -> str:
@@ -297,7 +297,7 @@ def wants_traceback() -> bool:
     return os.environ.get(TRACEBACK, "0") not in ("", "0")
 
 
-def explained(error: BaseException) -> str:
+def explain_plugin_error(error: BaseException) -> str:
     """Return one line that says in which plug-in, and where in it, an error came up; "" if none is to blame.
 
     Where plug-ins are used but none was running, what one has returned may be wrong: ``mpiqopt test`` checks that.
@@ -306,7 +306,7 @@ def explained(error: BaseException) -> str:
     message = place_in_plugin(error)
     if not message and plugins:
         where = f" (--plugin {', '.join(plugins)}: {_notes(error)}see mpiqopt test FILE, or {TRACEBACK}=1)"
-        message = brief(error, LINE - len(where)) + where
+        message = brief_error(error, LINE - len(where)) + where
     if message and wants_traceback():
         traceback.print_exception(error)
     return message
@@ -323,7 +323,7 @@ def place_in_plugin(error: BaseException) -> str:
         return ""
     code, line = frames[-1]
     where = f" (--plugin {code.co_filename}: {_notes(error)}{code.co_qualname}, line {line})"
-    return brief(error, LINE - len(where)) + where
+    return brief_error(error, LINE - len(where)) + where
 
 
 def _notes(error: BaseException) -> str:

@@ -39,19 +39,19 @@ def _of_terminal(stream: TextIO) -> int:
         return 0
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     r"""Return a name with what would move the cursor, or is no character at all, as escapes.
 
-    >>> print(printable("a\tb\x1b[2K"))
+    >>> print(escape_unprintable("a\tb\x1b[2K"))
     a\tb\x1b[2K
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def shortened(text: str, width: int) -> str:
+def shorten_name(text: str, width: int) -> str:
     """Return a name in at most ``width`` characters, an ellipsis in its middle: both ends tell names apart.
 
-    >>> shortened("breast-cancer.npz", 10)
+    >>> shorten_name("breast-cancer.npz", 10)
     'breas….npz'
     """
     if len(text) <= width:
@@ -80,11 +80,11 @@ def _entry(name: str, text: str, term: int, width: int, indent: str) -> list[str
     """Return the lines of one name, ``term`` characters wide, and its text."""
     first, rest = f"{indent}{name:<{term}}  ", indent + " " * (term + 2)
     if width - len(first) >= NARROW:
-        return wrapped(text, width, first, rest) or [first.rstrip()]
-    return [indent + name, *wrapped(text, width, indent + "    ", indent + "    ")]
+        return wrap_words(text, width, first, rest) or [first.rstrip()]
+    return [indent + name, *wrap_words(text, width, indent + "    ", indent + "    ")]
 
 
-def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+def wrap_words(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """Return the lines of a text, whose words stay whole, none longer than ``width`` unless a word is.
 
     first, rest: what the first line and the others begin with.
@@ -121,7 +121,7 @@ class LiveLine:
         if self.live:
             self._open = True
             # in the last column some terminals begin a new row
-            self.write(CLEAR + fitted(facts, (terminal_width(self.stream) or USUAL) - 1))
+            self.write(CLEAR + fit_facts(facts, (terminal_width(self.stream) or USUAL) - 1))
 
     def clear(self) -> None:
         """Leave an empty line, where others may write."""
@@ -140,10 +140,10 @@ class LiveLine:
             self.live = False
 
 
-def fitted(facts: tuple[tuple[str, ...], ...], width: int) -> str:
+def fit_facts(facts: tuple[tuple[str, ...], ...], width: int) -> str:
     """Return the first facts, as many as fit in ``width``; to show ESSENTIAL of them they may be in shorter forms.
 
-    >>> fitted((("iteration 100/1000", "100/1000"), ("3 min left",)), 20)
+    >>> fit_facts((("iteration 100/1000", "100/1000"), ("3 min left",)), 20)
     '100/1000  3 min left'
     """
     for count in range(len(facts), 0, -1):

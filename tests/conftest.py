@@ -15,7 +15,7 @@ from tools.plugins import HEAD
 
 from mpiqopt import registry
 from mpiqopt.algorithms.dgd import DGD
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.graph import Made
 
 
@@ -62,13 +62,13 @@ def written(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
     """Write a file in the present folder and open it as a table."""
     monkeypatch.chdir(tmp_path)
 
-    from mpiqopt.registry import find
+    from mpiqopt.registry import find_member
 
     def write(content: str | bytes | None, kind: str = "csv", name: str = "", **keys):
         path = Path(name or f"d.{kind}")
         if content is not None:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return find("data", kind)(path=str(path), **keys).open(0)
+        return find_member("data", kind)(path=str(path), **keys).open(0)
 
     return write
 
@@ -86,7 +86,7 @@ def read(tmp_path):
     def make(name: str, content: str | bytes, **keys) -> Made:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return find("topology", "file")(path=str(path), **keys).make()
+        return find_member("topology", "file")(path=str(path), **keys).make()
 
     return make
 

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from mpiqopt.config.parse import parse
 from mpiqopt.emulation.machines import Machines
-from mpiqopt.emulation.settings import Emulate, drawn
+from mpiqopt.emulation.settings import Emulate, draw_factors
 from mpiqopt.placement.placement import Placement
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
@@ -161,7 +161,7 @@ def test_emulation_does_not_change_a_synchronous_trajectory():
 
 @pytest.mark.parametrize("distribution", ["fixed", "exponential", "pareto"])
 def test_what_is_drawn_has_mean_one_and_does_not_depend_on_ranks(distribution):
-    sample = drawn(distribution, np.random.default_rng(0), 400_000)
+    sample = draw_factors(distribution, np.random.default_rng(0), 400_000)
     # the heavy tail (shape 1.5, no variance) converges like N^(-1/3)
     assert abs(sample.mean() - 1) < (0.1 if distribution == "pareto" else 0.01)
     assert sample.min() >= 0

@@ -14,11 +14,11 @@ from mpiqopt.algorithms import stability
 from mpiqopt.algorithms.algorithm import SHARE
 from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
-ALGORITHMS = members("algorithm")
+ALGORITHMS = family_members("algorithm")
 OPTIMISERS = [name for name in ALGORITHMS if name != "choco-gossip"]
 # Where a record is a fixed distance from the optimum for ever: X+ = W X - a G and its kin, coded or sampled gradients.
 BIASED = {"dgd", "prox-dgd", "choco-sgd", "push-sum", "ef-sgd", "fo-sgd", "qsgd-sgd", "sign-sgd", "proxgt-sa"}
@@ -29,7 +29,7 @@ SETTINGS = {
     "ftqc-dgd": {"coordinator": "tree"},
     "sign-sgd": {"step_size": 0.01},
 }
-GRAPHS = [name for name in members("topology") if name != "file"]
+GRAPHS = [name for name in family_members("topology") if name != "file"]
 # Where 400 iterations do not make nodes agree, whatever the method.
 SLOW = {16: {"directed-ring", "path"}, 64: {"path", "ring", "star", "directed-ring", "grid"}}
 KINDS = ["equal", "unequal", "nonconvex"]
@@ -121,7 +121,7 @@ def test_automatic_settings_converge(name, graph, kind, nodes, tables):
 
 def largest(W: np.ndarray) -> float:
     """What gradient tracking bears, found by ``stability`` from the whole matrix."""
-    return stability.largest_step([W[None]], stability.tracking)
+    return stability.largest_linear_step([W[None]], stability.tracking_recursion)
 
 
 def spectral_radius(W: np.ndarray, step: float) -> float:
@@ -190,23 +190,25 @@ def test_extra_bears_what_its_paper_says():
 
     def extra(W):
         eye = np.broadcast_to(np.eye(W.shape[-1]), W.shape)
-        A = stability.blocks([[W, -1.0], [(eye - W) / 2, 1.0]])
+        A = stability.block_matrix([[W, -1.0], [(eye - W) / 2, 1.0]])
         return stability.Recursion(A, np.concatenate([eye, 0 * eye], axis=-2), np.concatenate([eye, 0 * eye], axis=-1))
 
     for lowest in (-1 / 3, -0.6, 0.1):
         spectrum = [np.linspace(lowest, 1, 40).reshape(-1, 1, 1)]
-        assert stability.largest_step(spectrum, extra) == pytest.approx((5 + 3 * lowest) / 4, rel=1e-5)
+        assert stability.largest_linear_step(spectrum, extra) == pytest.approx((5 + 3 * lowest) / 4, rel=1e-5)
 
 
 def test_matrices_in_turn_are_lifted():
     """A cycle of one matrix three times is that matrix; what commutes may be split or not."""
     for W in (MATRICES["hypercube-16"], MATRICES["directed-ring-8"]):
         once = largest(W)
-        assert stability.largest_step([W[None]] * 3, stability.tracking) == pytest.approx(once, rel=2e-2)
+        assert stability.largest_linear_step([W[None]] * 3, stability.tracking_recursion) == pytest.approx(
+            once, rel=2e-2
+        )
     pair = [(np.eye(8) + shift(8)) / 2, (np.eye(8) + shift(8) @ shift(8)) / 2]
     split = [np.fft.fft(W[:, 0]).reshape(-1, 1, 1) for W in pair]
-    whole = stability.largest_step([W[None] for W in pair], stability.tracking)
-    assert stability.largest_step(split, stability.tracking) == pytest.approx(whole, rel=2e-2)
+    whole = stability.largest_linear_step([W[None] for W in pair], stability.tracking_recursion)
+    assert stability.largest_linear_step(split, stability.tracking_recursion) == pytest.approx(whole, rel=2e-2)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from mpiqopt.analysis.compressors import all_compressors, measure_compressors, named_compressor
 from mpiqopt.cli import main
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 
 
 def test_every_compressor_is_measured(capsys, tmp_path):
@@ -17,7 +17,7 @@ def test_every_compressor_is_measured(capsys, tmp_path):
     figure = tmp_path / "a.png"
     assert main(["compress-bench", "--size", "3000", "--repeat", "1", "-o", str(figure)]) == 0
     out = capsys.readouterr().out
-    for name in members("compressor"):
+    for name in family_members("compressor"):
         assert re.search(rf"^ {name} +│", out, re.M), name
     assert imread(figure).std() > 0.02
 
@@ -34,7 +34,7 @@ def test_errors_are_within_their_bounds():
     """On normal variables; means of 7 draws over 20,000 coordinates are within a few per cent of their expectation."""
     rows = list(measure_compressors(all_compressors(), 20_000, "float64", 7))
     assert all(row.error <= 1.1 * row.bound + 1e-12 for row in rows if row.bound is not None)
-    assert [row.label for row in rows] == list(members("compressor"))
+    assert [row.label for row in rows] == list(family_members("compressor"))
 
 
 def test_settings_are_given_after_the_name():

@@ -6,9 +6,9 @@ from tools.data_files import write_samples
 
 from mpiqopt import registry
 from mpiqopt.cli import main
-from mpiqopt.config.build import member
-from mpiqopt.contracts.contract import checks
-from mpiqopt.registry import FOLDERS, members
+from mpiqopt.config.build import build_from_config
+from mpiqopt.contracts.contract import checks_of_family
+from mpiqopt.registry import FOLDERS, family_members
 
 # Settings of parts that have none of their own, and more than one of those whose settings matter.
 SETTINGS = {
@@ -28,7 +28,7 @@ SETTINGS = {
 PARTS = [
     (family, name, settings)
     for family in FOLDERS
-    for name in members(family)
+    for name in family_members(family)
     for settings in SETTINGS.get((family, name), [{}])
     if family != "compressor" and name != "openml"  # which is somewhere else
 ]
@@ -39,7 +39,7 @@ PARTS = [
     [
         pytest.param(*part, check, id="-".join([*part[:2], *map(str, part[2].values()), check.__name__]))
         for part in PARTS
-        for check in checks(part[0])
+        for check in checks_of_family(part[0])
     ],
 )
 def test_parts_keep_their_promises(family, name, settings, check, tmp_path):
@@ -51,7 +51,7 @@ def test_parts_keep_their_promises(family, name, settings, check, tmp_path):
         features[0, 5] = 1.0
         write_samples(name, tmp_path / settings["path"], features, rng.integers(0, 2, 53).astype(float))
     with np.errstate(all="ignore"):
-        reason = check(member(family, {"name": name, **settings}, str(tmp_path / "test.toml")))
+        reason = check(build_from_config(family, {"name": name, **settings}, str(tmp_path / "test.toml")))
     if reason:
         pytest.skip(reason)
 
@@ -95,7 +95,7 @@ RIGHT = {
     "problem": ("Loss", "    curvature = 1.0\n" + NODE + "        return np.mean(r * r) / 2, " + GRADIENT),
     "regularizer": ("L1", "    pass\n"),
     "topology": ("Graph", f"    def edges(self): return {RING}\n"),
-    "data": ("Source", TABLE + "        return in_memory('mine', a, np.arange(20.0))\n"),
+    "data": ("Source", TABLE + "        return table_in_memory('mine', a, np.arange(20.0))\n"),
     "coordinator": ("NodeProtocol", SUMS),
 }
 WRONG = [
@@ -320,7 +320,7 @@ WRONG = [
     (
         "opened again it is the same",
         "data",
-        TABLE + "        return in_memory('mine', a + np.random.random(), np.arange(20.0))\n",
+        TABLE + "        return table_in_memory('mine', a + np.random.random(), np.arange(20.0))\n",
         "rows of a second table",
     ),
     (
@@ -346,7 +346,7 @@ WRONG = [
 
 
 def source(family: str, body: str) -> str:
-    imports = "from mpiqopt.data.source import Source, Table, in_memory\nfrom mpiqopt.errors import NotFinite\n"
+    imports = "from mpiqopt.data.source import Source, Table, table_in_memory\nfrom mpiqopt.errors import NotFinite\n"
     imports += "from mpiqopt.arithmetic.products import row_products\nCALLS = []\n"
     imports += "from mpiqopt.coordination.protocol import Message, NodeProtocol\n"
     return imports + MINE.format(family=family, base=RIGHT[family][0]) + body
@@ -356,7 +356,7 @@ def source(family: str, body: str) -> str:
 def test_what_is_right_keeps_everything(family, plugin, capsys):
     assert main(["test", plugin(source(family, RIGHT[family][1]))]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(checks(family)) + 1
+    assert len(lines) == len(checks_of_family(family)) + 1
     assert all(line.startswith(f"{family} mine: ") and ("ok" in line or "not claimed" in line) for line in lines[:-1])
     assert lines[-1] == "all kept"
 
@@ -374,7 +374,7 @@ def test_what_is_wrong_is_noticed(claim, family, body, said, plugin, capsys):
 
 
 def test_every_check_is_broken_once():
-    claims = {(family, check.__name__.replace("_", " ")) for family in FOLDERS for check in checks(family)}
+    claims = {(family, check.__name__.replace("_", " ")) for family in FOLDERS for check in checks_of_family(family)}
     assert {(family, claim) for claim, family, *_ in WRONG} == claims
 
 
@@ -434,4 +434,4 @@ def test_the_examples_keep_what_they_promise(capsys, monkeypatch):
 def test_it_speaks_once_under_a_launcher(plugin, mpiqopt):
     result = mpiqopt("test", plugin(source("topology", RIGHT["topology"][1])), ranks=2)
     assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == len(checks("topology")) + 1
+    assert len(result.stdout.splitlines()) == len(checks_of_family("topology")) + 1

@@ -10,11 +10,11 @@ from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
 
 from mpiqopt.config.parse import parse
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
-ALGORITHMS = members("algorithm")
+ALGORITHMS = family_members("algorithm")
 FULL = {
     "proxgt-sa": {"batch_size": "all"},
     "proxgt-sr-o": {"batch_size": "all", "large_batch_size": "all", "epoch_length": 3},

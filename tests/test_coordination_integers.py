@@ -12,7 +12,7 @@ from mpiqopt.coordination.lockstep import LockstepCoordination, require_votes
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.errors import NumericalError, UsageError
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialFrames
 
@@ -165,9 +165,9 @@ def test_push_sum_settles_and_stays_settled(name, nodes, options):
 def test_push_sum_is_refused_where_a_node_hardly_gets_a_share(tmp_path):
     """Arcs from every node to the next and back to the first: the share of the last is 2^-50."""
     (tmp_path / "back.edges").write_text("".join(f"{i} {i + 1}\n{i + 1} 0\n" for i in range(50)))
-    graph = find("topology", "file")(path=str(tmp_path / "back.edges"), directed=True)
+    graph = find_member("topology", "file")(path=str(tmp_path / "back.edges"), directed=True)
     with pytest.raises(UsageError, match="'integer-push-sum': a node of 'file' would hardly get a share"):
-        find("coordinator", "integer-push-sum")().require(Topology("file", tuple(graph.cycle())))
+        find_member("coordinator", "integer-push-sum")().require(Topology("file", tuple(graph.cycle())))
 
 
 def test_coordination_that_does_not_end_is_an_error():

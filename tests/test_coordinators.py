@@ -25,7 +25,7 @@ def flood(monkeypatch):
     """The example, registered for a test."""
     monkeypatch.setattr(registry, "plugins", {})
     registry.load_plugin(FLOOD)
-    yield registry.find("coordinator", "flood")()
+    yield registry.find_member("coordinator", "flood")()
     registry._forget(str(FLOOD))
 
 

@@ -9,13 +9,13 @@ from tools.data_files import write_samples
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
 
 def source(name: str, **keys):
-    return find("data", name)(**keys)
+    return find_member("data", name)(**keys)
 
 
 def load(src, nodes: int, ranks: int = 1, rank: int = 0, seed: int = 0) -> shares.Shares:

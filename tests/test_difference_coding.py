@@ -13,8 +13,8 @@ from tools.experiments import GRAPHS, after, states
 
 from mpiqopt.network.network import Network
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
-from mpiqopt.topologies.mixing import from_edges
+from mpiqopt.registry import find_member
+from mpiqopt.topologies.mixing import mixing_from_edges
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialTransport
 
@@ -138,8 +138,8 @@ def test_chebyshev_of_the_damped_matrix(graph, step, rounds):
     """P_K of M = (1 - gamma) I + gamma W, read off by gossiping the identity; no eigenvalue is below -1/3."""
     edges = EXTREMES[graph]
     W, n = metropolis(edges), len(edges)
-    topology = Topology(graph, (from_edges(n, np.array(edges.edges), "metropolis"),))
-    network = Network(topology, Placement(n), SerialTransport(), compressor=find("compressor", "identity")())
+    topology = Topology(graph, (mixing_from_edges(n, np.array(edges.edges), "metropolis"),))
+    network = Network(topology, Placement(n), SerialTransport(), compressor=find_member("compressor", "identity")())
     P, _ = network.gossip.repeat_coded(np.eye(n), network.gossip.memory(np.eye(n)), rounds, True, step)
     np.testing.assert_allclose(
         P, accelerated_gossip((1 - step) * np.eye(n) + step * W, rounds, around_zero), rtol=0, atol=1e-12

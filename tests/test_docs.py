@@ -13,7 +13,7 @@ import pytest
 
 from mpiqopt.config import schema
 from mpiqopt.config.parse import load
-from mpiqopt.registry import FOLDERS, members
+from mpiqopt.registry import FOLDERS, family_members
 from mpiqopt.results.layout import QUANTITIES
 
 ROOT = Path(__file__).parent.parent
@@ -58,14 +58,14 @@ def test_every_recorded_quantity_is_explained():
 def test_readme_names_everything_that_exists():
     page = (ROOT / "README.md").read_text()
     for family in FOLDERS:
-        for name in members(family):
+        for name in family_members(family):
             assert f"`{name}`" in page, f"{family} {name}"
 
 
 def test_the_mathematics_of_everything_is_written_down():
     """Methods, compressors, losses, regularisers (and coordinators); and the tests that the page cites exist."""
     page = (ROOT / "docs" / "algorithms.md").read_text()
-    for name in [name for family in FOLDERS if family not in ("data", "topology") for name in members(family)]:
+    for name in [name for family in FOLDERS if family not in ("data", "topology") for name in family_members(family)]:
         assert f"`{name}`" in page, name
     for path in re.findall(r"`(tests/[\w./]+)`", page):
         assert (ROOT / path).exists(), path
@@ -133,7 +133,7 @@ def test_the_examples_of_the_data_page_work(number, tmp_path, monkeypatch, capsy
 
 def test_the_data_page_has_an_example_of_every_format():
     named = {tomllib.loads(DATA_PAGE[number][2])["data"]["name"] for number in EXAMPLES}
-    assert named == {name for name, cls in members("data").items() if hasattr(cls, "test_path")}
+    assert named == {name for name, cls in family_members("data").items() if hasattr(cls, "test_path")}
 
 
 def test_the_extension_example_runs(mpiqopt, tmp_path):
@@ -162,7 +162,7 @@ def test_the_example_compressor_runs(mpiqopt, tmp_path):
 def test_list_shows_every_family(mpiqopt):
     out = mpiqopt("list").stdout
     for family in FOLDERS:
-        for name in members(family):
+        for name in family_members(family):
             assert re.search(rf"^  {re.escape(name)} +\S", out, re.M), name
 
 

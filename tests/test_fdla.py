@@ -12,9 +12,9 @@ from tools.processors import ENVIRONMENTS
 from tools.topologies import DIGRAPHS, edge_array, topology
 
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import find, members
-from mpiqopt.topologies.fdla import optimum
-from mpiqopt.topologies.mixing import from_edges, simple_edges
+from mpiqopt.registry import family_members, find_member
+from mpiqopt.topologies.fdla import semidefinite_optimum
+from mpiqopt.topologies.mixing import mixing_from_edges, simple_edges
 
 EDGE_TRANSITIVE = {
     "path of 3": networkx.path_graph(3),
@@ -41,11 +41,11 @@ BY_CLARABEL = {
     ("exponential", 16, 0): 0.3348487,
     ("random-regular", 16, 0): 0.6490206,
 }
-UNDIRECTED = sorted(members("topology").keys() - DIGRAPHS - {"complete", "file", "one-peer-exponential"})
+UNDIRECTED = sorted(family_members("topology").keys() - DIGRAPHS - {"complete", "file", "one-peer-exponential"})
 
 
 def edges_of(name: str, nodes: int, seed: int = 0) -> np.ndarray:
-    return simple_edges(find("topology", name)(nodes=nodes, seed=seed).edges())
+    return simple_edges(find_member("topology", name)(nodes=nodes, seed=seed).edges())
 
 
 def numbered(graph: networkx.Graph) -> np.ndarray:
@@ -61,7 +61,7 @@ def lower_bound(nodes: int, edges: np.ndarray) -> float:
 
     Then tr(Z (I - J)) = tr(Z (W - J)) whatever the weights. Z = X_0 - X_1 of the solver, made orthogonal here.
     """
-    first, second = optimum(nodes, edges)[1]
+    first, second = semidefinite_optimum(nodes, edges)[1]
     ends = np.zeros((nodes, len(edges)))
     ends[edges.T, np.arange(len(edges))] = [[1], [-1]]
     along = np.sum(ends * ((first - second) @ ends), axis=0)
@@ -76,7 +76,7 @@ def test_edges_that_are_alike_have_the_best_constant_weight(name):
     graph = EDGE_TRANSITIVE[name]
     eigenvalues = np.linalg.eigvalsh(networkx.laplacian_matrix(graph).toarray().astype(float))
     smallest, largest = eigenvalues[1], eigenvalues[-1]
-    mixing = from_edges(len(graph), numbered(graph), "fdla")
+    mixing = mixing_from_edges(len(graph), numbered(graph), "fdla")
     assert distance(mixing.dense()) == pytest.approx((largest - smallest) / (largest + smallest), rel=1e-7)
     weights = mixing.weights[mixing.links()]
     assert np.ptp(weights) < 1e-10
@@ -85,7 +85,7 @@ def test_edges_that_are_alike_have_the_best_constant_weight(name):
 
 @pytest.mark.parametrize(("name", "nodes", "seed"), BY_CLARABEL)
 def test_another_solver_finds_the_same_optimum(name, nodes, seed):
-    found = distance(from_edges(nodes, edges_of(name, nodes, seed), "fdla").dense())
+    found = distance(mixing_from_edges(nodes, edges_of(name, nodes, seed), "fdla").dense())
     assert found == pytest.approx(BY_CLARABEL[name, nodes, seed], rel=3e-7)
 
 
@@ -98,10 +98,10 @@ def test_no_weights_are_faster(name, nodes):
     edges = edges_of(name, nodes)
     if len(edges) == nodes * (nodes - 1) // 2:
         pytest.skip("complete")
-    found = distance(from_edges(nodes, edges, "fdla").dense())
+    found = distance(mixing_from_edges(nodes, edges, "fdla").dense())
     bound = lower_bound(nodes, edges)
     assert bound * (1 - 1e-12) <= found <= bound * (1 + 1e-6)
-    assert found <= distance(from_edges(nodes, edges, "metropolis").dense()) * (1 + 1e-7)
+    assert found <= distance(mixing_from_edges(nodes, edges, "metropolis").dense()) * (1 + 1e-7)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -115,14 +115,14 @@ def test_no_weights_are_faster_on_irregular_graphs(seed):
     ]
     for graph in graphs:
         edges = numbered(graph)
-        found = distance(from_edges(len(graph), edges, "fdla").dense())
+        found = distance(mixing_from_edges(len(graph), edges, "fdla").dense())
         assert found <= lower_bound(len(graph), edges) * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("name", UNDIRECTED)
 def test_rows_sum_to_exactly_1_and_only_neighbours_have_weights(name):
     edges = edges_of(name, 32)
-    W = from_edges(32, edges, "fdla").dense()
+    W = mixing_from_edges(32, edges, "fdla").dense()
     assert np.array_equal(W, W.T)
     assert np.all(W.sum(axis=1) == 1)
     allowed = np.eye(32, dtype=bool)
@@ -132,7 +132,7 @@ def test_rows_sum_to_exactly_1_and_only_neighbours_have_weights(name):
 
 def test_weights_may_be_negative():
     """As Xiao and Boyd note."""
-    mixing = from_edges(20, edges_of("geometric", 20), "fdla")
+    mixing = mixing_from_edges(20, edges_of("geometric", 20), "fdla")
     assert mixing.weights.min() < -0.01
 
 
@@ -174,14 +174,15 @@ def test_graph_files(tmp_path):
 def test_weights_are_the_same_bits(name):
     """Also those that are not unique, as on the exponential graph, and before they are rounded."""
     code = (
-        "import hashlib; from mpiqopt.registry import find; from mpiqopt.topologies.fdla import optimum; "
+        "import hashlib; from mpiqopt.registry import find_member; "
+        "from mpiqopt.topologies.fdla import semidefinite_optimum as optimum; "
         "from mpiqopt.topologies.mixing import simple_edges; "
-        "graphs = [find('topology', name)(nodes=32).edges() for name in ('exponential', 'geometric', 'grid')]; "
+        "graphs = [find_member('topology', name)(nodes=32).edges() for name in ('exponential', 'geometric', 'grid')]; "
         "print([hashlib.sha256(array).hexdigest() for edges in graphs for array in optimum(32, simple_edges(edges))])"
     )
     there = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | ENVIRONMENTS[name], capture_output=True, text=True, check=True
     )
     graphs = [edges_of(name, 32) for name in ("exponential", "geometric", "grid")]
-    here = [hashlib.sha256(array).hexdigest() for edges in graphs for array in optimum(32, edges)]
+    here = [hashlib.sha256(array).hexdigest() for edges in graphs for array in semidefinite_optimum(32, edges)]
     assert there.stdout == f"{here}\n"

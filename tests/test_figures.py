@@ -16,7 +16,7 @@ from mpiqopt.analysis.labels import run_labels
 from mpiqopt.analysis.plots import plot_runs
 from mpiqopt.cli import main
 from mpiqopt.errors import UsageError
-from mpiqopt.results.reader import read
+from mpiqopt.results.reader import read_result
 
 FALLING = 0.5 ** np.arange(20)
 
@@ -40,7 +40,7 @@ def drawn(here, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", keep)
 
     def draw(*paths: str) -> tuple[Figure, list[str]]:
-        notes = plot_runs([read(path) for path in paths], "a.png")
+        notes = plot_runs([read_result(path) for path in paths], "a.png")
         return figures[-1], notes
 
     return draw
@@ -174,7 +174,7 @@ LABELS = [
 
 @pytest.mark.parametrize(("given", "said"), LABELS)
 def test_labels_say_what_differs(given, said, here):
-    results = [read(write(f"{number}.h5", FALLING, given=tables)) for number, tables in enumerate(given)]
+    results = [read_result(write(f"{number}.h5", FALLING, given=tables)) for number, tables in enumerate(given)]
     common, names = run_labels(results)
     assert names == said
     assert ("dgd" in common) == all(tables.get("algorithm", {}).get("name", "dgd") == "dgd" for tables in given)
@@ -184,13 +184,13 @@ def test_defaults_that_nobody_gave_are_no_difference(config, here):
     """ef-sgd codes its messages unless told otherwise; that is no second difference."""
     for name in ("ef-sgd", "dgd"):
         assert main(["run", config(algorithm={"name": name}), "-q", "-o", f"{name}.h5"]) == 0
-    assert run_labels([read("ef-sgd.h5"), read("dgd.h5")]) == ("ring 8", ["ef-sgd", "dgd"])
+    assert run_labels([read_result("ef-sgd.h5"), read_result("dgd.h5")]) == ("ring 8", ["ef-sgd", "dgd"])
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(here):
     for folder in ("a", "b"):
         write(Path(folder, "r.h5"), FALLING)
-    assert run_labels([read("a/r.h5"), read("b/r.h5")])[1] == ["a/r.h5", "b/r.h5"]
+    assert run_labels([read_result("a/r.h5"), read_result("b/r.h5")])[1] == ["a/r.h5", "b/r.h5"]
 
 
 @pytest.mark.slow

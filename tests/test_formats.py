@@ -12,7 +12,7 @@ from tools.written_tables import FRAME, WRITTEN, X, refusal, rows
 
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 
 
 def test_a_column_names_the_nodes(written):
@@ -171,7 +171,7 @@ def held_out(kind: str, first, second, **keys) -> Table | None:
     """The table of a second file, in terms of the first one's."""
     for name, content in (("train", first), ("test", second)):
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    source = find("data", kind)(path="train", test_path="test", **keys)
+    source = find_member("data", kind)(path="train", test_path="test", **keys)
     return source.held_out(source.open(0))
 
 
@@ -185,7 +185,7 @@ def test_a_second_file_is_read_in_the_terms_of_the_first(written):
     for second in ("b,a,y\n3,4,5\n", ",a,b,y\n0,4,3,5\n", '"a" "b" "y"\n"1" 4 3 5\n', "y;b;a\n5;3;4\n"):
         for training in (WRITTEN["pandas"], WRITTEN["pandas with its index"], WRITTEN["R, write.table"]):
             assert rows(held_out("csv", training, second)).tolist() == [[4, 3]]
-    assert find("data", "csv")(path="train").held_out(table) is None
+    assert find_member("data", "csv")(path="train").held_out(table) is None
     for second, said in (
         ("a,colour,y\n1,red,maybe\n", "its label 'maybe' is none of train: no = 0, yes = 1"),
         ("a,colour,y\n1,green,no\n", "line 2, column 2 ('colour'): 'green' is no value of the training file's column"),
@@ -219,7 +219,7 @@ def test_second_files_of_arrays(written):
             else:
                 with h5py.File(name, "w") as file:
                     file["X"], file["y"] = np.ones((3, width)), y
-        source = find("data", kind)(path="train", test_path="test")
+        source = find_member("data", kind)(path="train", test_path="test")
         assert source.held_out(source.open(0)).targets.tolist() == [2, 0, 0]
         with pytest.raises(UsageError, match="it has 3 features, train 2"):
-            find("data", kind)(path="train", test_path="wide").held_out(source.open(0))
+            find_member("data", kind)(path="train", test_path="wide").held_out(source.open(0))

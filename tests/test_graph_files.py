@@ -20,7 +20,7 @@ from tools.refusals import refused
 from tools.topologies import RING, links, pairs, topology
 
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.formats import choose
 
 PAGE = (Path(__file__).parent.parent / "docs" / "graphs.md").read_text()
@@ -133,7 +133,7 @@ def test_graphs_without_weights_come_back(ending, tmp_path):
     else:
         write = {"adjlist": networkx.write_adjlist, "g6": networkx.write_graph6, "s6": networkx.write_sparse6}
         write[ending](graph, path)
-    made = find("topology", "file")(path=str(path)).make()
+    made = find_member("topology", "file")(path=str(path)).make()
     assert np.array_equal((made.cycle[0].dense() > 0) & ~np.eye(10, dtype=bool), array > 0)
 
 

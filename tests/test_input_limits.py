@@ -14,7 +14,7 @@ from tools.data_files import SYNTHETIC, hdf5, npz, write
 from tools.refusals import refused
 
 from mpiqopt.cli import main
-from mpiqopt.errors import clipped, one_line, quoted
+from mpiqopt.errors import clip_text, one_line, quote_value
 from mpiqopt.memory import memory
 from mpiqopt.results import files
 from mpiqopt.topologies.graph import Graph
@@ -207,10 +207,10 @@ def test_a_start_that_is_no_array(content, config, capsys, tmp_path, monkeypatch
 def test_a_start_without_nodes(config, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["run", config(), "-q", "-o", "s.h5"]) == 0
-    file = files.into_memory(Path("s.h5"))
+    file = files.copy_into_memory(Path("s.h5"))
     del file["final/x"]
     file["final/x"] = np.zeros((0, 7))
-    files.publish(file, Path("s.h5"), "0" * 8)
+    files.publish_file(file, Path("s.h5"), "0" * 8)
     assert "it is empty" in refused(capsys, tmp_path, "run", config(run={"start": "s.h5"}))
 
 
@@ -288,7 +288,7 @@ def test_escape_codes_do_not_reach_the_terminal(escape, config, capsys, tmp_path
 def test_lines_of_any_length_keep_their_start_and_end():
     path = "/a/long/path" * 30 + "/c.toml"
     for message in (
-        f"{path}: run.iterations = {quoted('9' * 500)}: want a valid integer",
+        f"{path}: run.iterations = {quote_value('9' * 500)}: want a valid integer",
         f"c.toml: run.iterations = {'9' * 500}: want a valid integer",
         f"{path}: run.iterations = 3.5: want a valid integer",
         "x" * 1000,
@@ -299,7 +299,7 @@ def test_lines_of_any_length_keep_their_start_and_end():
         assert line[:20] == f"mpiqopt: {message}"[:20]
         assert line.endswith(message[-15:])
     assert "c.toml" in one_line(f"{path}: run.iterations = 3.5: want a valid integer")
-    assert clipped("abcdefghij", 10) == "abcdefghij"
+    assert clip_text("abcdefghij", 10) == "abcdefghij"
 
 
 def test_a_file_beside_the_config_goes_by_its_name_where_a_line_is_long():

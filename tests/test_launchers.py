@@ -51,14 +51,14 @@ def launchers_of_others() -> list[str]:
 @pytest.mark.parametrize("launcher", launchers_of_others(), ids=lambda path: "-".join(Path(str(path)).parts[-3:]))
 def test_every_launcher_at_hand_works_or_is_refused(launcher, config, tmp_path):
     """Open MPI's with MPICH's library and the other way round: status 2 and one line of ours; never two jobs of one."""
-    from mpiqopt.results.reader import read
+    from mpiqopt.results.reader import read_result
 
     command = [launcher, "-n", "2", sys.executable, "-m", "mpiqopt", "run", config(), "-q", "-o", "a.h5"]
     job = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=TIMEOUT)
     ours = [line for line in job.stderr.splitlines() if line.startswith("mpiqopt:")]
     if job.returncode == 0:
         assert ours == []
-        assert read(str(tmp_path / "a.h5")).attributes["ranks"] == 2
+        assert read_result(str(tmp_path / "a.h5")).attributes["ranks"] == 2
     else:
         assert job.returncode == 2, job.stderr
         assert len(ours) == 1
@@ -185,14 +185,14 @@ def test_ranks_of_a_launcher_can_be_runs_by_themselves(mpiqopt, config):
 PATIENT = """
 import os, time
 os.cpu_count = lambda: 1
-from mpiqopt.transport.launch import start
-transport = start()
+from mpiqopt.transport.launch import start_transport
+transport = start_transport()
 from mpi4py import MPI
 import numpy as np
-from mpiqopt.transport.library import MPICH, family
+from mpiqopt.transport.library import MPICH, library_family
 from mpiqopt.transport.waiting import PatientComm
 
-assert isinstance(transport.comm, PatientComm) == (family(transport.library) == MPICH)
+assert isinstance(transport.comm, PatientComm) == (library_family(transport.library) == MPICH)
 comm, plain = PatientComm(MPI.COMM_WORLD).Dup(), MPI.COMM_WORLD
 assert isinstance(comm, PatientComm)
 yields, give = [0], os.sched_yield

@@ -10,12 +10,12 @@ from tools.messages import REFERENCES, stored
 
 from mpiqopt.contracts.compressor import (
     KINDS,
-    decoded,
-    encoded,
-    keys,
-    vector,
+    decode_rows,
+    encode_rows,
+    example_keys,
+    example_vector,
 )
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 
 
 @every
@@ -25,8 +25,8 @@ def test_other_keys_give_other_bytes(c, dtype):
 
     low-rank: random through the shared key; at d = 1000 that shows in all of its bytes.
     """
-    x = vector("normal", 1000)[None].astype(dtype)
-    one, other = encoded(c, x, keys(1)), encoded(c, x, keys(1, seed=5))
+    x = example_vector("normal", 1000)[None].astype(dtype)
+    one, other = encode_rows(c, x, example_keys(1)), encode_rows(c, x, example_keys(1, seed=5))
     if random_rounding(c) and getattr(c, "fraction", 0) < 1:
         assert not np.array_equal(one, other)
     else:
@@ -79,15 +79,15 @@ def test_size_of_messages(c, dtype):
         assert c.nbytes(d, np.dtype(dtype)) == FORMULAS[c.name](c, d, np.dtype(dtype).itemsize)
 
 
-@pytest.mark.parametrize("name", members("compressor"))
+@pytest.mark.parametrize("name", family_members("compressor"))
 def test_stored_messages(name):
     """What an earlier version wrote is read to the last bit, and would be written again."""
     cases = stored(name)
     assert cases
     for c, x, draw, message, y in cases:
-        got = decoded(c, np.frombuffer(message, np.uint8)[None], x, draw)
+        got = decode_rows(c, np.frombuffer(message, np.uint8)[None], x, draw)
         assert got.tobytes() == y.tobytes()
-        assert encoded(c, x, draw).tobytes() == message
+        assert encode_rows(c, x, draw).tobytes() == message
 
 
 @every
@@ -98,10 +98,10 @@ def test_kernel_is_the_reference(c, dtype, d):
     if c.name not in REFERENCES:
         pytest.skip("no reference")
     encode, decode = REFERENCES[c.name]
-    x = np.array([vector(kind, d, seed=4) for kind in KINDS]).astype(dtype)
-    draw = keys(len(x))
-    messages = encoded(c, x, draw)
-    y = decoded(c, messages, x, draw)
+    x = np.array([example_vector(kind, d, seed=4) for kind in KINDS]).astype(dtype)
+    draw = example_keys(len(x))
+    messages = encode_rows(c, x, draw)
+    y = decode_rows(c, messages, x, draw)
     for i in range(len(x)):
         own, shared = int(draw.own[i]), int(draw.shared[i])
         message = messages[i].tobytes()
@@ -115,8 +115,8 @@ def test_low_rank_is_a_projection(c, d):
     """P has orthonormal columns, Q = M^T P, both to float32, 2^-24 each; decoded is P Q^T to rounding."""
     a = ceil(np.sqrt(d))
     b = ceil(d / a)
-    rank, x = min(c.rank, a, b), vector("normal", d)
-    message = encoded(c, x[None], keys(1))[0]
+    rank, x = min(c.rank, a, b), example_vector("normal", d)
+    message = encode_rows(c, x[None], example_keys(1))[0]
     unit = message[:8].view(np.float64)[0]
     factors = message[8:].view(np.float32).reshape(a + b, rank).astype(np.float64)
     P, Q = factors[:a], factors[a:]
@@ -125,5 +125,5 @@ def test_low_rank_is_a_projection(c, d):
     assert np.abs(x).max() <= unit <= 2 * np.abs(x).max() * (1 + 1e-8)
     assert np.allclose(P.T @ P, np.eye(rank), atol=1e-6)
     assert np.allclose(unit * Q, M.T @ P, rtol=1e-6, atol=1e-6 * np.abs(M).max())
-    y = decoded(c, message[None], x[None], keys(1))[0]
+    y = decode_rows(c, message[None], x[None], example_keys(1))[0]
     assert np.allclose(y, unit * (P @ Q.T).ravel()[:d], rtol=1e-12, atol=1e-12)

@@ -50,10 +50,10 @@ def test_a_flipped_bit_is_an_error_and_never_another_number(name, stopped, tmp_p
     path = tmp_path / name
     for bit in np.random.default_rng(0).integers(8 * len(content), size=300):
         path.write_bytes(flipped(content, int(bit)))
-        with pytest.raises(OSError, match="damaged"), files.reading(path):
+        with pytest.raises(OSError, match="damaged"), files.open_sealed(path):
             pass
         with pytest.raises(OSError, match="damaged"):
-            files.into_memory(path)
+            files.copy_into_memory(path)
 
 
 @pytest.mark.parametrize("count", [1, 30, 1000])
@@ -62,7 +62,7 @@ def test_zeros_over_the_end_are_an_error(count, stopped, tmp_path):
     content = (stopped / "small.h5").read_bytes()
     for end in (bytes(count), b""):
         (tmp_path / "small.h5").write_bytes(content[:-count] + end)
-        with pytest.raises(OSError, match=r"damaged|truncated"), files.reading(tmp_path / "small.h5"):
+        with pytest.raises(OSError, match=r"damaged|truncated"), files.open_sealed(tmp_path / "small.h5"):
             pass
 
 
@@ -90,7 +90,7 @@ def test_other_readers_check_too_and_do_not_mind_the_seal(stopped, tmp_path):
     shutil.copy(stopped / "small.h5", copy)
     with h5py.File(copy, "r+") as file:  # a user's own note takes the seal away
         file.attrs["note"] = "good one"
-    with files.reading(copy) as file:
+    with files.open_sealed(copy) as file:
         assert np.array_equal(file["objective"], expected)
         assert file.attrs["note"] == "good one"
 

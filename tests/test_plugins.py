@@ -7,7 +7,7 @@ from tools.plugins import HEAD
 
 from mpiqopt import registry
 from mpiqopt.cli import main
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 
 # number of the first line of what follows
 FIRST = HEAD.count("\n") + 1
@@ -76,10 +76,10 @@ def algorithm(body: str, base: str = "DGD") -> str:
 @pytest.mark.parametrize("command", ["run", "list"])
 def test_a_plugin_that_cannot_be_loaded(command, text, said, plugin, config, capsys):
     """One line of at most 200 characters, whatever the file does; nothing of it stays registered."""
-    before = {family: set(members(family)) for family in registry.FOLDERS}
+    before = {family: set(family_members(family)) for family in registry.FOLDERS}
     arguments = [config(), "-q"] if command == "run" else []
     assert said in line(capsys, command, *arguments, "--plugin", plugin(text))
-    assert {family: set(members(family)) for family in registry.FOLDERS} == before
+    assert {family: set(family_members(family)) for family in registry.FOLDERS} == before
     assert registry.plugins == {}
 
 
@@ -105,14 +105,14 @@ def test_a_path_that_no_file_can_have(plugin, capsys):
     assert capsys.readouterr().err.endswith("b: File name too long\n")
 
 
-NAMES = [(family, name) for family in ("topology", "algorithm", "compressor") for name in members(family)]
+NAMES = [(family, name) for family in ("topology", "algorithm", "compressor") for name in family_members(family)]
 
 
 @pytest.mark.parametrize(("family", "name"), NAMES[:: len(NAMES) // 12])
 @pytest.mark.parametrize("same_class", [True, False])
 def test_no_plugin_takes_the_name_of_a_part(same_class, family, name, plugin, capsys):
     """Whatever its class is called and whether the part was imported before: both are named."""
-    theirs = members(family)[name]
+    theirs = family_members(family)[name]
     text = f"from {theirs.__module__} import {theirs.__name__} as Base\n"
     own = theirs.__name__ if same_class else "Mine"
     text += f"@register({family!r}, {name!r})\n@part\nclass {own}(Base): pass\n"
@@ -129,8 +129,8 @@ def test_two_plugins_of_one_name(plugin, capsys):
     assert "algorithm 'mine' is registered already, by Mine of a/mine.py: Mine of b/mine.py wants another name" in said
     other = plugin(algorithm("pass").replace('"mine"', '"yours"'), "b/mine.py")
     assert main(["list", "algorithm", "--plugin", one, "--plugin", other, "--plugin", f"./{one}"]) == 0
-    assert {"mine", "yours"} <= set(members("algorithm"))
-    assert len({members("algorithm")[name].__module__ for name in ("mine", "yours")}) == 2
+    assert {"mine", "yours"} <= set(family_members("algorithm"))
+    assert len({family_members("algorithm")[name].__module__ for name in ("mine", "yours")}) == 2
 
 
 @pytest.mark.mpi
@@ -147,8 +147,8 @@ def test_a_plugin_that_has_changed_is_run_again(plugin, capsys):
     assert main(["list", "--plugin", plugin(algorithm("pass"))]) == 0
     plugin(algorithm("pass").replace('"mine"', '"yours"'))
     assert main(["list", "--plugin", "mine.py"]) == 0
-    assert "yours" in members("algorithm")
-    assert "mine" not in members("algorithm")
+    assert "yours" in family_members("algorithm")
+    assert "mine" not in family_members("algorithm")
 
 
 STEPS = {
@@ -218,7 +218,7 @@ def test_the_package_s_own_methods_keep_their_form(config, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     settings = {"sign-sgd": {"step_size": 0.01}, "proxgt-sa": {"batch_size": 5}, "proxgt-sr-o": {"large_batch_size": 9}}
     settings["proxgt-sr-o"] |= {"batch_size": 3, "epoch_length": 4}
-    for name, cls in members("algorithm").items():
+    for name, cls in family_members("algorithm").items():
         variants = {"coordination": "mailboxes", "execution": "asynchronous"}
         for more in [{}, *({key: value} for key, value in variants.items() if hasattr(cls, key))]:
             coded = {"compressor": {"name": "qsgd"}} if cls.default_compressor == "identity" else {}
@@ -348,11 +348,11 @@ def test_the_traceback_of_a_plugin_s_error_on_demand(plugin, config, capsys, mon
 
 
 def test_records_before_an_error_are_kept(plugin, config, capsys):
-    from mpiqopt.results.reader import read
+    from mpiqopt.results.reader import read_result
 
     words = ["-q", "--set", "record.every=2", "--plugin", plugin(LATE["later"][0])]
     assert main(["run", config(algorithm={"name": "mine"}), *words]) == 2
-    assert read("small.h5").columns["iteration"].tolist()[:5] == [0, 2, 4, 6, 8]
+    assert read_result("small.h5").columns["iteration"].tolist()[:5] == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.mpi

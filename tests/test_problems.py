@@ -8,7 +8,7 @@ from mpiqopt import streams
 from mpiqopt.data.shares import Shares
 from mpiqopt.problems.evaluators import NodeByNode
 from mpiqopt.problems.problem import Problem
-from mpiqopt.registry import find, members
+from mpiqopt.registry import family_members, find_member
 from mpiqopt.streams import Batch, Streams
 
 SIZES = np.array([5, 1, 9, 70])  # fewer and more samples than a block of the kernel
@@ -38,7 +38,9 @@ def held(loss: str, d: int, sparse: bool = False, dtype=np.float64, seed: int = 
 
 
 def problem(loss: str, d: int = 7, sparse: bool = False, dtype=np.float64, **keys) -> Problem:
-    return Problem(find("problem", loss)(**keys), held(loss, d, sparse, dtype), find("regularizer", "zero")(), dtype)
+    return Problem(
+        find_member("problem", loss)(**keys), held(loss, d, sparse, dtype), find_member("regularizer", "zero")(), dtype
+    )
 
 
 def plain_loss(loss: str, shares: Shares, node: int, x: np.ndarray, rows=None) -> float:
@@ -57,7 +59,7 @@ def plain_loss(loss: str, shares: Shares, node: int, x: np.ndarray, rows=None) -
     return np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(b)), b.astype(int)])
 
 
-CASES = [(loss, d, sparse) for loss in members("problem") for d in (1, 3, 8, 12, 29) for sparse in (False, True)]
+CASES = [(loss, d, sparse) for loss in family_members("problem") for d in (1, 3, 8, 12, 29) for sparse in (False, True)]
 
 
 @pytest.mark.parametrize(("loss", "d", "sparse"), CASES)
@@ -78,7 +80,7 @@ def test_values_and_gradients(loss, d, sparse):
             assert gradients[node, k] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
 
 
-@pytest.mark.parametrize("loss", members("problem"))
+@pytest.mark.parametrize("loss", family_members("problem"))
 @pytest.mark.parametrize("sparse", [False, True])
 def test_batches_are_means_over_the_named_samples(loss, sparse):
     """Every node alone: the gradient over a batch is the full gradient of a node that has those samples."""
@@ -98,7 +100,7 @@ def test_batches_are_means_over_the_named_samples(loss, sparse):
     assert f.evaluations.tolist() == [3, 1, 2, 3]
 
 
-@pytest.mark.parametrize("loss", members("problem"))
+@pytest.mark.parametrize("loss", family_members("problem"))
 def test_float32_agrees_with_float64(loss):
     """To a few roundings of float32, eps = 1.2e-7."""
     x = np.random.default_rng(5).standard_normal((4, problem(loss).d))
@@ -120,7 +122,7 @@ def test_large_margins_neither_overflow_nor_vanish(loss):
         assert values.max() > size / 100
 
 
-@pytest.mark.parametrize("loss", members("problem"))
+@pytest.mark.parametrize("loss", family_members("problem"))
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("together", [1 << 16, 10])
 def test_smoothness_constant_is_the_curvature_bound(loss, sparse, together, monkeypatch):
@@ -136,15 +138,15 @@ def test_smoothness_constant_is_the_curvature_bound(loss, sparse, together, monk
         )
 
 
-@pytest.mark.parametrize("loss", members("problem"))
+@pytest.mark.parametrize("loss", family_members("problem"))
 def test_the_numpy_path_agrees_with_the_compiled_one(loss):
     """What a plugin without a kernel goes through."""
-    cls = find("problem", loss)
+    cls = find_member("problem", loss)
     shares = held(loss, 6)
 
     class Plain(cls):
         def node(self, features, targets, x):
-            part = Problem(cls(), self._one(features, targets), find("regularizer", "zero")())
+            part = Problem(cls(), self._one(features, targets), find_member("regularizer", "zero")())
             values, gradients = part.value_and_grad(x[None])
             return values[0], gradients[0]
 
@@ -175,13 +177,13 @@ def test_accuracy_counts_right_classes():
         "test_offsets": np.array([0, 1, 1, 2, 4]),
     }
     shares = Shares(**{**vars(shares), **fields, "held_out": 4})
-    f = Problem(find("problem", "softmax")(), shares, find("regularizer", "zero")())
+    f = Problem(find_member("problem", "softmax")(), shares, find_member("regularizer", "zero")())
     x = np.array([[1.0, 0], [0, 1], [0, 0]]).ravel()
     assert (f.held_out.correct(x), f.held_out.total) == (3, 4)
 
 
 def test_l1_prox_gives_exact_zeros():
-    z = find("regularizer", "l1")(weight=1.0).prox(np.array([0.3, -0.3, 1.5]), 0.5)
+    z = find_member("regularizer", "l1")(weight=1.0).prox(np.array([0.3, -0.3, 1.5]), 0.5)
     assert z.tolist() == [0.0, 0.0, 1.0]
 
 

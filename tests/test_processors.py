@@ -41,7 +41,7 @@ def test_the_best_level_that_the_processor_has_runs(unset):
 def test_a_lesser_processor_runs_a_lesser_level(unset, missing, best):
     unset.setattr(kernels, "LEVELS", ("v2", "v3", "v4"))
     unset.setattr(kernels, "lacking", without(*missing))
-    assert kernels.names([kernels.level()]) == best
+    assert kernels.kernel_names([kernels.level()]) == best
 
 
 def test_a_level_can_be_forced(unset):
@@ -76,13 +76,15 @@ def test_a_wrong_level_is_one_line(mpiqopt, config):
 
 
 def test_levels_of_a_mixed_cluster_are_all_named():
-    assert kernels.names([1, 0, 1]) == (f"{LEVELS[0]}, {LEVELS[1]}" if len(LEVELS) > 1 else kernels.names([0]))
+    assert kernels.kernel_names([1, 0, 1]) == (
+        f"{LEVELS[0]}, {LEVELS[1]}" if len(LEVELS) > 1 else kernels.kernel_names([0])
+    )
 
 
 def test_the_result_says_which_kernels_ran(mpiqopt, config, tmp_path):
     assert mpiqopt("run", config(), "-o", "a.h5", MPIQOPT_KERNELS=LEVELS[0]).returncode == 0
     with h5py.File(tmp_path / "a.h5") as file:
-        assert file.attrs["kernels"] == kernels.names([0])
+        assert file.attrs["kernels"] == kernels.kernel_names([0])
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ MEASURE = """
 from mpiqopt.transport import launch
 
 with launch.session() as transport:
-    from mpiqopt.transport.diagnosis import one_sided_progress, progresses
+    from mpiqopt.transport.diagnosis import one_sided_progress, one_sided_progresses
 
-    told = progresses(transport.comm)
+    told = one_sided_progresses(transport.comm)
     for rank, word in enumerate(transport.comm.allgather(told)):
         assert word == told, rank
     measured = one_sided_progress(transport.comm)

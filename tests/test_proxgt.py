@@ -10,9 +10,9 @@ from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
 
 from mpiqopt.algorithms.proxgt import ProxGT
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 
-ALGORITHMS = members("algorithm")
+ALGORITHMS = family_members("algorithm")
 VARIANTS = [name for name, cls in ALGORITHMS.items() if issubclass(cls, ProxGT)]
 # Some of 83 samples on 8 nodes; a batch of 12 is more than any node has.
 SETTINGS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tools.run_many import run_on
 
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.results.layout import REPRODUCIBLE
 
 SAMPLED = {
@@ -36,7 +36,7 @@ def configs(write) -> list[str]:
     from scipy.sparse import csr_array
 
     paths = []
-    for name, cls in members("algorithm").items():
+    for name, cls in family_members("algorithm").items():
         regularizer = {"name": "l1", "weight": 0.01} if cls.proximal else {"name": "zero"}
         tables = {"algorithm": {"name": name, **SAMPLED.get(name, {})}, "regularizer": regularizer}
         paths.append(write(f"{name}.toml", **tables, run={"iterations": 25}))

@@ -8,7 +8,7 @@ from mpiqopt.cli import main
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialFrames
 
@@ -26,7 +26,7 @@ GRAPHS = {
 
 
 def graph(name: str, **keys) -> Topology:
-    return Topology(name, tuple(find("topology", name)(**keys).cycle()))
+    return Topology(name, tuple(find_member("topology", name)(**keys).cycle()))
 
 
 def mean_bytes(topology: Topology, protocol: str, d: int, spread: int) -> float:
@@ -45,7 +45,7 @@ def mean_bytes(topology: Topology, protocol: str, d: int, spread: int) -> float:
 def test_predicted_bytes_are_those_of_a_call(name, protocol):
     topology, factor = graph(name, **GRAPHS[name]), FACTORS[protocol]
     for d, spread in ((1, 1000), (20, 100), (200, 10**5)):
-        predicted = predict_round(find("coordinator", protocol)(), measure_network(topology), d, spread).bytes
+        predicted = predict_round(find_member("coordinator", protocol)(), measure_network(topology), d, spread).bytes
         assert predicted / factor < mean_bytes(topology, protocol, d, spread) < predicted * factor, (d, spread)
 
 
@@ -63,7 +63,8 @@ def test_costs_of_one_node_and_of_mailboxes():
     ring = measure_network(graph("ring", nodes=8))
     for protocol in FACTORS:
         lockstep, mailed = (
-            predict_round(find("coordinator", protocol)(), ring, 10, 100, mailboxes) for mailboxes in (False, True)
+            predict_round(find_member("coordinator", protocol)(), ring, 10, 100, mailboxes)
+            for mailboxes in (False, True)
         )
         assert mailed.bytes > lockstep.bytes
         assert mailed.seconds > lockstep.seconds

@@ -23,7 +23,7 @@ from tools.commands import TIMEOUT, with_tools
 from tools.processors import ENVIRONMENTS
 
 from mpiqopt._processor import LEVELS, lacking
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.topologies.graph import Digraph
 
 # the first test waits for several processes of a few seconds each, and machines may be crowded
@@ -115,12 +115,12 @@ def from_repository(path: Path) -> dict:
 def methods() -> dict[str, dict]:
     """Every algorithm, compressor and coordinator."""
     found = {}
-    for name, cls in members("algorithm").items():
+    for name, cls in family_members("algorithm").items():
         algorithm = {"name": name, **SETTINGS.get(name, {})}
         regularizer = {"name": "l1" if cls.proximal else "zero"}
         for dtype in ("float64", "float32"):
             found[f"{name} {dtype}"] = example(algorithm=algorithm, regularizer=regularizer, run={"dtype": dtype})
-    for name in members("compressor"):
+    for name in family_members("compressor"):
         coding = CODED.get(name, "prox-lead")
         algorithm = {"name": coding, **SETTINGS.get(coding, {})}
         found[f"coded {name}"] = example(algorithm=algorithm, compressor={"name": name, **PARAMETERS.get(name, {})})
@@ -150,9 +150,9 @@ def problems() -> dict[str, dict]:
     found["three classes"] = example(data={"name": "synthetic", **LABELS, "classes": 3}, problem=softmax)
     found["mean"] = example(problem={"name": "mean"}, algorithm={"name": "choco-gossip"}, compressor={"name": "eden"})
     found["long rows"] = example(data={"name": "synthetic", "features": 700, "samples": 900}, problem=squares)
-    for name in members("regularizer"):
+    for name in family_members("regularizer"):
         found[f"regularizer {name}"] = example(regularizer={"name": name, **BOUNDS.get(name, {})})
-    for name, cls in members("topology").items():
+    for name, cls in family_members("topology").items():
         graph = {"name": name, "nodes": 32 if name == "hypercube" else 36}
         for algorithm in ("push-sum",) if issubclass(cls, Digraph) else ("dgd", "proxgt-sr-e"):
             if name != "file":

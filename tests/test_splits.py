@@ -10,10 +10,10 @@ from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
 from mpiqopt.data.source import Source, Table
-from mpiqopt.data.splits import bounds_of, dirichlet, divide, inner_dirichlet, pathological
+from mpiqopt.data.splits import dirichlet, divide_samples, inner_dirichlet, part_bounds, pathological
 from mpiqopt.errors import UsageError, one_line
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.run.assembly import assemble
 from mpiqopt.streams import generator
 from mpiqopt.transport.serial import SerialTransport
@@ -38,8 +38,8 @@ def table(targets: np.ndarray, **fields) -> Table:
 
 
 def division(split: str, targets: np.ndarray, nodes: int, seed: int = 0, **keys):
-    source = find("data", "synthetic")(split=split, **keys)
-    return divide(source, np.asarray(targets, float), None, nodes, generator(seed, "split"))
+    source = find_member("data", "synthetic")(split=split, **keys)
+    return divide_samples(source, np.asarray(targets, float), None, nodes, generator(seed, "split"))
 
 
 def counts(found, targets: np.ndarray) -> np.ndarray:
@@ -121,12 +121,12 @@ def test_dirichlet_of_equal_proportions_is_even():
 
 
 def test_sizes_are_in_proportion():
-    assert np.diff(bounds_of("linear", 360, 8)).tolist() == [10, 20, 30, 40, 50, 60, 70, 80]
-    assert np.diff(bounds_of("square", 300, 4)).tolist() == [10, 40, 90, 160]
+    assert np.diff(part_bounds("linear", 360, 8)).tolist() == [10, 20, 30, 40, 50, 60, 70, 80]
+    assert np.diff(part_bounds("square", 300, 4)).tolist() == [10, 40, 90, 160]
     e = np.exp(np.arange(4))
-    assert np.abs(np.diff(bounds_of("exponential", 10**6, 4)) - 10**6 * e / e.sum()).max() < 1
-    assert np.diff(bounds_of([1e308, 1e308, 3e307], 23, 3)).tolist() == [10, 10, 3]
-    assert np.array_equal(bounds_of([0.1] * 7, 70, 7), bounds_of("equal", 70, 7))
+    assert np.abs(np.diff(part_bounds("exponential", 10**6, 4)) - 10**6 * e / e.sum()).max() < 1
+    assert np.diff(part_bounds([1e308, 1e308, 3e307], 23, 3)).tolist() == [10, 10, 3]
+    assert np.array_equal(part_bounds([0.1] * 7, 70, 7), part_bounds("equal", 70, 7))
 
 
 @pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "inner-dirichlet"])
@@ -138,11 +138,11 @@ def test_sizes_belong_to_four_splits(split):
 def test_inner_dirichlet_lets_each_node_draw_its_labels():
     """Labels run out, and none is counted twice; with a large alpha every node has the labels of all."""
     targets = np.repeat([0.0, 1.0, 2.0], [300, 200, 100])
-    even = inner_dirichlet(targets, bounds_of("equal", 600, 6), 1e6, generator(0, "split"))
+    even = inner_dirichlet(targets, part_bounds("equal", 600, 6), 1e6, generator(0, "split"))
     assert np.abs(counts(even, targets).sum(axis=0) - [300, 200, 100]).max() == 0
-    uneven = counts(inner_dirichlet(targets, bounds_of("equal", 600, 6), 0.02, generator(0, "split")), targets)
+    uneven = counts(inner_dirichlet(targets, part_bounds("equal", 600, 6), 0.02, generator(0, "split")), targets)
     assert uneven.max(axis=1).mean() > 70 > counts(even, targets).max(axis=1).mean()
-    sizes = [counts(inner_dirichlet(targets, bounds_of("equal", 600, 6), 0.2, generator(s, "split")), targets)[:, 2]
+    sizes = [counts(inner_dirichlet(targets, part_bounds("equal", 600, 6), 0.2, generator(s, "split")), targets)[:, 2]
              for s in range(100)]  # fmt: skip
     assert np.abs(np.mean(sizes, axis=0) - 100 / 6).max() < 3.5 * 25 / 10
 

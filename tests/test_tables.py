@@ -15,7 +15,7 @@ from tools.written_tables import FRAME, WRITTEN, X, Y, refusal, rows
 from mpiqopt.cli import main
 from mpiqopt.data.source import Table
 from mpiqopt.errors import WIDTH, UsageError, one_line
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -333,7 +333,7 @@ def test_files_of_other_kinds_are_called_by_their_names(kind, tmp_path):
     for begin, name in begins.items():
         (tmp_path / "d").write_bytes(begin + bytes(range(256)))
         with pytest.raises(UsageError, match=f"is no text but .*{name}"):
-            find("data", kind)(path=str(tmp_path / "d")).open(0)
+            find_member("data", kind)(path=str(tmp_path / "d")).open(0)
 
 
 def test_samples_are_counted_without_reading_the_table(written):
@@ -345,7 +345,7 @@ def test_samples_are_counted_without_reading_the_table(written):
         (GAPS, {"missing": "drop"}, None),
     ):
         written(text, **keys)
-        assert find("data", "csv")(path="d.csv", **keys).count() == count
+        assert find_member("data", "csv")(path="d.csv", **keys).count() == count
 
 
 def opened(source) -> Table | None:
@@ -366,7 +366,7 @@ def test_damaged_tables_are_refused_or_are_what_is_said_of_them(seed, tmp_path, 
     for _ in range(150):
         content = damaged(rng, rng.choice([*WRITTEN.values(), GAPS, COLOURS, SPECIES]).encode())
         Path("d.csv").write_bytes(content)
-        source = find("data", "csv")(path="d.csv", missing=rng.choice(("refuse", "refuse", "drop")))
+        source = find_member("data", "csv")(path="d.csv", missing=rng.choice(("refuse", "refuse", "drop")))
         table = opened(source)
         if table is None:
             continue

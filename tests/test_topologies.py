@@ -7,8 +7,14 @@ from tools.topologies import DIGRAPHS, edge_array, topology
 
 from mpiqopt.algorithms.dgd import DGD
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import find, members
-from mpiqopt.topologies.mixing import column_stochastic, from_edges, from_entries, simple_arcs, simple_edges
+from mpiqopt.registry import family_members, find_member
+from mpiqopt.topologies.mixing import (
+    column_stochastic_mixing,
+    mixing_from_edges,
+    mixing_from_entries,
+    simple_arcs,
+    simple_edges,
+)
 from mpiqopt.topologies.topology import Topology
 
 
@@ -17,14 +23,14 @@ from mpiqopt.topologies.topology import Topology
 def test_random_graphs_are_those_of_networkx(nodes, seed):
     """The same links for the same seed, edge for edge, also where pairing stubs ends in dead ends."""
     for probability in (1e-9, 0.02, 0.3, 0.9, 1.0):
-        ours = find("topology", "erdos-renyi")(nodes=nodes, seed=seed, probability=probability).edges()
+        ours = find_member("topology", "erdos-renyi")(nodes=nodes, seed=seed, probability=probability).edges()
         theirs = networkx.fast_gnp_random_graph(nodes, probability, seed=seed)
         assert np.array_equal(simple_edges(ours), edge_array(theirs))
     for degree in {1, 2, 3, 6, 7} & {d for d in range(1, nodes) if d * nodes % 2 == 0}:
-        ours = find("topology", "random-regular")(nodes=nodes, seed=seed, degree=degree).edges()
+        ours = find_member("topology", "random-regular")(nodes=nodes, seed=seed, degree=degree).edges()
         assert np.array_equal(simple_edges(ours), edge_array(networkx.random_regular_graph(degree, nodes, seed=seed)))
     for radius in (0.05, 0.3, 1.5):
-        ours = find("topology", "geometric")(nodes=nodes, seed=seed, radius=radius).edges()
+        ours = find_member("topology", "geometric")(nodes=nodes, seed=seed, radius=radius).edges()
         assert np.array_equal(simple_edges(ours), edge_array(networkx.random_geometric_graph(nodes, radius, seed=seed)))
 
 
@@ -53,7 +59,9 @@ NETWORKX = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(members("topology").keys() - DIGRAPHS - {"file", "one-peer-exponential"}))
+@pytest.mark.parametrize(
+    "name", sorted(family_members("topology").keys() - DIGRAPHS - {"file", "one-peer-exponential"})
+)
 def test_graph_is_networkx_graph(name):
     (mixing,) = topology(f'[topology]\nname = "{name}"\nnodes = 8\nseed = 2').cycle
     links = (mixing.dense() > 0) & ~np.eye(8, dtype=bool)
@@ -67,7 +75,9 @@ def test_graph_is_networkx_graph(name):
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 16])
-@pytest.mark.parametrize("name", sorted(members("topology").keys() - {"file", "random-regular", "random-digraph"}))
+@pytest.mark.parametrize(
+    "name", sorted(family_members("topology").keys() - {"file", "random-regular", "random-digraph"})
+)
 def test_small_networks_work(name, nodes):
     if name == "hypercube" and nodes == 3:
         pytest.skip("no hypercube has 3 nodes")
@@ -94,9 +104,9 @@ def test_weights_are_as_defined():
     metropolis += np.diag(1 - metropolis.sum(axis=1))
     uniform = np.where(metropolis - np.diag(np.diag(metropolis)) > 0, 1 / 4, 0.0)
     uniform += np.diag(1 - uniform.sum(axis=1))
-    assert np.allclose(from_edges(5, edges, "metropolis").dense(), metropolis, atol=1e-16)
-    assert np.allclose(from_edges(5, edges, "lazy-metropolis").dense(), (np.eye(5) + metropolis) / 2, atol=1e-16)
-    assert np.allclose(from_edges(5, edges, "uniform").dense(), uniform, atol=1e-16)
+    assert np.allclose(mixing_from_edges(5, edges, "metropolis").dense(), metropolis, atol=1e-16)
+    assert np.allclose(mixing_from_edges(5, edges, "lazy-metropolis").dense(), (np.eye(5) + metropolis) / 2, atol=1e-16)
+    assert np.allclose(mixing_from_edges(5, edges, "uniform").dense(), uniform, atol=1e-16)
 
 
 def test_one_peer_exponential_averages_exactly():
@@ -198,7 +208,7 @@ def test_directed_ring(nodes):
 def test_column_stochastic_weights():
     """Outdegrees 2, 1, 0 and 1; a loop and a repetition do not count."""
     arcs = np.array([[0, 1], [0, 2], [1, 2], [3, 3], [3, 0], [0, 1]])
-    mixing = column_stochastic(4, arcs)
+    mixing = column_stochastic_mixing(4, arcs)
     expected = [[1 / 3, 0, 0, 1 / 2], [1 / 3, 1 / 2, 0, 0], [1 / 3, 1 / 2, 1, 0], [0, 0, 0, 1 / 2]]
     assert np.array_equal(mixing.dense(), expected)
     assert mixing.arcs().tolist() == [[3, 0], [0, 1], [0, 2], [1, 2]]
@@ -210,7 +220,7 @@ def test_column_stochastic_weights():
 @pytest.mark.parametrize("probability", [0.0, 0.05, 0.2, 0.9, 1.0])
 @pytest.mark.parametrize("nodes", [1, 2, 3, 17, 60])
 def test_random_digraphs(nodes, probability):
-    cls = find("topology", "random-digraph")
+    cls = find_member("topology", "random-digraph")
     for seed in range(10):
         graph = cls(nodes=nodes, probability=probability, seed=seed)
         made = Topology("random-digraph", tuple(graph.cycle()))
@@ -231,7 +241,7 @@ def test_random_digraphs(nodes, probability):
 
 def test_random_digraphs_have_each_other_arc_with_the_probability():
     """The share of arcs outside the cycle, and of each place over the seeds, within 5 standard deviations."""
-    cls, n, probability, seeds = find("topology", "random-digraph"), 6, 0.3, 2000
+    cls, n, probability, seeds = find_member("topology", "random-digraph"), 6, 0.3, 2000
     counts, cycle = np.zeros((n, n)), np.zeros((n, n))
     for seed in range(seeds):
         arcs = cls(nodes=n, probability=probability, seed=seed).arcs()
@@ -286,7 +296,7 @@ def test_the_diameter_at_the_limit():
 def test_zero_weights_are_no_links():
     """Strong connectivity and diameter go by weights: arc 1 -> 0 has weight 0."""
     rows, columns, weights = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([0.5, 0.0, 0.5, 1.0])
-    made = Topology("pair", (from_entries(2, rows, columns, weights),))
+    made = Topology("pair", (mixing_from_entries(2, rows, columns, weights),))
     assert made.arcs().tolist() == [[0, 1]]
     assert made.directed
     assert not made.strongly_connected
@@ -312,7 +322,7 @@ def test_methods_for_directed_graphs_need_paths_both_ways(directed_method, tmp_p
 
 
 def test_methods_for_directed_graphs_need_columns_that_sum_to_1():
-    ring = column_stochastic(3, np.array([[0, 1], [1, 2], [2, 0], [0, 2]]))
+    ring = column_stochastic_mixing(3, np.array([[0, 1], [1, 2], [2, 0], [0, 2]]))
     Topology("good", (ring,)).require_strong()
     with pytest.raises(UsageError, match=r"topology bad: column 2 of W sums to 1\.33333, want 1"):
         Topology("bad", (ring.transpose(),)).require_strong()
@@ -360,7 +370,7 @@ def test_regular_digraphs_that_are_not_normal(monkeypatch):
     """Doubly stochastic. ||W^K - J|| is computed, and bounded by lambda^K when they are large."""
     eye = np.eye(30)
     dense = (eye + np.roll(eye, 1, axis=0)) @ (eye + eye[np.random.default_rng(1).permutation(30)]) / 4
-    matrix = from_entries(30, *np.nonzero(dense), dense[dense > 0])
+    matrix = mixing_from_entries(30, *np.nonzero(dense), dense[dense > 0])
     expected = np.linalg.norm(np.linalg.matrix_power(matrix.dense(), 7) - 1 / 30, 2)
     small, large = Topology("a", (matrix,)), Topology("a", (matrix,))
     small.require_contraction()
@@ -385,7 +395,7 @@ def test_describe_and_draw_digraphs(directed_method, tmp_path):
     ring = " ".join(graphs.describe_topology(topology('[topology]\nname = "directed-ring"\nnodes = 6')).split())
     for fact in ("arcs 6", "out-degree 1 (mean 1)", "diameter 5", "lambda = |W - J| 0.866025", "2 plain"):
         assert fact in ring
-    apart = Topology("apart", (column_stochastic(3, np.array([[0, 1], [1, 2]])),))
+    apart = Topology("apart", (column_stochastic_mixing(3, np.array([[0, 1], [1, 2]])),))
     assert "strongly connected  no\n" in graphs.describe_topology(apart)
     assert isinstance(graphs.union_graph(apart), networkx.DiGraph)
 

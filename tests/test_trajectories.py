@@ -13,9 +13,9 @@ from tools.experiments import GRAPHS, assembled, states
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 
-ALGORITHMS = members("algorithm")
+ALGORITHMS = family_members("algorithm")
 # Smaller than some nodes' shares and larger than others', so that both ways of drawing a batch are met.
 SETTINGS = {
     "proxgt-sa": {"batch_size": 5},

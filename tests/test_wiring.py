@@ -3,7 +3,7 @@
 import pytest
 from tools.mailboxes import topology, wirings
 
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 
 PLACED = [
     ("ring", 2),
@@ -46,7 +46,7 @@ def test_ranks_agree_on_the_numbers_of_links(name, nodes):
 def test_trees_span_the_network(name, nodes):
     """From every node a path up to node 0, and from there one down to every node."""
     graph = topology(name, nodes)
-    links, paths = graph.arcs(), find("coordinator", "tree")().overlay(graph)
+    links, paths = graph.arcs(), find_member("coordinator", "tree")().overlay(graph)
     assert paths.up[0] == -1
     assert links[paths.up[1:], 0].tolist() == list(range(1, nodes))
     up, down = dict(links[paths.up[1:]].tolist()), links[paths.down == 1].tolist()

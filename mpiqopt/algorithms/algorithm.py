@@ -12,7 +12,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
 
@@ -113,8 +113,8 @@ class Algorithm(ABC):
     Examples
     --------
     >>> from mpiqopt.algorithms.dgd import DGD
-    >>> from mpiqopt.contracts.algorithm import experiment
-    >>> made = experiment(DGD(step_size=0.1))  # least squares at 8 nodes in a ring, d = 5
+    >>> from mpiqopt.contracts.algorithm import small_experiment
+    >>> made = small_experiment(DGD(step_size=0.1))  # least squares at 8 nodes in a ring, d = 5
     >>> state = made.algorithm.init(made.start, made.problem, made.network, made.streams)
     >>> state = made.algorithm.step(state, made.problem, made.network, made.streams)
     >>> state.x.shape, state.t
@@ -304,7 +304,7 @@ class Algorithm(ABC):
     def require_compressor(self, compressor: Compressor, topology: Topology) -> None:
         """Raise UsageError if the method cannot use the compressor on the topology."""
         if self.default_compressor is None and compressor.name != "identity":
-            coding = [name for name, cls in members("algorithm").items() if cls.default_compressor]
+            coding = [name for name, cls in family_members("algorithm").items() if cls.default_compressor]
             raise UsageError(
                 f"compressor.name = {compressor.name!r}: algorithm {self.name!r} sends its vectors as they are; coded "
                 f"messages are for {', '.join(coding)}"
@@ -341,7 +341,7 @@ def kept_share(topology: Topology) -> float:
     return 2 * min(mixing.smallest_diagonal() for mixing in topology.cycle)
 
 
-def descend(x: np.ndarray, direction: np.ndarray, step: float, problem: Problem) -> np.ndarray:
+def proximal_step(x: np.ndarray, direction: np.ndarray, step: float, problem: Problem) -> np.ndarray:
     """Return prox_{a h}(x - a direction) at every node.
 
     Parameters

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, Facts, descend
+from mpiqopt.algorithms.algorithm import Algorithm, Facts, proximal_step
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
@@ -38,4 +38,4 @@ class CentralizedProxGradient(Algorithm):
         return State(x)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        return State(descend(state.x, network.server.mean(problem.grad(state.x)), self.step_size, problem))
+        return State(proximal_step(state.x, network.server.mean(problem.grad(state.x)), self.step_size, problem))

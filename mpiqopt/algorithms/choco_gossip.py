@@ -1,8 +1,8 @@
 """CHOCO-gossip: averaging with coded messages.
 
->>> from mpiqopt.contracts.algorithm import after, experiment
->>> made = experiment(ChocoGossip(gossip_step=1.0), "mean", l2=0.0)  # the identity: plain gossip
->>> start, later = after(made, 0).x, after(made, 60).x
+>>> from mpiqopt.contracts.algorithm import state_after, small_experiment
+>>> made = small_experiment(ChocoGossip(gossip_step=1.0), "mean", l2=0.0)  # the identity: plain gossip
+>>> start, later = state_after(made, 0).x, state_after(made, 60).x
 >>> [bool(abs(x - start.mean(axis=0)).max() < 1e-3) for x in (start, later)]
 [False, True]
 """

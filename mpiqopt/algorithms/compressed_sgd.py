@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Facts, descend
+from mpiqopt.algorithms.algorithm import Facts, proximal_step
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
@@ -56,4 +56,4 @@ class CompressedSGD(StochasticAlgorithm):
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         parts, _ = network.server.collect(self.gradient(state.x, state.t, problem, rng))
         direction = network.server.spread(parts, problem.d, self.two_way)
-        return State(descend(state.x, direction, self.step_at(state.t), problem), state.t + 1)
+        return State(proximal_step(state.x, direction, self.step_at(state.t), problem), state.t + 1)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
-from mpiqopt.arithmetic.rounding import power
+from mpiqopt.arithmetic.rounding import exact_power
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.errors import UsageError
@@ -14,7 +14,7 @@ from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.problems.training import Descent, Trained
-from mpiqopt.registry import find, require_member
+from mpiqopt.registry import find_member, require_member
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
 
@@ -132,7 +132,7 @@ class CoordinatedAlgorithm(Algorithm):
     @property
     def protocol(self) -> CoordinationProtocol:
         """The coordinator: what it needs of a network and what it costs."""
-        return find("coordinator", self.coordinator)()
+        return find_member("coordinator", self.coordinator)()
 
     @property
     def asynchronous(self) -> bool:
@@ -205,9 +205,13 @@ class CoordinatedAlgorithm(Algorithm):
         """Return Delta of the next round, if that share of the nodes joined in this one."""
         if self.zoom == "auto":
             change = float(np.abs(now.astype(np.float64) - before).max())
-            step = min(max(FOLLOWED * change, step * power(0.5, share)), step * power(2, share), self.quantization_step)
+            step = min(
+                max(FOLLOWED * change, step * exact_power(0.5, share)),
+                step * exact_power(2, share),
+                self.quantization_step,
+            )
         else:
-            step *= power(self.zoom, share)
+            step *= exact_power(self.zoom, share)
         return max(step, self.min_quantization_step)
 
     def trained(

@@ -2,11 +2,11 @@
 
 One step is the formula, W as a dense matrix:
 
->>> from mpiqopt.contracts.algorithm import after, experiment
->>> made = experiment(DGD(step_size=0.1), start="normal")
->>> W, before = made.network.topology.cycle[0].dense(), after(made, 0)
+>>> from mpiqopt.contracts.algorithm import state_after, small_experiment
+>>> made = small_experiment(DGD(step_size=0.1), start="normal")
+>>> W, before = made.network.topology.cycle[0].dense(), state_after(made, 0)
 >>> formula = W @ before.x - 0.1 * made.problem.grad(before.x)
->>> bool(abs(after(made, 1, before).x - formula).max() < 1e-12)
+>>> bool(abs(state_after(made, 1, before).x - formula).max() < 1e-12)
 True
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import SHARE, Algorithm, BatchSize, Facts, PositiveInt, tracking_step
 from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta, gossip_step_fact
 from mpiqopt.algorithms.stochastic import Scheduled
-from mpiqopt.arithmetic.rounding import significant
+from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
 from mpiqopt.network.gossip import Memory
@@ -89,8 +89,8 @@ class ProxGT(Scheduled):
         from mpiqopt.algorithms import stability
 
         step = self.gossip_step if facts.coded else 1.0
-        matrices = stability.gossiped(facts.topology, self.gossip_rounds, self.chebyshev, step)
-        linear = stability.largest_step(matrices, stability.tracking)
+        matrices = stability.gossip_spectrum(facts.topology, self.gossip_rounds, self.chebyshev, step)
+        linear = stability.largest_linear_step(matrices, stability.tracking_recursion)
         if linear is None or not facts.regularized:
             return linear
         return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
@@ -107,7 +107,7 @@ class ProxGT(Scheduled):
 
     def contraction(self, facts: Facts) -> float:
         """Return |P_K - J|, to six digits."""
-        return significant(facts.topology.reached(self.gossip_rounds, self.chebyshev), 6)
+        return round_significant(facts.topology.reached(self.gossip_rounds, self.chebyshev), 6)
 
     def sampled_smoothness(self, facts: Facts, batch_size: int | str) -> float:
         """Return L(b) of fresh batches, to whose variance averaging leaves 1/n, and 2 |P_K - J|^4 at a node (ours)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT, Facts
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
-from mpiqopt.arithmetic.rounding import significant
+from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.field import Field, only
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -125,8 +125,8 @@ class PushSum(StochasticAlgorithm):
 def lowest_weight(topology: Topology) -> float:
     """Return the smallest weight w_i that a node ever has in w+ = W w, starting from 1 each.
 
-    >>> from mpiqopt.registry import find
-    >>> lowest_weight(Topology("ring", tuple(find("topology", "ring")(nodes=5).cycle())))  # doubly stochastic
+    >>> from mpiqopt.registry import find_member
+    >>> lowest_weight(Topology("ring", tuple(find_member("topology", "ring")(nodes=5).cycle())))  # doubly stochastic
     1.0
     """
     if topology.doubly_stochastic:
@@ -141,7 +141,7 @@ def lowest_weight(topology: Topology) -> float:
             lowest = min(lowest, float(weights.min()))
         if np.abs(weights - before).max() <= 1e-9:
             break
-    return significant(lowest, 6)
+    return round_significant(lowest, 6)
 
 
 def _ratios(state: State, mass: np.ndarray) -> State:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Facts, descend
+from mpiqopt.algorithms.algorithm import Facts, proximal_step
 from mpiqopt.algorithms.compressed_sgd import State
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.network.network import Network
@@ -35,4 +35,4 @@ class SGD(StochasticAlgorithm):
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         direction = network.server.mean(self.gradient(state.x, state.t, problem, rng))
-        return State(descend(state.x, direction, self.step_at(state.t), problem), state.t + 1)
+        return State(proximal_step(state.x, direction, self.step_at(state.t), problem), state.t + 1)

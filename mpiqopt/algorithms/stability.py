@@ -13,7 +13,7 @@ For one W that commutes with its transpose, G splits into one number for each ei
 exact for equal Hessians: EXTRA r = (5 + 3 lambda_min)/4; gradient tracking r = (1 - mu)^2 / (2 mu^2), mu = -lambda_min.
 
 >>> mu = 0.6  # of W = diag(1, -mu) in its eigenvectors
->>> r = largest_step([np.array([1.0, -mu]).reshape(-1, 1, 1)], tracking)
+>>> r = largest_linear_step([np.array([1.0, -mu]).reshape(-1, 1, 1)], tracking_recursion)
 >>> round(r, 4), round((1 - mu) ** 2 / (2 * mu**2), 4)
 (0.2222, 0.2222)
 """
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT
-from mpiqopt.arithmetic.rounding import significant
+from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.topologies.chebyshev import damped_interval, polynomial_extremes
 from mpiqopt.topologies.mixing import Mixing
 from mpiqopt.topologies.topology import DENSE_LIMIT, Topology
@@ -50,7 +50,7 @@ class Recursion(NamedTuple):
     C: np.ndarray
 
 
-def blocks(rows: list[list[np.ndarray | float]]) -> np.ndarray:
+def block_matrix(rows: list[list[np.ndarray | float]]) -> np.ndarray:
     """Return a matrix from square blocks (..., n, n); a number stands for that multiple of I."""
     shape = np.broadcast_shapes(*(block.shape for row in rows for block in row if not isinstance(block, int | float)))
     eye = np.broadcast_to(np.eye(shape[-1]), shape)
@@ -61,20 +61,20 @@ def blocks(rows: list[list[np.ndarray | float]]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=-1) for row in wide], axis=-2)
 
 
-def tracking(W: np.ndarray) -> Recursion:
+def tracking_recursion(W: np.ndarray) -> Recursion:
     """Return X+ = W (X - a Y), Y+ = W (Y + G+ - G) as a recursion of X and R = a (Y - W G).
 
     X+ = W X - W R - a W^2 G,  R+ = W R - a (W - W^2) G.
     """
     square, eye = W @ W, np.broadcast_to(np.eye(W.shape[-1]), W.shape)
     return Recursion(
-        blocks([[W, -W], [0.0, W]]),
+        block_matrix([[W, -W], [0.0, W]]),
         np.concatenate([square, W - square], axis=-2),
         np.concatenate([eye, 0 * eye], axis=-1),
     )
 
 
-def spectrum(topology: Topology) -> list[np.ndarray] | None:
+def mixing_spectrum(topology: Topology) -> list[np.ndarray] | None:
     """Return what stands for the mixing matrices in turn: (modes, n, n) arrays, n = 1 where they split by eigenvalues.
 
     Of one symmetric W the interval from its smallest eigenvalue to 1. None where there is no doubly stochastic W, or
@@ -112,8 +112,8 @@ def _some(eigenvalues: np.ndarray) -> np.ndarray:
     return np.concatenate([eigenvalues[:half], eigenvalues[half :: len(eigenvalues) // half]])
 
 
-def gossiped(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0) -> list[np.ndarray] | None:
-    """Return ``spectrum`` of P_K, iteration after iteration: each takes K matrices of the cycle.
+def gossip_spectrum(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0) -> list[np.ndarray] | None:
+    """Return ``mixing_spectrum`` of P_K, iteration after iteration: each takes K matrices of the cycle.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def gossiped(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0
     if chebyshev:
         interval = topology.interval if step == 1 else damped_interval(topology.interval, step)
         return [np.append(np.linspace(*polynomial_extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
-    matrices = spectrum(topology)
+    matrices = mixing_spectrum(topology)
     if matrices is None:
         return None
     matrices = [(1 - step) * np.eye(matrix.shape[-1]) + step * matrix for matrix in matrices]
@@ -155,22 +155,24 @@ def largest_proximal_step(matrices: list[np.ndarray] | None) -> float:
     q = p * (z - 1) / (z - p)
     square = np.abs(p * z.conj() - q.conj()) ** 2
     bound = 4 * (1 - (p * z.conj()).real) / np.maximum(square, 1e-300)
-    return significant(min(float(bound.min()), DESCENT), 6)
+    return round_significant(min(float(bound.min()), DESCENT), 6)
 
 
-def largest_step(matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray], Recursion]) -> float | None:
+def largest_linear_step(
+    matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray], Recursion]
+) -> float | None:
     """Return r: the method converges for a L < r, at most that of gradient descent, 2; rounded to 6 digits.
 
     Parameters
     ----------
-    matrices: of ``spectrum`` or ``gossiped``; None where nothing is known, and then r is None.
-    recursion: makes A, B, C of the matrices (modes, n, n) of one iteration, such as ``tracking``.
+    matrices: of ``mixing_spectrum`` or ``gossip_spectrum``; None where nothing is known, and then r is None.
+    recursion: makes A, B, C of the matrices (modes, n, n) of one iteration, such as ``tracking_recursion``.
     """
     if matrices is None:
         return None
     lifted = _cycle([recursion(matrix.astype(complex)) for matrix in matrices])
     lowest = min(_lowest(*lifted, angle) for angle in _angles(lifted[0]))
-    return DESCENT if lowest * DESCENT >= -1 - 1e-9 else significant(-1 / lowest, 6)
+    return DESCENT if lowest * DESCENT >= -1 - 1e-9 else round_significant(-1 / lowest, 6)
 
 
 def _cycle(steps: list[Recursion]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -25,12 +25,12 @@ from mpiqopt.analysis.figures import (
 from mpiqopt.analysis.tables import Column, format_number, print_table
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.config.build import member
-from mpiqopt.config.overrides import typed
+from mpiqopt.config.build import build_from_config
+from mpiqopt.config.overrides import parse_word
 from mpiqopt.errors import UsageError
 from mpiqopt.memory import require_memory
-from mpiqopt.registry import members
-from mpiqopt.terminal import printable, terminal_width
+from mpiqopt.registry import family_members
+from mpiqopt.terminal import escape_unprintable, terminal_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,13 +75,13 @@ def named_compressor(word: str) -> tuple[str, Compressor]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"{word}: {setting!r}: want KEY=VALUE")
-        table[key] = typed(value, word)
-    return word, member("compressor", table, word)
+        table[key] = parse_word(value, word)
+    return word, build_from_config("compressor", table, word)
 
 
 def all_compressors() -> list[tuple[str, Compressor]]:
     """Return all compressors with their defaults, each with its name."""
-    return [named_compressor(name) for name in members("compressor")]
+    return [named_compressor(name) for name in family_members("compressor")]
 
 
 def measure_compressors(
@@ -150,7 +150,7 @@ def print_measurements(rows: list[Measurement], title: str) -> None:
     print(title)
     print_table(
         [
-            Column("compressor", [printable(row.label) for row in rows], is_name=True),
+            Column("compressor", [escape_unprintable(row.label) for row in rows], is_name=True),
             Column("bits/coordinate", [format_number("{:.3f}", row.bits) for row in rows]),
             Column("error", [f"{row.error:.3g}" for row in rows]),
             Column("bound", ["" if row.bound is None else f"{row.bound:.3g}" for row in rows]),
@@ -175,7 +175,7 @@ def _figure(rows: list[Measurement], title: str) -> "Figure":
     """Return the figure: errors to the left, speeds to the right."""
     from matplotlib.figure import Figure
 
-    names = [printable(row.label) for row in rows]
+    names = [escape_unprintable(row.label) for row in rows]
     use_fonts_for(names)
     figure = Figure(figsize=(13, 0.22 * len(rows) + 3), layout="constrained")
     left, right = figure.subplots(1, 2)

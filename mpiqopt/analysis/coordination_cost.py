@@ -7,7 +7,7 @@ from mpiqopt.analysis.graphs import diameter
 from mpiqopt.analysis.rounds import Round, measure_network, predict_round
 from mpiqopt.analysis.tables import format_bytes
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.run.assembly import Experiment
 
 # how many Delta values are apart in late rounds, as a rule, when Delta follows the change
@@ -31,7 +31,7 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
         return predict_round(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
 
     topology, first = experiment.network.topology, _spread(experiment, algorithm)
-    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find("coordinator", "tree")(), first)
+    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find_member("coordinator", "tree")(), first)
     # of digraphs that are not doubly stochastic it is there already
     facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
     if mine is None or late is None or tree is None:

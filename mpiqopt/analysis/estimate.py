@@ -1,8 +1,8 @@
 """Predictions of what a run will do and cost, before it is started.
 
 >>> from mpiqopt.algorithms.gradient_tracking import GradientTracking
->>> from mpiqopt.contracts.algorithm import experiment
->>> made = experiment(GradientTracking())  # 8 nodes in a ring, d = 5, two gossip rounds an iteration
+>>> from mpiqopt.contracts.algorithm import small_experiment
+>>> made = small_experiment(GradientTracking())  # 8 nodes in a ring, d = 5, two gossip rounds an iteration
 >>> links, between_ranks, message = 16, 4, 5 * 8
 >>> bytes_per_iteration(made, ranks=2) == (2 * links * message, 2 * between_ranks * message)
 True
@@ -19,9 +19,9 @@ from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.server import ServedBlocks
-from mpiqopt.placement.placement import Placement, plan
+from mpiqopt.placement.placement import Placement, plan_exchange
 from mpiqopt.run import constants
-from mpiqopt.run.assembly import Experiment, assemble, facts_of
+from mpiqopt.run.assembly import Experiment, assemble, facts_for_automatic_values
 from mpiqopt.run.constants import Constants
 from mpiqopt.terminal import two_columns
 from mpiqopt.topologies.topology import DENSE_LIMIT
@@ -84,7 +84,7 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
         down = message if algorithm.coded_downlink else plain
         uploaded = (ranks - 1) * plain if codec is None else ServedBlocks(codec, place, SerialTransport()).uploaded
         return (place.nodes - 1) * (message + down), uploaded + (ranks - 1) * down
-    exchanges = [plan(mixing, place) for mixing in cycle]
+    exchanges = [plan_exchange(mixing, place) for mixing in cycle]
     links, moved = (np.mean([getattr(e, name) for e in exchanges]) for name in ("links", "rows_moved"))
     return algorithm.rounds() * links * message, algorithm.rounds() * moved * message
 
@@ -124,7 +124,9 @@ def _data_constants(experiment: Experiment) -> Constants:
     """
     known, problem = experiment.constants, experiment.problem
     if known.lipschitz is None and experiment.network.place.nodes <= DENSE_LIMIT and problem.loss.curvature is not None:
-        return constants.find(problem, experiment.start, experiment.mean, experiment.network.transport, observe=False)
+        return constants.find_constants(
+            problem, experiment.start, experiment.mean, experiment.network.transport, observe=False
+        )
     return known
 
 
@@ -138,7 +140,9 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     known = _data_constants(experiment)
     if automatic or not known.give_steps:
         return said
-    facts = facts_of(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
+    facts = facts_for_automatic_values(
+        experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem
+    )
     bound = algorithm.largest_stable_step(facts)
     largest = None if bound is None else bound / algorithm.smoothness(facts)
     if largest is not None and float(algorithm.step_size) > largest:

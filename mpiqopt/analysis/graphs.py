@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpiqopt.analysis.figures import figure_path, matplotlib_defaults, save_figure, use_fonts_for, without_math
-from mpiqopt.terminal import printable, shortened, two_columns
+from mpiqopt.terminal import escape_unprintable, shorten_name, two_columns
 from mpiqopt.topologies.topology import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def describe_topology(topology: Topology, width: int | None = None) -> str:
     if topology.doubly_stochastic:
         facts += _averaging(topology)
     facts += file_facts(topology)
-    return two_columns([(name, printable(str(value))) for name, value in facts], width)
+    return two_columns([(name, escape_unprintable(str(value))) for name, value in facts], width)
 
 
 def file_facts(topology: Topology) -> list[tuple[str, str]]:
@@ -139,7 +139,11 @@ def _figure(topology: Topology) -> "Figure":
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
     graph = union_graph(topology)
-    arcs, name, labels = np.array(graph.edges, np.int64).reshape(-1, 2), printable(topology.name), _labels(topology)
+    arcs, name, labels = (
+        np.array(graph.edges, np.int64).reshape(-1, 2),
+        escape_unprintable(topology.name),
+        _labels(topology),
+    )
     use_fonts_for([name, *labels])
     # not by networkx.draw: pyplot, which it imports, reads the user's styles and may fail at them
     _draw(axes, _layout(topology, graph.to_undirected()), arcs, topology.directed, labels)
@@ -153,7 +157,7 @@ def _labels(topology: Topology) -> list[str]:
     if topology.nodes > NAMED:
         return []
     names = (topology.names if topology.named else None) or [str(node) for node in range(topology.nodes)]
-    return [shortened(name, LONGEST_LABEL) for name in names]
+    return [shorten_name(name, LONGEST_LABEL) for name in names]
 
 
 def _draw(axes: "Axes", place: dict, arcs: np.ndarray, directed: bool, labels: list[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mpiqopt.data.source import Source
 from mpiqopt.placement.placement import Placement
-from mpiqopt.results.checkpoint import flat
+from mpiqopt.results.checkpoint import flat_state
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.topologies.topology import DENSE_LIMIT
 
@@ -93,7 +93,7 @@ def _per_node(experiment: Experiment) -> float:
     """
     algorithm, problem = experiment.algorithm, experiment.problem
     state = algorithm.init(experiment.start, problem, experiment.network, experiment.streams)
-    arrays = {id(value): value.nbytes for value in flat(state).values() if isinstance(value, np.ndarray)}
+    arrays = {id(value): value.nbytes for value in flat_state(state).values() if isinstance(value, np.ndarray)}
     beside = STEP[problem.dtype.itemsize]
     if experiment.network.compressor is not None and not algorithm.server:
         beside += CODED

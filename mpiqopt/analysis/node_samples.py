@@ -24,8 +24,8 @@ from mpiqopt.analysis.tables import Column, split_columns
 from mpiqopt.data.shares import Shares, label_counts
 from mpiqopt.files.inputs import require_file
 from mpiqopt.results.files import SIGNATURE
-from mpiqopt.results.reader import read_data
-from mpiqopt.terminal import printable, shortened
+from mpiqopt.results.reader import read_division
+from mpiqopt.terminal import escape_unprintable, shorten_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,9 +72,9 @@ def read_node_samples(path: str) -> NodeSamples:
     if _is_hdf5(path):
         return _stored(path)
     from mpiqopt.config.parse import load
-    from mpiqopt.run.assembly import divided
+    from mpiqopt.run.assembly import divided_samples
 
-    return samples_of_shares(divided(load(path)))
+    return samples_of_shares(divided_samples(load(path)))
 
 
 def _is_hdf5(path: str) -> bool:
@@ -87,7 +87,7 @@ def _is_hdf5(path: str) -> bool:
 
 def _stored(path: str) -> NodeSamples:
     """Return the division of samples that a result file has stored."""
-    samples = read_data(path)
+    samples = read_division(path)
     labels = samples.get("class", np.empty(0))
     names = [f"{label:g}" if isinstance(label, float) else label for label in labels.tolist()]
     return NodeSamples(samples["samples"], samples.get("counts"), names, samples.get("groups", np.empty(0)).tolist())
@@ -127,7 +127,7 @@ def _nodes(samples: NodeSamples) -> list[Column]:
 
 def _short(names: list[str]) -> list[str]:
     """Return names in at most NAME printable characters."""
-    return [shortened(printable(name), NAME) for name in names]
+    return [shorten_name(escape_unprintable(name), NAME) for name in names]
 
 
 def _counts(heading: str, counts: np.ndarray) -> Column:

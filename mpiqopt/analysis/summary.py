@@ -10,7 +10,7 @@ import numpy as np
 
 from mpiqopt.analysis.tables import Column, format_number, print_heading, print_table
 from mpiqopt.results.reader import Result
-from mpiqopt.terminal import printable, terminal_width, wrapped
+from mpiqopt.terminal import escape_unprintable, terminal_width, wrap_words
 
 # column, heading, format
 COLUMNS = (
@@ -57,13 +57,13 @@ def print_summary(result: Result) -> None:
     Tables are as wide as the terminal: columns that do not fit go on below.
     """
     width = terminal_width(sys.stdout)
-    print_heading(printable(result.path), printable(result.label()), width)
+    print_heading(escape_unprintable(result.path), escape_unprintable(result.label()), width)
     print_table(_table(COLUMNS, result.columns, chosen_rows(len(result.columns["iteration"]))), width)
     if result.by_node:
         by_node = {"node": np.arange(result.nodes), **result.by_node}
         print_table(_table((("node", "node", "{:d}"), *NODE_COLUMNS), by_node, chosen_rows(result.nodes)), width)
-    end = printable(_end(result))
-    print("\n".join(wrapped(end, width)) if width else end, flush=True)
+    end = escape_unprintable(_end(result))
+    print("\n".join(wrap_words(end, width)) if width else end, flush=True)
 
 
 def _end(result: Result) -> str:

@@ -3,10 +3,10 @@
 import numpy as np
 
 
-def distinct(values: np.ndarray) -> np.ndarray:
+def distinct_values(values: np.ndarray) -> np.ndarray:
     """Return each value of an array without NaN once, ascending, (k,), in its type.
 
-    >>> distinct(np.array([[2, 1], [2, 0]])).tolist()
+    >>> distinct_values(np.array([[2, 1], [2, 0]])).tolist()
     [0, 1, 2]
     """
     ordered = np.sort(values, axis=None)

@@ -7,27 +7,27 @@ from functools import lru_cache
 DIGITS = 40
 
 
-def significant(value: float, digits: int) -> float:
+def round_significant(value: float, digits: int) -> float:
     """Return ``value`` to so many significant decimal digits.
 
     Linear algebra libraries differ in the last bits with the processor and the number of threads; what a trajectory
     depends on must not.
 
-    >>> significant(2 / 3, 3), significant(123456.0, 2)
+    >>> round_significant(2 / 3, 3), round_significant(123456.0, 2)
     (0.667, 120000.0)
     """
     return float(f"{value:.{digits - 1}e}")
 
 
 @lru_cache(1024)  # fractional exponents take 0.1 ms, and rounds have the same ones again and again
-def power(base: float, exponent: float) -> float:
+def exact_power(base: float, exponent: float) -> float:
     """Return base^exponent, base > 0, rounded correctly: libm's last bit depends on the processor."""
     from decimal import Context, Decimal  # most runs start without it
 
     return float(Context(prec=DIGITS).power(Decimal(base), Decimal(exponent)))
 
 
-def exponential(x: float) -> float:
+def exact_exponential(x: float) -> float:
     """Return e^x, rounded correctly; infinity beyond the largest float."""
     from decimal import Context, Decimal
 

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _exit_status(words: list[str]) -> int:
     """Return the exit status of what the words say; print known errors in one line."""
     try:
-        launch.require_word()
+        launch.require_ranks_variable()
         return _alone(words) if launch.launched_size() == 1 else _on_ranks(words)
     except UsageError as error:
         complain(str(error))
@@ -53,7 +53,7 @@ def _exit_status(words: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BaseException as error:  # a plug-in's sys.exit, too
-        message = out_of_memory(error) or registry.explained(error)
+        message = out_of_memory(error) or registry.explain_plugin_error(error)
         if not message:
             raise
         complain(message)
@@ -79,13 +79,13 @@ def _on_ranks(words: list[str]) -> int:
     except AgreedError:  # rank 0 says it
         raise
     except UsageError as error:  # no MPI here
-        launch.give_up(str(error))
+        launch.give_up_before_mpi(str(error))
         return 2
 
 
 def _session(words: list[str]) -> AbstractContextManager:
     """Return a context in which MPI is there, and which ends it in order."""
-    return launch.session(always=words[:1] == ["doctor"])
+    return launch.mpi_session(always=words[:1] == ["doctor"])
 
 
 def _common_status(work: Callable[[], int]) -> int:
@@ -109,15 +109,15 @@ def _share_out(words: list[str], transport: "MPITransport") -> int:
     The handshake comes first: a rank that was started with other words ends the job at once, where it would block it
     later.
     """
-    from mpiqopt.transport.agreement import by_first, together
+    from mpiqopt.transport.agreement import agreed_from_rank_0, agreed_on_all_ranks
     from mpiqopt.transport.handshake import require_alike
 
     require_alike(transport.comm, words)
     if transport.rank and words[:1] == ["run"]:
         import mpiqopt.cli.job  # noqa: F401 - what it needs, while rank 0 reads
-    plugins, packed = by_first(transport, lambda: _packed(words))
+    plugins, packed = agreed_from_rank_0(transport, lambda: _packed(words))
     if plugins:
-        together(transport, lambda: _run_plugins(plugins))
+        agreed_on_all_ranks(transport, lambda: _run_plugins(plugins))
     work = pickle.loads(packed)
     return work(transport) if callable(work) else work
 

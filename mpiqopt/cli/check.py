@@ -24,10 +24,10 @@ def command(config_path: str, overrides: tuple[str, ...], plugins: tuple[str, ..
     stands in comments.
     """
     from mpiqopt.analysis.estimate import describe_run
-    from mpiqopt.config.idle import warning
+    from mpiqopt.config.idle import idle_keys_warning
 
     config = load_config(config_path, overrides, plugins)
     click.echo(describe_run(config, ranks, terminal_width(sys.stdout)), nl=False)
-    idle = warning(config)
+    idle = idle_keys_warning(config)
     if idle:
         complain(idle)

@@ -76,10 +76,10 @@ class LazyGroup(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return name, command and remaining words; fail with the nearest name if there is no such command."""
-        from mpiqopt.registry import suggestion
+        from mpiqopt.registry import suggest_word
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            context.fail(f"no command {args[0]!r}{suggestion(args[0], COMMANDS)}; commands: {', '.join(COMMANDS)}")
+            context.fail(f"no command {args[0]!r}{suggest_word(args[0], COMMANDS)}; commands: {', '.join(COMMANDS)}")
         return super().resolve_command(context, args)
 
 

@@ -69,7 +69,7 @@ def _installation(transport: "MPITransport") -> list[tuple[str, str]]:
     return [
         ("mpiqopt", mpiqopt.__version__),
         ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, {hdf5}"),
-        ("kernels", kernels.description()),
+        ("kernels", kernels.describe_kernels()),
         ("MPI", f"{transport.library} (mpi4py {mpi4py.__version__}, MPI {'.'.join(map(str, MPI.Get_version()))})"),
         ("thread level", f"{thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
         ("ranks", f"{transport.size} on {len(hosts)} host{'s' * (len(hosts) > 1)}"),

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from mpiqopt import registry
 from mpiqopt.cli import complain
 from mpiqopt.config.config import Config
-from mpiqopt.errors import fits
+from mpiqopt.errors import fits_in_line
 from mpiqopt.files.inputs import Input, examine_inputs, require_same_inputs
 from mpiqopt.run.allocator import keep_freed_memory
 from mpiqopt.run.ending import Outcome
 from mpiqopt.run.loop import run
 from mpiqopt.run.start import AlreadyFinished, Options
-from mpiqopt.transport.agreement import together
+from mpiqopt.transport.agreement import agreed_on_all_ranks
 
 if TYPE_CHECKING:
     from mpiqopt.transport.transport import Transport
@@ -45,7 +45,7 @@ class Job(NamedTuple):
         sees differently.
         """
         keep_freed_memory()
-        together(transport, lambda: require_same_inputs(self.inputs, transport.name))
+        agreed_on_all_ranks(transport, lambda: require_same_inputs(self.inputs, transport.name))
         try:
             outcome = run(self.config, self.options, transport)
         except AlreadyFinished as news:
@@ -67,7 +67,7 @@ def _say(outcome: Outcome, output: Path) -> None:
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
     whole = f"{status}{outcome.reason}{hint}{'; ' * bool(outcome.cure)}{outcome.cure}; {output}"
-    for line in [whole] if fits(whole) else [f"{status}{outcome.reason}{hint}; {output}", outcome.cure]:
+    for line in [whole] if fits_in_line(whole) else [f"{status}{outcome.reason}{hint}; {output}", outcome.cure]:
         if line:
             complain(line)
 
@@ -84,6 +84,6 @@ def _sum_up(outcome: Outcome, output: Path) -> None:
         complain(line + "".join(f", {name} {form.format(value)}" for name, form, value in tested if value is not None))
     if outcome.status == "finished" and outcome.reason.startswith("iterations"):
         from mpiqopt.analysis.trend import describe_trends
-        from mpiqopt.results.reader import read
+        from mpiqopt.results.reader import read_result
 
-        complain(describe_trends(read(output)))
+        complain(describe_trends(read_result(output)))

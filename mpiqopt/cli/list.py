@@ -11,7 +11,7 @@ import click
 
 from mpiqopt import registry
 from mpiqopt.cli.options import load_plugins, plugin_option
-from mpiqopt.terminal import printable, terminal_width, two_columns
+from mpiqopt.terminal import escape_unprintable, terminal_width, two_columns
 
 
 @click.command("list")
@@ -25,15 +25,15 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
     load_plugins(plugins)
     if family is not None and family not in registry.FOLDERS:
         raise click.UsageError(
-            f"unknown family {family!r}{registry.suggestion(family, registry.FOLDERS)}; "
+            f"unknown family {family!r}{registry.suggest_word(family, registry.FOLDERS)}; "
             f"families: {', '.join(registry.FOLDERS)}"
         )
     for name in [family] if family else registry.FOLDERS:
         click.secho(name, bold=True)
-        rows = [(member, _meaning(cls)) for member, cls in registry.members(name).items()]
+        rows = [(member, _meaning(cls)) for member, cls in registry.family_members(name).items()]
         click.echo(two_columns(rows, terminal_width(sys.stdout), "  "), nl=False)
 
 
 def _meaning(cls: type) -> str:
     """Return the first line of a part's docstring, with control characters escaped."""
-    return printable((cls.__doc__ or "").strip().partition("\n")[0])
+    return escape_unprintable((cls.__doc__ or "").strip().partition("\n")[0])

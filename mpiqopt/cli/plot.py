@@ -33,9 +33,9 @@ def command(files: tuple[str, ...], output: str, data: bool) -> None:
 def _trajectories(files: tuple[str, ...], output: str) -> list[str]:
     """Draw the trajectories, and return what the figure does not show."""
     from mpiqopt.analysis.plots import DRAWN, plot_runs
-    from mpiqopt.results.reader import read
+    from mpiqopt.results.reader import read_result
 
-    return plot_runs([read(path, DRAWN) for path in files], output)
+    return plot_runs([read_result(path, DRAWN) for path in files], output)
 
 
 def _data(files: tuple[str, ...], output: str) -> list[str]:

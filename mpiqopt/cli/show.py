@@ -16,7 +16,7 @@ def command(files: tuple[str, ...]) -> None:
     Of long runs some records are shown, evenly spaced; of asynchronous runs also what each node did.
     """
     from mpiqopt.analysis.summary import print_summary
-    from mpiqopt.results.reader import read
+    from mpiqopt.results.reader import read_result
 
-    for result in [read(path) for path in files]:
+    for result in [read_result(path) for path in files]:
         print_summary(result)

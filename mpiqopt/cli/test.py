@@ -49,7 +49,7 @@ def _settings(overrides: tuple[str, ...], names: set[str]) -> dict[str, dict[str
         if not (equals and dot and name and key):
             raise UsageError(f"--set {override}: want NAME.KEY=VALUE")
         if name not in names:
-            hint = registry.suggestion(name, names)
+            hint = registry.suggest_word(name, names)
             raise UsageError(f"--set {override}: no part {name!r} here{hint}; parts: {', '.join(sorted(names))}")
         found[name][key] = _value(value)
     return found
@@ -67,20 +67,20 @@ def _value(text: str) -> Any:
 
 def _made(path: str, family: str, cls: type[Any], settings: dict[str, dict[str, Any]]) -> Any:
     """Return a part with the keys that were given. Raises UsageError if one is wrong or missing."""
-    from mpiqopt.config.build import member
+    from mpiqopt.config.build import build_from_config
 
     try:
-        return member(family, {"name": cls.name, **settings[cls.name]}, path)
+        return build_from_config(family, {"name": cls.name, **settings[cls.name]}, path)
     except UsageError as error:
         raise UsageError(f"{error} (--set {cls.name}.KEY=VALUE gives a key)") from error
 
 
 def _print_verdicts(family: str, part: Any) -> int:
     """Print what a part keeps, and return how many promises it breaks."""
-    from mpiqopt.contracts.contract import verdicts
+    from mpiqopt.contracts.contract import check_part
 
     broken = 0
-    for verdict in verdicts(family, part):
+    for verdict in check_part(family, part):
         broken += verdict.broken
         click.echo(f"{family} {part.name}: {verdict.claim}: {'BROKEN: ' * verdict.broken}{verdict.said}")
     return broken

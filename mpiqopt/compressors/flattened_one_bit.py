@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.arithmetic.rounding import exponential
+from mpiqopt.arithmetic.rounding import exact_exponential
 from mpiqopt.compressors.compressor import Compressor, Draw, power_of_two, scratch
 from mpiqopt.compressors.one_bit import Dither
 from mpiqopt.field import Field, only
@@ -70,11 +70,11 @@ class FlattenedOneBit(Compressor):
     def omega(self, d: int) -> float | None:
         """Return c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for subgaussian coordinates of U x (ours)."""
         square = self.clip * self.clip
-        return square - 1 + 8 * exponential(-square / 2) if self.dither == "adaptive" else None
+        return square - 1 + 8 * exact_exponential(-square / 2) if self.dither == "adaptive" else None
 
     def bias(self, d: int) -> float:
         """Return 2 exp(-c^2/4), what clipping the subgaussian coordinates of U x changes in the mean (ours)."""
-        return 2 * exponential(-self.clip * self.clip / 4) if self.dither == "adaptive" else 0.0
+        return 2 * exact_exponential(-self.clip * self.clip / 4) if self.dither == "adaptive" else 0.0
 
     def resolution(self, d: int) -> float | None:
         """Return dither^2 D/d of a fixed dither: D values have at most dither^2 each."""

@@ -52,7 +52,7 @@ class LowRank(Compressor):
             filled[: len(row)] = row / unit
             matrix = filled.reshape(a, b)
             sketch = standard_normal(np.random.Generator(np.random.Philox(key=shared)), (b, rank))
-            basis = orthonormal(row_products(matrix, sketch.T)).astype(np.float32)
+            basis = orthonormal_basis(row_products(matrix, sketch.T)).astype(np.float32)
             image = row_products(matrix.T, basis.T.astype(np.float64)).astype(np.float32)
             message[:8].view(np.float64)[:] = unit
             message[8:].view(np.float32)[:] = np.concatenate([basis.ravel(), image.ravel()])
@@ -75,7 +75,7 @@ class LowRank(Compressor):
         return rank / min(a, b) - 2.0**-20
 
 
-def orthonormal(columns: np.ndarray) -> np.ndarray:
+def orthonormal_basis(columns: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis of the columns; those that depend on earlier ones become zero.
 
     Gram-Schmidt, twice for accuracy; not LAPACK, whose last bits differ between machines.

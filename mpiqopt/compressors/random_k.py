@@ -15,7 +15,7 @@ from mpiqopt.registry import register
 Fraction = Annotated[float, Field(gt=0, le=1, description="share of the values that is sent: k = ceil(fraction d)")]
 
 
-def kept(fraction: float, d: int) -> int:
+def kept_count(fraction: float, d: int) -> int:
     """Return k = ceil(fraction d)."""
     return ceil(fraction * d * (1 - 1e-12))  # 0.07 of 100 are 7, in spite of rounding
 
@@ -23,7 +23,7 @@ def kept(fraction: float, d: int) -> int:
 @cache
 def sparse_kernel(name: str, fraction: float, d: int) -> Kernel:
     """Return the kernel that sends this share of d values."""
-    return Kernel(name, kept(fraction, d))
+    return Kernel(name, kept_count(fraction, d))
 
 
 @register("compressor", "random-k")
@@ -49,4 +49,4 @@ class RandomK(Compressor):
 
     def omega(self, d: int) -> float | None:
         """Return d/k - 1, which is exact for every x."""
-        return d / kept(self.fraction, d) - 1
+        return d / kept_count(self.fraction, d) - 1

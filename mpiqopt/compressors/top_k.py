@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpiqopt.arithmetic.rounding import significant
+from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.compressors.compressor import Compressor, Draw
-from mpiqopt.compressors.random_k import Fraction, kept, sparse_kernel
+from mpiqopt.compressors.random_k import Fraction, kept_count, sparse_kernel
 from mpiqopt.registry import register
 
 
@@ -43,7 +43,7 @@ class TopK(Compressor):
 
     def delta(self, d: int) -> float:
         """Return k/d, but for the rounding of values to float32."""
-        return kept(self.fraction, d) / d - 2.0**-48
+        return kept_count(self.fraction, d) / d - 2.0**-48
 
     def gossip_omega(self, d: int) -> float | None:
         """Return half of what delta says: what is left out grows until it is sent."""
@@ -54,11 +54,11 @@ class TopK(Compressor):
 
         f + 2 z p(z) for the share f of values that are sent, those with magnitude beyond z; p: the normal density.
         """
-        share = kept(self.fraction, d) / d
+        share = kept_count(self.fraction, d) / d
         if share == 1:
             return 1.0
         from statistics import NormalDist  # where it is used: many ranks start at once
 
         normal = NormalDist()
         beyond = normal.inv_cdf(1 - share / 2)
-        return significant(share + 2 * beyond * normal.pdf(beyond), 6)
+        return round_significant(share + 2 * beyond * normal.pdf(beyond), 6)

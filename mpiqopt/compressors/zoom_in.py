@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from mpiqopt._compressors import UniformGrid
-from mpiqopt.arithmetic.rounding import power
+from mpiqopt.arithmetic.rounding import exact_power
 from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -34,7 +34,7 @@ class ZoomIn(Compressor):
     def _kernel(self, round: int) -> UniformGrid:
         """Return the grid of a round; decoding needs none: the step is in the message."""
         levels = (1 << (self.bits - 1)) - 1
-        step = max(self.initial_step * power(self.factor, round), SMALLEST_STEP)
+        step = max(self.initial_step * exact_power(self.factor, round), SMALLEST_STEP)
         return UniformGrid(self.bits, "zoom", levels, levels, levels, step, self.expand)
 
     def nbytes(self, d: int, dtype: np.dtype) -> int:

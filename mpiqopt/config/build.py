@@ -9,8 +9,8 @@ from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.config.config import PATHS, Config
 from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
-from mpiqopt.errors import QUOTED, UsageError, Wrong, WrongKeys, clipped, naming, quoted
-from mpiqopt.registry import suggestion
+from mpiqopt.errors import QUOTED, UsageError, Wrong, WrongKeys, clip_text, naming_file, quote_value
+from mpiqopt.registry import suggest_word
 
 Table = dict[str, Any]
 
@@ -52,7 +52,7 @@ def build_config(tables: Table, text: str, path: str, folder: str) -> Config:
             parts.add(name, _build, cls, tables.get(name, {}), name)
     for family in FAMILY_TABLES:
         if family not in unusable:
-            for table in listed(tables.get(family, {}), _default(family, parts.get("algorithm"))):
+            for table in tables_of_family(tables.get(family, {}), _default(family, parts.get("algorithm"))):
                 parts.add(family, build_member, family, table, folder)
     if parts.wrong:
         raise WrongKeys(parts.wrong)
@@ -67,7 +67,7 @@ def _default(family: str, algorithm: Algorithm | None) -> Table:
     return {"name": "zero"} if family == "regularizer" else {}
 
 
-def listed(given: Table | list[Table], default: Table | None = None) -> list[Table]:
+def tables_of_family(given: Table | list[Table], default: Table | None = None) -> list[Table]:
     """Return a family's tables: several [[topology]] as they are, else the one table, completed by ``default``."""
     return given if isinstance(given, list) else [(default or {}) | given]
 
@@ -76,26 +76,26 @@ def _wrong_tables(tables: Table) -> Iterator[Wrong]:
     """Yield the tables that are unknown, or values where a table is wanted."""
     known = [*PLAIN_TABLES, *FAMILY_TABLES]
     for name, value in tables.items():
-        key = clipped(name, QUOTED)
+        key = clip_text(name, QUOTED)
         if name not in known:
-            yield Wrong(key, f"{key}: unknown table{suggestion(name, known)}; tables: {', '.join(known)}")
+            yield Wrong(key, f"{key}: unknown table{suggest_word(name, known)}; tables: {', '.join(known)}")
         elif not isinstance(value, dict) and not (name == "topology" and _are_tables(value)):
-            yield Wrong(key, f"{key} = {quoted(value)}: want a table [{name}]")
+            yield Wrong(key, f"{key} = {quote_value(value)}: want a table [{name}]")
 
 
 def _are_tables(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(isinstance(each, dict) for each in value)
 
 
-def member(family: str, table: Table, path: str) -> Any:
+def build_from_config(family: str, table: Table, path: str) -> Any:
     """Return the part that a family's table describes, as in the config at ``path``.
 
     Raises UsageError. An example:
 
-    >>> member("topology", {"name": "ring", "nodes": 4}, "my.toml").nodes
+    >>> build_from_config("topology", {"name": "ring", "nodes": 4}, "my.toml").nodes
     4
     """
-    with naming(path):
+    with naming_file(path):
         return build_member(family, table, str(Path(path).parent))
 
 
@@ -110,14 +110,14 @@ def build_member(family: str, table: Table, folder: str) -> Any:
 def _class_of(family: str, name: Any) -> type:
     """Return the class that a family's key ``name`` selects. Raises WrongKeys with those that there are."""
     if not isinstance(name, str):
-        said = ": missing; allowed: " if name is None else f" = {quoted(name)}: want one of "
-        raise _wrong_key(f"{family}.name", said + ", ".join(registry.members(family)))
+        said = ": missing; allowed: " if name is None else f" = {quote_value(name)}: want one of "
+        raise _wrong_key(f"{family}.name", said + ", ".join(registry.family_members(family)))
     try:
-        return registry.find(family, name)
+        return registry.find_member(family, name)
     except UsageError as error:
-        known = registry.members(family)
-        said = str(error) if name in known else f"unknown{suggestion(name, known)}; known: {', '.join(known)}"
-        raise _wrong_key(f"{family}.name", f" = {quoted(name)}: {said}") from error
+        known = registry.family_members(family)
+        said = str(error) if name in known else f"unknown{suggest_word(name, known)}; known: {', '.join(known)}"
+        raise _wrong_key(f"{family}.name", f" = {quote_value(name)}: {said}") from error
 
 
 def _wrong_key(key: str, said: str) -> WrongKeys:
@@ -129,12 +129,12 @@ def _build(cls: type, table: Table, where: str) -> Any:
 
     where: name of the table, with which keys begin in messages.
     """
-    from mpiqopt.checking import checked  # pydantic, which ranks > 0 do without
+    from mpiqopt.checking import check_fields  # pydantic, which ranks > 0 do without
 
     known = [field.name for field in fields(cls)]
     foreign = [_foreign(cls, key, known, where) for key in table if key not in known]
     try:
-        part = cls(**checked(cls, {key: value for key, value in table.items() if key in known}, where))
+        part = cls(**check_fields(cls, {key: value for key, value in table.items() if key in known}, where))
     except WrongKeys as error:
         raise WrongKeys([*foreign, *error.wrong]) from None
     except UsageError as error:  # of several keys together
@@ -148,10 +148,10 @@ def _build(cls: type, table: Table, where: str) -> Any:
 
 def _foreign(cls: type, key: str, known: list[str], where: str) -> Wrong:
     """Return the sentence on a key that the part does not have, with those that it has."""
-    full = f"{where}.{clipped(key, QUOTED)}"
+    full = f"{where}.{clip_text(key, QUOTED)}"
     name = f" {cls.name!r}" if hasattr(cls, "name") else ""
     keys = ", ".join(known) or "it has none"
-    return Wrong(full, f"{full}: unknown key{suggestion(key, known)}; keys of {where}{name}: {keys}")
+    return Wrong(full, f"{full}: unknown key{suggest_word(key, known)}; keys of {where}{name}: {keys}")
 
 
 def _key_of(message: str) -> str:

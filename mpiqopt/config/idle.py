@@ -5,18 +5,18 @@ from dataclasses import fields
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from mpiqopt.config.config import Config
-from mpiqopt.errors import LONG_PATH, clipped, fits, listing
+from mpiqopt.errors import LONG_PATH, clip_text, fits_in_line, list_in_line
 from mpiqopt.field import Field, Need
 
 
-def warning(config: Config) -> str:
+def idle_keys_warning(config: Config) -> str:
     """Return one line that names the keys that change nothing and says why; "" if every key matters."""
     why = dict(_idle(config))
     if not why:
         return ""
-    head = f"{clipped(config.path, LONG_PATH)}: these keys change nothing: "
+    head = f"{clip_text(config.path, LONG_PATH)}: these keys change nothing: "
     whole = head + ", ".join(f"{key} ({reason})" for key, reason in why.items())
-    return whole if fits(whole) else listing(head, why, f", ... ({len(why)} in all)")
+    return whole if fits_in_line(whole) else list_in_line(head, why, f", ... ({len(why)} in all)")
 
 
 def _idle(config: Config) -> Iterator[tuple[str, str]]:

@@ -15,11 +15,11 @@ WORDS = {"True": "true", "False": "false"}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def override(tables: dict[str, Any], words: Iterable[str]) -> None:
+def apply_overrides(tables: dict[str, Any], words: Iterable[str]) -> None:
     """Replace values in tables by ``TABLE.KEY=VALUE`` words, in place. Raises UsageError for other forms.
 
     >>> tables = {"run": {"seed": 0}}
-    >>> override(tables, ["run.seed=7", "algorithm.step_size=.5"])
+    >>> apply_overrides(tables, ["run.seed=7", "algorithm.step_size=.5"])
     >>> tables
     {'run': {'seed': 7}, 'algorithm': {'step_size': 0.5}}
     """
@@ -36,7 +36,7 @@ def _override_one(tables: dict[str, Any], word: str) -> None:
     target = tables.setdefault(table, {})
     if not isinstance(target, dict):
         raise UsageError(f"--set {word}: the config's {table} is not a single table")
-    before, parsed = target.get("name"), typed(value.strip(), f"--set {word}")
+    before, parsed = target.get("name"), parse_word(value.strip(), f"--set {word}")
     target[name] = parsed
     if name == "name" and table in FAMILY_TABLES:
         _drop_foreign_keys(tables, table, before, parsed)
@@ -50,17 +50,17 @@ def _drop_foreign_keys(tables: dict[str, Any], family: str, before: Any, now: An
 
 def _keys(family: str, name: Any) -> set[str]:
     """Return the keys of a part; none if there is no such part."""
-    known = registry.members(family)
+    known = registry.family_members(family)
     return {field.name for field in fields(known[name])} if isinstance(name, str) and name in known else set()
 
 
-def typed(value: str, where: str) -> Any:
+def parse_word(value: str, where: str) -> Any:
     """Return what a word on the command line means: TOML, a number or boolean as other languages have it, or a string.
 
     where: what to call the word in messages. Raises UsageError.
 
-    >>> typed("1e4", "--set"), typed("True", "--set"), typed("ring", "--set"), typed("[1, 2]", "--set")
-    (10000.0, True, 'ring', [1, 2])
+    >>> [parse_word(word, "--set") for word in ("1e4", "True", "ring", "[1, 2]")]
+    [10000.0, True, 'ring', [1, 2]]
     """
     try:
         value.encode()

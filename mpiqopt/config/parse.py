@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mpiqopt.config.build import build_config
 from mpiqopt.config.config import Config
-from mpiqopt.config.overrides import override
+from mpiqopt.config.overrides import apply_overrides
 from mpiqopt.config.toml import NotTOML, read_toml, write_toml
-from mpiqopt.errors import LINE, LONG_PATH, QUOTED, UsageError, Wrong, WrongKeys, clipped, fits, listing
+from mpiqopt.errors import LINE, LONG_PATH, QUOTED, UsageError, Wrong, WrongKeys, clip_text, fits_in_line, list_in_line
 from mpiqopt.files.inputs import require_file
 
 # how a result file begins
@@ -58,9 +58,9 @@ def _content(path: str) -> bytes:
 
 def _stored(path: str) -> tuple[str, str]:
     """Return the config in a result file, as run, and the folder that its paths are relative to."""
-    from mpiqopt.results.reader import read
+    from mpiqopt.results.reader import read_result
 
-    attributes = read(path, ()).attributes
+    attributes = read_result(path, ()).attributes
     folder = attributes.get("config_folder", "")
     return attributes["config"], folder if folder and Path(folder).is_dir() else str(Path(path).parent)
 
@@ -82,7 +82,7 @@ def parse(text: str, path: str, overrides: tuple[str, ...] = (), folder: str | N
     """
     try:
         tables = read_toml(text)
-        override(tables, overrides)
+        apply_overrides(tables, overrides)
         config = build_config(tables, text, path, str(Path(path).parent) if folder is None else folder)
         return config._replace(text=write_toml(tables)) if overrides else config
     except NotTOML as error:
@@ -98,8 +98,8 @@ def _all_wrong(path: str, wrong: tuple[Wrong, ...]) -> str:
     messages = {each.key: each.message for each in reversed(wrong)}
     keys = [*reversed(messages)]
     whole = f"{path}: {'; '.join(messages[key] for key in keys)}"
-    if len(keys) == 1 or fits(whole):
+    if len(keys) == 1 or fits_in_line(whole):
         return whole
-    line = listing(f"{clipped(path, LONG_PATH)}: {len(keys)} wrong keys: ", keys)
+    line = list_in_line(f"{clip_text(path, LONG_PATH)}: {len(keys)} wrong keys: ", keys)
     rest = LINE - len(line) - 2
-    return line if rest < QUOTED else f"{line}; {clipped(messages[keys[0]], rest)}"
+    return line if rest < QUOTED else f"{line}; {clip_text(messages[keys[0]], rest)}"

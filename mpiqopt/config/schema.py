@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 from mpiqopt import registry
-from mpiqopt.checking import model
+from mpiqopt.checking import pydantic_model
 from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
 
 
@@ -13,7 +13,7 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of the whole config, for editors."""
     tables = {name: _table(cls) for name, cls in PLAIN_TABLES.items()}
     for family in FAMILY_TABLES:
-        tables[family] = {"oneOf": [_table(cls, name) for name, cls in registry.members(family).items()]}
+        tables[family] = {"oneOf": [_table(cls, name) for name, cls in registry.family_members(family).items()]}
     one = tables["topology"]
     tables["topology"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
     return {
@@ -28,9 +28,9 @@ def json_schema() -> dict[str, Any]:
 
 def _table(cls: type, name: str | None = None) -> dict[str, Any]:
     """Return the schema of one table; name: of a family's member, which the table has to give."""
-    schema = model(cls).model_json_schema()
+    schema = pydantic_model(cls).model_json_schema()
     for key, family in _families(cls).items():
-        schema["properties"][key]["enum"] = list(registry.members(family))
+        schema["properties"][key]["enum"] = list(registry.family_members(family))
     if name is not None:
         schema["title"] = name
         schema["properties"] = {"name": {"const": name}, **schema.get("properties", {})}
@@ -70,7 +70,7 @@ def markdown() -> str:
 
 def _family(family: str) -> Iterator[str]:
     """Yield the lines on a family: keys that all members share once, then each member with keys of its own."""
-    members = registry.members(family)
+    members = registry.family_members(family)
     shared = _shared(list(members.values()))
     yield from (f"## [{family}]", "", f"`name` is one of: {', '.join(f'`{name}`' for name in members)}.", "")
     if family == "topology":

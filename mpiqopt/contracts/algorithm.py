@@ -20,7 +20,7 @@ from mpiqopt.config.parse import parse
 from mpiqopt.contracts.contract import require, require_equal
 from mpiqopt.results import checkpoint
 from mpiqopt.run.assembly import Experiment, assemble
-from mpiqopt.run.state import form_of, require_same_form
+from mpiqopt.run.state import require_same_state_form, state_form
 from mpiqopt.transport.serial import SerialTransport
 
 NODES = 8
@@ -29,7 +29,7 @@ FULL = {"batch_size": "all", "large_batch_size": "all", "epoch_length": 3}
 IN_BACKGROUND = "not claimed: its nodes train in the background"
 
 
-def experiment(
+def small_experiment(
     method: Algorithm, loss: str = "least-squares", l2: float = 0.3, h: bool = False, **run: Any
 ) -> Experiment:
     """Return the objects of a run of a method on a small problem.
@@ -53,7 +53,7 @@ def experiment(
     return assemble(parse(tomli_w.dumps(tables), "test"), SerialTransport())
 
 
-def after(made: Experiment, iterations: int, state: Any = None) -> Any:
+def state_after(made: Experiment, iterations: int, state: Any = None) -> Any:
     """Return the state after so many iterations.
 
     state: to go on from; None for the start.
@@ -65,17 +65,17 @@ def after(made: Experiment, iterations: int, state: Any = None) -> Any:
     return state
 
 
-def copies(state: Any) -> dict[str, np.ndarray]:
+def state_copies(state: Any) -> dict[str, np.ndarray]:
     """Return the arrays and numbers of a state, by name, copied."""
-    return {name: np.copy(value) for name, value in checkpoint.flat(state).items()}
+    return {name: np.copy(value) for name, value in checkpoint.flat_state(state).items()}
 
 
-def require_same(found: Any, wanted: dict[str, np.ndarray], when: str) -> None:
-    """Raise Broken unless a state has the bits of another's ``copies``.
+def require_same_state(found: Any, wanted: dict[str, np.ndarray], when: str) -> None:
+    """Raise Broken unless a state has the bits of another's ``state_copies``.
 
     when: ends the message, which names the first field that differs.
     """
-    for name, value in copies(found).items():
+    for name, value in state_copies(found).items():
         require_equal(value, wanted[name], f"{name} of the state {when}")
 
 
@@ -84,8 +84,8 @@ def state_is_a_named_tuple_of_rows(method: Algorithm) -> None:
 
     Records, checkpoints and memory predictions rely on it.
     """
-    made = experiment(method, start="normal")
-    form_of(method.name, after(made, 0), made.start)
+    made = small_experiment(method, start="normal")
+    state_form(method.name, state_after(made, 0), made.start)
 
 
 def types_and_shapes_stay(method: Algorithm) -> None:
@@ -94,12 +94,12 @@ def types_and_shapes_stay(method: Algorithm) -> None:
     A state that grows or changes its type could not be restored from a checkpoint.
     """
     for dtype in ("float64", "float32"):
-        made = experiment(method, h=True, dtype=dtype, start="normal")
-        state = after(made, 0)
-        before = form_of(method.name, state, made.start)
+        made = small_experiment(method, h=True, dtype=dtype, start="normal")
+        state = state_after(made, 0)
+        before = state_form(method.name, state, made.start)
         for iteration in range(1, 7):
-            state = after(made, 1, state)
-            require_same_form(f"{method.name} (run.dtype = {dtype})", before, state, iteration)
+            state = state_after(made, 1, state)
+            require_same_state_form(f"{method.name} (run.dtype = {dtype})", before, state, iteration)
 
 
 def step_leaves_its_state_alone(method: Algorithm) -> str | None:
@@ -107,11 +107,11 @@ def step_leaves_its_state_alone(method: Algorithm) -> str | None:
 
     The loop compares states and writes them in the meantime.
     """
-    made = experiment(method, h=True, start="normal")
-    state = after(made, 4)
-    before = copies(state)
-    after(made, 2, state)
-    require_same(state, before, "that step() got is changed by it")
+    made = small_experiment(method, h=True, start="normal")
+    state = state_after(made, 4)
+    before = state_copies(state)
+    state_after(made, 2, state)
+    require_same_state(state, before, "that step() got is changed by it")
     return None
 
 
@@ -122,14 +122,14 @@ def same_state_gives_same_bits(method: Algorithm) -> str | None:
     """
     if method.in_background:
         return IN_BACKGROUND
-    made = experiment(method, h=True, start="normal")
-    state = after(made, 4)
+    made = small_experiment(method, h=True, start="normal")
+    state = state_after(made, 4)
     rounds = made.network.traffic.rounds
-    next_one = after(made, 1, state)
-    first = copies(next_one)
-    after(made, 1, next_one)  # a later iteration in between must not matter
+    next_one = state_after(made, 1, state)
+    first = state_copies(next_one)
+    state_after(made, 1, next_one)  # a later iteration in between must not matter
     made.network.traffic.rounds = rounds
-    require_same(after(made, 1, state), first, "is another when step() is called again")
+    require_same_state(state_after(made, 1, state), first, "is another when step() is called again")
     return None
 
 
@@ -140,16 +140,16 @@ def checkpoint_goes_on(method: Algorithm) -> str | None:
     """
     if method.in_background:
         return IN_BACKGROUND
-    whole = copies(after(experiment(method, h=True, start="normal"), 7))
-    one, other = (experiment(method, h=True, start="normal") for _ in range(2))
+    whole = state_copies(state_after(small_experiment(method, h=True, start="normal"), 7))
+    one, other = (small_experiment(method, h=True, start="normal") for _ in range(2))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.h5"
         counters = {"evaluations": one.problem.evaluations}
         progress = {name: kind() for name, kind in checkpoint.PROGRESS.items()} | {"derived": {}}
-        checkpoint.save(path, after(one, 4), progress, counters, one.network, durable=False)
+        checkpoint.save_checkpoint(path, state_after(one, 4), progress, counters, one.network, durable=False)
         saved, counters = checkpoint.read_progress(path), {"evaluations": other.problem.evaluations}
-        state = checkpoint.restore(path, saved or {}, after(other, 0), counters, other.network)
-    require_same(after(other, 3, state), whole, "after a checkpoint is another")
+        state = checkpoint.restore_checkpoint(path, saved or {}, state_after(other, 0), counters, other.network)
+    require_same_state(state_after(other, 3, state), whole, "after a checkpoint is another")
     return None
 
 
@@ -160,10 +160,10 @@ def rounds_are_as_predicted(method: Algorithm) -> str | None:
     """
     if method.variable_traffic:
         return "not claimed: its traffic depends on the values"
-    made = experiment(method)
-    start = after(made, 0)
+    made = small_experiment(method)
+    start = state_after(made, 0)
     before = made.network.counters()["rounds"]
-    after(made, 5, start)
+    state_after(made, 5, start)
     counted, predicted = made.network.counters()["rounds"] - before, 5 * made.algorithm.rounds()
     require(
         counted == predicted,
@@ -177,11 +177,11 @@ def objective_falls(method: Algorithm) -> None:
 
     F is 1/2 of the mean squared distance to the data; a step that a method cannot take makes it grow.
     """
-    made = experiment(method, "mean", l2=0.0, start="normal")
+    made = small_experiment(method, "mean", l2=0.0, start="normal")
     begin = made.evaluate(made.start).objective
     features = np.add.reduceat(made.shares.features, made.shares.offsets[:-1]) / made.problem.sizes[:, None]
     best = made.evaluate(np.repeat(features.mean(axis=0)[None], NODES, axis=0)).objective
-    end = made.evaluate(after(made, 300).x).objective
+    end = made.evaluate(state_after(made, 300).x).objective
     require(
         end - best <= (begin - best) / 2,
         f"F is {begin:.3g} at the start and {end:.3g} after 300 iterations, {best:.3g} at the optimum",
@@ -196,8 +196,8 @@ def every_node_reaches_the_optimum(method: Algorithm) -> str | None:
     if not method.exact:
         return "not claimed: exact = False"
     full: dict[str, Any] = {key: value for key, value in FULL.items() if hasattr(method, key)}
-    made = experiment(replace(method, **full), h=True)
-    found = made.evaluate(after(made, 1500).x)
+    made = small_experiment(replace(method, **full), h=True)
+    found = made.evaluate(state_after(made, 1500).x)
     require(
         found.stationarity <= 1e-14 and found.consensus <= 1e-14,
         f"stationarity {found.stationarity:.2g} and consensus {found.consensus:.2g} after 1500 iterations, want 1e-14",

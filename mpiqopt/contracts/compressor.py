@@ -5,8 +5,8 @@ Statistical checks have fixed seeds and bounds of 5 standard errors, which is 1 
 >>> from mpiqopt.compressors.qsgd import QSGD
 >>> mean_is_x(QSGD(levels=4)) is None  # holds
 True
->>> x = vector("one-sparse", 8)
->>> through(QSGD(levels=4), x[None], keys(1)).round(3).tolist()
+>>> x = example_vector("one-sparse", 8)
+>>> encode_and_decode(QSGD(levels=4), x[None], example_keys(1)).round(3).tolist()
 [[0.0, 0.0, -3.7, 0.0, 0.0, 0.0, 0.0, 0.0]]
 """
 
@@ -31,12 +31,12 @@ KINDS = {
 }
 
 
-def vector(kind: str, d: int, seed: int = 0) -> np.ndarray:
+def example_vector(kind: str, d: int, seed: int = 0) -> np.ndarray:
     """Return a vector (d,) of one of the KINDS, float64."""
     return KINDS[kind](d, np.random.default_rng([seed, d]))
 
 
-def keys(n: int, seed: int = 0, round: int = 3) -> Draw:
+def example_keys(n: int, seed: int = 0, round: int = 3) -> Draw:
     """Return keys of n messages, all different.
 
     seed: of the keys; round: of gossip, in which the messages are sent.
@@ -45,7 +45,7 @@ def keys(n: int, seed: int = 0, round: int = 3) -> Draw:
     return Draw(round, own, shared)
 
 
-def encoded(c: Compressor, x: np.ndarray, draw: Draw, fill: int = 0) -> np.ndarray:
+def encode_rows(c: Compressor, x: np.ndarray, draw: Draw, fill: int = 0) -> np.ndarray:
     """Return the messages of rows x (rows, d), uint8 (rows, nbytes).
 
     fill: what the bytes were before, which must not matter.
@@ -55,21 +55,21 @@ def encoded(c: Compressor, x: np.ndarray, draw: Draw, fill: int = 0) -> np.ndarr
     return messages
 
 
-def decoded(c: Compressor, messages: np.ndarray, like: np.ndarray, draw: Draw) -> np.ndarray:
+def decode_rows(c: Compressor, messages: np.ndarray, like: np.ndarray, draw: Draw) -> np.ndarray:
     """Return what messages mean, as rows of the type and shape of ``like``."""
     x = np.full_like(like, 7)
     c.decode(messages, x, draw)
     return x
 
 
-def through(c: Compressor, x: np.ndarray, draw: Draw) -> np.ndarray:
+def encode_and_decode(c: Compressor, x: np.ndarray, draw: Draw) -> np.ndarray:
     """Return what receivers see of rows x (rows, d): encoded and decoded."""
-    return decoded(c, encoded(c, x, draw), x, draw)
+    return decode_rows(c, encode_rows(c, x, draw), x, draw)
 
 
-def sample(c: Compressor, x: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+def compressed_samples(c: Compressor, x: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     """Return n independent C(x) of one vector x (d,), as float64 (n, d)."""
-    return through(c, np.tile(x, (n, 1)), keys(n, seed)).astype(np.float64)
+    return encode_and_decode(c, np.tile(x, (n, 1)), example_keys(n, seed)).astype(np.float64)
 
 
 def relative_errors(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -78,7 +78,7 @@ def relative_errors(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.sum((y / unit - x / unit) ** 2, axis=1) / np.sum((x / unit) ** 2)
 
 
-def inside(c: Compressor, x: np.ndarray) -> np.ndarray:
+def scaled_to_range(c: Compressor, x: np.ndarray) -> np.ndarray:
     """Return x scaled to the range of a compressor that has a fixed one.
 
     After a rotation no value is beyond |x|, so that |x| is scaled to the range.
@@ -95,10 +95,10 @@ def standard_error(values: np.ndarray) -> np.ndarray:
 def _cases(c: Compressor, d: int = 128, n: int = 300) -> Iterator[tuple[str, np.ndarray, int]]:
     """Yield kind, vector and number of draws; long normal vectors alone where bounds hold for these only."""
     if c.usual:
-        yield "normal", vector("normal", 4096), 100
+        yield "normal", example_vector("normal", 4096), 100
         return
     for kind in KINDS:
-        yield kind, vector(kind, d), n
+        yield kind, example_vector(kind, d), n
 
 
 def size_is_that_of_the_messages(c: Compressor) -> None:
@@ -124,17 +124,21 @@ def every_byte_is_written(c: Compressor) -> None:
     """
     for dtype in TYPES:
         for d in (1, 3, 37, 1025):
-            for x in (vector("normal", d), np.zeros(d)):
+            for x in (example_vector("normal", d), np.zeros(d)):
                 x = x[None].astype(dtype)
-                one, other = encoded(c, x, keys(1), 0x55), encoded(c, x, keys(1), 0xAA)
+                one, other = encode_rows(c, x, example_keys(1), 0x55), encode_rows(c, x, example_keys(1), 0xAA)
                 require_equal(one, other, f"bytes over 0x55 and 0xAA (d = {d}, {x.dtype})")
 
 
 def same_keys_give_same_bytes(c: Compressor) -> None:
     """Check that encode() is a function of vector and keys, so that a run can be repeated."""
     for dtype in TYPES:
-        x = vector("normal", 1000)[None].astype(dtype)
-        require_equal(encoded(c, x, keys(1)), encoded(c, x, keys(1)), f"bytes of a second message ({x.dtype})")
+        x = example_vector("normal", 1000)[None].astype(dtype)
+        require_equal(
+            encode_rows(c, x, example_keys(1)),
+            encode_rows(c, x, example_keys(1)),
+            f"bytes of a second message ({x.dtype})",
+        )
 
 
 def input_is_left_alone(c: Compressor) -> None:
@@ -144,12 +148,12 @@ def input_is_left_alone(c: Compressor) -> None:
     """
     for dtype in TYPES:
         for d in (1, 37, 1030):
-            x = vector("normal", d)[None].astype(dtype)
+            x = example_vector("normal", d)[None].astype(dtype)
             before = x.copy()
             x.flags.writeable = False
-            messages = encoded(c, x, keys(1))
+            messages = encode_rows(c, x, example_keys(1))
             sent = messages.copy()
-            decoded(c, messages, x, keys(1))
+            decode_rows(c, messages, x, example_keys(1))
             require_equal(x, before, f"x after encode() (d = {d}, {x.dtype})")
             require_equal(messages, sent, f"messages after decode() (d = {d}, {x.dtype})")
 
@@ -161,14 +165,14 @@ def rows_are_independent(c: Compressor) -> None:
     """
     for dtype in TYPES:
         for d in (1, 37, 1030):
-            x = np.array([vector(kind, d) for kind in ("normal", "one-sparse", "mixed")]).astype(dtype)
-            draw = keys(3)
-            messages = encoded(c, x, draw)
-            y = decoded(c, messages, x, draw)
+            x = np.array([example_vector(kind, d) for kind in ("normal", "one-sparse", "mixed")]).astype(dtype)
+            draw = example_keys(3)
+            messages = encode_rows(c, x, draw)
+            y = decode_rows(c, messages, x, draw)
             for i in range(3):
                 one, where = Draw(draw.round, draw.own[i : i + 1], draw.shared[i : i + 1]), f"(d = {d}, {x.dtype})"
-                require_equal(encoded(c, x[i : i + 1], one)[0], messages[i], f"message of row {i} alone {where}")
-                require_equal(decoded(c, messages[i : i + 1], x[i : i + 1], one)[0], y[i], f"row {i} alone {where}")
+                require_equal(encode_rows(c, x[i : i + 1], one)[0], messages[i], f"message of row {i} alone {where}")
+                require_equal(decode_rows(c, messages[i : i + 1], x[i : i + 1], one)[0], y[i], f"row {i} alone {where}")
 
 
 def mean_error_is_within_its_bound(c: Compressor) -> None:
@@ -177,8 +181,8 @@ def mean_error_is_within_its_bound(c: Compressor) -> None:
     Rounding the scale up makes E|C(x)|^2 at most SCALE^2 times as large, so that omega + 1 may be exceeded by that.
     """
     for kind, x, n in _cases(c):
-        x = inside(c, x)
-        d, errors = len(x), relative_errors(x, sample(c, x, n))
+        x = scaled_to_range(c, x)
+        d, errors = len(x), relative_errors(x, compressed_samples(c, x, n))
         least = errors.mean() - 5 * standard_error(errors)
         omega, delta, resolution = c.omega(d), c.delta(d), c.resolution(d)
         bounds = {
@@ -201,7 +205,7 @@ def damped_it_contracts(c: Compressor) -> str | None:
     if c.damped_delta(128) is None:
         return "not claimed: neither omega nor delta"
     for kind, x, n in _cases(c):
-        d, errors = len(x), relative_errors(x, c.damping(len(x)) * sample(c, x, n))
+        d, errors = len(x), relative_errors(x, c.damping(len(x)) * compressed_samples(c, x, n))
         delta = c.damped_delta(d)
         if delta is None or not 0 < delta <= 1:
             raise Broken(f"damped_delta({d}) is {delta}, want more than 0 and at most 1")
@@ -227,9 +231,11 @@ def require_unbiased(c: Compressor) -> None:
     bias(d): what clipping may do.
     """
     for kind, x, n in _cases(c, 64, 2000):
-        x = inside(c, x)
-        d, errors = len(x), sample(c, x, n, seed=1) - x
-        directions = np.vstack([x, np.ones(d), np.eye(d)[np.abs(x).argmax()], vector("normal", 5 * d).reshape(5, d)])
+        x = scaled_to_range(c, x)
+        d, errors = len(x), compressed_samples(c, x, n, seed=1) - x
+        directions = np.vstack(
+            [x, np.ones(d), np.eye(d)[np.abs(x).argmax()], example_vector("normal", 5 * d).reshape(5, d)]
+        )
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         along = errors @ directions.T
         beyond = np.abs(along.mean(axis=0)) - 5 * standard_error(along) - (c.bias(d) + SCALE - 1) * np.linalg.norm(x)
@@ -248,11 +254,11 @@ def mean_of_messages_is_that_of_vectors(c: Compressor) -> None:
     """
     for dtype in TYPES:
         for n, rows, d in ((1, 1, 7), (2, 3, 64), (3, 1, 64), (17, 3, 7)):
-            x = vector("heavy-tailed", n * rows * d).reshape(n * rows, d).astype(dtype)
-            shared = keys(rows, seed=2).shared
-            draw = Draw(3, keys(n * rows).own, np.tile(shared, n))
-            messages = encoded(c, x, draw)
-            each = decoded(c, messages, x, draw).reshape(n, rows, d).astype(np.float64)
+            x = example_vector("heavy-tailed", n * rows * d).reshape(n * rows, d).astype(dtype)
+            shared = example_keys(rows, seed=2).shared
+            draw = Draw(3, example_keys(n * rows).own, np.tile(shared, n))
+            messages = encode_rows(c, x, draw)
+            each = decode_rows(c, messages, x, draw).reshape(n, rows, d).astype(np.float64)
             mean = np.full((rows, d), 7, dtype)
             c.decode_mean(messages.reshape(n, rows, -1), mean, Draw(3, draw.own, shared))
             error = np.abs(mean - each.mean(axis=0)).max() / np.abs(each).max()
@@ -269,7 +275,7 @@ def not_finite_is_refused(c: Compressor) -> None:
         for bad in (np.nan, np.inf, -np.inf):
             for d in (1, 3, 1100):
                 for row, j in ((0, 0), (1, d // 2), (1, d - 1)):
-                    x = np.tile(vector("normal", d), (3, 1)).astype(dtype)
+                    x = np.tile(example_vector("normal", d), (3, 1)).astype(dtype)
                     x[row, j] = x[2, j] = bad
                     found = _refused_row(c, x)
                     require(found == row, f"NotFinite of row {found}, want {row} for {bad} at {j} of {d} ({x.dtype})")
@@ -278,7 +284,7 @@ def not_finite_is_refused(c: Compressor) -> None:
 def _refused_row(c: Compressor, x: np.ndarray) -> int | None:
     """Return the row that encode() finds not finite, or None."""
     try:
-        encoded(c, x, keys(len(x)))
+        encode_rows(c, x, example_keys(len(x)))
     except NotFinite as error:
         return error.row
     return None
@@ -296,7 +302,7 @@ def broken_messages_do_no_harm(c: Compressor) -> None:
             messages = np.random.default_rng(2).integers(0, 256, (50, 1, width), np.uint8)
             for message in (*messages, np.full((1, width), 255, np.uint8)):
                 with np.errstate(all="ignore"):
-                    c.decode(message, scratch[1:2], keys(1))
+                    c.decode(message, scratch[1:2], example_keys(1))
                 require(not scratch[[0, 2]].any(), f"decode() writes beside its row (d = {d}, {scratch.dtype})")
 
 

@@ -7,7 +7,7 @@ nothing was to be checked, or nothing.
 >>> class Wrong(Regularizer):  # the prox of 0.5 |x|^2 is x/(1 + step)
 ...     def __call__(self, x): return 0.5 * float(x @ x)
 ...     def prox(self, x, step): return x / (2 + step)
->>> [(verdict.claim, verdict.broken) for verdict in verdicts("regularizer", Wrong())]
+>>> [(verdict.claim, verdict.broken) for verdict in check_part("regularizer", Wrong())]
 [('value is a number', False), ('prox keeps type and argument', False),
  ('prox treats rows one by one', False), ('prox minimises', True)]
 """
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import LINE, UsageError, brief
+from mpiqopt.errors import LINE, UsageError, brief_error
 from mpiqopt.registry import place_in_plugin, wants_traceback
 
 Check = Callable[[Any], str | None]
@@ -60,12 +60,12 @@ def require_equal(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
         raise Broken(f"{what}: {len(places)} values differ, the first at {where}: {found[where]!r}, {wanted[where]!r}")
 
 
-def checks(family: str) -> tuple[Check, ...]:
+def checks_of_family(family: str) -> tuple[Check, ...]:
     """Return the checks of a family, in the order of what a newcomer gets wrong first."""
     return import_module(f"mpiqopt.contracts.{family}").CHECKS
 
 
-def verdicts(family: str, part: Any) -> Iterator[Verdict]:
+def check_part(family: str, part: Any) -> Iterator[Verdict]:
     """Do the checks of a family on a part, one after the other, and yield what each found.
 
     Parameters
@@ -76,7 +76,7 @@ def verdicts(family: str, part: Any) -> Iterator[Verdict]:
     """
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for check in checks(family):
+        for check in checks_of_family(family):
             yield Verdict(check.__name__.replace("_", " "), *_outcome(check, part))
 
 
@@ -89,4 +89,4 @@ def _outcome(check: Check, part: Any) -> tuple[str, bool]:
     except (Exception, SystemExit) as error:  # whatever a plug-in's code raises
         if wants_traceback():
             traceback.print_exception(error)
-        return place_in_plugin(error) or brief(error, LINE), True
+        return place_in_plugin(error) or brief_error(error, LINE), True

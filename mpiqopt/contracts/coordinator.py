@@ -10,7 +10,7 @@ from mpiqopt.contracts.contract import Broken, require, require_equal
 from mpiqopt.coordination.lockstep import LockstepCoordination, first_effort
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol, LocalProtocol
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialFrames
 
@@ -69,7 +69,7 @@ def number_of_ranks_makes_no_difference(protocol: CoordinationProtocol) -> str |
 
 def _graphs() -> Iterator[Topology]:
     for name, nodes in GRAPHS:
-        yield Topology(name, tuple(replace(find("topology", name)(), nodes=nodes).cycle()))
+        yield Topology(name, tuple(replace(find_member("topology", name)(), nodes=nodes).cycle()))
 
 
 def _named(graph: Topology) -> str:

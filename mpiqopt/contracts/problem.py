@@ -29,7 +29,7 @@ TARGETS = {
 }
 
 
-def shares(targets: np.ndarray, dtype: str = "float64", sparse: bool = False, d: int = FEATURES) -> Shares:
+def example_shares(targets: np.ndarray, dtype: str = "float64", sparse: bool = False, d: int = FEATURES) -> Shares:
     """Return four nodes' samples with these targets.
 
     Parameters
@@ -60,7 +60,7 @@ def _problems(loss: Loss, dtype: str = "float64", sparse: bool = False) -> Itera
     refused = []
     for kind, targets in TARGETS.items():
         try:
-            made = Problem(loss, shares(targets, dtype, sparse), Zero(), dtype)
+            made = Problem(loss, example_shares(targets, dtype, sparse), Zero(), dtype)
         except UsageError as error:
             refused.append(str(error))
             continue
@@ -88,7 +88,7 @@ def node_returns_value_and_gradient(loss: Loss) -> str | None:
     if loss.kernel:
         return "not claimed: compiled"
     for kind, f in _problems(loss):
-        own, x = shares(TARGETS[kind]), _points(f)[3]
+        own, x = example_shares(TARGETS[kind]), _points(f)[3]
         rows = slice(own.offsets[3], own.offsets[4])
         found = loss.node(own.features[rows], f.loss.targets(own.targets, own)[rows], x)
         require(
@@ -166,7 +166,7 @@ def curvature_bounds_the_hessian(loss: Loss) -> str | None:
         return "not claimed: curvature = None"
     bound = loss.identity_curvature + loss.l2 + 2 * loss.nonconvex
     for kind, f in _problems(loss):
-        features = shares(TARGETS[kind]).features
+        features = example_shares(TARGETS[kind]).features
         for seed in range(8):
             x, v = _points(f, seed), _points(f, seed + 100)[0]
             ends = [f.value_and_grad(x + step * v)[1] for step in (1e-5, -1e-5)]
@@ -194,7 +194,7 @@ def single_precision_agrees(loss: Loss) -> None:
 def sparse_rows_are_as_good(loss: Loss) -> None:
     """Check that features in SciPy's CSR arrays give what the same numbers in a NumPy array give, to 1e-12."""
     for kind, f in _problems(loss, sparse=True):
-        sparse = shares(TARGETS[kind], sparse=True)
+        sparse = example_shares(TARGETS[kind], sparse=True)
         full = Shares(**{**vars(sparse), "features": sparse.features.toarray()})
         dense, x = Problem(loss, full, Zero()), _points(f)
         for name, one, other in zip(("value", "gradient"), dense.value_and_grad(x), f.value_and_grad(x), strict=True):

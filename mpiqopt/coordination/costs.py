@@ -29,10 +29,10 @@ class Call(NamedTuple):
     bytes: float
 
 
-def packed(d: int, largest: float) -> float:
+def packed_frame_bytes(d: int, largest: float) -> float:
     """Return the bytes of a frame of d integers, none larger than ``largest`` in absolute value.
 
-    >>> packed(1000, 100.0)  # header, width of the tile, 8 bits a value
+    >>> packed_frame_bytes(1000, 100.0)  # header, width of the tile, 8 bits a value
     1003.0
     """
     bits = 1 + ceil(log2(largest + 1))
@@ -41,6 +41,6 @@ def packed(d: int, largest: float) -> float:
     return HEADER + ceil(d / TILE) + d * (bits if bits <= 32 else 64) / 8
 
 
-def flood(network: Network) -> float:
+def failed_vote_bytes(network: Network) -> float:
     """Return the bytes of a vote that fails: a header on every link, D times."""
     return network.diameter * network.arcs * HEADER

@@ -8,11 +8,11 @@ from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.mailboxes import AsynchronousPush, MailboxCoordination
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol, LocalProtocol
-from mpiqopt.coordination.wiring import Wiring, wire
+from mpiqopt.coordination.wiring import Wiring, wiring_of_rank
 from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, RoundDelays
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.transport import FrameExchange, FrameQueue, Transport
 
@@ -43,7 +43,7 @@ class CoordinationFactory:
 
     def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool) -> Coordinator:
         """Return a coordinator by its name in the registry, in lock-step or by mailboxes."""
-        protocol, place = find("coordinator", name)(), self.place
+        protocol, place = find_member("coordinator", name)(), self.place
         coordination, headroom = self._coordination(protocol, by_mailboxes)
         return Coordinator(name, coordination, headroom, place.nodes, place.first, rounding)
 
@@ -54,14 +54,14 @@ class CoordinationFactory:
             reduce = AllreduceCoordination(place.nodes, place.ranks, place.rank == 0, transport, self.server_delay)
             return reduce, protocol.headroom / place.nodes
         overlay = transport.share(protocol.overlay(self.topology) if place.rank == 0 else None)
-        local = LocalProtocol(protocol, wire(self.topology, place), overlay, self.seed)
+        local = LocalProtocol(protocol, wiring_of_rank(self.topology, place), overlay, self.seed)
         if by_mailboxes:
             return MailboxCoordination(local, *self._mail(local.wiring)), local.headroom
         return LockstepCoordination(local, self._exchange(local.wiring)), local.headroom
 
     def asynchronous_push(self, width: int) -> AsynchronousPush:
         """Return what hands vectors (width,) on by mailboxes."""
-        wiring = wire(self.topology, self.place)
+        wiring = wiring_of_rank(self.topology, self.place)
         return AsynchronousPush(wiring, width, *self._mail(wiring))
 
     def _exchange(self, wiring: Wiring) -> FrameExchange:

@@ -163,13 +163,13 @@ class AsynchronousPush:
 
     Examples
     --------
-    >>> from mpiqopt.coordination.wiring import wire
+    >>> from mpiqopt.coordination.wiring import wiring_of_rank
     >>> from mpiqopt.placement.placement import Placement
-    >>> from mpiqopt.registry import find
+    >>> from mpiqopt.registry import find_member
     >>> from mpiqopt.topologies.topology import Topology
     >>> from mpiqopt.transport.serial import SerialFrames
-    >>> path = Topology("path", tuple(find("topology", "path")(nodes=3).cycle()))
-    >>> push = AsynchronousPush(wire(path, Placement(3)), 2, SerialFrames(), True)
+    >>> path = Topology("path", tuple(find_member("topology", "path")(nodes=3).cycle()))
+    >>> push = AsynchronousPush(wiring_of_rank(path, Placement(3)), 2, SerialFrames(), True)
     >>> rows = np.array([[0.0, 1.0], [3.0, 1.0], [0.0, 1.0]])
     >>> push.share(1, rows[1])  # a third of it goes to each neighbour
     >>> push.drain()

@@ -9,9 +9,9 @@ import numpy as np
 
 from mpiqopt._coordination import PythonRules, Rules
 from mpiqopt.coordination.costs import Call, Network
-from mpiqopt.coordination.wiring import Wiring, wire
+from mpiqopt.coordination.wiring import Wiring, wiring_of_rank
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 
 
@@ -32,9 +32,9 @@ class CoordinationProtocol:
 
     Examples
     --------
-    >>> from mpiqopt.registry import find
-    >>> ring = Topology("ring", tuple(find("topology", "ring")(nodes=4).cycle()))
-    >>> tree, shares = (find("coordinator", name)() for name in ("tree", "integer-push-sum"))
+    >>> from mpiqopt.registry import find_member
+    >>> ring = Topology("ring", tuple(find_member("topology", "ring")(nodes=4).cycle()))
+    >>> tree, shares = (find_member("coordinator", name)() for name in ("tree", "integer-push-sum"))
     >>> tree.overlay(ring).height, shares.gain(shares.overlay(ring))
     (4, 1024)
     """
@@ -126,7 +126,7 @@ class NodeProtocol(FrameProtocol):
     ...         return None if node["other"] is None else node["own"] + node["other"]
     >>> from mpiqopt.coordination.lockstep import LockstepCoordination
     >>> from mpiqopt.transport.serial import SerialFrames
-    >>> path = Topology("path", tuple(find("topology", "path")(nodes=2).cycle()))
+    >>> path = Topology("path", tuple(find_member("topology", "path")(nodes=2).cycle()))
     >>> pair = LockstepCoordination(LocalProtocol.of(Swap(), path, Placement(2)), SerialFrames())
     >>> pair.agree(np.array([[1, 5], [4, -6]]), call=0, effort=0).low.tolist()
     [2, -1]
@@ -175,9 +175,9 @@ class LocalProtocol(NamedTuple):
 
         overlay: that of the network, if it is known: finding it takes libraries that take long to import.
         """
-        made = find("coordinator", protocol)() if isinstance(protocol, str) else protocol
+        made = find_member("coordinator", protocol)() if isinstance(protocol, str) else protocol
         known = made.overlay(topology) if overlay is None else overlay
-        return cls(made, wire(topology, place), known, seed)
+        return cls(made, wiring_of_rank(topology, place), known, seed)
 
     def rules(self, d: int) -> Rules:
         """Return new rules for vectors (d,)."""

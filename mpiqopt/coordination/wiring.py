@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.placement.placement import Placement
 from mpiqopt.topologies.topology import Topology
 
@@ -50,12 +50,12 @@ class Wiring(NamedTuple):
         return 1 + len(self.ranks)
 
 
-def wire(topology: Topology, place: Placement) -> Wiring:
+def wiring_of_rank(topology: Topology, place: Placement) -> Wiring:
     """Return the wiring of a rank.
 
-    >>> from mpiqopt.registry import find
-    >>> ring = Topology("directed-ring", tuple(find("topology", "directed-ring")(nodes=4).cycle()))
-    >>> half = wire(ring, Placement(4, 2, 1))  # nodes 2 and 3
+    >>> from mpiqopt.registry import find_member
+    >>> ring = Topology("directed-ring", tuple(find_member("topology", "directed-ring")(nodes=4).cycle()))
+    >>> half = wiring_of_rank(ring, Placement(4, 2, 1))  # nodes 2 and 3
     >>> half.out_links.tolist(), half.out_box.tolist(), half.ranks  # 3 -> 0 goes to rank 0
     ([[2, 3], [3, 0]], [0, 1], (0,))
     """
@@ -67,7 +67,7 @@ def wire(topology: Topology, place: Placement) -> Wiring:
     first_out = np.searchsorted(by_sender[:, 0], bounds)
     into = by_receiver[first_in[place.rank] : first_in[place.rank + 1]]
     out = by_sender[first_out[place.rank] : first_out[place.rank + 1]]
-    ranks = distinct(np.concatenate([owner[into[:, 0]], owner[out[:, 1]]]))
+    ranks = distinct_values(np.concatenate([owner[into[:, 0]], owner[out[:, 1]]]))
     ranks = ranks[ranks != place.rank]
     box = np.zeros(place.ranks, np.int64)
     box[ranks] = 1 + np.arange(len(ranks))

@@ -12,7 +12,7 @@ from mpiqopt.data.column_values import FeatureColumns, Gaps, encoded_targets
 from mpiqopt.data.files import FileSource
 from mpiqopt.data.labels import label_mapping, list_few, number_groups, renumber_labels
 from mpiqopt.data.source import Table
-from mpiqopt.errors import QUOTED, UsageError, clipped, listing, quoted
+from mpiqopt.errors import QUOTED, UsageError, clip_text, list_in_line, quote_value
 from mpiqopt.field import Field
 
 # a column in the config: its name, or its number from 0 on, negative from the end
@@ -55,7 +55,9 @@ class Columns(FileSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.features is not None and self.ignore is not None:
-            raise UsageError(f"data.ignore = {quoted(self.ignore)}: data.features says which are; want one of the two")
+            raise UsageError(
+                f"data.ignore = {quote_value(self.ignore)}: data.features says which are; want one of the two"
+            )
 
     def roles(self, heads: Heads, where: str) -> Roles:
         """Return what each column is for, by the keys of the config.
@@ -97,10 +99,12 @@ class Columns(FileSource):
         if given in names and given != "":
             places = [f"{j + 1}" for j, name in enumerate(names) if name == given]
             raise UsageError(
-                f"{where}: data.{key} = {quoted(given)}: columns {', '.join(places)} are called so; say a number"
+                f"{where}: data.{key} = {quote_value(given)}: columns {', '.join(places)} are called so; say a number"
             )
         known = [f"0 .. {size - 1}", *filter(None, names)] if names else [f"0 .. {size - 1} (the file has no header)"]
-        raise UsageError(listing(f"data.{key} = {quoted(given)}: {where} has no such column; columns: ", known))
+        raise UsageError(
+            list_in_line(f"data.{key} = {quote_value(given)}: {where} has no such column; columns: ", known)
+        )
 
     def require_numbers(self, heads: Heads, roles: Roles, where: str, example: Callable[[int], str]) -> None:
         """Raise UsageError for a feature of words. example(column): where the first stands, and what it is."""
@@ -190,7 +194,7 @@ class Columns(FileSource):
             name = first.names[column]
             if often[name] != 1:
                 how = "several columns" if often[name] else "no column"
-                raise UsageError(f"{where}: it has {how} {quoted(name)}, which the training file has")
+                raise UsageError(f"{where}: it has {how} {quote_value(name)}, which the training file has")
             return places[name]
 
         return Roles(
@@ -221,12 +225,12 @@ def _understood(
 ) -> dict[str, str]:
     """Return what the columns were taken for, in a few words each, for ``Table.read``."""
     name, names = heads.names[roles.target] if heads.names else "", features.names
-    said = {"target": f"{quoted(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
+    said = {"target": f"{quote_value(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
     said["features"] = f"{len(names)}" + (f": {list_few(names)}" if heads.names or features.categories else "")
     if words:
         said["labels"] = label_mapping(words)
     for j, known in features.categories.items():
-        said[f"categories of {clipped(heads.name(j), QUOTED)}"] = list_few(known)
+        said[f"categories of {clip_text(heads.name(j), QUOTED)}"] = list_few(known)
     if roles.index is not None:
         kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
         said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"

@@ -20,7 +20,7 @@ from mpiqopt.data.columns import Columns
 from mpiqopt.data.csv_fields import MISSING, NOTHING, is_missing, is_number
 from mpiqopt.data.csv_layout import Given, Layout
 from mpiqopt.data.source import Table
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt.errors import UsageError, quote_value
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
 from mpiqopt.registry import register
@@ -101,7 +101,7 @@ class Csv(Columns):
 
 def _understood(path: str, found: Layout) -> dict[str, str]:
     """Return how a text was read, in a few words by subject."""
-    between = csv_layout.DELIMITERS.get(found.delimiter, quoted(found.delimiter))
+    between = csv_layout.DELIMITERS.get(found.delimiter, quote_value(found.delimiter))
     decimal = ", decimal commas" if found.decimal == "," else ""
     encoding = "" if found.encoding == "utf-8" else f", {found.encoding.removesuffix('-sig')}"
     return {
@@ -114,19 +114,19 @@ def _example(found: Layout, heads: Heads, column: int) -> str:
     """Return where the first word of a column stands that is no number, and the word."""
     for line, fields in found.samples:
         if len(fields) > column and not (is_missing(fields[column]) or is_number(fields[column], found.decimal)):
-            return f"line {line}, {heads.label(column)}: {quoted(fields[column])}"
+            return f"line {line}, {heads.label(column)}: {quote_value(fields[column])}"
     return heads.label(column)
 
 
 def _records(path: str, found: Layout) -> Iterator[csv_layout.Record]:
     """Yield line and fields of each sample. Slow: only to count a few, and to say where something is wrong."""
     with textfiles.open_decompressed(path) as file, io.TextIOWrapper(file, found.encoding, newline=None) as lines:
-        text = map(csv_layout.without_comment, lines) if found.inline else lines
-        yield from (each for each in csv_layout.records(text, found.delimiter) if each[0] > found.skip)
+        text = map(csv_layout.without_csv_comment, lines) if found.inline else lines
+        yield from (each for each in csv_layout.csv_records(text, found.delimiter) if each[0] > found.skip)
 
 
 class _Lines(Content):
-    """Read the used columns of a text file, with the same result as ``csv_layout.records`` but by pandas.
+    """Read the used columns of a text file, with the same result as ``csv_layout.csv_records`` but by pandas.
 
     found: the layout of the file; heads, roles: of its columns. Raises UsageError, with line, column and field, for a
     line of another number of fields and for a field that is no number.
@@ -159,7 +159,7 @@ class _Lines(Content):
         """Return line, column and field of a sample, found by reading the text once more."""
         for number, (line, fields) in enumerate(_records(self.path, self.found)):
             if number == row:
-                return f"line {line}, {self.heads.label(column)}: {quoted(fields[column])}"
+                return f"line {line}, {self.heads.label(column)}: {quote_value(fields[column])}"
         return self.heads.label(column)
 
     def _require_text(self) -> None:
@@ -242,7 +242,7 @@ class _Lines(Content):
             self._require_fields(line, fields)
             for j in () if _are_plain(fields) else self._numbers:
                 if not (is_number(fields[j], self.found.decimal) or is_missing(fields[j])):
-                    wrong = f"{self.heads.label(j)}: {quoted(fields[j])} is no number{_cure(fields[j])}"
+                    wrong = f"{self.heads.label(j)}: {quote_value(fields[j])} is no number{_cure(fields[j])}"
                     raise UsageError(f"{self.where}: line {line}, {wrong}")
 
     def _require_fields(self, line: int, fields: list[str]) -> None:

@@ -21,7 +21,7 @@ from mpiqopt.data.csv_fields import (
     kind_of_fields,
     may_be_grouped,
 )
-from mpiqopt.errors import UsageError, clipped, quoted
+from mpiqopt.errors import UsageError, clip_text, quote_value
 from mpiqopt.files import textfiles
 
 # The layout is found in LOOK lines, or in ENOUGH of them if those have BYTES already. A line of more than LONGEST bytes
@@ -88,17 +88,17 @@ class Layout(NamedTuple):
     returns: bool
 
 
-def without_comment(line: str) -> str:
+def without_csv_comment(line: str) -> str:
     """Return a line of numbers without the comment that may stand behind them."""
     return INLINE.sub("", line) if "#" in line else line
 
 
-def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
+def csv_records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
     """Yield the first line and the fields of each sample; comments and blank lines are passed over.
 
     A field in quotation marks may have line breaks in it. Raises UsageError, with the line, for what is no csv.
 
-    >>> list(records(["# made by hand", "1, 2", "", '3, "a b"'], ","))
+    >>> list(csv_records(["# made by hand", "1, 2", "", '3, "a b"'], ","))
     [(2, ['1', '2']), (4, ['3', 'a b'])]
     """
     pulled: list[int] = []
@@ -157,7 +157,7 @@ def find_layout(file: BinaryIO, given: Given, where: str) -> Layout:
         given = given._replace(delimiter=given.delimiter or marked[1])
         _first_line(lines, where)
     returns = "\r" in text.replace("\r\n", "")
-    bare = [*map(without_comment, lines)]
+    bare = [*map(without_csv_comment, lines)]
     if bare != lines:  # what looks like comments is one only if all else is numbers
         found = _layout_of_lines(bare, given, encoding, returns, where)
         if found.inline:
@@ -203,7 +203,7 @@ class _Reading(NamedTuple):
     numbers: float
 
     def __str__(self) -> str:
-        return f"{self.fields} columns between {DELIMITERS.get(self.delimiter, quoted(self.delimiter))}"
+        return f"{self.fields} columns between {DELIMITERS.get(self.delimiter, quote_value(self.delimiter))}"
 
 
 def _best_reading(lines: list[str], given: Given, where: str) -> _Reading:
@@ -232,7 +232,7 @@ def _best_reading(lines: list[str], given: Given, where: str) -> _Reading:
 def _read(lines: list[str], delimiter: str, decimal: str | None) -> _Reading | None:
     """Return the better of the readings with decimal points and commas; None if the lines have single fields."""
     try:
-        found = list(records(lines, delimiter))
+        found = list(csv_records(lines, delimiter))
     except UsageError:
         return None
     below = [fields for _, fields in found[1:]] or [found[0][1]]
@@ -262,7 +262,7 @@ def _require_decimal(reading: _Reading, given: Given, where: str) -> None:
     if commas and all(GROUPED.fullmatch(word) for _, word in commas):
         line, word = commas[0]
         raise UsageError(
-            f"{where}: line {line}: {quoted(word)} may be {word.strip().replace(',', '.', 1)} or "
+            f"{where}: line {line}: {quote_value(word)} may be {word.strip().replace(',', '.', 1)} or "
             f"{word.strip().replace(',', '')}: say data.decimal = ',', or write numbers without commas"
         )
 
@@ -313,7 +313,7 @@ def _requires_header(words: list[str], columns: int, decimal: str, given: bool |
     if header and len(words) == columns - 1:
         return True
     counted = f"{len(words)} {'names' if header else 'fields'}, {columns} columns below"
-    raise UsageError(f"{where}: line {line}: {counted} ({clipped(' '.join(', '.join(words).split()), 60)})")
+    raise UsageError(f"{where}: line {line}: {counted} ({clip_text(' '.join(', '.join(words).split()), 60)})")
 
 
 def _last_line(found: list[Record], line: int) -> int:
@@ -356,7 +356,7 @@ def _has_header(
         return True
     if named:
         raise _undecided(where, line, f"{first[named[0]]!r} stands above numbers, {first[numbers[0]]!r} is one")
-    raise _undecided(where, line, f"{quoted(first[words[0]])} is a word like those below")
+    raise _undecided(where, line, f"{quote_value(first[words[0]])} is a word like those below")
 
 
 def _is_count(first: list[str]) -> bool:
@@ -366,5 +366,5 @@ def _is_count(first: list[str]) -> bool:
 
 def _undecided(where: str, line: int, reason: str) -> UsageError:
     return UsageError(
-        f"{where}: line {line} may be a header or a sample ({clipped(reason, 70)}): say data.header = true or false"
+        f"{where}: line {line} may be a header or a sample ({clip_text(reason, 70)}): say data.header = true or false"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mpiqopt.data.source import Table
-from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
+from mpiqopt.errors import QUOTED, UsageError, clip_text, quote_value
 from mpiqopt.files.names import sort_names
 
 # names or labels that a line lists, however many there are
@@ -55,7 +55,7 @@ def renumber_labels(targets: np.ndarray, words: tuple[str, ...] | None, like: Ta
         return targets
     strange = [word for word in words if word not in like.words]
     if strange:
-        raise UsageError(f"its label {quoted(strange[0])} is none of {like.where}: {label_mapping(like.words)}")
+        raise UsageError(f"its label {quote_value(strange[0])} is none of {like.where}: {label_mapping(like.words)}")
     return np.array([like.words.index(word) for word in words], np.float64)[targets.astype(np.int64)]
 
 
@@ -82,5 +82,5 @@ def label_mapping(words: Iterable[str]) -> str:
 
 def list_few(words: Sequence[str]) -> str:
     """Return the first ``SHOWN`` words, joined by commas, and how many there are if that is not all."""
-    shown = clipped(", ".join(words[:SHOWN]), 2 * QUOTED)
+    shown = clip_text(", ".join(words[:SHOWN]), 2 * QUOTED)
     return shown if len(words) <= SHOWN else f"{shown}, ... ({len(words)} in all)"

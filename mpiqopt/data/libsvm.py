@@ -14,8 +14,8 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource
 from mpiqopt.data.labels import label_mapping, number_labels, renumber_labels, text_of
-from mpiqopt.data.source import Features, Table, in_memory
-from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
+from mpiqopt.data.source import Features, Table, table_in_memory
+from mpiqopt.errors import QUOTED, UsageError, clip_text, quote_value
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
 from mpiqopt.registry import register
@@ -50,7 +50,7 @@ class LibSVM(FileSource):
         said = {"format": "libsvm" + textfiles.compression_of(path), "index base": f"{base}"}
         if words:
             said["labels"] = label_mapping(words)
-        return in_memory(path, rows, labels, words=words, read=said, terms=base)
+        return table_in_memory(path, rows, labels, words=words, read=said, terms=base)
 
     def _base(self, features: Features) -> int:
         """Return the index of the first feature: 0 or 1. features: CSR, with the indices of the file."""
@@ -144,11 +144,11 @@ def _wrong(lines: list[tuple[int, list[bytes]]], words: bool) -> str:
 def _wrong_label(label: bytes, words: bool) -> str:
     """Say what is wrong with a label; "" if nothing is."""
     if b"," in label:
-        return f"several labels, {quoted(text_of(label))}; want one"
+        return f"several labels, {quote_value(text_of(label))}; want one"
     if b":" in label:
-        return f"no label before {quoted(text_of(label))}"
+        return f"no label before {quote_value(text_of(label))}"
     if not words and not NUMBER.fullmatch(label):
-        return f"the label {quoted(text_of(label))} is no number, but most are"
+        return f"the label {quote_value(text_of(label))} is no number, but most are"
     return ""
 
 
@@ -160,9 +160,9 @@ def _wrong_pairs(pairs: list[bytes]) -> str:
         if index == b"qid" and colon:
             continue
         if not (INDEX.fullmatch(index) and NUMBER.fullmatch(value)):
-            return f"{quoted(text_of(pair))} is no index:value"
+            return f"{quote_value(text_of(pair))} is no index:value"
         if len(index) > 10 or int(index) >= 2**31:
-            return f"index {clipped(text_of(index), QUOTED)}: want less than 2^31"
+            return f"index {clip_text(text_of(index), QUOTED)}: want less than 2^31"
         if int(index) <= last:
             return f"index {int(index)} comes after {last}; want ascending ones"
         last = int(index)

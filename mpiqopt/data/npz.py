@@ -7,8 +7,8 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
 from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels, text_of
-from mpiqopt.data.source import Features, Table, in_memory, require_numbers
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt.data.source import Features, Table, require_real_features, table_in_memory
+from mpiqopt.errors import UsageError, quote_value
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -88,17 +88,17 @@ def _labelled_table(
             raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")
         more["groups"], more["group_names"] = number_groups(names)
         more["read"]["nodes"] = f"{len(more['group_names'])} names"
-    return in_memory(where, features, targets, **more)
+    return table_in_memory(where, features, targets, **more)
 
 
 def _sparse(where: str, file: Any) -> Features:
     """Return the matrix that scipy's arrays stand for, in CSR. Raises UsageError for arrays that fit no format."""
     given = text_of(file["format"].item()) if "format" in file else "csr"
     if given not in PARTS:
-        raise UsageError(f"{where}: its format is {quoted(given)}; want one of {', '.join(PARTS)}")
+        raise UsageError(f"{where}: its format is {quote_value(given)}; want one of {', '.join(PARTS)}")
     require_keys(where, (*PARTS[given], "shape"), file)
     data, *places = (file[name] for name in PARTS[given])
-    require_numbers(where, data.dtype)
+    require_real_features(where, data.dtype)
     for name, place in zip(PARTS[given][1:], places, strict=True):
         if place.dtype.kind not in "iu":
             raise UsageError(f"{where}: its {name} are of type {place.dtype}; want integers")

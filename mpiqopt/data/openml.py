@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from mpiqopt.data.labels import label_mapping, list_few, number_labels
-from mpiqopt.data.source import Source, Table, in_memory, quiet
-from mpiqopt.errors import QUOTED, UsageError, clipped, quoted
+from mpiqopt.data.source import Source, Table, silence_readers, table_in_memory
+from mpiqopt.errors import QUOTED, UsageError, clip_text, quote_value
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -45,7 +45,7 @@ class OpenML(Source):
 
     def open(self, seed: int) -> Table:
         """Return the table of the data set. Raises UsageError unless it has numbers as features and one target."""
-        where = f"openml:{clipped(self.dataset, QUOTED)} (version {self.version})"
+        where = f"openml:{clip_text(self.dataset, QUOTED)} (version {self.version})"
         found = self._fetched(where)
         features, labels, names = found.data, found.target, tuple(map(str, found.feature_names))
         if labels is None or features.dtype == object:
@@ -54,14 +54,14 @@ class OpenML(Source):
         said = {"format": "openml", "features": f"{len(names)}: {list_few(names)}"}
         if words:
             said["labels"] = label_mapping(words)
-        return in_memory(where, features, targets, names=names, words=words, read=said)
+        return table_in_memory(where, features, targets, names=names, words=words, read=said)
 
     def _fetched(self, where: str) -> Any:
         """Return scikit-learn's Bunch, from its cache or the internet. Raises UsageError."""
         from sklearn.datasets import fetch_openml
 
         try:
-            with quiet(), _timeout(SECONDS):
+            with silence_readers(), _timeout(SECONDS):
                 return fetch_openml(
                     self.dataset,
                     version=self.version,
@@ -74,5 +74,5 @@ class OpenML(Source):
         except Exception as error:
             reason = str(error) or type(error).__name__
             raise UsageError(
-                f"data.dataset = {quoted(self.dataset)}: cannot get {where} and it is not in the cache: {reason}"
+                f"data.dataset = {quote_value(self.dataset)}: cannot get {where} and it is not in the cache: {reason}"
             ) from error

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.data.source import Features, Source, Table
-from mpiqopt.data.splits import BY_CLASS, divide, equal_parts, homes_of
-from mpiqopt.errors import UsageError, clipped
+from mpiqopt.data.splits import BY_CLASS, divide_samples, equal_parts, nodes_of_groups
+from mpiqopt.errors import UsageError, clip_text
 from mpiqopt.placement.placement import Placement
 from mpiqopt.streams import generator
 
@@ -77,7 +77,7 @@ class Shares:
     read: dict[str, str] = field(default_factory=dict)
 
 
-def require_enough(samples: int, nodes: int) -> None:
+def require_sample_for_each_node(samples: int, nodes: int) -> None:
     """Raise UsageError unless there is a sample for every node. samples, nodes: how many there are."""
     if samples < nodes:
         raise UsageError(f"data: {samples} samples for topology.nodes = {nodes} nodes; want at least one for each")
@@ -115,7 +115,7 @@ def load_shares(
         for data that cannot be used: none, not finite, a node without samples, or keys that do not fit them
     """
     _require_usable(table)
-    labels = distinct(table.targets)
+    labels = distinct_values(table.targets)
     classes = labelled or table.words is not None or _are_few(labels, table.samples)
     if not classes:
         _require_no_classes(source, table, labels)
@@ -127,7 +127,7 @@ def load_shares(
     trained = _with_noise(source, table, labels, seed)[kept] if source.label_noise else targets
     homes, groups = _homes(source, table, place.nodes, names)
     homes = None if homes is None else homes[kept]
-    order, bounds = divide(source, targets, homes, place.nodes, generator(seed, "split"))
+    order, bounds = divide_samples(source, targets, homes, place.nodes, generator(seed, "split"))
     test_bounds = equal_parts(len(chosen), place.nodes)
     index, test_index = _own(order, bounds, place), _own(chosen if test is table else None, test_bounds, place)
     features = _read(table, index if isinstance(kept, slice) else kept[index])
@@ -216,7 +216,7 @@ def _require_known(test: Table, labels: np.ndarray) -> None:
     nearest = labels[np.minimum(np.searchsorted(labels, test.targets), len(labels) - 1)]
     for sample in np.flatnonzero(nearest != test.targets)[:1]:
         target = test.targets[sample]
-        label = f"{target:g}" if test.words is None else clipped(test.words[int(target)], 40)
+        label = f"{target:g}" if test.words is None else clip_text(test.words[int(target)], 40)
         raise UsageError(f"{test.where}: sample {sample} has the label {label}, which no training sample has")
 
 
@@ -231,8 +231,8 @@ def _homes(
         return None, ()
     if table.groups is None:
         raise UsageError(f"{table.where}: data.split = 'natural': nothing here names the nodes that samples belong to")
-    occurring = distinct(table.groups).tolist()
-    homes = homes_of([table.group_names[group] for group in occurring], nodes, names)
+    occurring = distinct_values(table.groups).tolist()
+    homes = nodes_of_groups([table.group_names[group] for group in occurring], nodes, names)
     home = np.zeros(len(table.group_names), np.int64)
     home[occurring] = [homes[table.group_names[group]] for group in occurring]
     groups: list[list[str]] = [[] for _ in range(nodes)]
@@ -293,7 +293,7 @@ def _read(table: Table, which: slice | np.ndarray) -> Features:
         raise UsageError(f"{table.where}: not readable: {' '.join(str(error).split())}") from error
     if order is not None and not np.array_equal(order, np.arange(len(order))):
         rows = rows[np.argsort(order, kind="stable")]
-    largest = magnitude(rows)
+    largest = largest_magnitude(rows)
     if not largest <= LARGEST:
         first = np.arange(table.samples)[which][_first_bad_row(rows)]
         found = f"of {largest:g}, want at most {LARGEST:g}" if np.isfinite(largest) else "that is NaN or infinite"
@@ -316,7 +316,7 @@ def _stored_as(other: Features, rows: Features) -> Features:
     return csr_array(rows)
 
 
-def magnitude(rows: Features) -> float:
+def largest_magnitude(rows: Features) -> float:
     """Return max |a_ij| of rows, dense or sparse; NaN if a number is NaN, 0 if there are none. Makes no copy."""
     values = rows if isinstance(rows, np.ndarray) else rows.data
     return max(abs(float(values.min())), abs(float(values.max()))) if values.size else 0.0
@@ -324,6 +324,6 @@ def magnitude(rows: Features) -> float:
 
 def _first_bad_row(rows: Features) -> int:
     if isinstance(rows, np.ndarray):
-        return next(i for i, row in enumerate(rows) if not magnitude(row) <= LARGEST)
+        return next(i for i, row in enumerate(rows) if not largest_magnitude(row) <= LARGEST)
     bad = np.flatnonzero(~(np.abs(rows.data.astype(np.float64)) <= LARGEST))
     return int(np.searchsorted(rows.indptr, bad[0], side="right") - 1)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct
-from mpiqopt.arithmetic.rounding import exponential
+from mpiqopt.arithmetic.distinct import distinct_values
+from mpiqopt.arithmetic.rounding import exact_exponential
 from mpiqopt.data.source import Source
-from mpiqopt.errors import UsageError, clipped, quoted
+from mpiqopt.errors import UsageError, clip_text, quote_value
 from mpiqopt.files.names import sort_names
 from mpiqopt.memory import require_memory
 
@@ -26,7 +26,7 @@ LARGEST_ALPHA = 1e100
 WEIGHTS = {
     "linear": lambda i: i + 1.0,
     "square": lambda i: (i + 1.0) ** 2,
-    "exponential": lambda i: np.array([exponential(k) for k in i - i[-1]]),
+    "exponential": lambda i: np.array([exact_exponential(k) for k in i - i[-1]]),
 }
 
 
@@ -41,7 +41,7 @@ class Division(NamedTuple):
     bounds: np.ndarray
 
 
-def divide(
+def divide_samples(
     source: Source, targets: np.ndarray, homes: np.ndarray | None, nodes: int, stream: np.random.Generator
 ) -> Division:
     """Return the division that ``data.split`` asks for.
@@ -70,7 +70,7 @@ def divide(
 
     >>> from mpiqopt.data.synthetic import Synthetic
     >>> uneven = Synthetic(split="by-label", sizes=[1.0, 2.0])
-    >>> division = divide(uneven, np.array([1.0, 0.0, 1.0]), None, 2, np.random.default_rng(0))
+    >>> division = divide_samples(uneven, np.array([1.0, 0.0, 1.0]), None, 2, np.random.default_rng(0))
     >>> division.order.tolist(), division.bounds.tolist()
     ([1, 0, 2], [0, 1, 3])
     """
@@ -83,7 +83,7 @@ def divide(
         assert homes is not None  # asked for where the split is natural
         division = _by_owner(homes, nodes)
     else:
-        bounds = bounds_of(source.sizes, len(targets), nodes)
+        bounds = part_bounds(source.sizes, len(targets), nodes)
         if split == "contiguous":
             division = Division(None, bounds)
         elif split == "iid":
@@ -100,16 +100,16 @@ def divide(
 
 def _key(source: Source) -> str:
     """Return the key that is to blame where a node gets nothing."""
-    return f"data.sizes = {quoted(source.sizes)}" if source.sizes != "equal" else f"data.split = {source.split!r}"
+    return f"data.sizes = {quote_value(source.sizes)}" if source.sizes != "equal" else f"data.split = {source.split!r}"
 
 
-def bounds_of(sizes: str | list[float], samples: int, nodes: int) -> np.ndarray:
+def part_bounds(sizes: str | list[float], samples: int, nodes: int) -> np.ndarray:
     """Return where the nodes' parts of m samples begin and end: floor(m S_i/S_n), S_i the sum of the first i sizes.
 
     sizes: "equal", a key of WEIGHTS, or a positive number for each node. Returns int64 (nodes + 1,). Raises UsageError
     unless a list has a number for each node.
 
-    >>> bounds_of("linear", 12, 3).tolist()
+    >>> part_bounds("linear", 12, 3).tolist()
     [0, 2, 6, 12]
     """
     if sizes == "equal":
@@ -180,7 +180,7 @@ def _by_label(codes: np.ndarray, stream: np.random.Generator) -> list[np.ndarray
 
 def _coded(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels in ascending order, and the number of each sample's own among them, int64 (m,)."""
-    labels = distinct(targets)
+    labels = distinct_values(targets)
     return labels, np.searchsorted(labels, targets)
 
 
@@ -217,7 +217,7 @@ def inner_dirichlet(targets: np.ndarray, bounds: np.ndarray, alpha: float, strea
     targets:
         float64 (m,), the labels of all samples
     bounds:
-        int64 (nodes + 1,), as ``bounds_of`` returns them: what the sizes of nodes are
+        int64 (nodes + 1,), as ``part_bounds`` returns them: what the sizes of nodes are
     alpha:
         concentration, > 0
     stream:
@@ -330,14 +330,14 @@ def _labels_of_nodes(holders: np.ndarray, nodes: int, each: int, stream: np.rand
     return given
 
 
-def homes_of(groups: Collection[str], nodes: int, names: Sequence[str] | None) -> dict[str, int]:
+def nodes_of_groups(groups: Collection[str], nodes: int, names: Sequence[str] | None) -> dict[str, int]:
     """Return the node that each group of samples belongs to, by the name of the group.
 
     By the topology's names of nodes where they are the groups'; else groups are sorted as people count, and of g groups
     node i has floor(i g/n) .. floor((i+1) g/n)-1. Raises UsageError for fewer groups than nodes, and where only some
     names are the same.
 
-    >>> homes_of(["n10", "n9", "n1"], 2, None)
+    >>> nodes_of_groups(["n10", "n9", "n1"], 2, None)
     {'n1': 0, 'n9': 1, 'n10': 1}
     """
     key, ordered = "data.split = 'natural'", sort_names(groups)
@@ -348,7 +348,7 @@ def homes_of(groups: Collection[str], nodes: int, names: Sequence[str] | None) -
         homes = np.repeat(np.arange(nodes), np.diff(equal_parts(len(ordered), nodes)))
         return dict(zip(ordered, homes.tolist(), strict=True))
     for strange in [name for name in ordered if name not in common]:
-        same, other = clipped(min(common), 30), clipped(strange, 30)
+        same, other = clip_text(min(common), 30), clip_text(strange, 30)
         raise UsageError(
             f"{key}: topology and data both name {same!r}, but the topology has no {other!r}; want the same names, or "
             "all different ones"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.arithmetic.products import row_products
 from mpiqopt.data.source import SMALL, Rows, Source, Table
 from mpiqopt.field import Field, only
@@ -109,7 +109,7 @@ class Synthetic(Source):
         """Draw the features of k samples again, float64 (k, d): the blocks that they are in, up to the last of them."""
         index = np.arange(self.samples)[which]
         out = np.empty((len(index), self.features))
-        for block in distinct(index // BLOCK):
+        for block in distinct_values(index // BLOCK):
             last = np.searchsorted(index, (block + 1) * BLOCK)
             for start, rows in self._pieces(self._stream(seed, block)):
                 first = block * BLOCK + start

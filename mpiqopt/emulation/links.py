@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mpiqopt.emulation.settings import LONGEST, Emulate, drawn
+from mpiqopt.emulation.settings import LONGEST, Emulate, draw_factors
 from mpiqopt.placement.placement import Placement
 from mpiqopt.streams import generator
 from mpiqopt.transport.transport import FrameExchange, FrameQueue, FrameSource, SteppingNodes
@@ -47,7 +47,7 @@ class RoundDelays:
         if not mine.any():
             return
         stream = generator(self._seed, "link", self._rounds)
-        delay = emulate.delay * drawn(emulate.delay_distribution, stream, len(links))[mine].max()
+        delay = emulate.delay * draw_factors(emulate.delay_distribution, stream, len(links))[mine].max()
         on_the_way = min(delay + bytes / (emulate.bandwidth or np.inf), LONGEST)
         time.sleep(max(0.0, began + on_the_way - time.perf_counter()))
 
@@ -152,7 +152,7 @@ class EmulatedFrames:
             return None
         if emulate.bandwidth:
             now = self._free[link] = max(now, self._free.get(link, 0.0)) + size / emulate.bandwidth
-        return now + emulate.delay * drawn(emulate.delay_distribution, self._stream, 1)[0]
+        return now + emulate.delay * draw_factors(emulate.delay_distribution, self._stream, 1)[0]
 
     @property
     def bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 
-from mpiqopt.emulation.settings import LONGEST, Emulate, drawn
+from mpiqopt.emulation.settings import LONGEST, Emulate, draw_factors
 from mpiqopt.placement.placement import Placement
 from mpiqopt.streams import generator
 
@@ -31,7 +31,7 @@ class Machines:
         factor = self._factors[node]
         if emulate.slowdown_distribution != "fixed":
             stream = generator(self._seed, "machine", self._first + node, round)
-            factor = factor * drawn(emulate.slowdown_distribution, stream, 1)[0]
+            factor = factor * draw_factors(emulate.slowdown_distribution, stream, 1)[0]
         return max(taken, min(factor * plain, LONGEST))
 
     def delay(self, round: int, began: float) -> None:

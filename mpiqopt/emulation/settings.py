@@ -84,10 +84,10 @@ class Emulate:
         return np.array([tuple(link) in chosen for link in links.tolist()], bool)
 
 
-def drawn(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
+def draw_factors(distribution: Distribution, stream: "np.random.Generator", size: int) -> np.ndarray:
     """Return ``size`` numbers of mean 1: ones, exponential, or Pareto of shape 3/2, whose variance is infinite.
 
-    >>> drawn("fixed", np.random.default_rng(0), 3).tolist()
+    >>> draw_factors("fixed", np.random.default_rng(0), 3).tolist()
     [1.0, 1.0, 1.0]
     """
     if distribution == "fixed":

@@ -10,7 +10,7 @@ from mpiqopt.emulation.links import RoundDelays
 from mpiqopt.errors import UsageError
 from mpiqopt.network.codecs import Codecs
 from mpiqopt.network.traffic import Traffic
-from mpiqopt.placement.placement import ExchangePlan, Placement, plan
+from mpiqopt.placement.placement import ExchangePlan, Placement, plan_exchange
 from mpiqopt.topologies.chebyshev import chebyshev_polynomial, damped_interval
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.transport import Channel, Transport
@@ -87,7 +87,7 @@ class Gossip:
         self._traffic, self._codecs, self._schedule, self._delays = traffic, codecs, schedule, delays
         self._interval = interval
         self._hosted = np.arange(place.first, place.last)
-        self._plans: list[ExchangePlan] = [plan(mixing, place) for mixing in topology.cycle]
+        self._plans: list[ExchangePlan] = [plan_exchange(mixing, place) for mixing in topology.cycle]
         self._channels: dict[tuple[int, int, int], Channel] = {}
 
     def mix(self, rows: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt._gossip import Mixer
-from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.topologies.mixing import Mixing
 
 
@@ -68,7 +68,7 @@ class ExchangePlan(NamedTuple):
     rows_moved: int
 
 
-def plan(mixing: Mixing, place: Placement) -> ExchangePlan:
+def plan_exchange(mixing: Mixing, place: Placement) -> ExchangePlan:
     """Return all that a rank needs to know to compute its rows of W X: computed without communication.
 
     mixing: the whole matrix W, the same on all ranks; place: which nodes this rank hosts.
@@ -77,7 +77,7 @@ def plan(mixing: Mixing, place: Placement) -> ExchangePlan:
     low, high = mixing.starts[place.first], mixing.starts[place.last]
     columns = mixing.columns[low:high]
     away = (columns < place.first) | (columns >= place.last)
-    ghosts = distinct(columns[away])
+    ghosts = distinct_values(columns[away])
     local = np.where(away, place.hosted + np.searchsorted(ghosts, columns), columns - place.first)
     mixer = Mixer(
         mixing.starts[place.first : place.last + 1] - low, local, mixing.weights[low:high].copy(), len(ghosts)
@@ -88,7 +88,7 @@ def plan(mixing: Mixing, place: Placement) -> ExchangePlan:
     reader, writer = owner[rows], owner[mixing.columns]
     crossing = reader != writer
     # each (reading rank, node) once, sorted by rank and then by node
-    wanted = distinct(reader[crossing] * nodes + mixing.columns[crossing])
+    wanted = distinct_values(reader[crossing] * nodes + mixing.columns[crossing])
     mine = wanted[owner[wanted % nodes] == rank]
     return ExchangePlan(
         mixer=mixer,

@@ -30,7 +30,7 @@ class Evaluator(Protocol):
         """
 
 
-def evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int) -> Evaluator:
+def loss_evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int) -> Evaluator:
     """Return what evaluates ``loss`` on the samples of ``shares``.
 
     Parameters
@@ -39,11 +39,11 @@ def evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int) -> 
     outputs: of ``loss.outputs``.
     """
     if loss.kernel:
-        return compiled(loss.kernel, shares, targets, outputs, loss.l2, loss.nonconvex)
+        return compiled_evaluator(loss.kernel, shares, targets, outputs, loss.l2, loss.nonconvex)
     return NodeByNode(loss, shares, targets)
 
 
-def compiled(
+def compiled_evaluator(
     kernel: str, shares: Shares, targets: np.ndarray, outputs: int, l2: float = 0.0, nonconvex: float = 0.0
 ) -> LinearModel:
     """Return the compiled evaluator on the samples of ``shares``, dense or sparse.

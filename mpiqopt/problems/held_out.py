@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mpiqopt.data.shares import Shares
-from mpiqopt.problems.evaluators import evaluator
+from mpiqopt.problems.evaluators import loss_evaluator
 from mpiqopt.problems.loss import Loss
 
 
@@ -30,7 +30,7 @@ class HeldOut:
             features=shares.test_features,
             offsets=np.concatenate([offsets[:1], offsets[1:][self._filled]]),
         )
-        self._evaluator = evaluator(plain, part, self._targets.astype(dtype), outputs)
+        self._evaluator = loss_evaluator(plain, part, self._targets.astype(dtype), outputs)
 
     def losses(self, x: np.ndarray) -> np.ndarray:
         """Return the sum of phi over each hosted node's samples at x (d,): float64 (hosted,)."""

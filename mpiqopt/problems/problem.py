@@ -9,9 +9,9 @@ import numpy as np
 
 from mpiqopt._losses import LinearModel
 from mpiqopt.arithmetic.products import row_squares
-from mpiqopt.data.shares import Shares, magnitude
+from mpiqopt.data.shares import Shares, largest_magnitude
 from mpiqopt.errors import UsageError
-from mpiqopt.problems.evaluators import Evaluator, compiled, evaluator
+from mpiqopt.problems.evaluators import Evaluator, compiled_evaluator, loss_evaluator
 from mpiqopt.problems.held_out import HeldOut
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
@@ -35,8 +35,8 @@ def _require_squares(shares: Shares, targets: np.ndarray, dtype: np.dtype) -> No
     """Raise UsageError unless the squares of targets, and the norms of samples, are numbers of that type."""
     most = float(np.sqrt(np.finfo(dtype).max))
     for what, found, largest in (
-        ("target", magnitude(targets), most),
-        ("feature", magnitude(shares.features), most / shares.features.shape[1] ** 0.5),
+        ("target", largest_magnitude(targets), most),
+        ("feature", largest_magnitude(shares.features), most / shares.features.shape[1] ** 0.5),
     ):
         if not found <= largest:
             raise UsageError(
@@ -91,7 +91,7 @@ class Problem:
         _require_squares(shares, self._targets, self.dtype)
         self._shares = shares
         self.held_out = HeldOut(loss, shares, self.outputs, self.dtype) if shares.held_out else None
-        self._evaluator = evaluator(loss, shares, self._targets, self.outputs)
+        self._evaluator = loss_evaluator(loss, shares, self._targets, self.outputs)
         self.training: Trainer | None = None
         self._background: BackgroundTrainer | None = None
         self._machines = machines
@@ -148,7 +148,7 @@ class Problem:
         Evaluations are not counted.
         """
         a, b = self._shares.offsets[node : node + 2]
-        return evaluator(self.loss, self._part(node, node + 1), self._targets[a:b], self.outputs)
+        return loss_evaluator(self.loss, self._part(node, node + 1), self._targets[a:b], self.outputs)
 
     def value_and_grad(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the values f_i, float64 (hosted,), and gradients (hosted, d) at x: (hosted, d), or (1, d) for all.
@@ -247,7 +247,7 @@ class Problem:
         """Return what evaluates least squares with targets 0 on the samples of nodes first .. last-1."""
         own = self._part(first, last)
         own = replace(own, features=own.features.astype(np.float64, copy=False))
-        return compiled("squared", own, np.zeros(own.features.shape[0]), outputs=1)
+        return compiled_evaluator("squared", own, np.zeros(own.features.shape[0]), outputs=1)
 
     def _part(self, first: int, last: int) -> Shares:
         """Return the samples of the hosted nodes first .. last-1."""

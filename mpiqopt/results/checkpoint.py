@@ -9,7 +9,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.network.network import Network
 from mpiqopt.network.traffic import Traffic
 from mpiqopt.results import files
-from mpiqopt.transport.agreement import by_first
+from mpiqopt.transport.agreement import agreed_from_rank_0
 
 # The state's numbers are attributes with this prefix; its arrays are datasets.
 NUMBER = "state."
@@ -29,12 +29,12 @@ PROGRESS = {
 }
 
 
-def path_of(result: Path) -> Path:
+def checkpoint_path(result: Path) -> Path:
     """Return the path of the checkpoint that belongs to a result file: FILE.checkpoint."""
     return result.with_name(result.name + ".checkpoint")
 
 
-def save(
+def save_checkpoint(
     result: Path, state: Any, progress: dict[str, Any], counters: dict[str, np.ndarray], network: Network, durable: bool
 ) -> OSError | None:
     """Write the rows of all nodes on rank 0, collective; the file replaces the last checkpoint in one step.
@@ -48,7 +48,7 @@ def save(
     progress : the values of PROGRESS that the network does not count, by name; ``derived`` as a dictionary
     counters : arrays (hosted,) by name, among them ``evaluations``
     network : whose traffic is saved, too
-    durable : True to wait until the file is on the disk, as in ``files.writing``
+    durable : True to wait until the file is on the disk, as in ``files.open_replacement``
 
     Returns
     -------
@@ -63,10 +63,10 @@ def save(
         return None
     import json  # on rank 0 alone
 
-    numbers = {NUMBER + k: v for k, v in flat(state).items() if not isinstance(v, np.ndarray)}
+    numbers = {NUMBER + k: v for k, v in flat_state(state).items() if not isinstance(v, np.ndarray)}
     waiting = iter(values.items())
     try:
-        with files.writing(path_of(result), progress["run_id"], durable) as file:
+        with files.open_replacement(checkpoint_path(result), progress["run_id"], durable) as file:
             file.attrs.update({**progress, "derived": json.dumps(progress["derived"]), **totals, **numbers})
             for name, value in waiting:
                 file[name] = transport.gather(value, place.counts)
@@ -84,19 +84,19 @@ def read_progress(result: Path) -> dict[str, Any] | None:
     """
     import json  # on rank 0 alone
 
-    path = path_of(result)
+    path = checkpoint_path(result)
     if not path.exists():
         return None
     try:
-        with files.reading(path) as file:
-            found = files.attributes(file, PROGRESS)
+        with files.open_sealed(path) as file:
+            found = files.read_attributes(file, PROGRESS)
         found["derived"] = dict(json.loads(found["derived"]))
     except files.UNREADABLE as error:
         raise _broken(path, str(error)) from error
     return found
 
 
-def restore(
+def restore_checkpoint(
     result: Path, progress: dict[str, Any], state: Any, counters: dict[str, np.ndarray], network: Network
 ) -> Any:
     """Return the saved state on whatever ranks there are now, collective.
@@ -117,9 +117,11 @@ def restore(
     place, transport = network.place, network.transport
     values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
     wanted = {**values, **counters}
-    saved = _Saved(path_of(result), transport.rank == 0)
-    numbers = {name: type(np.asarray(value).item()) for name, value in flat(state).items() if name not in values}
-    by_first(transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes))
+    saved = _Saved(checkpoint_path(result), transport.rank == 0)
+    numbers = {name: type(np.asarray(value).item()) for name, value in flat_state(state).items() if name not in values}
+    agreed_from_rank_0(
+        transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes)
+    )
     for name, own in wanted.items():
         transport.scatter(saved.rows(name), place.counts, own)
     network.traffic.restore(Traffic(progress["rounds"], progress["bytes"], progress["mpi_bytes"]))
@@ -135,8 +137,8 @@ class _Saved:
     def require(self, wanted: dict[str, np.ndarray], numbers: dict[str, type], nodes: int) -> None:
         """Raise UsageError unless all of a state is there, in arrays of as many nodes as there are."""
         try:
-            with files.reading(self.path) as file:
-                files.attributes(file, numbers)
+            with files.open_sealed(self.path) as file:
+                files.read_attributes(file, numbers)
                 shapes = {name: (file[name].shape, file[name].dtype) for name in wanted if name in file}
         except files.UNREADABLE as error:
             raise _broken(self.path, str(error)) from error
@@ -168,25 +170,25 @@ def _broken(path: Path, why: str) -> UsageError:
     )
 
 
-def flat(state: Any, prefix: str = "") -> dict[str, Any]:
+def flat_state(state: Any, prefix: str = "") -> dict[str, Any]:
     """Return the fields of a NamedTuple by name, those of a NamedTuple in it as outer.inner; empty tuples are left out.
 
     >>> from typing import NamedTuple
     >>> Pair = NamedTuple("Pair", [("a", int), ("b", object)])
-    >>> flat(Pair(1, Pair(2, ())))
+    >>> flat_state(Pair(1, Pair(2, ())))
     {'a': 1, 'b.a': 2}
     """
     fields: dict[str, Any] = {}
     for name, value in state._asdict().items():
         if hasattr(value, "_asdict"):
-            fields |= flat(value, f"{prefix}{name}.")
+            fields |= flat_state(value, f"{prefix}{name}.")
         elif not isinstance(value, tuple):
             fields[prefix + name] = value
     return fields
 
 
 def _shaped(like: Any, values: dict[str, Any], prefix: str = "") -> Any:
-    """Return a NamedTuple like ``like`` with the values of ``flat``."""
+    """Return a NamedTuple like ``like`` with the values of ``flat_state``."""
     fields = {
         name: _shaped(value, values, f"{prefix}{name}.")
         if hasattr(value, "_asdict")
@@ -197,4 +199,4 @@ def _shaped(like: Any, values: dict[str, Any], prefix: str = "") -> Any:
 
 
 def _arrays(state: Any) -> dict[str, np.ndarray]:
-    return {name: value for name, value in flat(state).items() if isinstance(value, np.ndarray)}
+    return {name: value for name, value in flat_state(state).items() if isinstance(value, np.ndarray)}

@@ -40,8 +40,8 @@ READ_WRITE = 1
 _numbers = itertools.count()
 
 
-def new_in_memory() -> "h5py.File":
-    """Return a new HDF5 file that exists in memory only, until ``publish`` writes it."""
+def new_file_in_memory() -> "h5py.File":
+    """Return a new HDF5 file that exists in memory only, until ``publish_file`` writes it."""
     import h5py
 
     # HDF5 tells open files apart by name, those in memory too. In newer formats (libver) datasets would take two kB
@@ -49,8 +49,8 @@ def new_in_memory() -> "h5py.File":
     return h5py.File(f"in memory {next(_numbers)}", "w", driver="core", backing_store=False)
 
 
-def into_memory(path: Path) -> "h5py.File":
-    """Return a copy of the file at ``path`` in memory, to change; changes stay there until ``publish`` writes them.
+def copy_into_memory(path: Path) -> "h5py.File":
+    """Return a copy of the file at ``path`` in memory, to change, until ``publish_file`` writes it.
 
     The file may be read-only, and open elsewhere. Raises OSError if its seal is broken or it is no HDF5 file.
     """
@@ -63,7 +63,7 @@ def into_memory(path: Path) -> "h5py.File":
 
 
 @contextmanager
-def reading(path: Path) -> Iterator["h5py.File"]:
+def open_sealed(path: Path) -> Iterator["h5py.File"]:
     """Open a file to read, after its seal was checked. Raises OSError if that is broken.
 
     A file with nothing behind its content is taken as it is: an early version wrote it, or another program has changed
@@ -81,7 +81,7 @@ def reading(path: Path) -> Iterator["h5py.File"]:
         yield file
 
 
-def attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
+def read_attributes(file: "h5py.File", wanted: dict[str, type]) -> dict[str, Any]:
     """Return all attributes of a file as Python values, by name.
 
     wanted: types of those that have to be there. Raises ValueError for one that is missing or of another type, and for
@@ -121,12 +121,12 @@ def _require_seal(seal: bytes, checksum: int) -> None:
         raise OSError(f"damaged: its checksum is {checksum:08x} where {found[1].decode()} was written")
 
 
-def followed(path: Path) -> Path:
+def follow_link(path: Path) -> Path:
     """Return where a link leads; any other path as it is. So a link to an output stays, and its target changes."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
-def part_of(path: Path, run_id: str) -> Path:
+def part_path(path: Path, run_id: str) -> Path:
     """Return the name under which a run writes a file before it takes its place: in the same folder, to be renamed."""
     return path.with_name(f"{path.name}.{run_id[:8]}.part")
 
@@ -140,7 +140,7 @@ def clear_parts(path: Path) -> None:
                 part.unlink()
 
 
-def publish(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -> None:
+def publish_file(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -> None:
     """Make the present content of a file in memory the content of ``path``, in one step.
 
     run_id: of the run, part of the name that is written first; durable: wait until it is on the disk, so that it is
@@ -155,16 +155,16 @@ def publish(file: "h5py.File", path: Path, run_id: str, durable: bool = False) -
 
 
 @contextmanager
-def writing(path: Path, run_id: str, durable: bool) -> Iterator["h5py.File"]:
+def open_replacement(path: Path, run_id: str, durable: bool) -> Iterator["h5py.File"]:
     """Open a new HDF5 file that takes the place of ``path`` at the end, in one step.
 
-    For files that are too large to be built in memory, such as checkpoints. run_id, durable: as for ``publish``. Raises
-    OSError at the end if anything could not be written: HDF5 itself does not survive a full disk.
+    For files that are too large to be built in memory, such as checkpoints. run_id, durable: as for ``publish_file``.
+    Raises OSError at the end if anything could not be written: HDF5 itself does not survive a full disk.
 
-    >>> with writing(Path("a.h5"), "0123abcd", durable=False) as file:
+    >>> with open_replacement(Path("a.h5"), "0123abcd", durable=False) as file:
     ...     file.attrs["answer"] = 42
-    >>> with reading(Path("a.h5")) as file:
-    ...     attributes(file, {"answer": int})
+    >>> with open_sealed(Path("a.h5")) as file:
+    ...     read_attributes(file, {"answer": int})
     {'answer': 42}
     """
     import h5py
@@ -210,8 +210,8 @@ class _Part(io.FileIO):
 @contextmanager
 def _taking_the_place_of(path: Path, run_id: str, durable: bool) -> Iterator[_Part]:
     """Yield a file for what becomes the content of ``path``, whose permissions stay; deleted if an exception comes."""
-    path = followed(path)
-    name = part_of(path, run_id)
+    path = follow_link(path)
+    name = part_path(path, run_id)
     try:
         with _Part(name, "w+") as part:
             yield part
@@ -255,7 +255,7 @@ def require_writable(path: Path) -> None:
         raise UsageError(f"-o {path}: is no plain file")
     try:
         folder = next(parent for parent in path.absolute().parents if parent.exists())
-        probe = part_of(folder / path.name, f"{os.getpid():08x}")
+        probe = part_path(folder / path.name, f"{os.getpid():08x}")
         probe.touch()
         probe.unlink()
     except OSError as error:

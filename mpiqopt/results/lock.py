@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpiqopt.errors import UsageError
-from mpiqopt.results.files import followed, require_no_folder
+from mpiqopt.results.files import follow_link, require_no_folder
 
 TOUCH_SECONDS = 5.0
 STALE_SECONDS = 30.0
@@ -46,10 +46,10 @@ class Lock:
     """Keep the right to write a result file: ``take`` it, ``keep`` it by touching the file, ``release`` it.
 
     >>> lock = Lock.take(Path("run.h5"))
-    >>> is_written(Path("run.h5")), Path("run.h5.lock").exists()
+    >>> is_being_written(Path("run.h5")), Path("run.h5.lock").exists()
     (True, True)
     >>> lock.release()
-    >>> is_written(Path("run.h5")), Path("run.h5.lock").exists()
+    >>> is_being_written(Path("run.h5")), Path("run.h5.lock").exists()
     (False, False)
     """
 
@@ -64,7 +64,7 @@ class Lock:
         note: called with a line before a long wait. Raises UsageError if a run is at work on the output, or no lock can
         be written there.
         """
-        output = followed(output)
+        output = follow_link(output)
         require_no_folder(output)
         path = _path(output)
         lock = cls(path, _myself())
@@ -149,9 +149,9 @@ class Lock:
                 folder.rmdir()
 
 
-def is_written(output: Path) -> bool:
+def is_being_written(output: Path) -> bool:
     """Return True if a run seems to be at work on a result file; of another machine's lock nobody can tell at once."""
-    content = _read(_path(followed(output)))
+    content = _read(_path(follow_link(output)))
     return content is not None and _is_gone(content) is not True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
-from mpiqopt.results.lock import is_written
+from mpiqopt.results.lock import is_being_written
 
 # What every result file says of its run.
 ATTRIBUTES = {
@@ -66,7 +66,7 @@ class Result:
         return f"{algorithm['name']}{how}, {graph} {self.nodes}"
 
 
-def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
+def read_result(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
     """Return a result file, with those of the ``columns`` that it has.
 
     path: of the file, which a run may be writing; columns: names of QUANTITIES. Raises UsageError if it is missing,
@@ -81,17 +81,17 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
     >>> writer.append({"iteration": 0, "objective": 0.5})
     >>> writer.finish("finished", "", np.zeros((4, 2)), transport="")
     True
-    >>> result = read("run.h5")
+    >>> result = read_result("run.h5")
     >>> result.label(), result.attributes["status"], result.columns["objective"].tolist()
     ('dgd, ring 4', 'finished', [0.5])
     """
     _require_file(path)
     try:
-        with files.reading(Path(path)) as file:
+        with files.open_sealed(Path(path)) as file:
             if "config" not in file.attrs or "iteration" not in file:
                 raise UsageError(f"{path}: not a result file of mpiqopt")
-            attributes = files.attributes(file, ATTRIBUTES)
-            if attributes["status"] == "running" and not is_written(Path(path)):
+            attributes = files.read_attributes(file, ATTRIBUTES)
+            if attributes["status"] == "running" and not is_being_written(Path(path)):
                 attributes["status"] = "interrupted"
             records, nodes = len(file["iteration"]), int(file["topology"].attrs["nodes"])
             return Result(
@@ -110,7 +110,7 @@ def read(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
         raise UsageError(f"{path}: not a readable result file ({error})") from error
 
 
-def read_data(path: str | Path) -> dict[str, np.ndarray]:
+def read_division(path: str | Path) -> dict[str, np.ndarray]:
     """Return what a result file says of the nodes' data, by name.
 
     "samples": int (nodes,); where targets are classes "counts": int (nodes, classes), and "class": (classes,), numbers
@@ -119,7 +119,7 @@ def read_data(path: str | Path) -> dict[str, np.ndarray]:
     """
     _require_file(path)
     try:
-        with files.reading(Path(path)) as file:
+        with files.open_sealed(Path(path)) as file:
             group, nodes = file["data"], int(file["topology"].attrs["nodes"])
             found = {"samples": _column(group["samples"], nodes)}
             if "groups" in group:
@@ -172,7 +172,7 @@ def final_mean(path: str | Path) -> np.ndarray:
     """Return the mean of /final/x over nodes, (d,), in its type. Raises UsageError if the run has not ended."""
     _require_file(path)
     try:
-        with files.reading(Path(path)) as file:
+        with files.open_sealed(Path(path)) as file:
             x = file["final/x"][()]
             if not x.size:
                 raise ValueError("it is empty")

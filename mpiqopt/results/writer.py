@@ -33,15 +33,15 @@ Warn = Callable[[str], None]
 Names = Sequence[str] | None
 
 
-def silent(text: str) -> None:
+def drop_warning(text: str) -> None:
     """Drop a line: the default of ``Writer`` for warnings."""
 
 
 class Writer:
     """Write the result file of one run, on rank 0.
 
-    The file is built in memory (``files.new_in_memory``); ``publish`` makes it the file on disk, ``append`` does so now
-    and then, and ``finish`` for the last time. So readers may open it while the run is at work.
+    The file is built in memory (``files.new_file_in_memory``); ``publish`` makes it the file on disk; ``append`` does
+    so now and then, and ``finish`` for the last time. So readers may open it while the run is at work.
     """
 
     def __init__(self, path: Path, file: h5py.File, warn: Warn) -> None:
@@ -51,7 +51,7 @@ class Writer:
         self._published, self._cost, self._failing = 0.0, 0.0, False
 
     @classmethod
-    def create(cls, path: Path, attributes: dict, topology: Topology, warn: Warn = silent) -> "Writer":
+    def create(cls, path: Path, attributes: dict, topology: Topology, warn: Warn = drop_warning) -> "Writer":
         """Return the writer of a new file; nothing is on disk before ``publish``.
 
         Parameters
@@ -65,20 +65,20 @@ class Writer:
         warn:
             called with a line if the file cannot be written, which ends no run: the disk may have space again
         """
-        file = files.new_in_memory()
+        file = files.new_file_in_memory()
         file.attrs.update(attributes)
         _axis(file, "record", 0, unlimited=True)
         _write_topology(file.create_group("topology"), topology)
         return cls(path, file, warn)
 
     @classmethod
-    def resume(cls, path: Path, attributes: dict, iteration: int, warn: Warn = silent) -> "Writer":
+    def resume(cls, path: Path, attributes: dict, iteration: int, warn: Warn = drop_warning) -> "Writer":
         """Return the writer of the file at ``path``, without the records after ``iteration`` and without ``/final``.
 
         attributes: those that change; warn: as for ``create``. Raises UsageError if the file is damaged.
         """
         try:
-            file = files.into_memory(path)
+            file = files.copy_into_memory(path)
             file.attrs.update(attributes)
             if "final" in file:
                 del file["final"]
@@ -118,7 +118,7 @@ class Writer:
         start = time.perf_counter()
         self._flush()
         try:
-            files.publish(self.file, self.path, self.run_id, durable)
+            files.publish_file(self.file, self.path, self.run_id, durable)
             self._failing = False
         except OSError as error:
             if not self._failing:  # a full disk is said once

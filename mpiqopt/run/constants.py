@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.arithmetic.rounding import significant
+from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.network.node_mean import NodeMean
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import standard_normal
@@ -50,7 +50,9 @@ class Constants(NamedTuple):
         return mean is not None and largest is not None and mean > 1 / EXTREME and largest < EXTREME
 
 
-def find(problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport, observe: bool) -> Constants:
+def find_constants(
+    problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transport, observe: bool
+) -> Constants:
     """Return the constants of the data, collective; for losses that bound their curvature.
 
     Parameters
@@ -66,14 +68,14 @@ def find(problem: Problem, start: np.ndarray, mean: NodeMean, transport: Transpo
     lipschitz, squared, largest = transport.maximum(np.array([own.max(), squares.max(), largest.max()])).tolist()
     means = mean(np.stack([own, problem.gradient_variance(start)], axis=1)).tolist()
     # ranks and continuations use the same; fewer digits also hide the last bits of other processors
-    found = [significant(value, 10) for value in (lipschitz, means[0], squared**0.5, largest, means[1])]
+    found = [round_significant(value, 10) for value in (lipschitz, means[0], squared**0.5, largest, means[1])]
     constants = Constants(*found)
     if not (observe and constants.give_steps):
         return constants
     observed, bound = observe_curvature(problem, start, mean, 1 / found[1])
     return constants._replace(
-        observed=significant(max(observed, LEAST_OBSERVED * lipschitz), 6),
-        slack=significant(min(max(observed / bound, LEAST_OBSERVED), 1.0), 6),
+        observed=round_significant(max(observed, LEAST_OBSERVED * lipschitz), 6),
+        slack=round_significant(min(max(observed / bound, LEAST_OBSERVED), 1.0), 6),
     )
 
 

@@ -164,7 +164,7 @@ class Ending:
         return float(self.experiment.mean(np.abs(values)[:, None])[0])
 
 
-def cure(experiment: Experiment) -> str:
+def divergence_cure(experiment: Experiment) -> str:
     """Return what is most likely to help against a divergence, judged by the data of this rank."""
     config, features = experiment.config, experiment.shares.features
     largest = abs(features).max(axis=0)

@@ -15,14 +15,14 @@ from mpiqopt.network.network import Network
 DATA = "data"
 
 
-def of_files(config: Config) -> dict[str, str]:
+def fingerprint_files(config: Config) -> dict[str, str]:
     """Return the CRC-32 of plug-ins and of the files beside the config, but for data, by name."""
     contents = {f"plug-in {Path(path).name}": source for path, source in registry.plugins.items()}
     contents |= {Path(path).name: Path(path).read_bytes() for path in config.files()}
     return {name: f"{zlib.crc32(content):08x}" for name, content in contents.items()}
 
 
-def of_data(shares: Shares, network: Network) -> dict[str, str]:
+def fingerprint_data(shares: Shares, network: Network) -> dict[str, str]:
     """Return a checksum of all samples, the same on any number of ranks; collective, nothing but on rank 0.
 
     It is that of what was loaded: the same numbers in another format are the same data.
@@ -56,10 +56,11 @@ def _sum(rows: Any) -> int:
     return int(np.add.reduce(bits, axis=None, dtype=np.int64))
 
 
-def require_same(before: dict[str, str], now: dict[str, str], output: Path) -> None:
+def require_same_fingerprints(before: dict[str, str], now: dict[str, str], output: Path) -> None:
     """Raise UsageError for the first thing that is not as it was; things that ``before`` does not name may differ.
 
-    before, now: checksums by name, of ``of_files`` and ``of_data``; output: path of the result file, for messages.
+    before, now: checksums by name, of ``fingerprint_files`` and ``fingerprint_data``; output: path of the result file,
+    for messages.
     """
     for name, was in before.items():
         if now.get(name, was) == was:

@@ -5,19 +5,19 @@ from contextlib import closing
 import numpy as np
 
 from mpiqopt.config.config import Config
-from mpiqopt.config.idle import warning
-from mpiqopt.results.files import followed
+from mpiqopt.config.idle import idle_keys_warning
+from mpiqopt.results.files import follow_link
 from mpiqopt.results.lock import TOUCH_SECONDS
 from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.run.control import NEVER, Control, deadline
 from mpiqopt.run.ending import Outcome
 from mpiqopt.run.progress import Progress
-from mpiqopt.run.start import AlreadyFinished, Options, Plan, make_plan, reserved
+from mpiqopt.run.start import AlreadyFinished, Options, Plan, make_plan, reserve_output
 from mpiqopt.run.trajectory import Trajectory
 from mpiqopt.run.watch import Late, Watch
 from mpiqopt.run.what_was_read import what_was_read
-from mpiqopt.transport.agreement import by_first
-from mpiqopt.transport.launch import crowding
+from mpiqopt.transport.agreement import agreed_from_rank_0
+from mpiqopt.transport.launch import crowding_warning
 from mpiqopt.transport.transport import Transport
 
 
@@ -45,15 +45,15 @@ def run(config: Config, options: Options, transport: Transport) -> Outcome:
     # rank 0's clock decides; a thousand ranks must not all ask SLURM
     first = transport.rank == 0
     until = deadline(_time_limit(config, options)) if first else NEVER
-    options = options._replace(output=followed(options.output))
+    options = options._replace(output=follow_link(options.output))
     with (
         np.errstate(all="ignore"),
         # before the data are loaded: a signal that comes then is answered, too
         closing(Watch(transport, until, TOUCH_SECONDS if first else NEVER[0])) as watch,
         closing(Progress(config.run.iterations, quiet=options.quiet or not first)) as progress,
-        reserved(options.output, transport, watch, progress.note),
+        reserve_output(options.output, transport, watch, progress.note),
     ):
-        plan = by_first(transport, lambda: make_plan(config, options))
+        plan = agreed_from_rank_0(transport, lambda: make_plan(config, options))
         if plan.finished and plan.saved is None:
             raise AlreadyFinished(plan.finished)
         try:
@@ -62,8 +62,8 @@ def run(config: Config, options: Options, transport: Transport) -> Outcome:
             watch.interruptible = False
         except Late:
             return Outcome("stopped", f"{watch.reason(watch.number, True)}, in the set-up", 0, None)
-        progress.note(warning(config) if first else "")
-        progress.note(crowding())
+        progress.note(idle_keys_warning(config) if first else "")
+        progress.note(crowding_warning())
         return _follow(experiment, options, plan, progress, watch)
 
 

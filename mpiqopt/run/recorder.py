@@ -13,7 +13,7 @@ from mpiqopt import kernels
 from mpiqopt.data.shares import label_counts
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.ending import End
-from mpiqopt.transport.agreement import by_first
+from mpiqopt.transport.agreement import agreed_from_rank_0
 
 if TYPE_CHECKING:
     from mpiqopt.results.writer import Writer
@@ -52,8 +52,10 @@ class Recorder:
         levels = transport.gather(np.array([kernels.level()]), [1] * transport.size)
         counts = label_counts(self._experiment.shares)
         counts = None if counts is None else transport.gather(counts, place.counts)
-        kernel = "" if levels is None else kernels.names(levels.tolist())
-        by_first(transport, lambda: self._open(self._attributes(run_id, prints, kernel), counts, continued_at))
+        kernel = "" if levels is None else kernels.kernel_names(levels.tolist())
+        agreed_from_rank_0(
+            transport, lambda: self._open(self._attributes(run_id, prints, kernel), counts, continued_at)
+        )
 
     def _open(self, attributes: dict[str, Any], counts: np.ndarray | None, continued_at: int | None) -> None:
         from mpiqopt.results.writer import Writer  # h5py, which ranks > 0 do without

@@ -14,7 +14,7 @@ from mpiqopt.results.files import clear_parts, require_writable
 from mpiqopt.results.lock import Lock
 from mpiqopt.run import fingerprints
 from mpiqopt.run.watch import Watch
-from mpiqopt.transport.agreement import by_first
+from mpiqopt.transport.agreement import agreed_from_rank_0
 from mpiqopt.transport.transport import Transport
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Plan(NamedTuple):
 
 
 @contextmanager
-def reserved(output: Path, transport: Transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
+def reserve_output(output: Path, transport: Transport, watch: Watch, note: Callable[[str], None]) -> Iterator[None]:
     """Keep the lock of an output on rank 0, collective. Raises AgreedError if another run is at work on it."""
     locks: list[Lock] = []
-    by_first(transport, lambda: locks.append(Lock.take(output, note)))
+    agreed_from_rank_0(transport, lambda: locks.append(Lock.take(output, note)))
     for lock in locks:
         watch.beat, watch.release = lock.keep, lock.release
     try:
@@ -81,7 +81,7 @@ def reserved(output: Path, transport: Transport, watch: Watch, note: Callable[[s
 
 def make_plan(config: Config, options: Options) -> Plan:
     """Check on rank 0 that the result can be written, and find out where to begin. Raises UsageError."""
-    from mpiqopt.results.reader import read
+    from mpiqopt.results.reader import read_result
 
     output = options.output
     if output.exists() and not (options.overwrite or options.resume):
@@ -90,7 +90,7 @@ def make_plan(config: Config, options: Options) -> Plan:
     clear_parts(output)
     if not output.exists():
         return Plan()
-    before = read(output)  # nothing but a result file is replaced
+    before = read_result(output)  # nothing but a result file is replaced
     return Plan() if options.overwrite else _continuation(config, output, before)
 
 
@@ -107,7 +107,7 @@ def _continuation(config: Config, output: Path, before: "Result") -> Plan:
             return Plan(finished=finished)
     if about["stop_reason"].startswith("diverged"):
         raise UsageError(f"{output}: the run {about['stop_reason']}; change the config and say --overwrite")
-    fingerprints.require_same(before.fingerprints, fingerprints.of_files(config), output)
+    fingerprints.require_same_fingerprints(before.fingerprints, fingerprints.fingerprint_files(config), output)
     saved = _saved(output, before)
     if saved["iteration"] <= config.run.iterations:
         return Plan(saved, before.fingerprints, finished)
@@ -120,7 +120,11 @@ def _continuation(config: Config, output: Path, before: "Result") -> Plan:
 
 def _saved(output: Path, before: "Result") -> dict[str, Any]:
     """Return what the checkpoint of a result file says. Raises UsageError if it does not belong to it."""
-    saved, path, records = checkpoint.read_progress(output), checkpoint.path_of(output), before.columns["iteration"]
+    saved, path, records = (
+        checkpoint.read_progress(output),
+        checkpoint.checkpoint_path(output),
+        before.columns["iteration"],
+    )
     if saved is None:
         problem = f"{output}: holds {len(records)} records, but {path.name} is gone"
     elif saved["run_id"] != before.attributes["run_id"]:

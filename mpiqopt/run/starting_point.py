@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpiqopt.config.config import Config
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt.errors import UsageError, quote_value
 from mpiqopt.files.inputs import require_file
 from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.problem import Problem
@@ -35,7 +35,7 @@ def _earlier_point(config: Config, d: int, nodes: int) -> np.ndarray:
 
     Raises UsageError for a file that cannot be read, for other shapes, and for numbers that are not finite.
     """
-    where = f"{config.path}: run.start = {quoted(config.run.start)}"
+    where = f"{config.path}: run.start = {quote_value(config.run.start)}"
     try:
         point = _read_point(config.start_file)
         finite = np.isfinite(point).all()

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.results.checkpoint import flat
+from mpiqopt.results.checkpoint import flat_state
 
 
 class Form(NamedTuple):
@@ -24,7 +24,7 @@ class Form(NamedTuple):
         return f"{self.dtype} {'x'.join(map(str, self.shape))}{'' if self.contiguous else ' not C-contiguous'}"
 
 
-def form_of(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
+def state_form(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
     """Return the forms of a state's arrays, by the name of the field.
 
     Parameters
@@ -47,7 +47,7 @@ def form_of(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
     forms = _forms(state)
     if forms.get("x") != wanted:
         raise UsageError(f"{where} x as {_described(forms, 'x', state)}, want {wanted}")
-    for field, value in flat(state).items():
+    for field, value in flat_state(state).items():
         rows = np.shape(value)[:1] == start.shape[:1] if isinstance(value, np.ndarray) else np.isscalar(value)
         if not rows or getattr(value, "dtype", start.dtype).hasobject:
             raise UsageError(
@@ -57,10 +57,10 @@ def form_of(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
     return forms
 
 
-def require_same_form(name: str, before: dict[str, Form], state: Any, iteration: int) -> None:
+def require_same_state_form(name: str, before: dict[str, Form], state: Any, iteration: int) -> None:
     """Raise UsageError, with the first field that differs, unless a state is of the form that it had at the start.
 
-    before: ``form_of`` the initial state; state: that after ``iteration`` iterations of the method ``name``.
+    before: ``state_form`` of the initial state; state: that after ``iteration`` iterations of the method ``name``.
     """
     now = _forms(state)
     if now == before:
@@ -74,7 +74,7 @@ def require_same_form(name: str, before: dict[str, Form], state: Any, iteration:
 
 def _forms(state: Any) -> dict[str, Form]:
     """Return the forms of the arrays; none if the state is no NamedTuple."""
-    fields = flat(state).items() if hasattr(state, "_asdict") else ()
+    fields = flat_state(state).items() if hasattr(state, "_asdict") else ()
     return {
         field: Form(value.dtype, value.shape, value.flags.c_contiguous)
         for field, value in fields
@@ -86,5 +86,5 @@ def _described(forms: dict[str, Form], field: str, state: Any) -> str:
     """Return what a field is, in words: the form of an array, or its type."""
     if field in forms:
         return str(forms[field])
-    value = flat(state).get(field) if hasattr(state, "_asdict") else None
+    value = flat_state(state).get(field) if hasattr(state, "_asdict") else None
     return f"a {type(value).__name__}"

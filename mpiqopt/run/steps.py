@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from mpiqopt.transport.agreement import by_first, dealt, together
+from mpiqopt.transport.agreement import agreed_from_rank_0, agreed_on_all_ranks, dealt_from_rank_0
 from mpiqopt.transport.transport import Transport
 
 P = ParamSpec("P")
@@ -26,7 +26,7 @@ def on_all_ranks(step: Callable[P, T]) -> Callable[Concatenate[Transport, P], T]
 
     @wraps(step)
     def agreed(transport: Transport, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return together(transport, lambda: step(*args, **kwargs))
+        return agreed_on_all_ranks(transport, lambda: step(*args, **kwargs))
 
     return agreed
 
@@ -36,7 +36,7 @@ def on_rank_0(step: Callable[P, T]) -> Callable[Concatenate[Transport, P], T]:
 
     @wraps(step)
     def agreed(transport: Transport, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return by_first(transport, lambda: step(*args, **kwargs))
+        return agreed_from_rank_0(transport, lambda: step(*args, **kwargs))
 
     return agreed
 
@@ -46,6 +46,6 @@ def dealt_by_rank_0(step: Callable[P, list[T]]) -> Callable[Concatenate[Transpor
 
     @wraps(step)
     def agreed(transport: Transport, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return dealt(transport, lambda: step(*args, **kwargs))
+        return dealt_from_rank_0(transport, lambda: step(*args, **kwargs))
 
     return agreed

@@ -15,15 +15,15 @@ from mpiqopt.results import checkpoint
 from mpiqopt.run import fingerprints
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.control import Control
-from mpiqopt.run.ending import End, Ending, Outcome, Watched, cure
+from mpiqopt.run.ending import End, Ending, Outcome, Watched, divergence_cure
 from mpiqopt.run.metrics import Metrics
 from mpiqopt.run.node_counters import NodeCounters
 from mpiqopt.run.progress import Progress
 from mpiqopt.run.recorder import Recorder
 from mpiqopt.run.start import AlreadyFinished, Plan
-from mpiqopt.run.state import form_of, require_same_form
+from mpiqopt.run.state import require_same_state_form, state_form
 from mpiqopt.run.watch import Late, Watch
-from mpiqopt.transport.agreement import by_first, together
+from mpiqopt.transport.agreement import agreed_from_rank_0, agreed_on_all_ranks
 
 
 @dataclass
@@ -93,10 +93,12 @@ class Trajectory:
 
         Raises AgreedError if the data of a continuation are not the run's.
         """
-        prints = fingerprints.of_data(self.experiment.shares, self.network)
+        prints = fingerprints.fingerprint_data(self.experiment.shares, self.network)
         before, output, config = self.plan.fingerprints, self.output, self.experiment.config
-        by_first(self.network.transport, lambda: fingerprints.require_same(before, prints, output))
-        return prints | fingerprints.of_files(config) if prints else prints
+        agreed_from_rank_0(
+            self.network.transport, lambda: fingerprints.require_same_fingerprints(before, prints, output)
+        )
+        return prints | fingerprints.fingerprint_files(config) if prints else prints
 
     def _initial_state(self) -> Any:
         """Return what the algorithm's ``init`` makes of the start; collective if it communicates."""
@@ -106,12 +108,12 @@ class Trajectory:
     def _form_of_state(self) -> dict[str, Any]:
         """Return the form that the state must keep. Raises AgreedError if it is none that can be saved."""
         name, state, start = self.experiment.algorithm.name, self.position.state, self.experiment.start
-        return together(self.network.transport, lambda: form_of(name, state, start))
+        return agreed_on_all_ranks(self.network.transport, lambda: state_form(name, state, start))
 
     def _restore(self, saved: dict[str, Any]) -> None:
         """Go on from a checkpoint, collective; saved: its numbers. Raises AgreedError if it holds another state."""
         counters = {name: values.copy() for name, values in self.counters.to_save().items()}
-        state = checkpoint.restore(self.output, saved, self.position.state, counters, self.network)
+        state = checkpoint.restore_checkpoint(self.output, saved, self.position.state, counters, self.network)
         self.counters.restore(counters)
         iteration = saved["iteration"]
         self.position = Position(
@@ -232,9 +234,11 @@ class Trajectory:
         """Raise UsageError if a state is of another form than at the start. agreed: collective, AgreedError."""
         name, iteration = self.experiment.algorithm.name, self.position.iteration
         if agreed:
-            together(self.network.transport, lambda: require_same_form(name, self._form, state, iteration))
+            agreed_on_all_ranks(
+                self.network.transport, lambda: require_same_state_form(name, self._form, state, iteration)
+            )
         else:
-            require_same_form(name, self._form, state, iteration)
+            require_same_state_form(name, self._form, state, iteration)
 
     def _record(self) -> End | None:
         """Measure and record, collective; return the end if the run is over."""
@@ -293,11 +297,13 @@ class Trajectory:
             **self.ending.watched.to_save(),
         }
         durable = position.iteration > 0  # the start is quickly made again, and many runs are short
-        error = checkpoint.save(self.output, position.state, progress, self.counters.to_save(), self.network, durable)
+        error = checkpoint.save_checkpoint(
+            self.output, position.state, progress, self.counters.to_save(), self.network, durable
+        )
         if error is None:
             self.saved_at = position.iteration
         else:
-            path = checkpoint.path_of(self.output)
+            path = checkpoint.checkpoint_path(self.output)
             self.progress.note(f"{path}: cannot write ({error.strerror or error}); that of {self.saved_at} stays")
         control.saved(began)
 
@@ -311,6 +317,6 @@ class Trajectory:
         if end.status == "finished":  # for a continuation with other limits
             self._checkpoint(control)
         elif end.status == "diverged" and self.recorder.writes:
-            checkpoint.path_of(self.output).unlink(missing_ok=True)
-        helps = cure(self.experiment) if end.status == "diverged" else ""
+            checkpoint.checkpoint_path(self.output).unlink(missing_ok=True)
+        helps = divergence_cure(self.experiment) if end.status == "diverged" else ""
         return Outcome(end.status, end.reason, iteration, metrics, helps)

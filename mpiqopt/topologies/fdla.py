@@ -78,11 +78,11 @@ def fastest_weights(nodes: int, edges: np.ndarray) -> np.ndarray:
         )
     if len(edges) == nodes * (nodes - 1) // 2:
         return np.full(len(edges), 1.0 / nodes)  # W = J
-    y, _ = optimum(nodes, edges)
+    y, _ = semidefinite_optimum(nodes, edges)
     return np.rint(y[1:] * GRID) / GRID
 
 
-def optimum(nodes: int, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def semidefinite_optimum(nodes: int, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return y (1 + m,) and ``dual`` (2, n, n), feasible up to rounding, whose values differ by at most GAP * s.
 
     Each iteration takes a predictor step towards the optimum, which says how far one can go, and then a corrector step

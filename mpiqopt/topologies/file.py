@@ -9,18 +9,18 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct
-from mpiqopt.errors import UsageError, brief, clipped, naming
+from mpiqopt.arithmetic.distinct import distinct_values
+from mpiqopt.errors import UsageError, brief_error, clip_text, naming_file
 from mpiqopt.field import Field, only
 from mpiqopt.files import textfiles
 from mpiqopt.files.names import sort_names
 from mpiqopt.registry import register
-from mpiqopt.terminal import printable
+from mpiqopt.terminal import escape_unprintable
 from mpiqopt.topologies.formats import choose
 from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.matrix import NEAR
 from mpiqopt.topologies.graph import Graph, Made, Weights
-from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges, with_diagonal
+from mpiqopt.topologies.mixing import Mixing, column_stochastic_mixing, mixing_from_edges, mixing_with_diagonal
 
 Format = Literal[
     "auto", "edges", "adjlist", "matrix", "graphml", "gml", "pajek", "graph6", "sparse6", "json", "metis", "mtx"
@@ -101,11 +101,11 @@ class File(Graph):
                 f"topology.nodes = {self.nodes}: {self.path} has {nodes} nodes; leave nodes out, or say {nodes}"
             )
         if self.directed:
-            mixing = column_stochastic(nodes, graph.ends)
+            mixing = column_stochastic_mixing(nodes, graph.ends)
         elif self.weights == "file":
-            mixing = with_diagonal(nodes, graph.ends, graph.weights)
+            mixing = mixing_with_diagonal(nodes, graph.ends, graph.weights)
         else:
-            mixing = from_edges(nodes, graph.ends, self.weights)
+            mixing = mixing_from_edges(nodes, graph.ends, self.weights)
         return Made([mixing], graph.names, graph.read)
 
     def _simple(self) -> "_Simple":
@@ -121,10 +121,10 @@ class File(Graph):
         except RecursionError:
             raise UsageError(f"{where}: not readable as a graph: nested too deeply") from None
         except (KeyError, IndexError) as error:
-            raise UsageError(f"{where}: not readable as a graph: {brief(error)}") from error
+            raise UsageError(f"{where}: not readable as a graph: {brief_error(error)}") from error
         except Exception as error:
             raise UsageError(f"{where}: not readable as a graph: {error}") from error
-        with naming(where):
+        with naming_file(where):
             return self._chosen(links)
 
     def _chosen(self, links: Links) -> "_Simple":
@@ -144,7 +144,7 @@ class File(Graph):
             said["dropped"] = dropped
         if self.largest_component:
             graph, said["component"] = _largest(graph, self.directed, self.weights == "file")
-        return graph._replace(read={subject: printable(words) for subject, words in said.items()})
+        return graph._replace(read={subject: escape_unprintable(words) for subject, words in said.items()})
 
     def _undirected(self, links: Links) -> tuple[Links, str]:
         """Return the links as undirected ones, and how they came to be that.
@@ -161,7 +161,7 @@ class File(Graph):
             return links, "undirected: arcs are taken as links"
         a, b = (links.keys[end] for end in links.ends[alone].tolist())
         # the keys last, which a line that is too long keeps
-        arc = at_line(int(links.lines[alone]), clipped(f"({a}, {b})", LONGEST_ARC))
+        arc = at_line(int(links.lines[alone]), clip_text(f"({a}, {b})", LONGEST_ARC))
         raise UsageError(
             f"{arc} has no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = "
             "true"
@@ -264,12 +264,12 @@ def _apart(links: Links) -> np.ndarray:
 def _repeated(links: Links) -> int:
     """Return how many links were there before in the same direction, loops aside."""
     there, _ = _apart(links)
-    return len(there) - len(distinct(there))
+    return len(there) - len(distinct_values(there))
 
 
 def _both_ways(links: Links) -> int:
     """Return how many links are there in both directions, loops aside."""
-    there, back = (distinct(each) for each in _apart(links))
+    there, back = (distinct_values(each) for each in _apart(links))
     return len(np.intersect1d(there, back, assume_unique=True)) // 2
 
 
@@ -281,10 +281,10 @@ def _dropped(loops: int, repeated: int) -> str:
 
 def _names(links: Links) -> tuple[str, ...]:
     """Return the names of nodes, in the order of their keys, such as a terminal can show and a file can store."""
-    names = _as_whole(tuple(printable(str(key)) for key in links.labels or links.keys))
+    names = _as_whole(tuple(escape_unprintable(str(key)) for key in links.labels or links.keys))
     if len(set(names)) == len(names):
         return names
-    return tuple(printable(repr(key)) for key in links.keys)  # 1 and "1" of JSON
+    return tuple(escape_unprintable(repr(key)) for key in links.keys)  # 1 and "1" of JSON
 
 
 def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:

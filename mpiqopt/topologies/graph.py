@@ -9,7 +9,7 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only
 from mpiqopt.memory import require_memory
-from mpiqopt.topologies.mixing import Mixing, column_stochastic, from_edges
+from mpiqopt.topologies.mixing import Mixing, column_stochastic_mixing, mixing_from_edges
 
 # bytes of a link while W is made, at least: two entries
 LINK = 100
@@ -136,8 +136,8 @@ class Graph(AnyGraph):
         """
 
     def cycle(self) -> list[Mixing]:
-        """Return the one matrix with weights of the kind that ``weights`` says, ``mixing.from_edges``."""
-        return [from_edges(self.nodes, self.require_links(self.edges(), "edges"), self.weights)]
+        """Return the one matrix with weights of the kind that ``weights`` says, ``mixing_from_edges``."""
+        return [mixing_from_edges(self.nodes, self.require_links(self.edges(), "edges"), self.weights)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,5 +156,5 @@ class Digraph(AnyGraph):
         """
 
     def cycle(self) -> list[Mixing]:
-        """Return the one matrix, ``mixing.column_stochastic``."""
-        return [column_stochastic(self.nodes, self.require_links(self.arcs(), "arcs"))]
+        """Return the one matrix, ``column_stochastic_mixing``."""
+        return [column_stochastic_mixing(self.nodes, self.require_links(self.arcs(), "arcs"))]

@@ -7,7 +7,7 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph
-from mpiqopt.topologies.mixing import Mixing, from_entries
+from mpiqopt.topologies.mixing import Mixing, mixing_from_entries
 
 
 @register("topology", "star")
@@ -104,10 +104,10 @@ class OnePeerExponential(Graph):
         """
         node = np.arange(self.nodes)
         if self.nodes == 1:
-            return [from_entries(1, node, node, np.ones(1))]
+            return [mixing_from_entries(1, node, node, np.ones(1))]
         half = np.full(2 * self.nodes, 0.5)
         return [
-            from_entries(
+            mixing_from_entries(
                 self.nodes, np.concatenate([node, node]), np.concatenate([node, (node + hop) % self.nodes]), half
             )
             for hop in exponential_hops(self.nodes)

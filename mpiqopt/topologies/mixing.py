@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct
+from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.topologies.fdla import fastest_weights
 
 
@@ -17,7 +17,7 @@ class Mixing(NamedTuple):
     starts: int64 (n + 1,); columns: int64, the j of each entry, ascending in a row; weights: float64. Entries of 0 may
     be stored, and are messages all the same.
 
-    >>> W = from_edges(3, np.array([[0, 1], [1, 2]]), "metropolis")
+    >>> W = mixing_from_edges(3, np.array([[0, 1], [1, 2]]), "metropolis")
     >>> W.dense().round(2).tolist()
     [[0.67, 0.33, 0.0], [0.33, 0.33, 0.33], [0.0, 0.33, 0.67]]
     >>> W.degrees().tolist(), W.row_sums().tolist(), W.is_symmetric()
@@ -68,7 +68,7 @@ class Mixing(NamedTuple):
 
     def transpose(self) -> "Mixing":
         """Return W^T."""
-        return from_entries(self.nodes, self.columns, self.rows(), self.weights)
+        return mixing_from_entries(self.nodes, self.columns, self.rows(), self.weights)
 
     def diagonal(self) -> np.ndarray:
         """Return w_ii, (n,), 0 where it is not stored."""
@@ -93,7 +93,7 @@ class Mixing(NamedTuple):
         )
 
 
-def from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Mixing:
+def mixing_from_entries(nodes: int, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Mixing:
     """Return W (n, n) from its non-zero entries in any order, each place at most once.
 
     nodes: n; rows, columns, weights: i, j and w_ij of each entry, arrays of the same length.
@@ -118,11 +118,11 @@ def simple_edges(edges: np.ndarray) -> np.ndarray:
 def simple_arcs(nodes: int, arcs: np.ndarray) -> np.ndarray:
     """Return each arc (from, to) once, int64 (E, 2), sorted; loops are dropped. nodes: numbers are below it."""
     sender, receiver = np.asarray(arcs, np.int64).reshape(-1, 2).T
-    key = distinct((sender * nodes + receiver)[sender != receiver])
+    key = distinct_values((sender * nodes + receiver)[sender != receiver])
     return np.stack([key // nodes, key % nodes], axis=1)
 
 
-def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
+def mixing_from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
     """Return symmetric W of an undirected graph, w_ii = 1 - sum_{j != i} w_ij.
 
     Parameters
@@ -148,16 +148,16 @@ def from_edges(nodes: int, edges: np.ndarray, kind: str) -> Mixing:
     """
     edges = simple_edges(edges)
     if kind == "fdla":
-        return with_diagonal(nodes, edges, fastest_weights(nodes, edges))
+        return mixing_with_diagonal(nodes, edges, fastest_weights(nodes, edges))
     degrees = np.bincount(edges.ravel(), minlength=nodes)
     larger = degrees[edges].max(axis=1) if kind != "uniform" else np.full(len(edges), degrees.max(initial=0))
     weights = 1.0 / (1.0 + larger)
     if kind == "lazy-metropolis":
         weights /= 2
-    return with_diagonal(nodes, edges, weights)
+    return mixing_with_diagonal(nodes, edges, weights)
 
 
-def column_stochastic(nodes: int, arcs: np.ndarray) -> Mixing:
+def column_stochastic_mixing(nodes: int, arcs: np.ndarray) -> Mixing:
     """Return W of a digraph, w_ij = 1/(1 + outdegree_j) for every arc j -> i and for i = j.
 
     A node keeps as much as it sends along each arc. Columns sum to 1, 1^T W = 1^T, so that mixing keeps the sum over
@@ -166,19 +166,19 @@ def column_stochastic(nodes: int, arcs: np.ndarray) -> Mixing:
     sender, receiver = simple_arcs(nodes, arcs).T
     share = 1.0 / (1.0 + np.bincount(sender, minlength=nodes))
     node = np.arange(nodes)
-    return from_entries(
+    return mixing_from_entries(
         nodes, np.concatenate([node, receiver]), np.concatenate([node, sender]), np.concatenate([share, share[sender]])
     )
 
 
-def with_diagonal(nodes: int, edges: np.ndarray, weights: np.ndarray) -> Mixing:
+def mixing_with_diagonal(nodes: int, edges: np.ndarray, weights: np.ndarray) -> Mixing:
     """Return symmetric W with given w_ij on the edges and w_ii = 1 - sum_{j != i} w_ij.
 
     edges: int64 (E, 2), each undirected edge once, without loops; weights: float64 (E,), of any sign.
     """
     diagonal = 1.0 - np.bincount(edges.ravel(), np.repeat(weights, 2), minlength=nodes)
     node = np.arange(nodes)
-    return from_entries(
+    return mixing_from_entries(
         nodes,
         np.concatenate([node, edges[:, 0], edges[:, 1]]),
         np.concatenate([node, edges[:, 1], edges[:, 0]]),

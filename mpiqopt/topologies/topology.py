@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 
 from mpiqopt.arithmetic.eigenvalues import rayleigh_quotient
-from mpiqopt.arithmetic.rounding import significant
-from mpiqopt.errors import UsageError, quoted
-from mpiqopt.terminal import shortened
+from mpiqopt.arithmetic.rounding import round_significant
+from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.terminal import shorten_name
 from mpiqopt.topologies.averaging import distance_from_average, gershgorin_bound, second_eigenvalue
 from mpiqopt.topologies.chebyshev import Interval, polynomial_extremes
 from mpiqopt.topologies.connectivity import connected_parts, exact_diameter, hops_from_and_to_0, is_strongly_connected
@@ -147,9 +147,9 @@ class Topology:
             return round(max(abs(self._smallest), abs(self._second_largest)), DECIMALS)
         if not self.varies and self.nodes > DENSE_LIMIT:
             matrix = self.cycle[0].sparse()
-            return significant(sqrt(max(second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
+            return round_significant(sqrt(max(second_eigenvalue(matrix.T @ matrix), 0.0)), 12)
         norm = distance_from_average(list(self.cycle), self.nodes <= DENSE_LIMIT)
-        return significant(norm ** (1 / len(self.cycle)), 12) if norm > 1e-14 else 0.0
+        return round_significant(norm ** (1 / len(self.cycle)), 12) if norm > 1e-14 else 0.0
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
@@ -222,7 +222,7 @@ class Topology:
     def _called(self, node: int) -> str:
         """Return the name of a node as messages have it, by default its number."""
         names = self.names if self.named else None
-        return str(node) if names is None else shortened(names[node], LONGEST_NAME)
+        return str(node) if names is None else shorten_name(names[node], LONGEST_NAME)
 
     def _some(self, chosen: np.ndarray) -> str:
         """Return the first few nodes of a mask, bool (n,)."""
@@ -283,8 +283,8 @@ def topology_in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
         if other != known[0]:
             node = next(i for i, (a, b) in enumerate(zip(known[0], other, strict=True)) if a != b)
             raise UsageError(
-                f"topology: the graphs of a list differ in names of nodes: node {node} is {quoted(known[0][node])} and "
-                f"{quoted(other[node])}"
+                f"topology: the graphs of a list differ in names of nodes: node {node} is "
+                f"{quote_value(known[0][node])} and {quote_value(other[node])}"
             )
     read = {
         subject + f" of graph {place}" * (len(graphs) > 1): words

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mpiqopt.errors import AgreedError, UsageError, out_of_memory
-from mpiqopt.registry import explained
+from mpiqopt.registry import explain_plugin_error
 from mpiqopt.transport.transport import Transport
 
 T = TypeVar("T")
 
 
-def together(transport: Transport, make: Callable[[], T]) -> T:
+def agreed_on_all_ranks(transport: Transport, make: Callable[[], T]) -> T:
     """Call ``make`` on every rank and return each rank's own result; collective.
 
     If it raises UsageError on some, all ranks raise AgreedError with the message of the lowest of them.
@@ -19,12 +19,12 @@ def together(transport: Transport, make: Callable[[], T]) -> T:
     return _agreed(result, transport.first_error(message))
 
 
-def by_first(transport: Transport, make: Callable[[], T]) -> T:
+def agreed_from_rank_0(transport: Transport, make: Callable[[], T]) -> T:
     """Call ``make`` on rank 0 and return its (small) result on all ranks, or raise AgreedError; collective."""
     return _agreed(*transport.share(_attempt(make) if transport.rank == 0 else None))
 
 
-def dealt(transport: Transport, make: Callable[[], list[T]]) -> T:
+def dealt_from_rank_0(transport: Transport, make: Callable[[], list[T]]) -> T:
     """Call ``make`` on rank 0 for a part for each rank; return each rank's own, or raise AgreedError; collective."""
     parts = None
     if transport.rank == 0:
@@ -40,7 +40,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
     except UsageError as error:
         return None, str(error)
     except Exception as error:
-        message = out_of_memory(error) or explained(error)
+        message = out_of_memory(error) or explain_plugin_error(error)
         if not message:
             raise
         return None, message

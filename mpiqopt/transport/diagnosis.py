@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from mpi4py import MPI
 
-from mpiqopt.transport.waiting import quietly
+from mpiqopt.transport.waiting import wait_quietly
 
 BUSY_SECONDS = 0.5
 # seconds that a rank computes in the short measurement, and how often it is made before the answer is no
@@ -86,7 +86,7 @@ def _timed(comm: MPI.Intracomm, window: MPI.Win, target: int, start: Callable[[]
     return took
 
 
-def progresses(comm: MPI.Intracomm) -> bool:
+def one_sided_progresses(comm: MPI.Intracomm) -> bool:
     """True if one-sided operations are done while their target computes; collective over the ranks of a host.
 
     Between the first and the last rank, in 5 to 200 ms; the others wait quietly.
@@ -97,7 +97,7 @@ def progresses(comm: MPI.Intracomm) -> bool:
         group = comm.group.Incl(ends)
         answer[0] = _seen_to_progress(comm.Create_group(group))
         group.Free()
-    quietly(comm.Ibcast(answer))
+    wait_quietly(comm.Ibcast(answer))
     return bool(answer[0])
 
 

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from mpiqopt.transport.mailboxes import choose
+from mpiqopt.transport.mailboxes import choose_mailboxes
 from mpiqopt.transport.transport import FrameExchange, FrameQueue, FrameSource, SteppingNodes
-from mpiqopt.transport.waiting import until, wait_all
+from mpiqopt.transport.waiting import wait_all, wait_until
 
 TAG = 2
 
@@ -32,7 +32,7 @@ class NeighbourFrameExchange(FrameExchange):
             sent.append(self.comm.Isend([frames, MPI.BYTE], rank, TAG))
         nodes.deliver()
         for rank in self.ranks:
-            until(partial(self.comm.Iprobe, rank, TAG, self._status))
+            wait_until(partial(self.comm.Iprobe, rank, TAG, self._status))
             size = self._status.Get_count(MPI.BYTE)
             if size > self._buffer.size:
                 self._buffer = np.empty(2 * size, np.uint8)
@@ -50,11 +50,11 @@ class NeighbourFrameExchange(FrameExchange):
 
 
 class MailboxFrames(FrameQueue):
-    """Frames to and from other ranks by mailboxes; mail_transport: as in ``mailboxes.choose``."""
+    """Frames to and from other ranks by mailboxes; mail_transport: as in ``mailboxes.choose_mailboxes``."""
 
     def __init__(self, comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str):
         self.comm = comm
-        self._mail, self.mail_transport = choose(comm, ranks, mail_transport)
+        self._mail, self.mail_transport = choose_mailboxes(comm, ranks, mail_transport)
         self._count = [0, 0]  # messages sent and received
         self._boxes = list(enumerate(range(1, len(ranks) + 1)))
 

@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 import mpiqopt
 from mpiqopt.errors import AgreedError
-from mpiqopt.transport.waiting import quietly
+from mpiqopt.transport.waiting import wait_quietly
 
 RECORD = np.dtype(
     [("host", "S64"), ("mpiqopt", "S32"), ("python", "S16"), ("numpy", "S16"), ("sum", np.int64), ("told", "S376")]
@@ -24,11 +24,11 @@ VERSIONS = {"mpiqopt": "mpiqopt", "python": "Python", "numpy": "NumPy"}
 def require_alike(comm: MPI.Intracomm, words: list[str]) -> None:
     """Collective: raise AgreedError, on all ranks, unless all have the arguments and the versions of rank 0."""
     records = np.empty(comm.size, RECORD)
-    quietly(comm.Igather([_record(words), MPI.BYTE], [records, MPI.BYTE] if comm.rank == 0 else None))
+    wait_quietly(comm.Igather([_record(words), MPI.BYTE], [records, MPI.BYTE] if comm.rank == 0 else None))
     verdict = np.zeros(1, f"S{VERDICT}")
     if comm.rank == 0:
-        verdict[0] = difference(records).encode()
-    quietly(comm.Ibcast([verdict, MPI.BYTE]))
+        verdict[0] = difference_between_ranks(records).encode()
+    wait_quietly(comm.Ibcast([verdict, MPI.BYTE]))
     if verdict[0]:
         raise AgreedError(_text(verdict[0]))
 
@@ -42,7 +42,7 @@ def _record(words: list[str]) -> np.ndarray:
     return np.array([(host, *versions, zlib.crc32(b"\0".join(told)), b" ".join(told))], RECORD)
 
 
-def difference(records: np.ndarray) -> str:
+def difference_between_ranks(records: np.ndarray) -> str:
     """Return how the first rank that is not like rank 0 differs, and where it is; "" if none does.
 
     records: RECORD (ranks,), of all ranks in order; versions are compared before arguments.

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, out_of_memory
-from mpiqopt.registry import explained
-from mpiqopt.transport.library import MPICH, family, offer_debians_mpich, require_launchers_library
+from mpiqopt.registry import explain_plugin_error
+from mpiqopt.transport.library import MPICH, library_family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
 from mpiqopt.transport.transport import Transport
 
@@ -38,7 +38,7 @@ def alone_by_word() -> bool:
     return os.environ.get(WORD) == "1"
 
 
-def require_word() -> None:
+def require_ranks_variable() -> None:
     """Raise UsageError if the user says something else."""
     word = os.environ.get(WORD, "")
     if word not in ("", "1"):
@@ -100,7 +100,7 @@ def _require_process_manager() -> None:
         ) from None
 
 
-def start(always: bool = False) -> Transport:
+def start_transport(always: bool = False) -> Transport:
     """Return the transport of this process: MPI's under a launcher, else one of a single rank.
 
     Parameters
@@ -139,12 +139,12 @@ def start(always: bool = False) -> Transport:
             "machine's module"
         ) from error
 
-    from mpiqopt.transport.neighbours import MPITransport, library
+    from mpiqopt.transport.neighbours import MPITransport, mpi_library
 
-    require_launchers_library(library())
+    require_launchers_library(mpi_library())
     MPI.Init_thread(MPI.THREAD_MULTIPLE if always else MPI.THREAD_FUNNELED)
-    _require_launched_size(MPI.COMM_WORLD.size, library())
-    return MPITransport(MPI.COMM_WORLD, patient=_crowded() and family(library()) == MPICH)
+    _require_launched_size(MPI.COMM_WORLD.size, mpi_library())
+    return MPITransport(MPI.COMM_WORLD, patient=_crowded() and library_family(mpi_library()) == MPICH)
 
 
 def _local_ranks() -> int:
@@ -158,7 +158,7 @@ def _crowded() -> bool:
     return _local_ranks() > (os.cpu_count() or 1)
 
 
-def crowding() -> str:
+def crowding_warning() -> str:
     """Return a warning if there are more ranks than processors on this host, else ""."""
     if not _crowded():
         return ""
@@ -177,7 +177,7 @@ def _require_launched_size(size: int, name_of_library: str) -> None:
         )
 
 
-def give_up(message: str) -> None:
+def give_up_before_mpi(message: str) -> None:
     """Say why this rank cannot start MPI, and end the others, which would wait for it in MPI_Init for ever.
 
     MPICH's mpiexec takes a process that ends before MPI_Init for one that does not want it, whatever its status, but
@@ -198,17 +198,17 @@ def _whole_story(error: BaseException) -> str:
         return ""
     if isinstance(error, (NumericalError, UsageError)):
         return f"{type(error).__name__}: {error}"
-    return out_of_memory(error) or explained(error)
+    return out_of_memory(error) or explain_plugin_error(error)
 
 
 @contextmanager
-def session(always: bool = False) -> Iterator[Transport]:
+def mpi_session(always: bool = False) -> Iterator[Transport]:
     """Start MPI and leave it in order; end the whole job at once if one of several ranks raises an exception.
 
     A rank that leaves alone would let the others wait for it in MPI for ever, so that it says why in one line and calls
-    MPI_Abort. What all ranks raise together (AgreedError) has to be caught inside. always: as of ``start``.
+    MPI_Abort. What all ranks raise together (AgreedError) has to be caught inside. always: as of ``start_transport``.
     """
-    transport = start(always)
+    transport = start_transport(always)
     try:
         yield transport
     except BaseException as error:

@@ -21,7 +21,7 @@ _MPICH_AND_KIN = ("MPICH", "Intel", "MVAPICH", "CRAY MPICH")
 _WANTED, _DEBIANS = "libmpi.so.12", "libmpichcxx.so.12"
 
 
-def launcher() -> str:
+def launchers_library() -> str:
     """Return whose mpiexec started this process, or nothing if it was another launcher or none."""
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
         return OPEN_MPI
@@ -35,7 +35,7 @@ def offer_debians_mpich() -> None:
     """
     if _chosen() or not _asks_for_mpich() or _loads(_WANTED):
         return
-    if launcher() == MPICH or not (_loads("libmpi.so") or _loads("libmpi.so.40")):
+    if launchers_library() == MPICH or not (_loads("libmpi.so") or _loads("libmpi.so.40")):
         _rename_debians_mpich()
 
 
@@ -75,7 +75,7 @@ def _rename_debians_mpich() -> None:
         os.close(copy)
 
 
-def family(name: str) -> str:
+def library_family(name: str) -> str:
     """Return whose interface and launcher a library has, by what it says that it is; or nothing."""
     if name.startswith(OPEN_MPI):
         return OPEN_MPI
@@ -87,7 +87,7 @@ def require_launchers_library(name: str) -> None:
 
     name: what the library says that it is; it may be asked before MPI_Init.
     """
-    owner, starter = family(name), launcher()
+    owner, starter = library_family(name), launchers_library()
     if owner and starter and owner != starter:
         raise AgreedError(
             f"started by the mpiexec of {starter}, but mpi4py found {name}: start with {_mpiexec_of(owner)}, or "

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from mpi4py import MPI
 
-from mpiqopt.transport.diagnosis import progresses
+from mpiqopt.transport.diagnosis import one_sided_progresses
 
 TAG = 1
 # bytes of a slot in a window, and of all slots of a rank
@@ -230,7 +230,7 @@ class Both(Mailboxes):
         self._ways[0].comm.Free()  # of this host's ranks
 
 
-def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str) -> tuple[Mailboxes, str]:
+def choose_mailboxes(comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str) -> tuple[Mailboxes, str]:
     """Return mailboxes to the ranks that hold neighbours, and what was chosen and why; collective.
 
     Parameters
@@ -246,7 +246,7 @@ def choose(comm: MPI.Intracomm, ranks: tuple[int, ...], mail_transport: str) -> 
     if mail_transport == "window":
         return Windows(comm, ranks), "window (as the config says)"
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    waits = not progresses(host)
+    waits = not one_sided_progresses(host)
     counts = np.array([host.rank == 0, host.rank == 0 and waits], np.int64)
     comm.Allreduce(MPI.IN_PLACE, counts)
     hosts, waiting = counts.tolist()

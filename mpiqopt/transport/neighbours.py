@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from mpiqopt.placement.placement import ExchangePlan
 from mpiqopt.transport.transport import Channel, Transport
-from mpiqopt.transport.waiting import PatientComm, quietly, wait_all
+from mpiqopt.transport.waiting import PatientComm, wait_all, wait_quietly
 
 if TYPE_CHECKING:
     from mpiqopt.transport.frames import MailboxFrames, NeighbourFrameExchange
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ABORT_SECONDS = 3.0
 
 
-def library() -> str:
+def mpi_library() -> str:
     """Return name and version of the MPI library, one short line."""
     return " ".join(MPI.Get_library_version().split(",")[0].splitlines()[0].rstrip("\0").split())
 
@@ -78,16 +78,16 @@ def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]) -> Iterator[t
 class MPITransport(Transport):
     """Two-sided MPI between the ranks of a communicator.
 
-    patient: ranks that wait give the processor away, as ``waiting.until`` does; for more ranks than processors.
+    patient: ranks that wait give the processor away, as ``waiting.wait_until`` does; for more ranks than processors.
     """
 
     def __init__(self, comm: MPI.Intracomm, patient: bool = False):
         self.comm, request = (PatientComm(comm) if patient else comm).Idup()
-        quietly(request)
+        wait_quietly(request)
         self._wait_all = wait_all if patient else MPI.Request.Waitall
         self.rank, self.size = comm.rank, comm.size
         self.name = f"rank {self.rank} on {MPI.Get_processor_name()}"
-        self.library = library()
+        self.library = mpi_library()
         self._channels: list[NeighbourChannel] = []
 
     @cached_property
@@ -156,7 +156,7 @@ class MPITransport(Transport):
 
     def first_error(self, message: str | None) -> str | None:
         lowest = np.array([self.size if message is None else self.rank])
-        quietly(self.comm.Iallreduce(MPI.IN_PLACE, lowest, MPI.MIN))
+        wait_quietly(self.comm.Iallreduce(MPI.IN_PLACE, lowest, MPI.MIN))
         return self._shared(message, int(lowest[0])) if lowest[0] < self.size else None
 
     def share(self, value: Any) -> Any:
@@ -166,18 +166,18 @@ class MPITransport(Transport):
         """Return the value of rank ``root`` on every rank."""
         packed = _packed(value) if self.rank == root else None
         size = np.array([0 if packed is None else packed.size])
-        quietly(self.comm.Ibcast(size, root))
+        wait_quietly(self.comm.Ibcast(size, root))
         if packed is None:
             packed = np.empty(size[0], np.uint8)
-        quietly(self.comm.Ibcast(packed, root))
+        wait_quietly(self.comm.Ibcast(packed, root))
         return value if self.rank == root else pickle.loads(packed.data)
 
     def deal(self, parts: list | None) -> Any:
         packed = [_packed(part) for part in parts] if parts is not None else []
         sizes, size = np.array([part.size for part in packed]), np.empty(1, np.int64)
-        quietly(self.comm.Iscatter(sizes if packed else None, size))
+        wait_quietly(self.comm.Iscatter(sizes if packed else None, size))
         own = np.empty(size[0], np.uint8)
-        quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
+        wait_quietly(self.comm.Iscatterv([np.concatenate(packed), sizes.tolist()] if packed else None, own))
         return pickle.loads(own.data)
 
     def frame_exchange(self, ranks: tuple[int, ...]) -> "NeighbourFrameExchange":
@@ -192,7 +192,7 @@ class MPITransport(Transport):
 
     def close(self) -> None:
         """Free requests and communicators, so that nothing is pending, and finalise MPI."""
-        quietly(self.comm.Ibarrier())  # rank 0 has a file to finish
+        wait_quietly(self.comm.Ibarrier())  # rank 0 has a file to finish
         for channel in self._channels:
             channel.free()
         self.comm.Free()

@@ -150,7 +150,7 @@ class Transport(Protocol):
     def frame_queue(self, ranks: tuple[int, ...], mail_transport: str) -> FrameQueue:
         """Prepare frames to and from the neighbouring ranks at any time.
 
-        mail_transport: "auto" | "window" | "two-sided", as in ``mailboxes.choose``.
+        mail_transport: "auto" | "window" | "two-sided", as in ``mailboxes.choose_mailboxes``.
         """
 
     def close(self) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-# seconds between looks of ``quietly``: a wait is at most twice as long as it had to be, and costs hardly anything when
-# it is long
+# seconds between looks of ``wait_quietly``: a wait is at most twice as long as it had to be, and costs hardly anything
+# when it is long
 SHORTEST, LONGEST = 5e-5, 1e-2
-# looks of ``until`` before other ranks get the processor: less than 0.1 ms
+# looks of ``wait_until`` before other ranks get the processor: less than 0.1 ms
 PATIENCE = 100
-# seconds that ``until`` goes on looking, then it sleeps for a share of what it has waited so far, and not too long
+# seconds that ``wait_until`` goes on looking, then it sleeps for a share of what it has waited so far, and not too long
 AWAKE, SHARE, NAP = 2e-3, 1 / 32, 1e-3
 
 
-def quietly(request: MPI.Request) -> None:
+def wait_quietly(request: MPI.Request) -> None:
     """Wait until a request is complete, asleep between looks: for what takes long somewhere.
 
     While rank 0 of 64 on two cores works for 0.3 s, the others that poll, and give the processor away each time, make
@@ -33,7 +33,7 @@ def quietly(request: MPI.Request) -> None:
         pause = min(2 * pause, LONGEST)
 
 
-def until(ready: Callable[[], bool]) -> None:
+def wait_until(ready: Callable[[], bool]) -> None:
     """Return when ``ready`` returns True; it must enter MPI, so that messages progress.
 
     A wait that takes long is at most 3 % longer for the sleep in it. Ranks that crowd a processor and give it away
@@ -53,7 +53,7 @@ def until(ready: Callable[[], bool]) -> None:
 
 def wait_all(requests: list[MPI.Request]) -> None:
     """Return when all requests are complete."""
-    until(lambda: MPI.Request.Testall(requests))
+    wait_until(lambda: MPI.Request.Testall(requests))
 
 
 class PatientComm(MPI.Intracomm):

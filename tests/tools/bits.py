@@ -12,7 +12,7 @@ import numpy as np
 
 from mpiqopt._losses import LinearModel
 from mpiqopt.arithmetic.products import row_products
-from mpiqopt.arithmetic.rounding import exponential, power
+from mpiqopt.arithmetic.rounding import exact_exponential, exact_power
 from mpiqopt.config.parse import load
 from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.streams import generator, standard_normal
@@ -74,8 +74,8 @@ def of_functions() -> dict[str, str]:
         "normal": digest(numbers),
         "logistic": digest(losses("logistic", 1)),
         "softmax": digest(losses("softmax", 7)),
-        "power": digest([power(base, exponent) for base in bases for exponent in (2, 0.625, 17)]),
-        "exponential": digest([exponential(-base) for base in bases]),
+        "power": digest([exact_power(base, exponent) for base in bases for exponent in (2, 0.625, 17)]),
+        "exponential": digest([exact_exponential(-base) for base in bases]),
         "product": digest(row_products(rows, rows[:7])),
         "transposed product": digest(row_products(rows.T, rows.T[:3].copy())),
     }

@@ -8,10 +8,10 @@ import pytest
 
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.compressors.codec import Codec
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from tools.experiments import GRAPHS, assembled
 
-ALGORITHMS = members("algorithm")
+ALGORITHMS = family_members("algorithm")
 CODED = [name for name, cls in ALGORITHMS.items() if cls.default_compressor is not None]
 SERVED = [name for name in CODED if ALGORITHMS[name].server]
 GOSSIPED = [name for name in CODED if not ALGORITHMS[name].server]

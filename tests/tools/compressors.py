@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.registry import find, members
+from mpiqopt.registry import family_members, find_member
 
 # Settings to test; of what is not named, the defaults.
 FRACTIONS = [{"fraction": 0.01}, {"fraction": 0.3}, {"fraction": 1.0}]
@@ -31,11 +31,11 @@ SETTINGS = {
 
 
 def case(name: str, settings: dict):
-    return pytest.param(find("compressor", name)(**settings), id="-".join([name, *map(str, settings.values())]))
+    return pytest.param(find_member("compressor", name)(**settings), id="-".join([name, *map(str, settings.values())]))
 
 
-CASES = [case(name, settings) for name in members("compressor") for settings in SETTINGS.get(name, [{}])]
-FIRST = [case(name, SETTINGS.get(name, [{}])[0]) for name in members("compressor")]
+CASES = [case(name, settings) for name in family_members("compressor") for settings in SETTINGS.get(name, [{}])]
+FIRST = [case(name, SETTINGS.get(name, [{}])[0]) for name in family_members("compressor")]
 every = pytest.mark.parametrize("c", CASES)
 first = pytest.mark.parametrize("c", FIRST)
 both_types = pytest.mark.parametrize("dtype", [np.float64, np.float32])

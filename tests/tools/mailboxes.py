@@ -9,9 +9,9 @@ import pytest
 
 from mpiqopt._coordination import Lockstep, Mailboxes
 from mpiqopt.coordination.protocol import LocalProtocol
-from mpiqopt.coordination.wiring import Wiring, wire
+from mpiqopt.coordination.wiring import Wiring, wiring_of_rank
 from mpiqopt.placement.placement import Placement
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 
 PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, PIECE = range(1, 8)
@@ -19,7 +19,7 @@ TILE, BLOCK, LANES, FEW = 1024, 256, 8, 2
 
 
 def topology(name: str, nodes: int, **options) -> Topology:
-    return Topology(name, tuple(find("topology", name)(nodes=nodes, **options).cycle()))
+    return Topology(name, tuple(find_member("topology", name)(nodes=nodes, **options).cycle()))
 
 
 # those whose nodes send frames
@@ -27,7 +27,7 @@ PROTOCOLS = ("ftqc", "integer-push-sum", "tree")
 
 
 def wirings(graph: Topology, ranks: int) -> list[Wiring]:
-    return [wire(graph, Placement(graph.nodes, ranks, rank)) for rank in range(ranks)]
+    return [wiring_of_rank(graph, Placement(graph.nodes, ranks, rank)) for rank in range(ranks)]
 
 
 def at_ranks(graph: Topology, ranks: int, protocol: str, seed: int = 0) -> list[LocalProtocol]:

@@ -8,13 +8,13 @@ import numpy as np
 
 from mpiqopt.compressors.compressor import Compressor, Draw
 from mpiqopt.compressors.eden import CENTROIDS
-from mpiqopt.config.build import member
+from mpiqopt.config.build import build_from_config
 from mpiqopt.contracts.compressor import (
-    decoded,
-    encoded,
-    keys,
+    decode_rows,
+    encode_rows,
+    example_keys,
 )
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from tools import reference_compressors as plain
 from tools.compressors import SETTINGS
 
@@ -27,7 +27,7 @@ def stored(name: str) -> list[tuple[Compressor, np.ndarray, Draw, bytes, np.ndar
     draw = Draw(file["round"], np.array([file["own"]], np.uint64), np.array([file["shared"]], np.uint64))
     return [
         (
-            find("compressor", name)(**one["settings"]),
+            find_member("compressor", name)(**one["settings"]),
             np.array([file["x"]], one["dtype"]),
             draw,
             bytes.fromhex(one["message"]),
@@ -42,11 +42,11 @@ STORED_X = [0.5, -1.25, 0.0, 3.0, -0.001, 1e-9, 1.0, -2.875, 0.3, -0.7, 1.5]
 
 def store(name: str) -> None:
     """Write the file of stored messages of a compressor: once, when it is new. `python -m tools.messages NAME`."""
-    draw, lines = keys(1, seed=9), []
+    draw, lines = example_keys(1, seed=9), []
     for settings, dtype in product(SETTINGS.get(name, [{}]), ("float64", "float32")):
-        c, x = find("compressor", name)(**settings), np.array([STORED_X], dtype)
-        message = encoded(c, x, draw)
-        y = decoded(c, message, x, draw)[0]
+        c, x = find_member("compressor", name)(**settings), np.array([STORED_X], dtype)
+        message = encode_rows(c, x, draw)
+        y = decode_rows(c, message, x, draw)[0]
         if name in REFERENCES:
             y = REFERENCES[name][1](c, message.tobytes(), len(y), x.dtype, int(draw.own[0]), int(draw.shared[0]))
         values = {"message": message.tobytes().hex(), "decoded": y.tolist()}
@@ -63,5 +63,5 @@ REFERENCES = plain.references(CENTROIDS)
 if __name__ == "__main__":
     import sys
 
-    for member in sys.argv[1:]:
-        store(member)
+    for build_from_config in sys.argv[1:]:
+        store(build_from_config)

@@ -21,7 +21,7 @@ def run_on(ranks: int, folder: Path, paths: list[str]) -> None:
 
 def main(folder: str, *paths: str) -> None:
     """Run the configs one after the other. Collective."""
-    with launch.session() as transport:
+    with launch.mpi_session() as transport:
         for path in paths:
             run(load(path), Options(Path(folder) / f"{Path(path).stem}.h5", quiet=True), transport)
 

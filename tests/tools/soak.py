@@ -353,7 +353,7 @@ def main() -> int:
     options = parsed()
     if options.all:
         return run_all(options)
-    with launch.session() as transport:
+    with launch.mpi_session() as transport:
         tally = soak(options, transport)
         # every rank's status, because launchers return any of them
         bad = bool(transport.share(tally.bad))

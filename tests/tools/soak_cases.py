@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt.coordination.coordinator import ABSOLUTE_HEADROOM
 from mpiqopt.emulation.settings import Emulate
-from mpiqopt.registry import find
+from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 
 # by coordinator: how often it is drawn
@@ -66,7 +66,7 @@ class Case:
 def connected(graph: str, nodes: int, seed: int) -> Topology:
     """The first of the random graphs with seeds from ``seed`` on that is connected."""
     while True:
-        topology = Topology(graph, tuple(find("topology", graph)(nodes=nodes, seed=seed).cycle()))
+        topology = Topology(graph, tuple(find_member("topology", graph)(nodes=nodes, seed=seed).cycle()))
         if topology.strongly_connected:
             return topology
         seed += 1

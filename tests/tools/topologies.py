@@ -4,14 +4,14 @@ import networkx
 import numpy as np
 
 from mpiqopt.config.parse import parse
-from mpiqopt.registry import members
+from mpiqopt.registry import family_members
 from mpiqopt.topologies.graph import Digraph, Made
 from mpiqopt.topologies.mixing import simple_edges
 from mpiqopt.topologies.topology import Topology
 
 BASE = '[data]\nname = "synthetic"\n[problem]\nname = "least-squares"\n[algorithm]\nname = "dgd"\n'
 
-DIGRAPHS = {name for name, cls in members("topology").items() if issubclass(cls, Digraph)}
+DIGRAPHS = {name for name, cls in family_members("topology").items() if issubclass(cls, Digraph)}
 
 
 def topology(text: str) -> Topology:

@@ -4,7 +4,7 @@ from math import log
 from typing import Any
 
 from mpiqopt._coordination import Rules, SplitRules
-from mpiqopt.coordination.costs import VOTES, Call, Network, flood, packed
+from mpiqopt.coordination.costs import VOTES, Call, Network, failed_vote_bytes, packed_frame_bytes
 from mpiqopt.coordination.protocol import FrameProtocol
 from mpiqopt.coordination.wiring import Wiring
 from mpiqopt.registry import register
@@ -39,7 +39,9 @@ class FTQC(FrameProtocol):
         steps = network.forgetting * rate + min(network.nodes / 5, 6) * (9 + 8 * log(d))
         # of 2 n pieces n stay where they are, and one of degree + 1 comes back to its node
         pieces = steps * network.arcs / (network.arcs / network.nodes + 1)
-        good = network.diameter * network.arcs * (packed(d, spread) + d / 8)
+        good = network.diameter * network.arcs * (packed_frame_bytes(d, spread) + d / 8)
         return Call(
-            steps + VOTES * network.diameter, pieces, pieces * packed(d, spread) + good + VOTES * flood(network)
+            steps + VOTES * network.diameter,
+            pieces,
+            pieces * packed_frame_bytes(d, spread) + good + VOTES * failed_vote_bytes(network),
         )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt._coordination import WEIGHTED_HEADROOM, Rules, ShareRules
-from mpiqopt.coordination.costs import HEADER, Call, Network, packed
+from mpiqopt.coordination.costs import HEADER, Call, Network, packed_frame_bytes
 from mpiqopt.coordination.protocol import FrameProtocol
 from mpiqopt.coordination.wiring import Wiring
 from mpiqopt.errors import UsageError
@@ -72,8 +72,8 @@ class IntegerPushSum(FrameProtocol):
         unit = total * (6 + 2 / (1 - momentum))
         steps = (2 * forgetting - 1 if network.directed else math.sqrt(forgetting)) * (7 + 0.9 * math.log(spread)) + 6
         pieces = steps * network.arcs
-        size = packed(d, 1.5 * unit * spread / degree / (1 - momentum))
-        vote = network.diameter * network.arcs * (HEADER + 2 + (packed(d, spread) if d <= 4 else 10))
+        size = packed_frame_bytes(d, 1.5 * unit * spread / degree / (1 - momentum))
+        vote = network.diameter * network.arcs * (HEADER + 2 + (packed_frame_bytes(d, spread) if d <= 4 else 10))
         return Call(steps + network.diameter, pieces, pieces * size + vote)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt._coordination import Rules, TreeRules
-from mpiqopt.coordination.costs import Call, Network, packed
+from mpiqopt.coordination.costs import Call, Network, packed_frame_bytes
 from mpiqopt.coordination.protocol import FrameProtocol
 from mpiqopt.coordination.wiring import Wiring
 from mpiqopt.registry import register
@@ -50,7 +50,10 @@ class Tree(FrameProtocol):
 
     def cost(self, network: Network, d: int, spread: float) -> Call:
         """Sums go up, of a whole branch at most; the sum of all comes down."""
-        up, down = packed(d, spread * sqrt(sqrt(network.nodes))), packed(d, spread * sqrt(network.nodes))
+        up, down = (
+            packed_frame_bytes(d, spread * sqrt(sqrt(network.nodes))),
+            packed_frame_bytes(d, spread * sqrt(network.nodes)),
+        )
         return Call(2 * network.diameter, 2 * (network.nodes - 1), (network.nodes - 1) * (up + down))
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
-from mpiqopt.topologies.formats.words import Line, Rows, rows
+from mpiqopt.topologies.formats.words import Line, Rows, words_of_lines
 
 
 def read(given: Given) -> Links:
     """Read an adjacency list. Raises UsageError for a line that is none."""
-    return links_of(rows(given.text()))
+    return links_of(words_of_lines(given.text()))
 
 
 def links_of(table: Rows) -> Links:

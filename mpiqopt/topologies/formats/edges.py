@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quoted
-from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number, is_whole, weight_of
-from mpiqopt.topologies.formats.words import Line, Rows, rows
+from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number, is_whole, weight_of_link
+from mpiqopt.topologies.formats.words import Line, Rows, words_of_lines
 
 # what the columns of the two ends are called, in small letters without blanks and underscores
 ENDS = {
@@ -45,7 +45,7 @@ class Columns(NamedTuple):
 
 def read(given: Given) -> Links:
     """Read an edge list. Raises UsageError with the line that is none."""
-    return links_of(rows(given.text()))
+    return links_of(words_of_lines(given.text()))
 
 
 def links_of(table: Rows) -> Links:
@@ -85,7 +85,7 @@ def _weights(lines: list[Line], columns: Columns) -> np.ndarray:
     weights = np.empty(len(lines))
     for k, (line, weight) in enumerate(zip(lines, given, strict=True)):
         a, b = _names(line, columns)
-        weights[k] = weight_of(a, b, weight, line.number)
+        weights[k] = weight_of_link(a, b, weight, line.number)
     return weights
 
 
@@ -96,15 +96,15 @@ def _given(line: Line, column: int | None) -> object:
     try:
         return ast.literal_eval(line.data).get("weight")
     except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):  # the last two: too deep
-        message = f"{quoted(line.data)}: want attributes such as {{'weight': 0.5}}"
+        message = f"{quote_value(line.data)}: want attributes such as {{'weight': 0.5}}"
         raise UsageError(at_line(line.number, message)) from None
 
 
 def columns_of(lines: list[Line]) -> Columns:
     """Return where ends and weights stand: as a header says, else first, second and third.
 
-    >>> from mpiqopt.topologies.formats.words import rows
-    >>> columns_of(rows("weight,source,target\\n0.5,a,b\\n0.5,b,c").lines)[:3]
+    >>> from mpiqopt.topologies.formats.words import words_of_lines
+    >>> columns_of(words_of_lines("weight,source,target\\n0.5,a,b\\n0.5,b,c").lines)[:3]
     (1, 2, 0)
     """
     if len(lines) < 2 or lines[0].data:
@@ -149,7 +149,7 @@ def _are_numbers(words: list[str]) -> bool:
     return not any(np.isnan(finite_number(word)) for word in words)
 
 
-def counts(lines: list[Line]) -> bool:
+def may_be_counts(lines: list[Line]) -> bool:
     """Return True if the first line may be no link but the numbers of nodes and links that follow: "5 4"."""
     head, rest = lines[0], lines[1:]
     if not rest or len(head.words) not in (2, 3) or not all(is_whole(word) for word in head.words):

@@ -2,7 +2,7 @@
 
 import re
 
-from mpiqopt.topologies.formats.links import Given, Links, of_networkx
+from mpiqopt.topologies.formats.links import Given, Links, links_of_networkx
 
 GRAPH = re.compile(r"^\s*graph\s*\[", re.MULTILINE)
 
@@ -13,4 +13,4 @@ def read(given: Given) -> Links:
 
     # else networkx refuses two links of the same ends
     text = GRAPH.sub(lambda found: f"{found[0]} multigraph 1 ", given.text().removeprefix("\ufeff"), count=1)
-    return of_networkx(networkx.parse_gml(text, label="id"))._replace(said={"format": "gml"})
+    return links_of_networkx(networkx.parse_gml(text, label="id"))._replace(said={"format": "gml"})

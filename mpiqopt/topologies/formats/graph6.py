@@ -1,7 +1,7 @@
 """graph6 and sparse6, by networkx: one graph as a line of printable characters."""
 
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import Given, Links, of_networkx, require_nodes
+from mpiqopt.topologies.formats.links import Given, Links, links_of_networkx, require_nodes
 
 HEADERS = (b">>graph6<<", b">>sparse6<<")
 
@@ -21,7 +21,7 @@ def read(given: Given) -> Links:
     sparse = line.startswith(b":")
     require_nodes(_nodes(line.removeprefix(b":")))
     graph = networkx.from_sparse6_bytes(line) if sparse else networkx.from_graph6_bytes(line)
-    return of_networkx(graph)._replace(said={"format": "sparse6" if sparse else "graph6"})
+    return links_of_networkx(graph)._replace(said={"format": "sparse6" if sparse else "graph6"})
 
 
 def _nodes(line: bytes) -> int:

@@ -3,7 +3,7 @@
 from io import BytesIO
 
 from mpiqopt.errors import UsageError
-from mpiqopt.topologies.formats.links import Given, Links, of_networkx
+from mpiqopt.topologies.formats.links import Given, Links, links_of_networkx
 
 SPACE = "{http://graphml.graphdrawing.org/xmlns}"
 
@@ -15,7 +15,7 @@ def read(given: Given) -> Links:
     content = given.content if given.encoding is None else _without_declaration(given.text()).encode()
     graph = networkx.read_graphml(BytesIO(content))
     _require_one(content)
-    return of_networkx(graph)._replace(said={"format": "graphml"})
+    return links_of_networkx(graph)._replace(said={"format": "graphml"})
 
 
 def _without_declaration(text: str) -> str:

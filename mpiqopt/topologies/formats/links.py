@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt.errors import UsageError, quote_value
 from mpiqopt.files.textfiles import decode
 from mpiqopt.memory import memory
 
@@ -99,7 +99,7 @@ class Collector:
         for a weight that is no finite number.
         """
         self._ends += (self.node(a), self.node(b))
-        self._weights.append(weight_of(a, b, given, line))
+        self._weights.append(weight_of_link(a, b, given, line))
         self._lines.append(line)
 
     def links(self, directed: bool | None, **more: Any) -> Links:
@@ -138,13 +138,13 @@ def is_whole(word: str) -> bool:
     return word.isdecimal() and len(word) < 19
 
 
-def weight_of(a: Any, b: Any, given: Any, line: int) -> float:
+def weight_of_link(a: Any, b: Any, given: Any, line: int) -> float:
     """Return the weight of the link from a to b, NaN where none is given. Raises UsageError for what is no number."""
     if given is None:
         return np.nan
     value = finite_number(given)
     if value != value:
-        raise UsageError(at_line(line, f"the weight of edge ({a}, {b}) is {quoted(given)}, want a finite number"))
+        raise UsageError(at_line(line, f"the weight of edge ({a}, {b}) is {quote_value(given)}, want a finite number"))
     return value
 
 
@@ -160,7 +160,7 @@ def require_nodes(count: int) -> None:
         raise UsageError(f"the file says that it has {count} nodes: more than memory can hold")
 
 
-def of_networkx(graph: Any) -> Links:
+def links_of_networkx(graph: Any) -> Links:
     """Return the links of a networkx graph of any kind, with labels of nodes and weights as far as given."""
     found = Collector(graph)
     for a, b, weight in graph.edges(data="weight"):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt.errors import UsageError, quote_value
 from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
-from mpiqopt.topologies.formats.words import Line, Rows, rows
+from mpiqopt.topologies.formats.words import Line, Rows, words_of_lines
 
 # rows of mixing matrices sum to 1, as far as they are written with all digits
 NEAR = 1e-9
@@ -14,7 +14,7 @@ NEAR = 1e-9
 
 def read(given: Given) -> Links:
     """Read a square matrix. Raises UsageError with the line that does not fit."""
-    return links_of(rows(given.text()))
+    return links_of(words_of_lines(given.text()))
 
 
 def links_of(table: Rows) -> Links:
@@ -22,7 +22,7 @@ def links_of(table: Rows) -> Links:
 
     Raises UsageError with the line that does not fit.
 
-    >>> found = links_of(rows("  a b\\na 0 1\\nb 1 0"))
+    >>> found = links_of(words_of_lines("  a b\\na 0 1\\nb 1 0"))
     >>> found.keys, found.ends.tolist(), found.weights.tolist()
     (('a', 'b'), [[0, 1], [1, 0]], [1.0, 1.0])
     """
@@ -38,10 +38,12 @@ def links_of(table: Rows) -> Links:
     if above is not None:
         said["header"] = f"line {table.lines[0].number}: names of nodes"
     rows_, columns = np.nonzero(values)
-    return of_entries(names, rows_, columns, values[rows_, columns], np.array([line.number for line in lines]), said)
+    return links_of_entries(
+        names, rows_, columns, values[rows_, columns], np.array([line.number for line in lines]), said
+    )
 
 
-def of_entries(
+def links_of_entries(
     names: Sequence[str], rows: np.ndarray, columns: np.ndarray, values: np.ndarray, lines: np.ndarray, said: dict
 ) -> Links:
     """Return the entries of a matrix as arcs row -> column.
@@ -96,7 +98,7 @@ def _values(lines: list[Line], first: int) -> np.ndarray:
         if len(wrong):
             column = int(wrong[0])
             raise UsageError(
-                at_line(line.number, f"column {column + 1 + first} is {quoted(words[column])}, want a number")
+                at_line(line.number, f"column {column + 1 + first} is {quote_value(words[column])}, want a number")
             )
     return values
 
@@ -117,7 +119,7 @@ def is_labelled(lines: list[Line]) -> bool:
     return not any(np.isnan(finite_number(word)) for line in lines[1:] for word in line.words[1:])
 
 
-def is_doubtful(lines: list[Line]) -> bool:
+def labels_may_be_entries(lines: list[Line]) -> bool:
     """Return True if names, above or at the left alone, are numbers: one more row or column of the matrix, perhaps."""
     above, beside = _names(lines)
     return (above is None) != (beside is None) and not any(
@@ -125,7 +127,7 @@ def is_doubtful(lines: list[Line]) -> bool:
     )
 
 
-def plausible(found: Links) -> bool:
+def may_be_matrix(found: Links) -> bool:
     """Return True if somebody may have meant these numbers as a matrix: not those of links with weights.
 
     The diagonal is 0, or rows sum to 1, or entries are 0 and 1, or the same on both sides of the diagonal. [[0, 1],

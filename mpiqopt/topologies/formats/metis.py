@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, is_whole
-from mpiqopt.topologies.formats.words import lines
+from mpiqopt.topologies.formats.words import editor_lines
 
 
 def read(given: Given) -> Links:
     """Read a METIS file. Raises UsageError with the line that does not fit."""
-    numbered = ((i, line.strip()) for i, line in enumerate(lines(given.text()), 1))
+    numbered = ((i, line.strip()) for i, line in enumerate(editor_lines(given.text()), 1))
     kept = (each for each in numbered if not each[1].startswith("%"))
     header = next((each for each in kept if each[1]), None)
     return _links(header, kept) if header else Collector().links(False)

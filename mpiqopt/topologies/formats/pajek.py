@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mpiqopt.errors import UsageError, quoted
+from mpiqopt.errors import UsageError, quote_value
 from mpiqopt.topologies.formats.links import (
     Collector,
     Given,
@@ -19,7 +19,7 @@ from mpiqopt.topologies.formats.links import (
     require_nodes,
     unique_labels,
 )
-from mpiqopt.topologies.formats.words import lines
+from mpiqopt.topologies.formats.words import editor_lines
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
 LINKS = ("edges", "arcs", "edgeslist", "arcslist", "matrix")
@@ -63,14 +63,14 @@ def read(given: Given) -> Links:
 def _sections(text: str) -> list[Section]:
     """Return the sections but for *network, which says a name. Raises UsageError if there are none."""
     found: list[Section] = []
-    for line, row in enumerate(lines(text), 1):
+    for line, row in enumerate(editor_lines(text), 1):
         words = [inside or plain for inside, plain in WORDS.findall(row)]
         if not words or words[0].startswith("%"):
             continue
         if words[0].startswith("*"):
             found.append(Section(line, words[0][1:].lower(), " ".join(words[1:2]), []))
         elif not found:
-            raise UsageError(at_line(line, f"{quoted(words[0])}, want *vertices and their number first"))
+            raise UsageError(at_line(line, f"{quote_value(words[0])}, want *vertices and their number first"))
         else:
             found[-1].rows.append((line, words))
     found = [section for section in found if section.name != "network"]
@@ -99,5 +99,5 @@ def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | 
 def _node(word: str, count: int, line: int) -> int:
     """Return the number of a vertex. Raises UsageError for what is none of 1 to ``count``."""
     if not (is_whole(word) and 1 <= int(word) <= count):
-        raise UsageError(at_line(line, f"{quoted(word)} is no vertex, want 1 to {count}"))
+        raise UsageError(at_line(line, f"{quote_value(word)} is no vertex, want 1 to {count}"))
     return int(word)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.formats import adjlist, edges, matrix, metis
 from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line
-from mpiqopt.topologies.formats.words import Rows, rows
+from mpiqopt.topologies.formats.words import Rows, words_of_lines
 
 T = TypeVar("T")
 READINGS = {"edges": "an edge list", "matrix": "a matrix", "adjlist": "an adjacency list", "metis": "METIS"}
@@ -20,7 +20,7 @@ def read(given: Given) -> Links:
 
     Raises UsageError that names all formats that it fits, or says why it fits none.
     """
-    table = rows(given.text())
+    table = words_of_lines(given.text())
     if not table.lines:
         return Collector().links(None)
     found = _readings(given, table)
@@ -29,7 +29,7 @@ def read(given: Given) -> Links:
         raise UsageError(f"fits {said}: say topology.format = {keys}")
     if not found:
         raise UsageError(_why_none(table))
-    if "edges" in found and edges.counts(table.lines):
+    if "edges" in found and edges.may_be_counts(table.lines):
         head = table.lines[0]
         raise UsageError(
             at_line(
@@ -60,8 +60,8 @@ def _readings(given: Given, table: Rows) -> dict[str, Links]:
     if not given.weighted and adjlist.fits(lines, tried.get("edges") is not None):
         tried["adjlist"] = adjlist.links_of(table)
     found = {name: links for name, links in tried.items() if links is not None}
-    doubted = "matrix" in found and (len(found) > 1 or matrix.is_doubtful(lines))
-    if doubted and not matrix.plausible(found["matrix"]):
+    doubted = "matrix" in found and (len(found) > 1 or matrix.labels_may_be_entries(lines))
+    if doubted and not matrix.may_be_matrix(found["matrix"]):
         del found["matrix"]
     return found
 

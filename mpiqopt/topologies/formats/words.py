@@ -43,15 +43,15 @@ class Rows(NamedTuple):
     colons: bool
 
 
-def lines(text: str) -> list[str]:
+def editor_lines(text: str) -> list[str]:
     """Return all lines as an editor counts them: other characters that Unicode calls line ends are none."""
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
-def rows(text: str) -> Rows:
+def words_of_lines(text: str) -> Rows:
     """Return the lines of a text as words, without comments: from "#" on, or lines that begin with "%".
 
-    >>> found = rows("# links\\nNew York; Rome; 0.5\\nRome; Oslo; 0.5\\n")
+    >>> found = words_of_lines("# links\\nNew York; Rome; 0.5\\nRome; Oslo; 0.5\\n")
     >>> found.separated, found.lines[0]
     ('by semicolons', Line(number=2, words=['New York', 'Rome', '0.5'], data=''))
     """
@@ -71,7 +71,7 @@ def rows(text: str) -> Rows:
 
 def _bodies(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield number, words and data of each line that has any. Raises UsageError for attributes that do not end."""
-    for place, line in enumerate(lines(text), 1):
+    for place, line in enumerate(editor_lines(text), 1):
         if "#" in line or "%" in line or "{" in line:
             body, data = _without_comment(line, place)
         else:
