@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from mpiqopt.terminal import escape_unprintable
+from mpiqopt.terminal import escape_for_terminal
 
 # characters of a line on standard error, and what it begins with
 WIDTH, PREFIX = 200, "mpiqopt: "
@@ -29,10 +29,10 @@ class UsageError(Exception):
 
 
 @contextmanager
-def naming_file(path: str) -> Iterator[None]:
+def errors_name_file(path: str) -> Iterator[None]:
     """Put a file's name in front of the message of a UsageError that is raised inside.
 
-    >>> with naming_file("ring.toml"):
+    >>> with errors_name_file("ring.toml"):
     ...     raise UsageError("run.seed = -1: want at least 0")
     Traceback (most recent call last):
     mpiqopt.errors.UsageError: ring.toml: run.seed = -1: want at least 0
@@ -80,7 +80,7 @@ class NumericalError(Exception):
     """
 
 
-def out_of_memory(error: BaseException) -> str:
+def out_of_memory_error(error: BaseException) -> str:
     """Return the line on an error for lack of memory, with the size where it is known; "" for other errors.
 
     NumPy's MemoryError, Python's own, and libraries that could not be loaded for lack of memory are told apart.
@@ -98,13 +98,13 @@ def out_of_memory(error: BaseException) -> str:
     return f"not enough memory: this process wants more than the {taken:.1f} GB that it has taken"
 
 
-def one_line(message: str) -> str:
+def error_line(message: str) -> str:
     r"""Return what to print of a message: PREFIX and one line of at most WIDTH characters that any terminal may get.
 
-    >>> one_line("ring.toml: run.seed = -1:\n  want at least 0")
+    >>> error_line("ring.toml: run.seed = -1:\n  want at least 0")
     'mpiqopt: ring.toml: run.seed = -1: want at least 0'
     """
-    return PREFIX + _fitted(escape_unprintable(" ".join(message.split())), LINE)
+    return PREFIX + _fitted(escape_for_terminal(" ".join(message.split())), LINE)
 
 
 def _fitted(line: str, width: int) -> str:
@@ -119,14 +119,14 @@ def _fitted(line: str, width: int) -> str:
     folder = os.path.dirname(first)
     rest = rest.replace(f"{folder}/", "") if folder else rest
     left = width - len(colon) - len(rest)
-    first = clip_text(first, left if left >= SHORT_PATH else LONG_PATH)
-    return first + colon + clip_text(rest, width - len(first) - len(colon))
+    first = clip_for_error_line(first, left if left >= SHORT_PATH else LONG_PATH)
+    return first + colon + clip_for_error_line(rest, width - len(first) - len(colon))
 
 
-def clip_text(text: str, most: int) -> str:
+def clip_for_error_line(text: str, most: int) -> str:
     """Return the text without its middle if it has more characters than ``most``.
 
-    >>> clip_text("abcdefghijklmnopqrstuvwxyz", 12)
+    >>> clip_for_error_line("abcdefghijklmnopqrstuvwxyz", 12)
     'abcdefg...yz'
     """
     if len(text) <= most:
@@ -135,12 +135,12 @@ def clip_text(text: str, most: int) -> str:
     return f"{text[: most - 3 - tail]}...{text[-tail:]}"
 
 
-def fits_in_line(message: str) -> bool:
-    """Return True if ``one_line`` does not have to cut the message."""
+def fits_in_error_line(message: str) -> bool:
+    """Return True if ``error_line`` does not have to cut the message."""
     return len(message) <= LINE
 
 
-def list_in_line(head: str, items: Iterable[str], more: str = ", ...") -> str:
+def list_in_error_line(head: str, items: Iterable[str], more: str = ", ...") -> str:
     """Return the head and as many of the items as fit in a line of standard error, at least one.
 
     more: what stands for the items that are left out.
@@ -148,7 +148,7 @@ def list_in_line(head: str, items: Iterable[str], more: str = ", ...") -> str:
     first, *rest = items
     line = head + first
     for item in rest:
-        if not fits_in_line(f"{line}, {item}{more}"):
+        if not fits_in_error_line(f"{line}, {item}{more}"):
             return line + more
         line += f", {item}"
     return line
@@ -171,10 +171,10 @@ class _Quoting(reprlib.Repr):
 _quoting = _Quoting()
 
 
-def quote_value(value: Any) -> str:
+def quote_in_error(value: Any) -> str:
     """Return the ``repr`` of a value that a user gave, without the middle of a long one.
 
-    >>> quote_value([1, 2, "x" * 100])
+    >>> quote_in_error([1, 2, "x" * 100])
     "[1, 2, 'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx']"
     """
     return _quoting.repr(value)
@@ -187,5 +187,5 @@ def brief_error(error: BaseException, most: int = LINE) -> str:
     'ValueError: shapes differ: (3,) and (4,)'
     """
     words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-    text, most = escape_unprintable(words), max(most, 20)
+    text, most = escape_for_terminal(words), max(most, 20)
     return text if len(text) <= most else text[: most - 3] + "..."

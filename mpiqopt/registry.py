@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mpiqopt.errors import LINE, UsageError, brief_error, quote_value
+from mpiqopt.errors import LINE, UsageError, brief_error, quote_in_error
 
 FOLDERS = {
     "data": "mpiqopt.data",
@@ -165,7 +165,9 @@ def require_member(key: str, family: str, name: str) -> None:
     _import_file(family, name.replace("-", "_"))
     if name not in _classes[family]:
         known = family_members(family)
-        raise UsageError(f"{key} = {quote_value(name)}: unknown{suggest_word(name, known)}; known: {', '.join(known)}")
+        raise UsageError(
+            f"{key} = {quote_in_error(name)}: unknown{suggest_word(name, known)}; known: {', '.join(known)}"
+        )
 
 
 def _import_file(family: str, name: str) -> None:
@@ -274,7 +276,7 @@ def _require_keys(path: str) -> None:
 
     On rank 0 alone, which checks configs: others do without the library for it.
     """
-    from mpiqopt.checking import pydantic_model
+    from mpiqopt.field_checks import pydantic_model
 
     for _, cls in registered_by(path):
         try:

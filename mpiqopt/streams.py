@@ -3,7 +3,7 @@
 A draw is a function of its key: it does not depend on which rank hosts a node or on what was drawn
 before, so a run is the same on any number of ranks and a checkpoint stores no generator state.
 
->>> generator(0, "start").integers(0, 100, 4).tolist() == generator(0, "start").integers(0, 100, 4).tolist()
+>>> random_stream(0, "start").integers(0, 100, 4).tolist() == random_stream(0, "start").integers(0, 100, 4).tolist()
 True
 >>> streams = Streams(seed=0, first=0, sizes=np.array([5, 2, 9]))  # three nodes on one rank
 >>> one = streams.batch(step=7, size=3).index[2].tolist()
@@ -36,7 +36,7 @@ PURPOSES = {
 ZIGGURAT_END = 3.6541528853610088
 
 
-def generator(seed: int, purpose: str, *key: int) -> "np.random.Generator":
+def random_stream(seed: int, purpose: str, *key: int) -> "np.random.Generator":
     """Return a NumPy generator for a purpose and up to two integers (a node, a block of samples, ...).
 
     purpose: a key of PURPOSES. Equal arguments give equal numbers, on every rank and machine.
@@ -107,4 +107,4 @@ class Streams:
     def uniform(self, purpose: str, step: int) -> np.ndarray:
         """Return a number in [0, 1) for every hosted node, float64 (hosted,), for iteration ``step``."""
         hosted = len(self.sizes)
-        return generator(self.seed, purpose, step).random(self.first + hosted)[self.first :]
+        return random_stream(self.seed, purpose, step).random(self.first + hosted)[self.first :]

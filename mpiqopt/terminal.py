@@ -39,19 +39,19 @@ def _of_terminal(stream: TextIO) -> int:
         return 0
 
 
-def escape_unprintable(text: str) -> str:
+def escape_for_terminal(text: str) -> str:
     r"""Return a name with what would move the cursor, or is no character at all, as escapes.
 
-    >>> print(escape_unprintable("a\tb\x1b[2K"))
+    >>> print(escape_for_terminal("a\tb\x1b[2K"))
     a\tb\x1b[2K
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def shorten_name(text: str, width: int) -> str:
+def shorten_for_terminal(text: str, width: int) -> str:
     """Return a name in at most ``width`` characters, an ellipsis in its middle: both ends tell names apart.
 
-    >>> shorten_name("breast-cancer.npz", 10)
+    >>> shorten_for_terminal("breast-cancer.npz", 10)
     'breas….npz'
     """
     if len(text) <= width:
@@ -60,13 +60,13 @@ def shorten_name(text: str, width: int) -> str:
     return text[: max(width - 1 - tail, 0)] + "…" + text[len(text) - tail :]
 
 
-def two_columns(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
+def two_terminal_columns(rows: list[tuple[str, str]], width: int | None, indent: str = "") -> str:
     """Return names, each with a text beside it, as aligned lines that end with a newline.
 
     rows: (name, text). width: characters of a line; None for lines of any length. A long text goes on below its first
     line; where less than NARROW is left beside the names it stands below its name.
 
-    >>> print(two_columns([("nodes", "8 on 2 ranks"), ("rounds", "16")], 40, "# "), end="")
+    >>> print(two_terminal_columns([("nodes", "8 on 2 ranks"), ("rounds", "16")], 40, "# "), end="")
     # nodes   8 on 2 ranks
     # rounds  16
     """
@@ -80,11 +80,11 @@ def _entry(name: str, text: str, term: int, width: int, indent: str) -> list[str
     """Return the lines of one name, ``term`` characters wide, and its text."""
     first, rest = f"{indent}{name:<{term}}  ", indent + " " * (term + 2)
     if width - len(first) >= NARROW:
-        return wrap_words(text, width, first, rest) or [first.rstrip()]
-    return [indent + name, *wrap_words(text, width, indent + "    ", indent + "    ")]
+        return wrap_for_terminal(text, width, first, rest) or [first.rstrip()]
+    return [indent + name, *wrap_for_terminal(text, width, indent + "    ", indent + "    ")]
 
 
-def wrap_words(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+def wrap_for_terminal(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """Return the lines of a text, whose words stay whole, none longer than ``width`` unless a word is.
 
     first, rest: what the first line and the others begin with.
@@ -121,7 +121,7 @@ class LiveLine:
         if self.live:
             self._open = True
             # in the last column some terminals begin a new row
-            self.write(CLEAR + fit_facts(facts, (terminal_width(self.stream) or USUAL) - 1))
+            self.write(CLEAR + fit_on_terminal(facts, (terminal_width(self.stream) or USUAL) - 1))
 
     def clear(self) -> None:
         """Leave an empty line, where others may write."""
@@ -140,10 +140,10 @@ class LiveLine:
             self.live = False
 
 
-def fit_facts(facts: tuple[tuple[str, ...], ...], width: int) -> str:
+def fit_on_terminal(facts: tuple[tuple[str, ...], ...], width: int) -> str:
     """Return the first facts, as many as fit in ``width``; to show ESSENTIAL of them they may be in shorter forms.
 
-    >>> fit_facts((("iteration 100/1000", "100/1000"), ("3 min left",)), 20)
+    >>> fit_on_terminal((("iteration 100/1000", "100/1000"), ("3 min left",)), 20)
     '100/1000  3 min left'
     """
     for count in range(len(facts), 0, -1):

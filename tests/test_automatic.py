@@ -121,7 +121,7 @@ def test_automatic_settings_converge(name, graph, kind, nodes, tables):
 
 def largest(W: np.ndarray) -> float:
     """What gradient tracking bears, found by ``stability`` from the whole matrix."""
-    return stability.largest_linear_step([W[None]], stability.tracking_recursion)
+    return stability.largest_stable_linear_step([W[None]], stability.tracking_recursion)
 
 
 def spectral_radius(W: np.ndarray, step: float) -> float:
@@ -195,20 +195,20 @@ def test_extra_bears_what_its_paper_says():
 
     for lowest in (-1 / 3, -0.6, 0.1):
         spectrum = [np.linspace(lowest, 1, 40).reshape(-1, 1, 1)]
-        assert stability.largest_linear_step(spectrum, extra) == pytest.approx((5 + 3 * lowest) / 4, rel=1e-5)
+        assert stability.largest_stable_linear_step(spectrum, extra) == pytest.approx((5 + 3 * lowest) / 4, rel=1e-5)
 
 
 def test_matrices_in_turn_are_lifted():
     """A cycle of one matrix three times is that matrix; what commutes may be split or not."""
     for W in (MATRICES["hypercube-16"], MATRICES["directed-ring-8"]):
         once = largest(W)
-        assert stability.largest_linear_step([W[None]] * 3, stability.tracking_recursion) == pytest.approx(
+        assert stability.largest_stable_linear_step([W[None]] * 3, stability.tracking_recursion) == pytest.approx(
             once, rel=2e-2
         )
     pair = [(np.eye(8) + shift(8)) / 2, (np.eye(8) + shift(8) @ shift(8)) / 2]
     split = [np.fft.fft(W[:, 0]).reshape(-1, 1, 1) for W in pair]
-    whole = stability.largest_linear_step([W[None] for W in pair], stability.tracking_recursion)
-    assert stability.largest_linear_step(split, stability.tracking_recursion) == pytest.approx(whole, rel=2e-2)
+    whole = stability.largest_stable_linear_step([W[None] for W in pair], stability.tracking_recursion)
+    assert stability.largest_stable_linear_step(split, stability.tracking_recursion) == pytest.approx(whole, rel=2e-2)
 
 
 @pytest.mark.parametrize(

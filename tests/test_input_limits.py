@@ -14,7 +14,7 @@ from tools.data_files import SYNTHETIC, hdf5, npz, write
 from tools.refusals import refused
 
 from mpiqopt.cli import main
-from mpiqopt.errors import clip_text, one_line, quote_value
+from mpiqopt.errors import clip_for_error_line, error_line, quote_in_error
 from mpiqopt.memory import memory
 from mpiqopt.results import files
 from mpiqopt.topologies.graph import Graph
@@ -288,23 +288,23 @@ def test_escape_codes_do_not_reach_the_terminal(escape, config, capsys, tmp_path
 def test_lines_of_any_length_keep_their_start_and_end():
     path = "/a/long/path" * 30 + "/c.toml"
     for message in (
-        f"{path}: run.iterations = {quote_value('9' * 500)}: want a valid integer",
+        f"{path}: run.iterations = {quote_in_error('9' * 500)}: want a valid integer",
         f"c.toml: run.iterations = {'9' * 500}: want a valid integer",
         f"{path}: run.iterations = 3.5: want a valid integer",
         "x" * 1000,
         "c.toml: " + ": ".join(map(str, range(1000))),
     ):
-        line = one_line(message)
+        line = error_line(message)
         assert len(line) <= 200
         assert line[:20] == f"mpiqopt: {message}"[:20]
         assert line.endswith(message[-15:])
-    assert "c.toml" in one_line(f"{path}: run.iterations = 3.5: want a valid integer")
-    assert clip_text("abcdefghij", 10) == "abcdefghij"
+    assert "c.toml" in error_line(f"{path}: run.iterations = 3.5: want a valid integer")
+    assert clip_for_error_line("abcdefghij", 10) == "abcdefghij"
 
 
 def test_a_file_beside_the_config_goes_by_its_name_where_a_line_is_long():
     folder = "/some/folder/of/a/user/with/a/long/name/and/more/folders"
-    said = one_line(f"{folder}/c.toml: data.path = {folder}/d.csv: {'not readable ' * 5}")
+    said = error_line(f"{folder}/c.toml: data.path = {folder}/d.csv: {'not readable ' * 5}")
     assert "c.toml: data.path = d.csv: not readable" in said
 
 

@@ -215,10 +215,10 @@ def test_batches_are_uniform():
 
 def test_generators_of_different_keys_differ():
     first = [
-        streams.generator(seed, purpose, key).random()
+        streams.random_stream(seed, purpose, key).random()
         for seed in (0, 1)
         for purpose in streams.PURPOSES
         for key in (0, 1)
     ]
     assert len(set(first)) == len(first)
-    assert streams.generator(5, "split").random() == streams.generator(5, "split").random()
+    assert streams.random_stream(5, "split").random() == streams.random_stream(5, "split").random()

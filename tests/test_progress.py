@@ -13,7 +13,7 @@ pytestmark = pytest.mark.mpi
 MEASURE = """
 from mpiqopt.transport import launch
 
-with launch.session() as transport:
+with launch.mpi_session() as transport:
     from mpiqopt.transport.diagnosis import one_sided_progress, one_sided_progresses
 
     told = one_sided_progresses(transport.comm)

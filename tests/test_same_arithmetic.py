@@ -13,7 +13,7 @@ from mpiqopt.arithmetic.eigenvalues import largest_eigenvalues, rayleigh_quotien
 from mpiqopt.arithmetic.products import PIECE, row_products
 from mpiqopt.arithmetic.rounding import exact_exponential, exact_power
 from mpiqopt.regularizers.constraints import Box, Nonnegative
-from mpiqopt.streams import ZIGGURAT_END, generator, standard_normal
+from mpiqopt.streams import ZIGGURAT_END, random_stream, standard_normal
 
 PACKAGE = Path(__file__).parent.parent / "mpiqopt"
 # folders of what a trajectory follows from
@@ -94,8 +94,8 @@ def test_distinct_values_are_those_of_numpy(values):
 
 def test_normal_numbers_are_those_of_numpy():
     """Same stream, same numbers; those beyond the ziggurat are multiples of 2^-26."""
-    expected = generator(1, "synthetic").standard_normal(400_000)
-    numbers = standard_normal(generator(1, "synthetic"), (400, 1000)).ravel()
+    expected = random_stream(1, "synthetic").standard_normal(400_000)
+    numbers = standard_normal(random_stream(1, "synthetic"), (400, 1000)).ravel()
     beyond = np.abs(expected) > ZIGGURAT_END
     assert 60 < beyond.sum() < 160
     np.testing.assert_array_equal(numbers[~beyond], expected[~beyond])

@@ -10,12 +10,12 @@ from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
 from mpiqopt.data.source import Source, Table
-from mpiqopt.data.splits import dirichlet, divide_samples, inner_dirichlet, part_bounds, pathological
-from mpiqopt.errors import UsageError, one_line
+from mpiqopt.data.splits import dirichlet_split, inner_dirichlet_split, pathological_split, split_bounds, split_samples
+from mpiqopt.errors import UsageError, error_line
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
 from mpiqopt.run.assembly import assemble
-from mpiqopt.streams import generator
+from mpiqopt.streams import random_stream
 from mpiqopt.transport.serial import SerialTransport
 
 SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
@@ -39,7 +39,7 @@ def table(targets: np.ndarray, **fields) -> Table:
 
 def division(split: str, targets: np.ndarray, nodes: int, seed: int = 0, **keys):
     source = find_member("data", "synthetic")(split=split, **keys)
-    return divide_samples(source, np.asarray(targets, float), None, nodes, generator(seed, "split"))
+    return split_samples(source, np.asarray(targets, float), None, nodes, random_stream(seed, "split"))
 
 
 def counts(found, targets: np.ndarray) -> np.ndarray:
@@ -68,14 +68,14 @@ def test_splits_that_were_there_before_have_the_same_bits():
     targets = np.random.default_rng(1).integers(0, 4, 53).astype(float)
     for split, order in (
         ("contiguous", None),
-        ("iid", generator(3, "split").permutation(53)),
+        ("iid", random_stream(3, "split").permutation(53)),
         ("by-label", np.argsort(targets, kind="stable")),
     ):
         found = division(split, targets, 7, 3)
         assert np.array_equal(found.bounds, [i * 53 // 7 for i in range(8)])
         assert found.order is None if order is None else np.array_equal(found.order, order)
     held = shares.load_shares(Given(table=table(targets), test_fraction=0.2), table(targets), Placement(7), 3)
-    assert held.test_features[:, 0].tolist() == (2 * np.sort(generator(3, "test").permutation(53)[:11])).tolist()
+    assert held.test_features[:, 0].tolist() == (2 * np.sort(random_stream(3, "test").permutation(53)[:11])).tolist()
 
 
 def test_by_label_gives_nodes_few_labels_and_alpha_decides_how_many():
@@ -92,7 +92,7 @@ def test_by_label_gives_nodes_few_labels_and_alpha_decides_how_many():
 
 
 def mean_sizes(targets: np.ndarray, nodes: int, alpha: float, seeds: int) -> np.ndarray:
-    found = [dirichlet(targets, nodes, alpha, generator(seed, "split")) for seed in range(seeds)]
+    found = [dirichlet_split(targets, nodes, alpha, random_stream(seed, "split")) for seed in range(seeds)]
     return np.mean([np.diff(each.bounds) for each in found], axis=0)
 
 
@@ -113,20 +113,20 @@ def test_dirichlet_favours_no_node_by_its_number():
 def test_dirichlet_of_equal_proportions_is_even():
     """Of each label floor or ceil of m/n at each node: systematic sampling."""
     targets = np.repeat(np.arange(5.0), [4, 10, 83, 1, 16])
-    found = counts(dirichlet(targets, 8, 1e12, generator(0, "split")), targets)
+    found = counts(dirichlet_split(targets, 8, 1e12, random_stream(0, "split")), targets)
     assert np.all(np.abs(found - np.array([4, 10, 83, 1, 16]) / 8) < 1 + 1e-6)
     for alpha in (1e308, 1e-320, 1e-10):
-        assert np.diff(dirichlet(RARE, 8, alpha, generator(0, "split")).bounds).min() >= 1
-    assert np.ptp(np.diff(dirichlet(targets, 8, 1e308, generator(1, "split")).bounds)) < 8
+        assert np.diff(dirichlet_split(RARE, 8, alpha, random_stream(0, "split")).bounds).min() >= 1
+    assert np.ptp(np.diff(dirichlet_split(targets, 8, 1e308, random_stream(1, "split")).bounds)) < 8
 
 
 def test_sizes_are_in_proportion():
-    assert np.diff(part_bounds("linear", 360, 8)).tolist() == [10, 20, 30, 40, 50, 60, 70, 80]
-    assert np.diff(part_bounds("square", 300, 4)).tolist() == [10, 40, 90, 160]
+    assert np.diff(split_bounds("linear", 360, 8)).tolist() == [10, 20, 30, 40, 50, 60, 70, 80]
+    assert np.diff(split_bounds("square", 300, 4)).tolist() == [10, 40, 90, 160]
     e = np.exp(np.arange(4))
-    assert np.abs(np.diff(part_bounds("exponential", 10**6, 4)) - 10**6 * e / e.sum()).max() < 1
-    assert np.diff(part_bounds([1e308, 1e308, 3e307], 23, 3)).tolist() == [10, 10, 3]
-    assert np.array_equal(part_bounds([0.1] * 7, 70, 7), part_bounds("equal", 70, 7))
+    assert np.abs(np.diff(split_bounds("exponential", 10**6, 4)) - 10**6 * e / e.sum()).max() < 1
+    assert np.diff(split_bounds([1e308, 1e308, 3e307], 23, 3)).tolist() == [10, 10, 3]
+    assert np.array_equal(split_bounds([0.1] * 7, 70, 7), split_bounds("equal", 70, 7))
 
 
 @pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "inner-dirichlet"])
@@ -138,12 +138,15 @@ def test_sizes_belong_to_four_splits(split):
 def test_inner_dirichlet_lets_each_node_draw_its_labels():
     """Labels run out, and none is counted twice; with a large alpha every node has the labels of all."""
     targets = np.repeat([0.0, 1.0, 2.0], [300, 200, 100])
-    even = inner_dirichlet(targets, part_bounds("equal", 600, 6), 1e6, generator(0, "split"))
+    even = inner_dirichlet_split(targets, split_bounds("equal", 600, 6), 1e6, random_stream(0, "split"))
     assert np.abs(counts(even, targets).sum(axis=0) - [300, 200, 100]).max() == 0
-    uneven = counts(inner_dirichlet(targets, part_bounds("equal", 600, 6), 0.02, generator(0, "split")), targets)
+    uneven = counts(
+        inner_dirichlet_split(targets, split_bounds("equal", 600, 6), 0.02, random_stream(0, "split")), targets
+    )
     assert uneven.max(axis=1).mean() > 70 > counts(even, targets).max(axis=1).mean()
-    sizes = [counts(inner_dirichlet(targets, part_bounds("equal", 600, 6), 0.2, generator(s, "split")), targets)[:, 2]
-             for s in range(100)]  # fmt: skip
+    bounds = split_bounds("equal", 600, 6)
+    divisions = [inner_dirichlet_split(targets, bounds, 0.2, random_stream(s, "split")) for s in range(100)]
+    sizes = [counts(division, targets)[:, 2] for division in divisions]
     assert np.abs(np.mean(sizes, axis=0) - 100 / 6).max() < 3.5 * 25 / 10
 
 
@@ -151,13 +154,16 @@ def test_inner_dirichlet_lets_each_node_draw_its_labels():
 def test_pathological_gives_each_node_so_many_labels(nodes, each, labels):
     """And each label floor or ceil of n k/C nodes, which share it equally."""
     targets = np.random.default_rng(0).permutation(np.repeat(np.arange(labels), 40 + np.arange(labels))).astype(float)
-    found = counts(pathological(targets, nodes, each, generator(0, "split")), targets)
+    found = counts(pathological_split(targets, nodes, each, random_stream(0, "split")), targets)
     assert np.all(np.count_nonzero(found, axis=1) == each)
     holders = np.count_nonzero(found, axis=0)
     assert {*holders} <= {nodes * each // labels, -(-nodes * each // labels)}
     for column in found.T:
         assert np.ptp(column[column > 0]) <= 1
-    sizes = [counts(pathological(targets, nodes, each, generator(s, "split")), targets).sum(axis=1) for s in range(40)]
+    sizes = [
+        counts(pathological_split(targets, nodes, each, random_stream(s, "split")), targets).sum(axis=1)
+        for s in range(40)
+    ]
     assert np.abs(np.mean(sizes, axis=0) - len(targets) / nodes).max() < 3.5 * np.std(sizes) / 40**0.5 + 0.5
 
 
@@ -231,7 +237,7 @@ def test_refusals_fit_in_a_line():
     source = Given(table=replace(table(np.arange(10**4)), where="measured.csv"), split="inner-dirichlet")
     with pytest.raises(UsageError) as raised:
         shares.load_shares(source, source.open(0), Placement(4), 0)
-    line = one_line(f"/data/somebody/{'folder/' * 9}config.toml: {raised.value}")
+    line = error_line(f"/data/somebody/{'folder/' * 9}config.toml: {raised.value}")
     assert line.endswith(str(raised.value))
 
 

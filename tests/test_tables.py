@@ -14,7 +14,7 @@ from tools.written_tables import FRAME, WRITTEN, X, Y, refusal, rows
 
 from mpiqopt.cli import main
 from mpiqopt.data.source import Table
-from mpiqopt.errors import WIDTH, UsageError, one_line
+from mpiqopt.errors import WIDTH, UsageError, error_line
 from mpiqopt.registry import find_member
 
 
@@ -353,7 +353,7 @@ def opened(source) -> Table | None:
     try:
         return source.open(0)
     except UsageError as error:
-        line = one_line(f"c.toml: {error}")
+        line = error_line(f"c.toml: {error}")
     return None if len(line) <= WIDTH else pytest.fail(line)
 
 

@@ -11,7 +11,13 @@ from mpiqopt.analysis.tables import Column, format_number, split_columns
 from mpiqopt.cli import main
 from mpiqopt.cli.commands import COMMANDS
 from mpiqopt.run import progress
-from mpiqopt.terminal import escape_unprintable, fit_facts, shorten_name, terminal_width, two_columns
+from mpiqopt.terminal import (
+    escape_for_terminal,
+    fit_on_terminal,
+    shorten_for_terminal,
+    terminal_width,
+    two_terminal_columns,
+)
 
 WIDTHS = [40, 80, 200]
 
@@ -49,7 +55,7 @@ def test_as_many_facts_as_fit_the_first_ones_first(width):
         ("consensus 1.2e-05",),
         ("1234 it/s",),
     )
-    line = fit_facts(facts, width)
+    line = fit_on_terminal(facts, width)
     assert len(line) <= width
     assert bool(line) == (width >= 4)
     assert ("stat" in line) == (width >= 19)
@@ -154,7 +160,7 @@ def test_brackets_are_part_of_names(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / name, [3.0, 2.0])
     assert main(["show", name]) == 0
-    assert f"{escape_unprintable(name)}: dgd, ring 4\n" in capsys.readouterr().out
+    assert f"{escape_for_terminal(name)}: dgd, ring 4\n" in capsys.readouterr().out
 
 
 def test_long_names_take_a_row_of_their_own(tmp_path, monkeypatch, capsys):
@@ -195,14 +201,14 @@ def test_columns_that_do_not_fit_go_below_with_the_first_one():
 
 def test_texts_stand_below_their_names_where_little_is_left_beside_them():
     entries = [("name", "one two three four five six")]
-    assert two_columns(entries, None) == "name  one two three four five six\n"
-    assert two_columns(entries, 30) == "name  one two three four five\n      six\n"
-    assert two_columns(entries, 20, "# ") == "# name\n#     one two three\n#     four five six\n"
-    assert two_columns([("alone", "")], 80) == "alone\n"
+    assert two_terminal_columns(entries, None) == "name  one two three four five six\n"
+    assert two_terminal_columns(entries, 30) == "name  one two three four five\n      six\n"
+    assert two_terminal_columns(entries, 20, "# ") == "# name\n#     one two three\n#     four five six\n"
+    assert two_terminal_columns([("alone", "")], 80) == "alone\n"
 
 
 def test_names_are_shortened_in_the_middle():
-    assert [shorten_name("abcdefgh", width) for width in (8, 7, 6, 2, 1)] == [
+    assert [shorten_for_terminal("abcdefgh", width) for width in (8, 7, 6, 2, 1)] == [
         "abcdefgh",
         "abc…fgh",
         "abc…gh",
@@ -212,4 +218,4 @@ def test_names_are_shortened_in_the_middle():
 
 
 def test_what_moves_the_cursor_is_shown_as_an_escape():
-    assert escape_unprintable("a\x1b[31m\n\udcff日é") == "a\\x1b[31m\\n\\udcff日é"
+    assert escape_for_terminal("a\x1b[31m\n\udcff日é") == "a\\x1b[31m\\n\\udcff日é"

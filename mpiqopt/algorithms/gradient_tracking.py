@@ -44,7 +44,9 @@ class GradientTracking(Minibatch):
         """Return the r of the circle criterion for this recursion over the topology (``stability``)."""
         from mpiqopt.algorithms import stability
 
-        return stability.largest_linear_step(stability.mixing_spectrum(facts.topology), stability.tracking_recursion)
+        return stability.largest_stable_linear_step(
+            stability.stability_spectrum(facts.topology), stability.tracking_recursion
+        )
 
     def automatic_step(self, facts: Facts) -> float:
         """Return ``tracking_step`` over L, at least 1/(3L), unless that is more than a stable step."""

@@ -89,11 +89,11 @@ class ProxGT(Scheduled):
         from mpiqopt.algorithms import stability
 
         step = self.gossip_step if facts.coded else 1.0
-        matrices = stability.gossip_spectrum(facts.topology, self.gossip_rounds, self.chebyshev, step)
-        linear = stability.largest_linear_step(matrices, stability.tracking_recursion)
+        matrices = stability.stability_spectrum_of_gossip(facts.topology, self.gossip_rounds, self.chebyshev, step)
+        linear = stability.largest_stable_linear_step(matrices, stability.tracking_recursion)
         if linear is None or not facts.regularized:
             return linear
-        return min(linear, max(UNPROVED, stability.largest_proximal_step(matrices)))
+        return min(linear, max(UNPROVED, stability.largest_stable_proximal_step(matrices)))
 
     def automatic_step(self, facts: Facts) -> float:
         """Return ``tracking_step`` over L, or nearly the largest stable step with P_K if that is less.
@@ -227,12 +227,12 @@ class ProxGT(Scheduled):
         """
 
 
-def sampled_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
+def proxgt_sampled_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
     """Return the mean gradient at x_t over a fresh batch of ``size`` draws, or over "all" samples."""
     return problem.grad(state.x, None if size == "all" else rng.batch(state.t, size))
 
 
-def recursive_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
+def proxgt_recursive_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
     """Return v_{t-1} + mean over a batch of [g(x_t, s) - g(x_{t-1}, s)], the same samples at both points.
 
     This is the estimator of SARAH and SPIDER; ``size`` draws per node, or "all".
@@ -290,7 +290,7 @@ class ProxGTSA(ProxGT):
         return self.sampled_smoothness(facts, self.batch_size)
 
     def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
-        return sampled_gradient(state, problem, rng, self.batch_size)
+        return proxgt_sampled_gradient(state, problem, rng, self.batch_size)
 
 
 @register("algorithm", "proxgt-sr-o")
@@ -334,8 +334,8 @@ class ProxGTSRO(ProxGT):
 
     def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
         if state.t % self.epoch_length == 0:
-            return sampled_gradient(state, problem, rng, self.large_batch_size)
-        return recursive_gradient(state, problem, rng, self.batch_size)
+            return proxgt_sampled_gradient(state, problem, rng, self.large_batch_size)
+        return proxgt_recursive_gradient(state, problem, rng, self.batch_size)
 
 
 @register("algorithm", "proxgt-sr-e")
@@ -371,5 +371,5 @@ class ProxGTSRE(ProxGT):
 
     def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
         if state.t % self.epoch_length == 0:
-            return sampled_gradient(state, problem, rng, "all")
-        return recursive_gradient(state, problem, rng, self.batch_size)
+            return proxgt_sampled_gradient(state, problem, rng, "all")
+        return proxgt_recursive_gradient(state, problem, rng, self.batch_size)

@@ -13,7 +13,7 @@ For one W that commutes with its transpose, G splits into one number for each ei
 exact for equal Hessians: EXTRA r = (5 + 3 lambda_min)/4; gradient tracking r = (1 - mu)^2 / (2 mu^2), mu = -lambda_min.
 
 >>> mu = 0.6  # of W = diag(1, -mu) in its eigenvectors
->>> r = largest_linear_step([np.array([1.0, -mu]).reshape(-1, 1, 1)], tracking_recursion)
+>>> r = largest_stable_linear_step([np.array([1.0, -mu]).reshape(-1, 1, 1)], tracking_recursion)
 >>> round(r, 4), round((1 - mu) ** 2 / (2 * mu**2), 4)
 (0.2222, 0.2222)
 """
@@ -74,7 +74,7 @@ def tracking_recursion(W: np.ndarray) -> Recursion:
     )
 
 
-def mixing_spectrum(topology: Topology) -> list[np.ndarray] | None:
+def stability_spectrum(topology: Topology) -> list[np.ndarray] | None:
     """Return what stands for the mixing matrices in turn: (modes, n, n) arrays, n = 1 where they split by eigenvalues.
 
     Of one symmetric W the interval from its smallest eigenvalue to 1. None where there is no doubly stochastic W, or
@@ -112,8 +112,10 @@ def _some(eigenvalues: np.ndarray) -> np.ndarray:
     return np.concatenate([eigenvalues[:half], eigenvalues[half :: len(eigenvalues) // half]])
 
 
-def gossip_spectrum(topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0) -> list[np.ndarray] | None:
-    """Return ``mixing_spectrum`` of P_K, iteration after iteration: each takes K matrices of the cycle.
+def stability_spectrum_of_gossip(
+    topology: Topology, rounds: int, chebyshev: bool, step: float = 1.0
+) -> list[np.ndarray] | None:
+    """Return ``stability_spectrum`` of P_K, iteration after iteration: each takes K matrices of the cycle.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def gossip_spectrum(topology: Topology, rounds: int, chebyshev: bool, step: floa
     if chebyshev:
         interval = topology.interval if step == 1 else damped_interval(topology.interval, step)
         return [np.append(np.linspace(*polynomial_extremes(rounds, interval), EIGENVALUES), 1.0).reshape(-1, 1, 1)]
-    matrices = mixing_spectrum(topology)
+    matrices = stability_spectrum(topology)
     if matrices is None:
         return None
     matrices = [(1 - step) * np.eye(matrix.shape[-1]) + step * matrix for matrix in matrices]
@@ -141,7 +143,7 @@ def _product(factors: list[np.ndarray]) -> np.ndarray:
     return product
 
 
-def largest_proximal_step(matrices: list[np.ndarray] | None) -> float:
+def largest_stable_proximal_step(matrices: list[np.ndarray] | None) -> float:
     """Return r such that Y+ = P (Y + G - G-), X+ = P prox_{a h}(X - a Y+) converges for a L < r, any convex f_i and h.
 
     The circle criterion for the gradients and the prox together, which is firmly nonexpansive, with the weights that
@@ -158,14 +160,14 @@ def largest_proximal_step(matrices: list[np.ndarray] | None) -> float:
     return round_significant(min(float(bound.min()), DESCENT), 6)
 
 
-def largest_linear_step(
+def largest_stable_linear_step(
     matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray], Recursion]
 ) -> float | None:
     """Return r: the method converges for a L < r, at most that of gradient descent, 2; rounded to 6 digits.
 
     Parameters
     ----------
-    matrices: of ``mixing_spectrum`` or ``gossip_spectrum``; None where nothing is known, and then r is None.
+    matrices: of ``stability_spectrum`` or ``stability_spectrum_of_gossip``; None where nothing is known: r is None.
     recursion: makes A, B, C of the matrices (modes, n, n) of one iteration, such as ``tracking_recursion``.
     """
     if matrices is None:

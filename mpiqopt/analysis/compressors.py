@@ -26,11 +26,11 @@ from mpiqopt.analysis.tables import Column, format_number, print_table
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.config.build import build_from_config
-from mpiqopt.config.overrides import parse_word
+from mpiqopt.config.overrides import parse_override_word
 from mpiqopt.errors import UsageError
 from mpiqopt.memory import require_memory
 from mpiqopt.registry import family_members
-from mpiqopt.terminal import escape_unprintable, terminal_width
+from mpiqopt.terminal import escape_for_terminal, terminal_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def named_compressor(word: str) -> tuple[str, Compressor]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"{word}: {setting!r}: want KEY=VALUE")
-        table[key] = parse_word(value, word)
+        table[key] = parse_override_word(value, word)
     return word, build_from_config("compressor", table, word)
 
 
@@ -150,7 +150,7 @@ def print_measurements(rows: list[Measurement], title: str) -> None:
     print(title)
     print_table(
         [
-            Column("compressor", [escape_unprintable(row.label) for row in rows], is_name=True),
+            Column("compressor", [escape_for_terminal(row.label) for row in rows], is_name=True),
             Column("bits/coordinate", [format_number("{:.3f}", row.bits) for row in rows]),
             Column("error", [f"{row.error:.3g}" for row in rows]),
             Column("bound", ["" if row.bound is None else f"{row.bound:.3g}" for row in rows]),
@@ -175,7 +175,7 @@ def _figure(rows: list[Measurement], title: str) -> "Figure":
     """Return the figure: errors to the left, speeds to the right."""
     from matplotlib.figure import Figure
 
-    names = [escape_unprintable(row.label) for row in rows]
+    names = [escape_for_terminal(row.label) for row in rows]
     use_fonts_for(names)
     figure = Figure(figsize=(13, 0.22 * len(rows) + 3), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -11,7 +11,7 @@ True
 import numpy as np
 
 from mpiqopt.analysis import node_samples
-from mpiqopt.analysis.graphs import diameter, file_facts
+from mpiqopt.analysis.graphs import diameter, graph_file_facts
 from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.analysis.tables import format_bytes
 from mpiqopt.compressors.codec import Codec
@@ -21,14 +21,14 @@ from mpiqopt.errors import UsageError
 from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan_exchange
 from mpiqopt.run import constants
-from mpiqopt.run.assembly import Experiment, assemble, facts_for_automatic_values
+from mpiqopt.run.assembly import Experiment, assemble, assemble_facts
 from mpiqopt.run.constants import Constants
-from mpiqopt.terminal import two_columns
+from mpiqopt.terminal import two_terminal_columns
 from mpiqopt.topologies.topology import DENSE_LIMIT
 from mpiqopt.transport.serial import SerialTransport
 
 
-def describe_run(config: Config, ranks: int = 1, width: int | None = None) -> str:
+def estimate_run(config: Config, ranks: int = 1, width: int | None = None) -> str:
     """Return the resolved config as TOML, and below it the derived constants and costs, as comments.
 
     Parameters
@@ -51,13 +51,13 @@ def _require_ranks(ranks: int, nodes: int | None) -> None:
 
 
 def _described(config: Config, experiment: Experiment, ranks: int, width: int | None) -> str:
-    """Return the text of ``describe_run`` from the assembled run."""
+    """Return the text of ``estimate_run`` from the assembled run."""
     import tomli_w
 
     _require_ranks(ranks, experiment.network.place.nodes)
     tables = config.resolved()
     tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
-    facts = two_columns(_facts(experiment, ranks), width, "# ")
+    facts = two_terminal_columns(_facts(experiment, ranks), width, "# ")
     samples = node_samples.node_table(node_samples.samples_of_shares(experiment.shares), width, "#   ")
     text = f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"
     return f"{text}#\n# training samples of the nodes\n{samples}"
@@ -140,9 +140,7 @@ def _step_size(experiment: Experiment) -> list[tuple[str, str]]:
     known = _data_constants(experiment)
     if automatic or not known.give_steps:
         return said
-    facts = facts_for_automatic_values(
-        experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem
-    )
+    facts = assemble_facts(experiment.config, experiment.network.topology, known, experiment.shares, experiment.problem)
     bound = algorithm.largest_stable_step(facts)
     largest = None if bound is None else bound / algorithm.smoothness(facts)
     if largest is not None and float(algorithm.step_size) > largest:
@@ -161,7 +159,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     given, coded = experiment.config.algorithm, experiment.network.coded
     return [
         *_sizes(experiment, ranks),
-        *file_facts(topology),
+        *graph_file_facts(topology),
         *_constants(experiment),
         *_step_size(experiment),
         *algorithm.facts_for_check(given, topology, coded),

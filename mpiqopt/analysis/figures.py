@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpiqopt.errors import UsageError
-from mpiqopt.terminal import escape_unprintable, shorten_name
+from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -85,7 +85,7 @@ def figure_path(output: str) -> Path:
 
 def _said(output: str) -> str:
     """Return the option as error lines name it."""
-    return f"-o {escape_unprintable(shorten_name(output, NAME))}"
+    return f"-o {escape_for_terminal(shorten_for_terminal(output, NAME))}"
 
 
 def _require_free(path: Path, kind: str) -> None:

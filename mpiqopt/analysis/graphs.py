@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpiqopt.analysis.figures import figure_path, matplotlib_defaults, save_figure, use_fonts_for, without_math
-from mpiqopt.terminal import escape_unprintable, shorten_name, two_columns
+from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal, two_terminal_columns
 from mpiqopt.topologies.topology import DIAMETER_LIMIT, GOSSIP_TARGET, Topology
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def describe_topology(topology: Topology, width: int | None = None) -> str:
         facts.insert(1, ("graphs in turn", len(topology.cycle)))
     if topology.doubly_stochastic:
         facts += _averaging(topology)
-    facts += file_facts(topology)
-    return two_columns([(name, escape_unprintable(str(value))) for name, value in facts], width)
+    facts += graph_file_facts(topology)
+    return two_terminal_columns([(name, escape_for_terminal(str(value))) for name, value in facts], width)
 
 
-def file_facts(topology: Topology) -> list[tuple[str, str]]:
+def graph_file_facts(topology: Topology) -> list[tuple[str, str]]:
     """Return how a graph's file was understood, as (subject, words); nothing for graphs that are made.
 
     Names of nodes come last, the first NAMED of them, unless they are just their numbers.
@@ -141,7 +141,7 @@ def _figure(topology: Topology) -> "Figure":
     graph = union_graph(topology)
     arcs, name, labels = (
         np.array(graph.edges, np.int64).reshape(-1, 2),
-        escape_unprintable(topology.name),
+        escape_for_terminal(topology.name),
         _labels(topology),
     )
     use_fonts_for([name, *labels])
@@ -157,7 +157,7 @@ def _labels(topology: Topology) -> list[str]:
     if topology.nodes > NAMED:
         return []
     names = (topology.names if topology.named else None) or [str(node) for node in range(topology.nodes)]
-    return [shorten_name(name, LONGEST_LABEL) for name in names]
+    return [shorten_for_terminal(name, LONGEST_LABEL) for name in names]
 
 
 def _draw(axes: "Axes", place: dict, arcs: np.ndarray, directed: bool, labels: list[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiqopt.results.reader import Result
-from mpiqopt.terminal import escape_unprintable
+from mpiqopt.terminal import escape_for_terminal
 
 Settings = dict[tuple[str, str], Any]
 
@@ -153,4 +153,4 @@ def _said(value: Any) -> str:
 
 def _broken(text: str) -> str:
     """Return a label in lines that fit in a figure."""
-    return "\n".join(textwrap.wrap(escape_unprintable(text), LINE))
+    return "\n".join(textwrap.wrap(escape_for_terminal(text), LINE))

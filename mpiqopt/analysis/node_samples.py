@@ -22,10 +22,10 @@ from mpiqopt.analysis.figures import (
 )
 from mpiqopt.analysis.tables import Column, split_columns
 from mpiqopt.data.shares import Shares, label_counts
-from mpiqopt.files.inputs import require_file
+from mpiqopt.files.inputs import require_input_file
 from mpiqopt.results.files import SIGNATURE
 from mpiqopt.results.reader import read_division
-from mpiqopt.terminal import escape_unprintable, shorten_name
+from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,14 +72,14 @@ def read_node_samples(path: str) -> NodeSamples:
     if _is_hdf5(path):
         return _stored(path)
     from mpiqopt.config.parse import load
-    from mpiqopt.run.assembly import divided_samples
+    from mpiqopt.run.assembly import assemble_division
 
-    return samples_of_shares(divided_samples(load(path)))
+    return samples_of_shares(assemble_division(load(path)))
 
 
 def _is_hdf5(path: str) -> bool:
     """Return True if a file begins as HDF5 does; False also for a missing one, which the reader of configs reports."""
-    require_file(path)
+    require_input_file(path)
     with suppress(OSError, ValueError), open(path, "rb") as file:
         return file.read(len(SIGNATURE)) == SIGNATURE
     return False
@@ -127,7 +127,7 @@ def _nodes(samples: NodeSamples) -> list[Column]:
 
 def _short(names: list[str]) -> list[str]:
     """Return names in at most NAME printable characters."""
-    return [shorten_name(escape_unprintable(name), NAME) for name in names]
+    return [shorten_for_terminal(escape_for_terminal(name), NAME) for name in names]
 
 
 def _counts(heading: str, counts: np.ndarray) -> Column:

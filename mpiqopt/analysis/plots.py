@@ -17,7 +17,7 @@ from mpiqopt.analysis.figures import (
 from mpiqopt.analysis.labels import run_labels, run_settings
 from mpiqopt.errors import UsageError
 from mpiqopt.results.reader import Result
-from mpiqopt.terminal import escape_unprintable, shorten_name
+from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -260,7 +260,7 @@ def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[s
 
 def _several(results: list[Result]) -> str:
     """Return one file by its name, or one and how many more."""
-    return escape_unprintable(shorten_name(results[0].path, NAME)) + (
+    return escape_for_terminal(shorten_for_terminal(results[0].path, NAME)) + (
         f" and {len(results) - 1} more" if len(results) > 1 else ""
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mpiqopt.analysis.tables import Column, format_number, print_heading, print_table
 from mpiqopt.results.reader import Result
-from mpiqopt.terminal import escape_unprintable, terminal_width, wrap_words
+from mpiqopt.terminal import escape_for_terminal, terminal_width, wrap_for_terminal
 
 # column, heading, format
 COLUMNS = (
@@ -40,10 +40,10 @@ NODE_COLUMNS = (
 )
 
 
-def chosen_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
+def summary_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
     """Return the positions of at most ``most`` records: first, last and evenly spaced ones between.
 
-    >>> chosen_rows(101, most=5).tolist()
+    >>> summary_rows(101, most=5).tolist()
     [0, 25, 50, 75, 100]
     """
     return (
@@ -57,13 +57,13 @@ def print_summary(result: Result) -> None:
     Tables are as wide as the terminal: columns that do not fit go on below.
     """
     width = terminal_width(sys.stdout)
-    print_heading(escape_unprintable(result.path), escape_unprintable(result.label()), width)
-    print_table(_table(COLUMNS, result.columns, chosen_rows(len(result.columns["iteration"]))), width)
+    print_heading(escape_for_terminal(result.path), escape_for_terminal(result.label()), width)
+    print_table(_table(COLUMNS, result.columns, summary_rows(len(result.columns["iteration"]))), width)
     if result.by_node:
         by_node = {"node": np.arange(result.nodes), **result.by_node}
-        print_table(_table((("node", "node", "{:d}"), *NODE_COLUMNS), by_node, chosen_rows(result.nodes)), width)
-    end = escape_unprintable(_end(result))
-    print("\n".join(wrap_words(end, width)) if width else end, flush=True)
+        print_table(_table((("node", "node", "{:d}"), *NODE_COLUMNS), by_node, summary_rows(result.nodes)), width)
+    end = escape_for_terminal(_end(result))
+    print("\n".join(wrap_for_terminal(end, width)) if width else end, flush=True)
 
 
 def _end(result: Result) -> str:

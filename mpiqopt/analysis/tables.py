@@ -7,7 +7,7 @@
 
 from typing import NamedTuple
 
-from mpiqopt.terminal import shorten_name
+from mpiqopt.terminal import shorten_for_terminal
 
 # what a column takes beside its text: blanks around it and a line
 FRAME = 3
@@ -45,7 +45,11 @@ def format_number(form: str, value: float) -> str:
 def print_heading(name: str, meaning: str, width: int | None) -> None:
     """Print what a table shows: name and meaning in one line, or a line each where they do not fit."""
     line = f"{name}: {meaning}"
-    lines = [line] if width is None or len(line) <= width else [shorten_name(each, width) for each in (name, meaning)]
+    lines = (
+        [line]
+        if width is None or len(line) <= width
+        else [shorten_for_terminal(each, width) for each in (name, meaning)]
+    )
     print("\n".join(lines))
 
 
@@ -69,7 +73,9 @@ def split_columns(columns: list[Column], width: int | None) -> list[list[Column]
     first, *rest = columns
     if first.is_name:
         remaining = width - FRAME - max(column.width for column in rest)
-        first = first._replace(cells=[shorten_name(cell, max(remaining, SHORTEST_NAME)) for cell in first.cells])
+        first = first._replace(
+            cells=[shorten_for_terminal(cell, max(remaining, SHORTEST_NAME)) for cell in first.cells]
+        )
     found, taken = [[first]], first.width
     for column in rest:
         if taken + column.width > width + 1 and len(found[-1]) > 1:  # no line at the right end

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mpiqopt import registry
 from mpiqopt.cli.output import safe_streams
-from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, out_of_memory
+from mpiqopt.errors import AgreedError, NumericalError, UsageError, error_line, out_of_memory_error
 from mpiqopt.transport import launch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _exit_status(words: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BaseException as error:  # a plug-in's sys.exit, too
-        message = out_of_memory(error) or registry.explain_plugin_error(error)
+        message = out_of_memory_error(error) or registry.explain_plugin_error(error)
         if not message:
             raise
         complain(message)
@@ -136,4 +136,4 @@ def complain(message: str) -> None:
     The line is cut in its middle to the width of ``errors.LINE``, and control characters are escaped.
     """
     if launch.launched_rank() == 0:
-        print(one_line(message), file=sys.stderr, flush=True)
+        print(error_line(message), file=sys.stderr, flush=True)

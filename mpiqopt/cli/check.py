@@ -23,11 +23,11 @@ def command(config_path: str, overrides: tuple[str, ...], plugins: tuple[str, ..
     Runs nothing and needs no MPI; the data are loaded. The output is a config again: what follows from the keys
     stands in comments.
     """
-    from mpiqopt.analysis.estimate import describe_run
+    from mpiqopt.analysis.estimate import estimate_run
     from mpiqopt.config.idle import idle_keys_warning
 
     config = load_config(config_path, overrides, plugins)
-    click.echo(describe_run(config, ranks, terminal_width(sys.stdout)), nl=False)
+    click.echo(estimate_run(config, ranks, terminal_width(sys.stdout)), nl=False)
     idle = idle_keys_warning(config)
     if idle:
         complain(idle)

@@ -14,7 +14,7 @@ import click
 
 from mpiqopt.cli.options import load_plugins, plugin_option
 from mpiqopt.cli.output import print_if_possible
-from mpiqopt.terminal import LiveLine, escape_unprintable
+from mpiqopt.terminal import LiveLine, escape_for_terminal
 
 if TYPE_CHECKING:
     from mpiqopt.analysis.compressors import Measurement
@@ -82,6 +82,6 @@ def _with_progress(rows: "Iterator[Measurement]", count: int) -> "list[Measureme
     line, done = LiveLine(sys.stderr), []
     for row in rows:
         done.append(row)
-        line.show((f"measured {len(done)}/{count}",), (escape_unprintable(row.label),))
+        line.show((f"measured {len(done)}/{count}",), (escape_for_terminal(row.label),))
     line.clear()
     return done

@@ -15,7 +15,7 @@ import click
 
 from mpiqopt import kernels
 from mpiqopt.cli.output import print_result
-from mpiqopt.terminal import terminal_width, two_columns
+from mpiqopt.terminal import terminal_width, two_terminal_columns
 
 if TYPE_CHECKING:
     from mpiqopt.transport.neighbours import MPITransport
@@ -51,7 +51,7 @@ def _report(transport: "MPITransport") -> str:
         from mpiqopt.transport.diagnosis import one_sided_progress
 
         facts += _progress(one_sided_progress(transport.comm) or [])
-    return two_columns(facts, terminal_width(sys.stdout)).rstrip()
+    return two_terminal_columns(facts, terminal_width(sys.stdout)).rstrip()
 
 
 def _installation(transport: "MPITransport") -> list[tuple[str, str]]:

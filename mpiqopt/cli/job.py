@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mpiqopt import registry
 from mpiqopt.cli import complain
 from mpiqopt.config.config import Config
-from mpiqopt.errors import fits_in_line
+from mpiqopt.errors import fits_in_error_line
 from mpiqopt.files.inputs import Input, examine_inputs, require_same_inputs
 from mpiqopt.run.allocator import keep_freed_memory
 from mpiqopt.run.ending import Outcome
@@ -67,7 +67,7 @@ def _say(outcome: Outcome, output: Path) -> None:
     hint = " (go on with --resume)" if outcome.status == "stopped" else ""
     status = "" if outcome.status == "diverged" else f"{outcome.status}: "
     whole = f"{status}{outcome.reason}{hint}{'; ' * bool(outcome.cure)}{outcome.cure}; {output}"
-    for line in [whole] if fits_in_line(whole) else [f"{status}{outcome.reason}{hint}; {output}", outcome.cure]:
+    for line in [whole] if fits_in_error_line(whole) else [f"{status}{outcome.reason}{hint}; {output}", outcome.cure]:
         if line:
             complain(line)
 

@@ -11,7 +11,7 @@ import click
 
 from mpiqopt import registry
 from mpiqopt.cli.options import load_plugins, plugin_option
-from mpiqopt.terminal import escape_unprintable, terminal_width, two_columns
+from mpiqopt.terminal import escape_for_terminal, terminal_width, two_terminal_columns
 
 
 @click.command("list")
@@ -31,9 +31,9 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
     for name in [family] if family else registry.FOLDERS:
         click.secho(name, bold=True)
         rows = [(member, _meaning(cls)) for member, cls in registry.family_members(name).items()]
-        click.echo(two_columns(rows, terminal_width(sys.stdout), "  "), nl=False)
+        click.echo(two_terminal_columns(rows, terminal_width(sys.stdout), "  "), nl=False)
 
 
 def _meaning(cls: type) -> str:
     """Return the first line of a part's docstring, with control characters escaped."""
-    return escape_unprintable((cls.__doc__ or "").strip().partition("\n")[0])
+    return escape_for_terminal((cls.__doc__ or "").strip().partition("\n")[0])

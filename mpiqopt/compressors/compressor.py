@@ -111,7 +111,7 @@ class Compressor(ABC):
         draw : own (n * rows,), node after node, and shared (rows,)
         """
         n, rows = messages.shape[:2]
-        part = scratch(x.size, x.dtype, "mean").reshape(x.shape)
+        part = compressor_scratch(x.size, x.dtype, "mean").reshape(x.shape)
         x[:] = 0
         for i in range(n):
             self.decode(messages[i], part, Draw(draw.round, draw.own[i * rows : (i + 1) * rows], draw.shared))
@@ -195,7 +195,7 @@ LINE = 64
 
 
 @cache
-def scratch(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
+def compressor_scratch(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
     """Return memory (size,) that is kept, and overwritten by whoever asks next for the same purpose.
 
     It begins at a multiple of 64 bytes: registers of 64 bytes that straddle two lines of the cache cost a rotation 5 %.
@@ -205,6 +205,6 @@ def scratch(size: int, dtype: np.dtype, purpose: str = "") -> np.ndarray:
     return memory[first : first + memory.size - LINE].view(dtype)
 
 
-def power_of_two(d: int) -> int:
+def rotated_length(d: int) -> int:
     """Return the smallest power of two that is at least d."""
     return 1 << (d - 1).bit_length()

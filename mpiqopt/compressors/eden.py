@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpiqopt._compressors import Levels
-from mpiqopt.compressors.compressor import Compressor, Draw, power_of_two, scratch
+from mpiqopt.compressors.compressor import Compressor, Draw, compressor_scratch, rotated_length
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -47,13 +47,13 @@ class RotatedLevels(Compressor):
         return Levels(np.concatenate([-positive[::-1], positive]), self.bits)
 
     def nbytes(self, d: int, dtype: np.dtype) -> int:
-        return self._kernel.nbytes(power_of_two(d))
+        return self._kernel.nbytes(rotated_length(d))
 
     def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
-        self._kernel.encode(x, messages, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.encode(x, messages, draw.own, compressor_scratch(rotated_length(x.shape[1]), x.dtype))
 
     def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
-        self._kernel.decode(messages, x, draw.own, scratch(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.decode(messages, x, draw.own, compressor_scratch(rotated_length(x.shape[1]), x.dtype))
 
     def omega(self, d: int) -> float | None:
         """Return D/(1 - D), D the distortion: the limit for long vectors, whose rotation is nearly normal."""

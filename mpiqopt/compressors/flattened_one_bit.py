@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt._compressors import Signs
 from mpiqopt.arithmetic.rounding import exact_exponential
-from mpiqopt.compressors.compressor import Compressor, Draw, power_of_two, scratch
+from mpiqopt.compressors.compressor import Compressor, Draw, compressor_scratch, rotated_length
 from mpiqopt.compressors.one_bit import Dither
 from mpiqopt.field import Field, only
 from mpiqopt.registry import register
@@ -54,18 +54,20 @@ class FlattenedOneBit(Compressor):
         return Signs("constant", self.dither)
 
     def nbytes(self, d: int, dtype: np.dtype) -> int:
-        return self._kernel.nbytes(power_of_two(d))
+        return self._kernel.nbytes(rotated_length(d))
 
     def encode(self, x: np.ndarray, messages: np.ndarray, draw: Draw) -> None:
-        self._kernel.encode(x, messages, draw.own, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.encode(x, messages, draw.own, draw.shared, compressor_scratch(rotated_length(x.shape[1]), x.dtype))
 
     def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
-        self._kernel.decode(messages, x, draw.shared, scratch(power_of_two(x.shape[1]), x.dtype))
+        self._kernel.decode(messages, x, draw.shared, compressor_scratch(rotated_length(x.shape[1]), x.dtype))
 
     def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         """Sum the bits and rotate back once: all messages of a round have the same U."""
-        size = power_of_two(x.shape[1])
-        self._kernel.decode_mean(messages, x, scratch(size, np.dtype(np.int32)), draw.shared, scratch(size, x.dtype))
+        size = rotated_length(x.shape[1])
+        self._kernel.decode_mean(
+            messages, x, compressor_scratch(size, np.dtype(np.int32)), draw.shared, compressor_scratch(size, x.dtype)
+        )
 
     def omega(self, d: int) -> float | None:
         """Return c^2 - 1, and what clipping adds: at most 8 exp(-c^2/2) for subgaussian coordinates of U x (ours)."""
@@ -78,7 +80,7 @@ class FlattenedOneBit(Compressor):
 
     def resolution(self, d: int) -> float | None:
         """Return dither^2 D/d of a fixed dither: D values have at most dither^2 each."""
-        return None if self.dither == "adaptive" else self.dither**2 * power_of_two(d) / d
+        return None if self.dither == "adaptive" else self.dither**2 * rotated_length(d) / d
 
     def reach(self) -> float | None:
         """Return the fixed dither: |x| up to there clips nothing, however x is rotated."""

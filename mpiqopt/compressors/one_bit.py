@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import Draw, KernelCompressor, scratch
+from mpiqopt.compressors.compressor import Draw, KernelCompressor, compressor_scratch
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -38,7 +38,7 @@ class OneBit(KernelCompressor):
 
     def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         """Sum the bits as integers where the dither is fixed, else the decoded vectors."""
-        self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))
+        self.kernel.decode_mean(messages, x, compressor_scratch(x.shape[1], np.dtype(np.int32)))
 
     def omega(self, d: int) -> float | None:
         """Return d - 1 for the adaptive dither, reached by a vector with one value; a fixed one clips."""

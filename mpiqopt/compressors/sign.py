@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpiqopt._compressors import Signs
-from mpiqopt.compressors.compressor import Draw, KernelCompressor, scratch
+from mpiqopt.compressors.compressor import Draw, KernelCompressor, compressor_scratch
 from mpiqopt.registry import register
 
 
@@ -24,4 +24,4 @@ class Sign(KernelCompressor):
 
     def decode_mean(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         """Count the set bits and write (2 count - n)/n."""
-        self.kernel.decode_mean(messages, x, scratch(x.shape[1], np.dtype(np.int32)))
+        self.kernel.decode_mean(messages, x, compressor_scratch(x.shape[1], np.dtype(np.int32)))

@@ -9,7 +9,7 @@ from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.config.config import PATHS, Config
 from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
-from mpiqopt.errors import QUOTED, UsageError, Wrong, WrongKeys, clip_text, naming_file, quote_value
+from mpiqopt.errors import QUOTED, UsageError, Wrong, WrongKeys, clip_for_error_line, errors_name_file, quote_in_error
 from mpiqopt.registry import suggest_word
 
 Table = dict[str, Any]
@@ -76,11 +76,11 @@ def _wrong_tables(tables: Table) -> Iterator[Wrong]:
     """Yield the tables that are unknown, or values where a table is wanted."""
     known = [*PLAIN_TABLES, *FAMILY_TABLES]
     for name, value in tables.items():
-        key = clip_text(name, QUOTED)
+        key = clip_for_error_line(name, QUOTED)
         if name not in known:
             yield Wrong(key, f"{key}: unknown table{suggest_word(name, known)}; tables: {', '.join(known)}")
         elif not isinstance(value, dict) and not (name == "topology" and _are_tables(value)):
-            yield Wrong(key, f"{key} = {quote_value(value)}: want a table [{name}]")
+            yield Wrong(key, f"{key} = {quote_in_error(value)}: want a table [{name}]")
 
 
 def _are_tables(value: Any) -> bool:
@@ -95,7 +95,7 @@ def build_from_config(family: str, table: Table, path: str) -> Any:
     >>> build_from_config("topology", {"name": "ring", "nodes": 4}, "my.toml").nodes
     4
     """
-    with naming_file(path):
+    with errors_name_file(path):
         return build_member(family, table, str(Path(path).parent))
 
 
@@ -110,14 +110,14 @@ def build_member(family: str, table: Table, folder: str) -> Any:
 def _class_of(family: str, name: Any) -> type:
     """Return the class that a family's key ``name`` selects. Raises WrongKeys with those that there are."""
     if not isinstance(name, str):
-        said = ": missing; allowed: " if name is None else f" = {quote_value(name)}: want one of "
+        said = ": missing; allowed: " if name is None else f" = {quote_in_error(name)}: want one of "
         raise _wrong_key(f"{family}.name", said + ", ".join(registry.family_members(family)))
     try:
         return registry.find_member(family, name)
     except UsageError as error:
         known = registry.family_members(family)
         said = str(error) if name in known else f"unknown{suggest_word(name, known)}; known: {', '.join(known)}"
-        raise _wrong_key(f"{family}.name", f" = {quote_value(name)}: {said}") from error
+        raise _wrong_key(f"{family}.name", f" = {quote_in_error(name)}: {said}") from error
 
 
 def _wrong_key(key: str, said: str) -> WrongKeys:
@@ -129,7 +129,7 @@ def _build(cls: type, table: Table, where: str) -> Any:
 
     where: name of the table, with which keys begin in messages.
     """
-    from mpiqopt.checking import check_fields  # pydantic, which ranks > 0 do without
+    from mpiqopt.field_checks import check_fields  # pydantic, which ranks > 0 do without
 
     known = [field.name for field in fields(cls)]
     foreign = [_foreign(cls, key, known, where) for key in table if key not in known]
@@ -148,7 +148,7 @@ def _build(cls: type, table: Table, where: str) -> Any:
 
 def _foreign(cls: type, key: str, known: list[str], where: str) -> Wrong:
     """Return the sentence on a key that the part does not have, with those that it has."""
-    full = f"{where}.{clip_text(key, QUOTED)}"
+    full = f"{where}.{clip_for_error_line(key, QUOTED)}"
     name = f" {cls.name!r}" if hasattr(cls, "name") else ""
     keys = ", ".join(known) or "it has none"
     return Wrong(full, f"{full}: unknown key{suggest_word(key, known)}; keys of {where}{name}: {keys}")

@@ -9,7 +9,7 @@ from mpiqopt.compressors.compressor import Compressor
 from mpiqopt.config.tables import DRAWN_STARTS, PLAIN_TABLES, SINGLE_TABLES, Checkpoint, Record, Run
 from mpiqopt.data.source import Source
 from mpiqopt.emulation.settings import Emulate
-from mpiqopt.errors import UsageError, naming_file
+from mpiqopt.errors import UsageError, errors_name_file
 from mpiqopt.problems.loss import Loss
 from mpiqopt.regularizers.regularizer import Regularizer
 from mpiqopt.topologies.topology import Topology, topology_in_turn
@@ -88,7 +88,7 @@ class Config(NamedTuple):
         Raises UsageError if they do not average, or if the algorithm, the compressor or the emulated links cannot be
         used with them. Methods for directed graphs only need paths from every node to every other.
         """
-        with naming_file(self.path):
+        with errors_name_file(self.path):
             for graph in self.graphs:
                 graph.require_memory()
             topology = topology_in_turn([graph.name for graph in self.graphs], [graph.make() for graph in self.graphs])

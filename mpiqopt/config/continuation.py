@@ -15,12 +15,12 @@ FREE_ON_RESUME = (
 )
 
 
-def same_ends(old: Config, new: Config) -> bool:
+def same_continuation_ends(old: Config, new: Config) -> bool:
     """Return True if all keys that say when a run is over are the same, so that nothing is left to do."""
     return all(getattr(old.run, key) == getattr(new.run, key) for key in ENDS)
 
 
-def first_difference(old: Config, new: Config) -> str | None:
+def first_continuation_difference(old: Config, new: Config) -> str | None:
     """Return the first key that differs and may not, as ``table.key = new (was old)``; None if there is none.
 
     old: of the run; new: of its continuation. Both are compared with all defaults, so that these may be written out.

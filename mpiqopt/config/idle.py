@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from mpiqopt.config.config import Config
-from mpiqopt.errors import LONG_PATH, clip_text, fits_in_line, list_in_line
+from mpiqopt.errors import LONG_PATH, clip_for_error_line, fits_in_error_line, list_in_error_line
 from mpiqopt.field import Field, Need
 
 
@@ -14,9 +14,9 @@ def idle_keys_warning(config: Config) -> str:
     why = dict(_idle(config))
     if not why:
         return ""
-    head = f"{clip_text(config.path, LONG_PATH)}: these keys change nothing: "
+    head = f"{clip_for_error_line(config.path, LONG_PATH)}: these keys change nothing: "
     whole = head + ", ".join(f"{key} ({reason})" for key, reason in why.items())
-    return whole if fits_in_line(whole) else list_in_line(head, why, f", ... ({len(why)} in all)")
+    return whole if fits_in_error_line(whole) else list_in_error_line(head, why, f", ... ({len(why)} in all)")
 
 
 def _idle(config: Config) -> Iterator[tuple[str, str]]:

@@ -36,7 +36,7 @@ def _override_one(tables: dict[str, Any], word: str) -> None:
     target = tables.setdefault(table, {})
     if not isinstance(target, dict):
         raise UsageError(f"--set {word}: the config's {table} is not a single table")
-    before, parsed = target.get("name"), parse_word(value.strip(), f"--set {word}")
+    before, parsed = target.get("name"), parse_override_word(value.strip(), f"--set {word}")
     target[name] = parsed
     if name == "name" and table in FAMILY_TABLES:
         _drop_foreign_keys(tables, table, before, parsed)
@@ -54,12 +54,12 @@ def _keys(family: str, name: Any) -> set[str]:
     return {field.name for field in fields(known[name])} if isinstance(name, str) and name in known else set()
 
 
-def parse_word(value: str, where: str) -> Any:
+def parse_override_word(value: str, where: str) -> Any:
     """Return what a word on the command line means: TOML, a number or boolean as other languages have it, or a string.
 
     where: what to call the word in messages. Raises UsageError.
 
-    >>> [parse_word(word, "--set") for word in ("1e4", "True", "ring", "[1, 2]")]
+    >>> [parse_override_word(word, "--set") for word in ("1e4", "True", "ring", "[1, 2]")]
     [10000.0, True, 'ring', [1, 2]]
     """
     try:

@@ -6,8 +6,18 @@ from mpiqopt.config.build import build_config
 from mpiqopt.config.config import Config
 from mpiqopt.config.overrides import apply_overrides
 from mpiqopt.config.toml import NotTOML, read_toml, write_toml
-from mpiqopt.errors import LINE, LONG_PATH, QUOTED, UsageError, Wrong, WrongKeys, clip_text, fits_in_line, list_in_line
-from mpiqopt.files.inputs import require_file
+from mpiqopt.errors import (
+    LINE,
+    LONG_PATH,
+    QUOTED,
+    UsageError,
+    Wrong,
+    WrongKeys,
+    clip_for_error_line,
+    fits_in_error_line,
+    list_in_error_line,
+)
+from mpiqopt.files.inputs import require_input_file
 
 # how a result file begins
 HDF5_BEGINS = b"\x89HDF\r\n\x1a\n"
@@ -44,7 +54,7 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
 def _content(path: str) -> bytes:
     """Return the bytes of a file; of a result file, which may be large, only how it begins."""
     try:
-        require_file(path)
+        require_input_file(path)
         with open(path, "rb") as file:
             begin = file.read(len(HDF5_BEGINS))
             content = begin if begin == HDF5_BEGINS else begin + file.read(LONGEST)
@@ -98,8 +108,8 @@ def _all_wrong(path: str, wrong: tuple[Wrong, ...]) -> str:
     messages = {each.key: each.message for each in reversed(wrong)}
     keys = [*reversed(messages)]
     whole = f"{path}: {'; '.join(messages[key] for key in keys)}"
-    if len(keys) == 1 or fits_in_line(whole):
+    if len(keys) == 1 or fits_in_error_line(whole):
         return whole
-    line = list_in_line(f"{clip_text(path, LONG_PATH)}: {len(keys)} wrong keys: ", keys)
+    line = list_in_error_line(f"{clip_for_error_line(path, LONG_PATH)}: {len(keys)} wrong keys: ", keys)
     rest = LINE - len(line) - 2
-    return line if rest < QUOTED else f"{line}; {clip_text(messages[keys[0]], rest)}"
+    return line if rest < QUOTED else f"{line}; {clip_for_error_line(messages[keys[0]], rest)}"

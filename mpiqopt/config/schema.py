@@ -5,8 +5,8 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 from mpiqopt import registry
-from mpiqopt.checking import pydantic_model
 from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
+from mpiqopt.field_checks import pydantic_model
 
 
 def json_schema() -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.config.parse import parse
-from mpiqopt.contracts.contract import require, require_equal
+from mpiqopt.contracts.contract import promise, promise_equal
 from mpiqopt.results import checkpoint
 from mpiqopt.run.assembly import Experiment, assemble
 from mpiqopt.run.state import require_same_state_form, state_form
@@ -76,7 +76,7 @@ def require_same_state(found: Any, wanted: dict[str, np.ndarray], when: str) -> 
     when: ends the message, which names the first field that differs.
     """
     for name, value in state_copies(found).items():
-        require_equal(value, wanted[name], f"{name} of the state {when}")
+        promise_equal(value, wanted[name], f"{name} of the state {when}")
 
 
 def state_is_a_named_tuple_of_rows(method: Algorithm) -> None:
@@ -165,7 +165,7 @@ def rounds_are_as_predicted(method: Algorithm) -> str | None:
     before = made.network.counters()["rounds"]
     state_after(made, 5, start)
     counted, predicted = made.network.counters()["rounds"] - before, 5 * made.algorithm.rounds()
-    require(
+    promise(
         counted == predicted,
         f"5 iterations take {counted} rounds, want {predicted}: mixed_variables times rounds_per_variable()",
     )
@@ -182,7 +182,7 @@ def objective_falls(method: Algorithm) -> None:
     features = np.add.reduceat(made.shares.features, made.shares.offsets[:-1]) / made.problem.sizes[:, None]
     best = made.evaluate(np.repeat(features.mean(axis=0)[None], NODES, axis=0)).objective
     end = made.evaluate(state_after(made, 300).x).objective
-    require(
+    promise(
         end - best <= (begin - best) / 2,
         f"F is {begin:.3g} at the start and {end:.3g} after 300 iterations, {best:.3g} at the optimum",
     )
@@ -198,7 +198,7 @@ def every_node_reaches_the_optimum(method: Algorithm) -> str | None:
     full: dict[str, Any] = {key: value for key, value in FULL.items() if hasattr(method, key)}
     made = small_experiment(replace(method, **full), h=True)
     found = made.evaluate(state_after(made, 1500).x)
-    require(
+    promise(
         found.stationarity <= 1e-14 and found.consensus <= 1e-14,
         f"stationarity {found.stationarity:.2g} and consensus {found.consensus:.2g} after 1500 iterations, want 1e-14",
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mpiqopt.compressors.compressor import Compressor, Draw
-from mpiqopt.contracts.contract import Broken, require, require_equal
+from mpiqopt.contracts.contract import Broken, promise, promise_equal
 from mpiqopt.errors import NotFinite
 
 # A scale may be sent rounded up to 20 bits of mantissa: by this at most.
@@ -110,7 +110,7 @@ def size_is_that_of_the_messages(c: Compressor) -> None:
         before = 0
         for d in (1, 2, 3, 8, 9, 64, 1000, 1025):
             size = c.nbytes(d, np.dtype(dtype))
-            require(
+            promise(
                 isinstance(size, (int, np.integer)) and size >= before,
                 f"nbytes({d}) is {size!r}, want a whole number of at least {before} bytes ({np.dtype(dtype)})",
             )
@@ -127,14 +127,14 @@ def every_byte_is_written(c: Compressor) -> None:
             for x in (example_vector("normal", d), np.zeros(d)):
                 x = x[None].astype(dtype)
                 one, other = encode_rows(c, x, example_keys(1), 0x55), encode_rows(c, x, example_keys(1), 0xAA)
-                require_equal(one, other, f"bytes over 0x55 and 0xAA (d = {d}, {x.dtype})")
+                promise_equal(one, other, f"bytes over 0x55 and 0xAA (d = {d}, {x.dtype})")
 
 
 def same_keys_give_same_bytes(c: Compressor) -> None:
     """Check that encode() is a function of vector and keys, so that a run can be repeated."""
     for dtype in TYPES:
         x = example_vector("normal", 1000)[None].astype(dtype)
-        require_equal(
+        promise_equal(
             encode_rows(c, x, example_keys(1)),
             encode_rows(c, x, example_keys(1)),
             f"bytes of a second message ({x.dtype})",
@@ -154,8 +154,8 @@ def input_is_left_alone(c: Compressor) -> None:
             messages = encode_rows(c, x, example_keys(1))
             sent = messages.copy()
             decode_rows(c, messages, x, example_keys(1))
-            require_equal(x, before, f"x after encode() (d = {d}, {x.dtype})")
-            require_equal(messages, sent, f"messages after decode() (d = {d}, {x.dtype})")
+            promise_equal(x, before, f"x after encode() (d = {d}, {x.dtype})")
+            promise_equal(messages, sent, f"messages after decode() (d = {d}, {x.dtype})")
 
 
 def rows_are_independent(c: Compressor) -> None:
@@ -171,8 +171,8 @@ def rows_are_independent(c: Compressor) -> None:
             y = decode_rows(c, messages, x, draw)
             for i in range(3):
                 one, where = Draw(draw.round, draw.own[i : i + 1], draw.shared[i : i + 1]), f"(d = {d}, {x.dtype})"
-                require_equal(encode_rows(c, x[i : i + 1], one)[0], messages[i], f"message of row {i} alone {where}")
-                require_equal(decode_rows(c, messages[i : i + 1], x[i : i + 1], one)[0], y[i], f"row {i} alone {where}")
+                promise_equal(encode_rows(c, x[i : i + 1], one)[0], messages[i], f"message of row {i} alone {where}")
+                promise_equal(decode_rows(c, messages[i : i + 1], x[i : i + 1], one)[0], y[i], f"row {i} alone {where}")
 
 
 def mean_error_is_within_its_bound(c: Compressor) -> None:
@@ -191,7 +191,7 @@ def mean_error_is_within_its_bound(c: Compressor) -> None:
             "resolution d/|x|^2": None if resolution is None else resolution * (1 + 1e-12) * d / float(np.sum(x**2)),
         }
         for name, most in bounds.items():
-            require(
+            promise(
                 most is None or least <= most,
                 f"E|C(x) - x|^2/|x|^2 is {errors.mean():.4g}, want at most {name} = {most or 0:.4g} ({kind}, d = {d})",
             )
@@ -209,7 +209,7 @@ def damped_it_contracts(c: Compressor) -> str | None:
         delta = c.damped_delta(d)
         if delta is None or not 0 < delta <= 1:
             raise Broken(f"damped_delta({d}) is {delta}, want more than 0 and at most 1")
-        require(
+        promise(
             errors.mean() - 5 * standard_error(errors) <= 1 - delta + SCALE**2 - 1,
             f"E|damping C(x) - x|^2/|x|^2 is {errors.mean():.4g}, want at most {1 - delta:.4g} ({kind}, d = {d})",
         )
@@ -263,7 +263,7 @@ def mean_of_messages_is_that_of_vectors(c: Compressor) -> None:
             c.decode_mean(messages.reshape(n, rows, -1), mean, Draw(3, draw.own, shared))
             error = np.abs(mean - each.mean(axis=0)).max() / np.abs(each).max()
             most = 1e-12 if dtype == np.float64 else 1e-5
-            require(error <= most, f"decode_mean of {n} nodes is off by {error:.2g}, want at most {most:.0e} (d = {d})")
+            promise(error <= most, f"decode_mean of {n} nodes is off by {error:.2g}, want at most {most:.0e} (d = {d})")
 
 
 def not_finite_is_refused(c: Compressor) -> None:
@@ -278,7 +278,7 @@ def not_finite_is_refused(c: Compressor) -> None:
                     x = np.tile(example_vector("normal", d), (3, 1)).astype(dtype)
                     x[row, j] = x[2, j] = bad
                     found = _refused_row(c, x)
-                    require(found == row, f"NotFinite of row {found}, want {row} for {bad} at {j} of {d} ({x.dtype})")
+                    promise(found == row, f"NotFinite of row {found}, want {row} for {bad} at {j} of {d} ({x.dtype})")
 
 
 def _refused_row(c: Compressor, x: np.ndarray) -> int | None:
@@ -303,7 +303,7 @@ def broken_messages_do_no_harm(c: Compressor) -> None:
             for message in (*messages, np.full((1, width), 255, np.uint8)):
                 with np.errstate(all="ignore"):
                     c.decode(message, scratch[1:2], example_keys(1))
-                require(not scratch[[0, 2]].any(), f"decode() writes beside its row (d = {d}, {scratch.dtype})")
+                promise(not scratch[[0, 2]].any(), f"decode() writes beside its row (d = {d}, {scratch.dtype})")
 
 
 CHECKS = (

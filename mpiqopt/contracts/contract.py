@@ -42,18 +42,18 @@ class Verdict(NamedTuple):
     broken: bool
 
 
-def require(holds: Any, message: str) -> None:
+def promise(holds: Any, message: str) -> None:
     """Raise Broken, with the message, unless a condition holds."""
     if not holds:
         raise Broken(message)
 
 
-def require_equal(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
+def promise_equal(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
     """Raise Broken unless two arrays have the same shape and bits, but for the type.
 
     NaN equals NaN. what: names the array in the message, which gives the first place that differs.
     """
-    require(found.shape == wanted.shape, f"{what}: shape {found.shape}, want {wanted.shape}")
+    promise(found.shape == wanted.shape, f"{what}: shape {found.shape}, want {wanted.shape}")
     if not np.array_equal(found, wanted, equal_nan=found.dtype.kind == "f"):
         places = np.argwhere(found != wanted)
         where = tuple(places[0].tolist())

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from mpiqopt._coordination import Lockstep, Mailboxes
-from mpiqopt.contracts.contract import Broken, require, require_equal
-from mpiqopt.coordination.lockstep import LockstepCoordination, first_effort
+from mpiqopt.contracts.contract import Broken, promise, promise_equal
+from mpiqopt.coordination.lockstep import LockstepCoordination, first_lockstep_effort
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol, LocalProtocol
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
@@ -43,7 +43,7 @@ def sum_is_exact_when_frames_are_lost(protocol: CoordinationProtocol) -> str | N
     for graph in _graphs():
         local = LocalProtocol.of(protocol, graph, Placement(graph.nodes))
         nodes, rng = Mailboxes(local.wiring, local.rules(4), True), np.random.default_rng(graph.nodes)
-        budget = np.full(graph.nodes, first_effort(graph.diameter))
+        budget = np.full(graph.nodes, first_lockstep_effort(graph.diameter))
         for call, values in enumerate(_values(graph)):
             nodes.begin(call, values, budget)
             _deliver_badly(nodes, rng, f"call {call} on {_named(graph)}")
@@ -62,8 +62,8 @@ def number_of_ranks_makes_no_difference(protocol: CoordinationProtocol) -> str |
             where = f"on {ranks} ranks, {_named(graph)}"
             results, bytes = _in_steps(protocol, graph, ranks, values)
             for result in results:
-                require_equal(result, alone[0], f"floor(S/n) {where}")
-            require(bytes == sent, f"{bytes} bytes are sent {where}, but {sent} on one")
+                promise_equal(result, alone[0], f"floor(S/n) {where}")
+            promise(bytes == sent, f"{bytes} bytes are sent {where}, but {sent} on one")
     return None
 
 
@@ -89,7 +89,7 @@ def _require_sum(found: tuple, values: np.ndarray, where: str) -> None:
         ("floor", found[0], total // len(values)),
         ("ceil", found[1], -(-total // len(values))),
     ):
-        require_equal(result, exact, f"{name}(S/n) {where}")
+        promise_equal(result, exact, f"{name}(S/n) {where}")
 
 
 def _deliver_badly(nodes: Mailboxes, rng: np.random.Generator, where: str) -> None:
@@ -116,14 +116,16 @@ def _in_steps(protocol: FrameProtocol, graph: Topology, ranks: int, values: np.n
     for local, engine in zip(places, engines, strict=True):
         engine.begin(0, values[local.wiring.first : local.wiring.first + engine.hosted])
     for _ in range(VOTES):
-        _together(places, engines, "step", first_effort(graph.diameter))
+        _together(places, engines, "step", first_lockstep_effort(graph.diameter))
         if engines[0].votes:
             for engine in engines:
                 engine.look_around()
             _together(places, engines, "flood", graph.diameter)
         if all(engine.agreed if engine.votes else engine.finished for engine in engines):
             return [engine.result[0] for engine in engines], sum(int(engine.bytes_sent.sum()) for engine in engines)
-    raise Broken(f"not done after {VOTES} times {first_effort(graph.diameter)} steps on {ranks} ranks, {_named(graph)}")
+    raise Broken(
+        f"not done after {VOTES} times {first_lockstep_effort(graph.diameter)} steps on {ranks} ranks, {_named(graph)}"
+    )
 
 
 def _together(places: list[LocalProtocol], engines: list[Lockstep], action: str, times: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mpiqopt.contracts.contract import require, require_equal
+from mpiqopt.contracts.contract import promise, promise_equal
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.loss import Loss
@@ -77,7 +77,7 @@ def _points(f: Problem, seed: int = 2) -> np.ndarray:
 def _require_near(found: np.ndarray, wanted: np.ndarray, most: float, what: str) -> None:
     """Raise Broken unless values agree to ``most`` of the largest of them."""
     error = np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())
-    require(error <= most, f"{what}: relative error {error:.2g}, want at most {most:.2g}")
+    promise(error <= most, f"{what}: relative error {error:.2g}, want at most {most:.2g}")
 
 
 def node_returns_value_and_gradient(loss: Loss) -> str | None:
@@ -91,12 +91,12 @@ def node_returns_value_and_gradient(loss: Loss) -> str | None:
         own, x = example_shares(TARGETS[kind]), _points(f)[3]
         rows = slice(own.offsets[3], own.offsets[4])
         found = loss.node(own.features[rows], f.loss.targets(own.targets, own)[rows], x)
-        require(
+        promise(
             isinstance(found, tuple) and len(found) == 2, f"node() returns a {type(found).__name__}, want two values"
         )
         value, gradient = found
-        require(np.ndim(value) == 0, f"node() returns a value of shape {np.shape(value)}, want a number ({kind})")
-        require(
+        promise(np.ndim(value) == 0, f"node() returns a value of shape {np.shape(value)}, want a number ({kind})")
+        promise(
             isinstance(gradient, np.ndarray) and gradient.shape == x.shape,
             f"node() returns a gradient of shape {np.shape(gradient)}, want {x.shape} ({kind})",
         )
@@ -111,7 +111,7 @@ def gradient_is_that_of_the_value(loss: Loss) -> None:
     for kind, f in _problems(loss):
         x = _points(f)
         gradient = f.value_and_grad(x)[1]
-        require_equal(f.grad(x), gradient, f"grad() and value_and_grad() ({kind})")
+        promise_equal(f.grad(x), gradient, f"grad() and value_and_grad() ({kind})")
         for direction in np.random.default_rng(3).standard_normal((8, f.d)):
             ends = [f.value_and_grad(x + step * direction)[0] for step in (1e-6, -1e-6)]
             slopes = (ends[0] - ends[1]) / 2e-6
@@ -126,9 +126,9 @@ def points_and_data_are_left_alone(loss: Loss) -> None:
     for kind, f in _problems(loss):
         x = _points(f)
         before, first = x.copy(), f.value_and_grad(x)
-        require_equal(x, before, f"x after an evaluation ({kind})")
+        promise_equal(x, before, f"x after an evaluation ({kind})")
         for one, other in zip(first, f.value_and_grad(x), strict=True):
-            require_equal(other, one, f"a second evaluation ({kind})")
+            promise_equal(other, one, f"a second evaluation ({kind})")
 
 
 def common_point_is_equal_rows(loss: Loss) -> None:
@@ -136,7 +136,7 @@ def common_point_is_equal_rows(loss: Loss) -> None:
     for kind, f in _problems(loss):
         x = _points(f)[:1]
         for common, own in zip(f.value_and_grad(x), f.value_and_grad(np.repeat(x, len(SIZES), axis=0)), strict=True):
-            require_equal(common, own, f"a common point ({kind})")
+            promise_equal(common, own, f"a common point ({kind})")
 
 
 def batches_are_means_over_samples(loss: Loss) -> None:
@@ -174,7 +174,7 @@ def curvature_bounds_the_hessian(loss: Loss) -> str | None:
             means = np.add.reduceat(squares, np.cumsum(SIZES) - SIZES) / SIZES
             found, most = (ends[0] - ends[1]) @ v / 2e-5, loss.curvature * means + bound * (v @ v)
             worst = int(np.argmax(found - most))
-            require(
+            promise(
                 found[worst] <= most[worst] * (1 + 1e-6) + 1e-6,
                 f"v^T H v = {found[worst]:.6g} at node {worst}, want at most {most[worst]:.6g} ({kind})",
             )
@@ -186,7 +186,7 @@ def single_precision_agrees(loss: Loss) -> None:
     for (kind, double), (_, single) in zip(_problems(loss), _problems(loss, "float32"), strict=True):
         x = _points(single)
         wanted, found = double.value_and_grad(x.astype(np.float64)), single.value_and_grad(x)
-        require(single.grad(x).dtype == np.float32, f"gradient is {single.grad(x).dtype} for float32 ({kind})")
+        promise(single.grad(x).dtype == np.float32, f"gradient is {single.grad(x).dtype} for float32 ({kind})")
         for name, one, other in zip(("value", "gradient"), wanted, found, strict=True):
             _require_near(other, one, 1e-4, f"{name} in float32 ({kind})")
 

@@ -7,7 +7,7 @@ True
 
 import numpy as np
 
-from mpiqopt.contracts.contract import require, require_equal
+from mpiqopt.contracts.contract import promise, promise_equal
 from mpiqopt.regularizers.regularizer import Regularizer
 
 STEP = 0.35
@@ -24,8 +24,8 @@ def value_is_a_number(h: Regularizer) -> None:
     """Check that h(x) is a float, or infinity, for x of shape (d,)."""
     for dtype in ROUNDING:
         value = h(_rows(dtype)[0])
-        require(isinstance(value, (float, np.floating)), f"h(x) is {value!r:.60}, want a float ({dtype})")
-        require(not np.isnan(value), f"h(x) is NaN ({dtype})")
+        promise(isinstance(value, (float, np.floating)), f"h(x) is {value!r:.60}, want a float ({dtype})")
+        promise(not np.isnan(value), f"h(x) is NaN ({dtype})")
 
 
 def prox_keeps_type_and_argument(h: Regularizer) -> None:
@@ -37,8 +37,8 @@ def prox_keeps_type_and_argument(h: Regularizer) -> None:
         x = _rows(dtype)
         before = x.copy()
         z = h.prox(x, STEP)
-        require_equal(x, before, f"x ({dtype}) after prox")
-        require(
+        promise_equal(x, before, f"x ({dtype}) after prox")
+        promise(
             isinstance(z, np.ndarray) and (z.dtype, z.shape) == (x.dtype, x.shape),
             f"prox of {x.dtype} {x.shape} is {getattr(z, 'dtype', type(z).__name__)} {np.shape(z)}",
         )
@@ -48,7 +48,7 @@ def prox_treats_rows_one_by_one(h: Regularizer) -> None:
     """Check that the prox of several rows is that of each: a row is a node's iterate."""
     for dtype in ROUNDING:
         x = _rows(dtype)
-        require_equal(h.prox(x, STEP), np.array([h.prox(row, STEP) for row in x]), f"rows of prox ({dtype})")
+        promise_equal(h.prox(x, STEP), np.array([h.prox(row, STEP) for row in x]), f"rows of prox ({dtype})")
 
 
 def prox_minimises(h: Regularizer) -> None:
@@ -71,12 +71,12 @@ def _require_least(
 ) -> None:
     """Raise Broken unless the value at ``point`` is the least, by r^2/(2 step) at distance r."""
     value = h(point) + np.sum((point - row) ** 2) / (2 * STEP)
-    require(np.isfinite(value), f"h(prox(x)) is {h(point)!r}, want a finite number ({dtype})")
+    promise(np.isfinite(value), f"h(prox(x)) is {h(point)!r}, want a finite number ({dtype})")
     for move in moves:
         other = h(point + move) + np.sum((point + move - row) ** 2) / (2 * STEP)
         gap = np.sum(move**2) / (2 * STEP)
         r, least = float(np.sqrt(np.sum(move**2))), value + gap
-        require(
+        promise(
             other >= least - rounding * (1 + value + gap),
             f"the value at distance {r:.3g} of prox(x) is {other:.9g}, want at least {least:.9g} ({dtype})",
         )

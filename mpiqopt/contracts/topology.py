@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mpiqopt.contracts.contract import require, require_equal
+from mpiqopt.contracts.contract import promise, promise_equal
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.graph import AnyGraph, Digraph
 from mpiqopt.topologies.mixing import Mixing
@@ -38,16 +38,16 @@ def matrices_are_sorted_rows_of_numbers(graph: AnyGraph) -> None:
     Kernels rely on it without looking again.
     """
     for nodes, cycle in _graphs(graph):
-        require(isinstance(cycle, list) and cycle, f"cycle() returns {cycle!r:.60}, want a list of matrices")
+        promise(isinstance(cycle, list) and cycle, f"cycle() returns {cycle!r:.60}, want a list of matrices")
         for mixing in cycle:
             where = f"for {nodes} nodes"
-            require(isinstance(mixing, Mixing), f"cycle() returns a list of {type(mixing).__name__}, want Mixing")
-            require(mixing.nodes == nodes, f"W has {mixing.nodes} rows {where}")
-            require(np.isfinite(mixing.weights).all(), f"weights of W are not finite {where}")
+            promise(isinstance(mixing, Mixing), f"cycle() returns a list of {type(mixing).__name__}, want Mixing")
+            promise(mixing.nodes == nodes, f"W has {mixing.nodes} rows {where}")
+            promise(np.isfinite(mixing.weights).all(), f"weights of W are not finite {where}")
             inside = (mixing.columns >= 0) & (mixing.columns < nodes)
-            require(inside.all(), f"W has column {mixing.columns[~inside][:1]} {where}")
+            promise(inside.all(), f"W has column {mixing.columns[~inside][:1]} {where}")
             ascend = np.diff(mixing.columns)[np.diff(mixing.rows()) == 0] > 0
-            require(ascend.all(), f"columns do not ascend in {np.sum(~ascend)} places of W {where}: use from_entries")
+            promise(ascend.all(), f"columns do not ascend in {np.sum(~ascend)} places of W {where}: use from_entries")
 
 
 def weights_sum_to_one(graph: AnyGraph) -> None:
@@ -62,7 +62,7 @@ def weights_sum_to_one(graph: AnyGraph) -> None:
                 sums["row"] = mixing.row_sums()
             for kind, values in sums.items():
                 worst = int(np.argmax(np.abs(values - 1)))
-                require(
+                promise(
                     abs(values[worst] - 1) < 1e-12,
                     f"{kind} {worst} of W sums to {values[worst]:.12g}, want 1, for {nodes} nodes",
                 )
@@ -87,11 +87,11 @@ def same_seed_same_graph(graph: AnyGraph) -> None:
     """
     for nodes, cycle in _graphs(graph):
         again = replace(graph, nodes=nodes).cycle()
-        require(len(again) == len(cycle), f"{len(cycle)} matrices, then {len(again)}, for {nodes} nodes")
+        promise(len(again) == len(cycle), f"{len(cycle)} matrices, then {len(again)}, for {nodes} nodes")
         for mixing, other in zip(cycle, again, strict=True):
             for name in Mixing._fields:
                 what = f"{name} of W, made again for {nodes} nodes"
-                require_equal(getattr(other, name), getattr(mixing, name), what)
+                promise_equal(getattr(other, name), getattr(mixing, name), what)
 
 
 CHECKS = (

@@ -33,15 +33,15 @@ def require_votes(name: str, votes: int) -> None:
         raise NumericalError(f"{name}: no agreement after {MOST_VOTES} votes; please report the graph and the values")
 
 
-def first_effort(diameter: int) -> int:
+def first_lockstep_effort(diameter: int) -> int:
     """Return the steps before the first vote of the first call: a vote that fails costs little more than the steps."""
     return 4 * (diameter + 4)
 
 
-def next_effort(effort: int, votes: int) -> int:
+def next_lockstep_effort(effort: int, votes: int) -> int:
     """Return the steps before the first vote of the next call: about every second call then needs two votes (ours).
 
-    >>> next_effort(100, votes=1), next_effort(100, votes=2)
+    >>> next_lockstep_effort(100, votes=1), next_lockstep_effort(100, votes=2)
     (90, 105)
     """
     return max(1, effort * 9 // 10 if votes == 1 else effort * 105 // 100)
@@ -111,14 +111,14 @@ class LockstepCoordination(FrameCoordination):
         return Agreement(low, high, steps)
 
     def _agree_by_votes(self, nodes: Lockstep, effort: int) -> Agreement:
-        taken, target, votes = 0, effort or first_effort(self.local.wiring.diameter), 0
+        taken, target, votes = 0, effort or first_lockstep_effort(self.local.wiring.diameter), 0
         while True:
             self._steps(nodes, target - taken)
             taken, votes = target, votes + 1
             require_votes(self.name, votes)
             if self._vote(nodes):
                 low, high = nodes.result
-                return Agreement(low, high, next_effort(taken, votes))
+                return Agreement(low, high, next_lockstep_effort(taken, votes))
             target = taken + taken // 6 + 1
 
     def _steps(self, nodes: Lockstep, count: int) -> None:

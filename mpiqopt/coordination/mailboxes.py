@@ -11,8 +11,8 @@ from mpiqopt.coordination.lockstep import (
     MOST_VOTES,
     Agreement,
     FrameCoordination,
-    first_effort,
-    next_effort,
+    first_lockstep_effort,
+    next_lockstep_effort,
     require_votes,
 )
 from mpiqopt.coordination.protocol import LocalProtocol
@@ -96,7 +96,7 @@ class MailboxCoordination(FrameCoordination):
         super().__init__(local)
         self._pump, self._unreliable, self._duration = FramePump(frames, crowded), unreliable, np.inf
         wiring = local.wiring
-        self._budget = np.full(len(wiring.in_starts) - 1, first_effort(wiring.diameter))
+        self._budget = np.full(len(wiring.in_starts) - 1, first_lockstep_effort(wiring.diameter))
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement:
         """Find floor(S/n) and ceil(S/n); returns when the hosted nodes have them.
@@ -111,7 +111,7 @@ class MailboxCoordination(FrameCoordination):
         require_votes(self.name, nodes.votes)
         self._duration = time.perf_counter() - began
         for i, steps in enumerate(nodes.steps.tolist()):
-            self._budget[i] = next_effort(steps, nodes.votes)
+            self._budget[i] = next_lockstep_effort(steps, nodes.votes)
         low, high = nodes.result
         return Agreement(low, high, 0)
 

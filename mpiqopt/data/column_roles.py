@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, clip_text, quote_value
+from mpiqopt.errors import UsageError, clip_for_error_line, quote_in_error
 
 # Below so many samples a first feature 0, 1, 2, ... may be chance; from here on it is reported as a likely index.
 NO_CHANCE = 10
@@ -33,7 +33,7 @@ class Heads(NamedTuple):
     def label(self, column: int) -> str:
         """Return what messages call a column: its number, from 1 on, and its name if it has one."""
         name = self.names[column] if self.names else ""
-        return f"column {column + 1}" + (f" ({clip_text(quote_value(name), SHORT)})" if name else "")
+        return f"column {column + 1}" + (f" ({clip_for_error_line(quote_in_error(name), SHORT)})" if name else "")
 
     def name(self, column: int) -> str:
         """Return the name of a feature, "column 3" where it has none."""
@@ -43,7 +43,7 @@ class Heads(NamedTuple):
         """Return what a config may say for a column: its name if that is short and its own, else its number."""
         names = self.names or ()
         name = names[column] if names else ""
-        return quote_value(name) if 0 < len(name) < SHORT // 2 and names.count(name) == 1 else str(column)
+        return quote_in_error(name) if 0 < len(name) < SHORT // 2 and names.count(name) == 1 else str(column)
 
 
 class Roles(NamedTuple):

@@ -10,9 +10,9 @@ import numpy as np
 from mpiqopt.data.column_roles import Content, Heads, Roles, Terms, may_be_index, require_index, unnamed_index
 from mpiqopt.data.column_values import FeatureColumns, Gaps, encoded_targets
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.labels import label_mapping, list_few, number_groups, renumber_labels
+from mpiqopt.data.labels import label_mapping, list_few_labels, number_groups, renumber_labels
 from mpiqopt.data.source import Table
-from mpiqopt.errors import QUOTED, UsageError, clip_text, list_in_line, quote_value
+from mpiqopt.errors import QUOTED, UsageError, clip_for_error_line, list_in_error_line, quote_in_error
 from mpiqopt.field import Field
 
 # a column in the config: its name, or its number from 0 on, negative from the end
@@ -56,7 +56,7 @@ class Columns(FileSource):
         super().__post_init__()
         if self.features is not None and self.ignore is not None:
             raise UsageError(
-                f"data.ignore = {quote_value(self.ignore)}: data.features says which are; want one of the two"
+                f"data.ignore = {quote_in_error(self.ignore)}: data.features says which are; want one of the two"
             )
 
     def roles(self, heads: Heads, where: str) -> Roles:
@@ -99,11 +99,12 @@ class Columns(FileSource):
         if given in names and given != "":
             places = [f"{j + 1}" for j, name in enumerate(names) if name == given]
             raise UsageError(
-                f"{where}: data.{key} = {quote_value(given)}: columns {', '.join(places)} are called so; say a number"
+                f"{where}: data.{key} = {quote_in_error(given)}: columns {', '.join(places)} are called so; "
+                "say a number"
             )
         known = [f"0 .. {size - 1}", *filter(None, names)] if names else [f"0 .. {size - 1} (the file has no header)"]
         raise UsageError(
-            list_in_line(f"data.{key} = {quote_value(given)}: {where} has no such column; columns: ", known)
+            list_in_error_line(f"data.{key} = {quote_in_error(given)}: {where} has no such column; columns: ", known)
         )
 
     def require_numbers(self, heads: Heads, roles: Roles, where: str, example: Callable[[int], str]) -> None:
@@ -194,7 +195,7 @@ class Columns(FileSource):
             name = first.names[column]
             if often[name] != 1:
                 how = "several columns" if often[name] else "no column"
-                raise UsageError(f"{where}: it has {how} {quote_value(name)}, which the training file has")
+                raise UsageError(f"{where}: it has {how} {quote_in_error(name)}, which the training file has")
             return places[name]
 
         return Roles(
@@ -225,12 +226,12 @@ def _understood(
 ) -> dict[str, str]:
     """Return what the columns were taken for, in a few words each, for ``Table.read``."""
     name, names = heads.names[roles.target] if heads.names else "", features.names
-    said = {"target": f"{quote_value(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
-    said["features"] = f"{len(names)}" + (f": {list_few(names)}" if heads.names or features.categories else "")
+    said = {"target": f"{quote_in_error(name)} (column {roles.target + 1})" if name else f"column {roles.target + 1}"}
+    said["features"] = f"{len(names)}" + (f": {list_few_labels(names)}" if heads.names or features.categories else "")
     if words:
         said["labels"] = label_mapping(words)
     for j, known in features.categories.items():
-        said[f"categories of {clip_text(heads.name(j), QUOTED)}"] = list_few(known)
+        said[f"categories of {clip_for_error_line(heads.name(j), QUOTED)}"] = list_few_labels(known)
     if roles.index is not None:
         kind = "names of rows" if heads.row_names or heads.kinds[0] == "word" else "an index"
         said["left out"] = f"column 1, without a name: {kind} (data.features keeps it)"

@@ -20,7 +20,7 @@ from mpiqopt.data.columns import Columns
 from mpiqopt.data.csv_fields import MISSING, NOTHING, is_missing, is_number
 from mpiqopt.data.csv_layout import Given, Layout
 from mpiqopt.data.source import Table
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
 from mpiqopt.registry import register
@@ -95,17 +95,17 @@ class Csv(Columns):
         return self.make_table(path, where, heads, roles, content, _understood(path, found), like)
 
     def _layout(self, path: str, where: str) -> Layout:
-        with textfiles.open_decompressed(path) as file:
+        with textfiles.open_decompressed_textfile(path) as file:
             return csv_layout.find_layout(file, Given(self.delimiter, self.decimal, self.header, self.encoding), where)
 
 
 def _understood(path: str, found: Layout) -> dict[str, str]:
     """Return how a text was read, in a few words by subject."""
-    between = csv_layout.DELIMITERS.get(found.delimiter, quote_value(found.delimiter))
+    between = csv_layout.DELIMITERS.get(found.delimiter, quote_in_error(found.delimiter))
     decimal = ", decimal commas" if found.decimal == "," else ""
     encoding = "" if found.encoding == "utf-8" else f", {found.encoding.removesuffix('-sig')}"
     return {
-        "format": f"csv, {between} between columns{decimal}{encoding}{textfiles.compression_of(path)}",
+        "format": f"csv, {between} between columns{decimal}{encoding}{textfiles.textfile_compression(path)}",
         "header": f"line {found.header}" if found.header else "none",
     }
 
@@ -114,13 +114,16 @@ def _example(found: Layout, heads: Heads, column: int) -> str:
     """Return where the first word of a column stands that is no number, and the word."""
     for line, fields in found.samples:
         if len(fields) > column and not (is_missing(fields[column]) or is_number(fields[column], found.decimal)):
-            return f"line {line}, {heads.label(column)}: {quote_value(fields[column])}"
+            return f"line {line}, {heads.label(column)}: {quote_in_error(fields[column])}"
     return heads.label(column)
 
 
 def _records(path: str, found: Layout) -> Iterator[csv_layout.Record]:
     """Yield line and fields of each sample. Slow: only to count a few, and to say where something is wrong."""
-    with textfiles.open_decompressed(path) as file, io.TextIOWrapper(file, found.encoding, newline=None) as lines:
+    with (
+        textfiles.open_decompressed_textfile(path) as file,
+        io.TextIOWrapper(file, found.encoding, newline=None) as lines,
+    ):
         text = map(csv_layout.without_csv_comment, lines) if found.inline else lines
         yield from (each for each in csv_layout.csv_records(text, found.delimiter) if each[0] > found.skip)
 
@@ -159,12 +162,12 @@ class _Lines(Content):
         """Return line, column and field of a sample, found by reading the text once more."""
         for number, (line, fields) in enumerate(_records(self.path, self.found)):
             if number == row:
-                return f"line {line}, {self.heads.label(column)}: {quote_value(fields[column])}"
+                return f"line {line}, {self.heads.label(column)}: {quote_in_error(fields[column])}"
         return self.heads.label(column)
 
     def _require_text(self) -> None:
         """Raise UsageError for the first line that is not of the encoding, if there is one."""
-        textfiles.read_text(self.path, self.found.encoding, self.where, "data.encoding")
+        textfiles.read_textfile(self.path, self.found.encoding, self.where, "data.encoding")
 
     def _read(self) -> Any:
         """Return all columns as a pandas DataFrame. Raises UsageError for fields that are no numbers."""
@@ -187,7 +190,7 @@ class _Lines(Content):
     def _is_plain(self) -> bool:
         """Return True if pandas may open the file itself, which is faster: it has no comments or bytes of 0."""
         found, numbers = self.found, len(self._numbers)
-        if found.encoding not in UTF8 or found.returns or found.skip > 1 or textfiles.is_compressed(self.path):
+        if found.encoding not in UTF8 or found.returns or found.skip > 1 or textfiles.is_compressed_textfile(self.path):
             return False
         if numbers == found.fields:  # neither # nor zero is part of a number: they would be errors
             return True
@@ -214,7 +217,7 @@ class _Lines(Content):
         """Let pandas read the file without its comments, by way of ``_Pieces``."""
         import pandas
 
-        with textfiles.open_decompressed(self.path) as file:
+        with textfiles.open_decompressed_textfile(self.path) as file:
             return pandas.read_csv(_Pieces(file, self.found, self.where), **self._options(pandas.__version__))
 
     def _options(self, version_of_pandas: str) -> dict[str, Any]:
@@ -242,7 +245,7 @@ class _Lines(Content):
             self._require_fields(line, fields)
             for j in () if _are_plain(fields) else self._numbers:
                 if not (is_number(fields[j], self.found.decimal) or is_missing(fields[j])):
-                    wrong = f"{self.heads.label(j)}: {quote_value(fields[j])} is no number{_cure(fields[j])}"
+                    wrong = f"{self.heads.label(j)}: {quote_in_error(fields[j])} is no number{_cure(fields[j])}"
                     raise UsageError(f"{self.where}: line {line}, {wrong}")
 
     def _require_fields(self, line: int, fields: list[str]) -> None:

@@ -21,7 +21,7 @@ from mpiqopt.data.csv_fields import (
     kind_of_fields,
     may_be_grouped,
 )
-from mpiqopt.errors import UsageError, clip_text, quote_value
+from mpiqopt.errors import UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.files import textfiles
 
 # The layout is found in LOOK lines, or in ENOUGH of them if those have BYTES already. A line of more than LONGEST bytes
@@ -142,8 +142,8 @@ def find_layout(file: BinaryIO, given: Given, where: str) -> Layout:
     (';', ',', 1, ('word', 'number', 'number'))
     """
     data, whole = _head(file, where)
-    encoding = textfiles.encoding_of(data, given.encoding, where, "data.encoding")
-    text = textfiles.decode(data, given.encoding, where, "data.encoding", whole)
+    encoding = textfiles.textfile_encoding(data, given.encoding, where, "data.encoding")
+    text = textfiles.decode_textfile(data, given.encoding, where, "data.encoding", whole)
     if "\0" in text:  # such as text that was made UTF-32 twice
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UsageError(f"{where}: line {line}: is no text: a character that is 0")
@@ -203,7 +203,7 @@ class _Reading(NamedTuple):
     numbers: float
 
     def __str__(self) -> str:
-        return f"{self.fields} columns between {DELIMITERS.get(self.delimiter, quote_value(self.delimiter))}"
+        return f"{self.fields} columns between {DELIMITERS.get(self.delimiter, quote_in_error(self.delimiter))}"
 
 
 def _best_reading(lines: list[str], given: Given, where: str) -> _Reading:
@@ -262,7 +262,7 @@ def _require_decimal(reading: _Reading, given: Given, where: str) -> None:
     if commas and all(GROUPED.fullmatch(word) for _, word in commas):
         line, word = commas[0]
         raise UsageError(
-            f"{where}: line {line}: {quote_value(word)} may be {word.strip().replace(',', '.', 1)} or "
+            f"{where}: line {line}: {quote_in_error(word)} may be {word.strip().replace(',', '.', 1)} or "
             f"{word.strip().replace(',', '')}: say data.decimal = ',', or write numbers without commas"
         )
 
@@ -313,7 +313,7 @@ def _requires_header(words: list[str], columns: int, decimal: str, given: bool |
     if header and len(words) == columns - 1:
         return True
     counted = f"{len(words)} {'names' if header else 'fields'}, {columns} columns below"
-    raise UsageError(f"{where}: line {line}: {counted} ({clip_text(' '.join(', '.join(words).split()), 60)})")
+    raise UsageError(f"{where}: line {line}: {counted} ({clip_for_error_line(' '.join(', '.join(words).split()), 60)})")
 
 
 def _last_line(found: list[Record], line: int) -> int:
@@ -356,7 +356,7 @@ def _has_header(
         return True
     if named:
         raise _undecided(where, line, f"{first[named[0]]!r} stands above numbers, {first[numbers[0]]!r} is one")
-    raise _undecided(where, line, f"{quote_value(first[words[0]])} is a word like those below")
+    raise _undecided(where, line, f"{quote_in_error(first[words[0]])} is a word like those below")
 
 
 def _is_count(first: list[str]) -> bool:
@@ -366,5 +366,6 @@ def _is_count(first: list[str]) -> bool:
 
 def _undecided(where: str, line: int, reason: str) -> UsageError:
     return UsageError(
-        f"{where}: line {line} may be a header or a sample ({clip_text(reason, 70)}): say data.header = true or false"
+        f"{where}: line {line} may be a header or a sample ({clip_for_error_line(reason, 70)}): "
+        "say data.header = true or false"
     )

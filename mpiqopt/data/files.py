@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from mpiqopt.data.source import SMALL, Source, Table, silence_readers
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
-from mpiqopt.files.inputs import require_file
+from mpiqopt.files.inputs import require_input_file
 from mpiqopt.files.textfiles import DAMAGED
 
 
@@ -79,7 +79,7 @@ class FileSource(Source):
         """
         path = getattr(self, key)
         where = f"data.{key} = {path}"
-        require_file(path, where)
+        require_input_file(path, where)
         if not isfile(path):
             raise UsageError(f"{where}: no such file")
         if Path(path).stat().st_size == 0:

@@ -8,7 +8,7 @@ import numpy as np
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
 from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels
 from mpiqopt.data.source import Rows, Table, require_real_features
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -92,13 +92,13 @@ def _dataset(where: str, file: Any, key: str) -> Any:
     require_keys(where, (key,), file)
     dataset = file[key]
     if not isinstance(dataset, h5py.Dataset):
-        raise UsageError(f"{where}: {quote_value(key)} is a group; want a dataset")
+        raise UsageError(f"{where}: {quote_in_error(key)} is a group; want a dataset")
     if dataset.shape is None:
-        raise UsageError(f"{where}: {quote_value(key)} holds nothing")
+        raise UsageError(f"{where}: {quote_in_error(key)} holds nothing")
     if dataset.is_virtual or dataset.external:
         how = "a virtual dataset" if dataset.is_virtual else "stored outside"
         raise UsageError(
-            f"{where}: {quote_value(key)} is {how}: its numbers are in other files; copy them into one file"
+            f"{where}: {quote_in_error(key)} is {how}: its numbers are in other files; copy them into one file"
         )
     return dataset
 
@@ -112,9 +112,9 @@ def _require_inside(where: str, file: Any, key: str, most: int) -> None:
         parent, way = way or "/", f"{way}/{part}"
         link = file[parent].get(part, getlink=True) if parent in file and hasattr(file[parent], "keys") else None
         if isinstance(link, h5py.ExternalLink):
-            other = quote_value(link.filename)
+            other = quote_in_error(link.filename)
             raise UsageError(
-                f"{where}: {quote_value(way[1:])} is a link to another file, {other}: copy it, or name that one"
+                f"{where}: {quote_in_error(way[1:])} is a link to another file, {other}: copy it, or name that one"
             )
         if isinstance(link, h5py.SoftLink) and most:
             leads = link.path if link.path.startswith("/") else f"{parent}/{link.path}"

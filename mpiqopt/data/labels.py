@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mpiqopt.data.source import Table
-from mpiqopt.errors import QUOTED, UsageError, clip_text, quote_value
+from mpiqopt.errors import QUOTED, UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.files.names import sort_names
 
 # names or labels that a line lists, however many there are
@@ -30,14 +30,14 @@ def number_labels(where: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str
         return labels.astype(np.float64), None
     except (ValueError, TypeError):
         words, codes = np.unique(labels, return_inverse=True)
-        return codes.astype(np.float64).reshape(labels.shape), tuple(map(text_of, words.tolist()))
+        return codes.astype(np.float64).reshape(labels.shape), tuple(map(label_text, words.tolist()))
 
 
 def _is_word(label: Any) -> bool:
     return isinstance(label, (str, bytes))
 
 
-def text_of(word: str | bytes) -> str:
+def label_text(word: str | bytes) -> str:
     """Return a word of a file as text; bytes that are not UTF-8 are escaped (``\\xff``)."""
     return word.decode("utf-8", "backslashreplace") if isinstance(word, bytes) else str(word)
 
@@ -55,7 +55,7 @@ def renumber_labels(targets: np.ndarray, words: tuple[str, ...] | None, like: Ta
         return targets
     strange = [word for word in words if word not in like.words]
     if strange:
-        raise UsageError(f"its label {quote_value(strange[0])} is none of {like.where}: {label_mapping(like.words)}")
+        raise UsageError(f"its label {quote_in_error(strange[0])} is none of {like.where}: {label_mapping(like.words)}")
     return np.array([like.words.index(word) for word in words], np.float64)[targets.astype(np.int64)]
 
 
@@ -69,7 +69,7 @@ def number_groups(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     ([1, 0, 1], ('n2', 'n10'))
     """
     values, codes = np.unique(names, return_inverse=True)
-    found = [text_of(value) for value in values.tolist()]
+    found = [label_text(value) for value in values.tolist()]
     order = sort_names(found)
     places = {name: number for number, name in enumerate(order)}
     return np.array([places[name] for name in found], np.int64)[codes], tuple(order)
@@ -77,10 +77,10 @@ def number_groups(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def label_mapping(words: Iterable[str]) -> str:
     """Say which number each word is: "no = 0, yes = 1"."""
-    return list_few([f"{word} = {number}" for number, word in enumerate(words)])
+    return list_few_labels([f"{word} = {number}" for number, word in enumerate(words)])
 
 
-def list_few(words: Sequence[str]) -> str:
+def list_few_labels(words: Sequence[str]) -> str:
     """Return the first ``SHOWN`` words, joined by commas, and how many there are if that is not all."""
-    shown = clip_text(", ".join(words[:SHOWN]), 2 * QUOTED)
+    shown = clip_for_error_line(", ".join(words[:SHOWN]), 2 * QUOTED)
     return shown if len(words) <= SHOWN else f"{shown}, ... ({len(words)} in all)"

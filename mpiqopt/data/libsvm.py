@@ -13,9 +13,9 @@ from typing import Annotated, Any, BinaryIO, Literal
 import numpy as np
 
 from mpiqopt.data.files import FileSource
-from mpiqopt.data.labels import label_mapping, number_labels, renumber_labels, text_of
+from mpiqopt.data.labels import label_mapping, label_text, number_labels, renumber_labels
 from mpiqopt.data.source import Features, Table, table_in_memory
-from mpiqopt.errors import QUOTED, UsageError, clip_text, quote_value
+from mpiqopt.errors import QUOTED, UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
 from mpiqopt.registry import register
@@ -47,7 +47,7 @@ class LibSVM(FileSource):
         rows = _based(features, base, width, path, where, self._width(like))
         if like is not None:
             labels, words = renumber_labels(labels, words, like), like.words
-        said = {"format": "libsvm" + textfiles.compression_of(path), "index base": f"{base}"}
+        said = {"format": "libsvm" + textfiles.textfile_compression(path), "index base": f"{base}"}
         if words:
             said["labels"] = label_mapping(words)
         return table_in_memory(path, rows, labels, words=words, read=said, terms=base)
@@ -98,7 +98,7 @@ def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | N
     wrong = _wrong(lines, words=True)
     if wrong:
         raise UsageError(f"{where}: {wrong}")
-    codes, words = number_labels(where, np.array([text_of(label) for label in given]))
+    codes, words = number_labels(where, np.array([label_text(label) for label in given]))
     rows = b"\n".join(b" ".join([b"%d" % code, *parts[1:]]) for code, (_, parts) in zip(codes, lines, strict=True))
     features, labels = load_svmlight_file(io.BytesIO(rows), zero_based=True)
     return features, labels, words
@@ -106,15 +106,15 @@ def _loaded(path: str, where: str) -> tuple[Any, np.ndarray, tuple[str, ...] | N
 
 def _text(path: str, where: str) -> BinaryIO:
     """Open the text of a file in an encoding that has ASCII in it, without a byte order mark."""
-    file = textfiles.open_decompressed(path)
+    file = textfiles.open_decompressed_textfile(path)
     head = file.read(4)
-    textfiles.require_no_other(head, where)
+    textfiles.require_no_other_textfile(head, where)
     file.seek(0)
     if head.startswith(UTF8_MARK):
         file.read(len(UTF8_MARK))
     elif any(head.startswith(mark) for mark in textfiles.MARKS):
         file.close()
-        return io.BytesIO(textfiles.read_text(path, None, where, "data.path").encode())
+        return io.BytesIO(textfiles.read_textfile(path, None, where, "data.path").encode())
     return file
 
 
@@ -144,11 +144,11 @@ def _wrong(lines: list[tuple[int, list[bytes]]], words: bool) -> str:
 def _wrong_label(label: bytes, words: bool) -> str:
     """Say what is wrong with a label; "" if nothing is."""
     if b"," in label:
-        return f"several labels, {quote_value(text_of(label))}; want one"
+        return f"several labels, {quote_in_error(label_text(label))}; want one"
     if b":" in label:
-        return f"no label before {quote_value(text_of(label))}"
+        return f"no label before {quote_in_error(label_text(label))}"
     if not words and not NUMBER.fullmatch(label):
-        return f"the label {quote_value(text_of(label))} is no number, but most are"
+        return f"the label {quote_in_error(label_text(label))} is no number, but most are"
     return ""
 
 
@@ -160,9 +160,9 @@ def _wrong_pairs(pairs: list[bytes]) -> str:
         if index == b"qid" and colon:
             continue
         if not (INDEX.fullmatch(index) and NUMBER.fullmatch(value)):
-            return f"{quote_value(text_of(pair))} is no index:value"
+            return f"{quote_in_error(label_text(pair))} is no index:value"
         if len(index) > 10 or int(index) >= 2**31:
-            return f"index {clip_text(text_of(index), QUOTED)}: want less than 2^31"
+            return f"index {clip_for_error_line(label_text(index), QUOTED)}: want less than 2^31"
         if int(index) <= last:
             return f"index {int(index)} comes after {last}; want ascending ones"
         last = int(index)

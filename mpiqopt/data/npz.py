@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
-from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels, text_of
+from mpiqopt.data.labels import label_mapping, label_text, number_groups, number_labels, renumber_labels
 from mpiqopt.data.source import Features, Table, require_real_features, table_in_memory
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -93,9 +93,9 @@ def _labelled_table(
 
 def _sparse(where: str, file: Any) -> Features:
     """Return the matrix that scipy's arrays stand for, in CSR. Raises UsageError for arrays that fit no format."""
-    given = text_of(file["format"].item()) if "format" in file else "csr"
+    given = label_text(file["format"].item()) if "format" in file else "csr"
     if given not in PARTS:
-        raise UsageError(f"{where}: its format is {quote_value(given)}; want one of {', '.join(PARTS)}")
+        raise UsageError(f"{where}: its format is {quote_in_error(given)}; want one of {', '.join(PARTS)}")
     require_keys(where, (*PARTS[given], "shape"), file)
     data, *places = (file[name] for name in PARTS[given])
     require_real_features(where, data.dtype)

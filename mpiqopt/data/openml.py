@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from mpiqopt.data.labels import label_mapping, list_few, number_labels
+from mpiqopt.data.labels import label_mapping, list_few_labels, number_labels
 from mpiqopt.data.source import Source, Table, silence_readers, table_in_memory
-from mpiqopt.errors import QUOTED, UsageError, clip_text, quote_value
+from mpiqopt.errors import QUOTED, UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -45,13 +45,13 @@ class OpenML(Source):
 
     def open(self, seed: int) -> Table:
         """Return the table of the data set. Raises UsageError unless it has numbers as features and one target."""
-        where = f"openml:{clip_text(self.dataset, QUOTED)} (version {self.version})"
+        where = f"openml:{clip_for_error_line(self.dataset, QUOTED)} (version {self.version})"
         found = self._fetched(where)
         features, labels, names = found.data, found.target, tuple(map(str, found.feature_names))
         if labels is None or features.dtype == object:
             raise UsageError(f"data.dataset = {self.dataset!r}: {where} is not numeric with one target")
         targets, words = number_labels(where, labels)
-        said = {"format": "openml", "features": f"{len(names)}: {list_few(names)}"}
+        said = {"format": "openml", "features": f"{len(names)}: {list_few_labels(names)}"}
         if words:
             said["labels"] = label_mapping(words)
         return table_in_memory(where, features, targets, names=names, words=words, read=said)
@@ -74,5 +74,6 @@ class OpenML(Source):
         except Exception as error:
             reason = str(error) or type(error).__name__
             raise UsageError(
-                f"data.dataset = {quote_value(self.dataset)}: cannot get {where} and it is not in the cache: {reason}"
+                f"data.dataset = {quote_in_error(self.dataset)}: cannot get {where} and it is not in the cache: "
+                f"{reason}"
             ) from error

@@ -9,7 +9,7 @@ import numpy as np
 from mpiqopt.data.column_roles import Content, Heads
 from mpiqopt.data.columns import Columns
 from mpiqopt.data.source import Table
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.registry import register
 
 
@@ -98,4 +98,4 @@ class _Frame(Content):
 
     def place(self, row: int, column: int) -> str:
         """Return row, column and value: Parquet has no lines."""
-        return f"row {row + 1}, {self._heads.label(column)}: {quote_value(self._column(column)[row].as_py())}"
+        return f"row {row + 1}, {self._heads.label(column)}: {quote_in_error(self._column(column)[row].as_py())}"

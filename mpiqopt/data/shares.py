@@ -12,10 +12,10 @@ import numpy as np
 
 from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.data.source import Features, Source, Table
-from mpiqopt.data.splits import BY_CLASS, divide_samples, equal_parts, nodes_of_groups
-from mpiqopt.errors import UsageError, clip_text
+from mpiqopt.data.splits import BY_CLASS, split_equally, split_homes, split_samples
+from mpiqopt.errors import UsageError, clip_for_error_line
 from mpiqopt.placement.placement import Placement
-from mpiqopt.streams import generator
+from mpiqopt.streams import random_stream
 
 # of features: squares of larger ones overflow, and with them norms, means and the smoothness of the loss
 LARGEST = 1e150
@@ -127,8 +127,8 @@ def load_shares(
     trained = _with_noise(source, table, labels, seed)[kept] if source.label_noise else targets
     homes, groups = _homes(source, table, place.nodes, names)
     homes = None if homes is None else homes[kept]
-    order, bounds = divide_samples(source, targets, homes, place.nodes, generator(seed, "split"))
-    test_bounds = equal_parts(len(chosen), place.nodes)
+    order, bounds = split_samples(source, targets, homes, place.nodes, random_stream(seed, "split"))
+    test_bounds = split_equally(len(chosen), place.nodes)
     index, test_index = _own(order, bounds, place), _own(chosen if test is table else None, test_bounds, place)
     features = _read(table, index if isinstance(kept, slice) else kept[index])
     return Shares(
@@ -199,7 +199,7 @@ def _held_out(source: Source, table: Table, seed: int) -> tuple[Table, np.ndarra
             raise UsageError(
                 f"data.test_fraction = {source.test_fraction}: holds out {test} of {table.samples} samples"
             )
-        chosen = generator(seed, "test").permutation(table.samples if test else 0)
+        chosen = random_stream(seed, "test").permutation(table.samples if test else 0)
         return table, np.sort(chosen[:test])
     if source.test_fraction:
         raise UsageError(
@@ -216,7 +216,7 @@ def _require_known(test: Table, labels: np.ndarray) -> None:
     nearest = labels[np.minimum(np.searchsorted(labels, test.targets), len(labels) - 1)]
     for sample in np.flatnonzero(nearest != test.targets)[:1]:
         target = test.targets[sample]
-        label = f"{target:g}" if test.words is None else clip_text(test.words[int(target)], 40)
+        label = f"{target:g}" if test.words is None else clip_for_error_line(test.words[int(target)], 40)
         raise UsageError(f"{test.where}: sample {sample} has the label {label}, which no training sample has")
 
 
@@ -232,7 +232,7 @@ def _homes(
     if table.groups is None:
         raise UsageError(f"{table.where}: data.split = 'natural': nothing here names the nodes that samples belong to")
     occurring = distinct_values(table.groups).tolist()
-    homes = nodes_of_groups([table.group_names[group] for group in occurring], nodes, names)
+    homes = split_homes([table.group_names[group] for group in occurring], nodes, names)
     home = np.zeros(len(table.group_names), np.int64)
     home[occurring] = [homes[table.group_names[group]] for group in occurring]
     groups: list[list[str]] = [[] for _ in range(nodes)]
@@ -248,7 +248,7 @@ def _with_noise(source: Source, table: Table, labels: np.ndarray, seed: int) -> 
     """
     if len(labels) < 2:
         raise UsageError(f"{table.where}: data.label_noise = {source.label_noise:g} wants two labels, got one")
-    stream = generator(seed, "label")
+    stream = random_stream(seed, "label")
     is_changed = stream.random(table.samples) < source.label_noise
     others = np.searchsorted(labels, table.targets) + stream.integers(1, len(labels), table.samples)
     return np.where(is_changed, labels[others % len(labels)], table.targets)
@@ -293,7 +293,7 @@ def _read(table: Table, which: slice | np.ndarray) -> Features:
         raise UsageError(f"{table.where}: not readable: {' '.join(str(error).split())}") from error
     if order is not None and not np.array_equal(order, np.arange(len(order))):
         rows = rows[np.argsort(order, kind="stable")]
-    largest = largest_magnitude(rows)
+    largest = largest_magnitude_of_shares(rows)
     if not largest <= LARGEST:
         first = np.arange(table.samples)[which][_first_bad_row(rows)]
         found = f"of {largest:g}, want at most {LARGEST:g}" if np.isfinite(largest) else "that is NaN or infinite"
@@ -316,7 +316,7 @@ def _stored_as(other: Features, rows: Features) -> Features:
     return csr_array(rows)
 
 
-def largest_magnitude(rows: Features) -> float:
+def largest_magnitude_of_shares(rows: Features) -> float:
     """Return max |a_ij| of rows, dense or sparse; NaN if a number is NaN, 0 if there are none. Makes no copy."""
     values = rows if isinstance(rows, np.ndarray) else rows.data
     return max(abs(float(values.min())), abs(float(values.max()))) if values.size else 0.0
@@ -324,6 +324,6 @@ def largest_magnitude(rows: Features) -> float:
 
 def _first_bad_row(rows: Features) -> int:
     if isinstance(rows, np.ndarray):
-        return next(i for i, row in enumerate(rows) if not largest_magnitude(row) <= LARGEST)
+        return next(i for i, row in enumerate(rows) if not largest_magnitude_of_shares(row) <= LARGEST)
     bad = np.flatnonzero(~(np.abs(rows.data.astype(np.float64)) <= LARGEST))
     return int(np.searchsorted(rows.indptr, bad[0], side="right") - 1)

@@ -13,7 +13,7 @@ import numpy as np
 from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.arithmetic.rounding import exact_exponential
 from mpiqopt.data.source import Source
-from mpiqopt.errors import UsageError, clip_text, quote_value
+from mpiqopt.errors import UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.files.names import sort_names
 from mpiqopt.memory import require_memory
 
@@ -41,7 +41,7 @@ class Division(NamedTuple):
     bounds: np.ndarray
 
 
-def divide_samples(
+def split_samples(
     source: Source, targets: np.ndarray, homes: np.ndarray | None, nodes: int, stream: np.random.Generator
 ) -> Division:
     """Return the division that ``data.split`` asks for.
@@ -70,20 +70,20 @@ def divide_samples(
 
     >>> from mpiqopt.data.synthetic import Synthetic
     >>> uneven = Synthetic(split="by-label", sizes=[1.0, 2.0])
-    >>> division = divide_samples(uneven, np.array([1.0, 0.0, 1.0]), None, 2, np.random.default_rng(0))
+    >>> division = split_samples(uneven, np.array([1.0, 0.0, 1.0]), None, 2, np.random.default_rng(0))
     >>> division.order.tolist(), division.bounds.tolist()
     ([1, 0, 2], [0, 1, 3])
     """
     split = source.split
     if split == "dirichlet":
-        division = dirichlet(targets, nodes, source.alpha, stream)
+        division = dirichlet_split(targets, nodes, source.alpha, stream)
     elif split == "pathological":
-        division = pathological(targets, nodes, source.classes_per_node, stream)
+        division = pathological_split(targets, nodes, source.classes_per_node, stream)
     elif split == "natural":
         assert homes is not None  # asked for where the split is natural
         division = _by_owner(homes, nodes)
     else:
-        bounds = part_bounds(source.sizes, len(targets), nodes)
+        bounds = split_bounds(source.sizes, len(targets), nodes)
         if split == "contiguous":
             division = Division(None, bounds)
         elif split == "iid":
@@ -91,7 +91,7 @@ def divide_samples(
         elif split == "by-label":
             division = Division(np.argsort(targets, kind="stable"), bounds)
         else:
-            division = inner_dirichlet(targets, bounds, source.alpha, stream)
+            division = inner_dirichlet_split(targets, bounds, source.alpha, stream)
     empty = np.flatnonzero(np.diff(division.bounds) == 0)
     if len(empty):
         raise UsageError(f"{_key(source)}: node {empty[0]} of {nodes} would hold none of {len(targets)} samples")
@@ -100,20 +100,22 @@ def divide_samples(
 
 def _key(source: Source) -> str:
     """Return the key that is to blame where a node gets nothing."""
-    return f"data.sizes = {quote_value(source.sizes)}" if source.sizes != "equal" else f"data.split = {source.split!r}"
+    return (
+        f"data.sizes = {quote_in_error(source.sizes)}" if source.sizes != "equal" else f"data.split = {source.split!r}"
+    )
 
 
-def part_bounds(sizes: str | list[float], samples: int, nodes: int) -> np.ndarray:
+def split_bounds(sizes: str | list[float], samples: int, nodes: int) -> np.ndarray:
     """Return where the nodes' parts of m samples begin and end: floor(m S_i/S_n), S_i the sum of the first i sizes.
 
     sizes: "equal", a key of WEIGHTS, or a positive number for each node. Returns int64 (nodes + 1,). Raises UsageError
     unless a list has a number for each node.
 
-    >>> part_bounds("linear", 12, 3).tolist()
+    >>> split_bounds("linear", 12, 3).tolist()
     [0, 2, 6, 12]
     """
     if sizes == "equal":
-        return equal_parts(samples, nodes)
+        return split_equally(samples, nodes)
     if isinstance(sizes, str):
         weights = WEIGHTS[sizes](np.arange(nodes, dtype=np.float64))
     elif len(sizes) != nodes:
@@ -125,12 +127,12 @@ def part_bounds(sizes: str | list[float], samples: int, nodes: int) -> np.ndarra
     return np.concatenate([[0], np.floor(ends / ends[-1] * samples + 1e-9).astype(np.int64)])
 
 
-def equal_parts(count: int, among: int) -> np.ndarray:
+def split_equally(count: int, among: int) -> np.ndarray:
     """Return where equal parts of so many things begin and end, floor(i count/among), int64 (among + 1,)."""
     return np.arange(among + 1) * count // among
 
 
-def dirichlet(targets: np.ndarray, nodes: int, alpha: float, stream: np.random.Generator) -> Division:
+def dirichlet_split(targets: np.ndarray, nodes: int, alpha: float, stream: np.random.Generator) -> Division:
     """Share out each label's m samples in proportions p ~ Dirichlet(alpha, ..., alpha); node i gets p_i m on average.
 
     By systematic sampling: sample j of a label (in random order) goes to the node i with
@@ -205,7 +207,9 @@ def _nobody_empty(owner: np.ndarray, nodes: int, stream: np.random.Generator) ->
     return owner
 
 
-def inner_dirichlet(targets: np.ndarray, bounds: np.ndarray, alpha: float, stream: np.random.Generator) -> Division:
+def inner_dirichlet_split(
+    targets: np.ndarray, bounds: np.ndarray, alpha: float, stream: np.random.Generator
+) -> Division:
     """Fill nodes of given sizes, each with labels in proportions of its own, p_i ~ Dirichlet(alpha, ..., alpha).
 
     Turns are in random order, as many for a node as it gets samples. In its turn node i takes a sample of the label c
@@ -217,7 +221,7 @@ def inner_dirichlet(targets: np.ndarray, bounds: np.ndarray, alpha: float, strea
     targets:
         float64 (m,), the labels of all samples
     bounds:
-        int64 (nodes + 1,), as ``part_bounds`` returns them: what the sizes of nodes are
+        int64 (nodes + 1,), as ``split_bounds`` returns them: what the sizes of nodes are
     alpha:
         concentration, > 0
     stream:
@@ -267,7 +271,7 @@ def _labels(weights: np.ndarray, left: np.ndarray, nodes: np.ndarray, chances: n
     return np.minimum(found, len(left) - 1)
 
 
-def pathological(targets: np.ndarray, nodes: int, each: int, stream: np.random.Generator) -> Division:
+def pathological_split(targets: np.ndarray, nodes: int, each: int, stream: np.random.Generator) -> Division:
     """Give every node samples of exactly ``each`` labels; nodes of the same label share its samples equally.
 
     Each of C labels is given to floor or ceil of nodes * each / C nodes, to more of them if it has more samples.
@@ -313,7 +317,7 @@ def pathological(targets: np.ndarray, nodes: int, each: int, stream: np.random.G
     owner = np.empty(len(codes), np.int64)
     for label, members in enumerate(_by_label(codes, stream)):
         own = stream.permutation(np.flatnonzero((given == label).any(axis=1)))
-        owner[members] = np.repeat(own, np.diff(equal_parts(len(members), len(own))))
+        owner[members] = np.repeat(own, np.diff(split_equally(len(members), len(own))))
     return _by_owner(owner, nodes)
 
 
@@ -330,14 +334,14 @@ def _labels_of_nodes(holders: np.ndarray, nodes: int, each: int, stream: np.rand
     return given
 
 
-def nodes_of_groups(groups: Collection[str], nodes: int, names: Sequence[str] | None) -> dict[str, int]:
+def split_homes(groups: Collection[str], nodes: int, names: Sequence[str] | None) -> dict[str, int]:
     """Return the node that each group of samples belongs to, by the name of the group.
 
     By the topology's names of nodes where they are the groups'; else groups are sorted as people count, and of g groups
     node i has floor(i g/n) .. floor((i+1) g/n)-1. Raises UsageError for fewer groups than nodes, and where only some
     names are the same.
 
-    >>> nodes_of_groups(["n10", "n9", "n1"], 2, None)
+    >>> split_homes(["n10", "n9", "n1"], 2, None)
     {'n1': 0, 'n9': 1, 'n10': 1}
     """
     key, ordered = "data.split = 'natural'", sort_names(groups)
@@ -345,10 +349,10 @@ def nodes_of_groups(groups: Collection[str], nodes: int, names: Sequence[str] | 
         raise UsageError(f"{key}: the data name only {len(ordered)} nodes; want topology.nodes <= that, got {nodes}")
     common = set(ordered) & set(names or ())
     if names is None or not common:
-        homes = np.repeat(np.arange(nodes), np.diff(equal_parts(len(ordered), nodes)))
+        homes = np.repeat(np.arange(nodes), np.diff(split_equally(len(ordered), nodes)))
         return dict(zip(ordered, homes.tolist(), strict=True))
     for strange in [name for name in ordered if name not in common]:
-        same, other = clip_text(min(common), 30), clip_text(strange, 30)
+        same, other = clip_for_error_line(min(common), 30), clip_for_error_line(strange, 30)
         raise UsageError(
             f"{key}: topology and data both name {same!r}, but the topology has no {other!r}; want the same names, or "
             "all different ones"

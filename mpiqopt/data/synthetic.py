@@ -12,7 +12,7 @@ from mpiqopt.data.source import SMALL, Rows, Source, Table
 from mpiqopt.field import Field, only
 from mpiqopt.memory import require_memory
 from mpiqopt.registry import register
-from mpiqopt.streams import generator, standard_normal
+from mpiqopt.streams import random_stream, standard_normal
 
 # Samples drawn from one stream. A rank draws all blocks once, for the targets, and those of its own rows once more:
 # so no rank stores the features of others, and they do not depend on which ranks there are.
@@ -57,7 +57,7 @@ class Synthetic(Source):
         outputs = self.classes if self.task == "classification" and self.classes > 2 else 1
         require_memory(8 * self.samples, f"data.samples = {self.samples}: their targets")
         require_memory(16 * outputs * self.features, f"data.features = {self.features}: the parameter that is planted")
-        planted = generator(seed, "synthetic")
+        planted = random_stream(seed, "synthetic")
         truth = standard_normal(planted, (outputs, self.features)) / np.sqrt(self.features)
         truth *= planted.random(truth.shape) < self.density
         targets = np.empty(self.samples)
@@ -84,7 +84,7 @@ class Synthetic(Source):
     def _stream(self, seed: int, block: int) -> np.random.Generator:
         """Return the random numbers of a block of samples, in this order: its features, row by row, a normal number
         for each sample, and a uniform one for each."""
-        return generator(seed, "synthetic", 1, block)
+        return random_stream(seed, "synthetic", 1, block)
 
     def _pieces(self, stream: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the features of a block, a few rows at a time, and the place of the first of these in the block."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpiqopt.emulation.settings import LONGEST, Emulate, draw_factors
 from mpiqopt.placement.placement import Placement
-from mpiqopt.streams import generator
+from mpiqopt.streams import random_stream
 from mpiqopt.transport.transport import FrameExchange, FrameQueue, FrameSource, SteppingNodes
 
 
@@ -46,7 +46,7 @@ class RoundDelays:
         self._rounds += 1
         if not mine.any():
             return
-        stream = generator(self._seed, "link", self._rounds)
+        stream = random_stream(self._seed, "link", self._rounds)
         delay = emulate.delay * draw_factors(emulate.delay_distribution, stream, len(links))[mine].max()
         on_the_way = min(delay + bytes / (emulate.bandwidth or np.inf), LONGEST)
         time.sleep(max(0.0, began + on_the_way - time.perf_counter()))
@@ -104,7 +104,7 @@ class EmulatedFrames:
 
     def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int):
         self._frames, self._emulate, self.mail_transport = frames, emulate, frames.mail_transport
-        self._stream = generator(seed, "link", wiring.first)
+        self._stream = random_stream(seed, "link", wiring.first)
         # links as frames name them at their destination: data by the links in, acknowledgements by the links out
         self._affected = {
             True: _by_box(wiring.out_box, wiring.out_there, emulate.affected(wiring.out_links)),

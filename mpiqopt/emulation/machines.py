@@ -4,7 +4,7 @@ import time
 
 from mpiqopt.emulation.settings import LONGEST, Emulate, draw_factors
 from mpiqopt.placement.placement import Placement
-from mpiqopt.streams import generator
+from mpiqopt.streams import random_stream
 
 
 class Machines:
@@ -30,7 +30,7 @@ class Machines:
         plain = steps * emulate.gradient_seconds if emulate.gradient_seconds else taken
         factor = self._factors[node]
         if emulate.slowdown_distribution != "fixed":
-            stream = generator(self._seed, "machine", self._first + node, round)
+            stream = random_stream(self._seed, "machine", self._first + node, round)
             factor = factor * draw_factors(emulate.slowdown_distribution, stream, 1)[0]
         return max(taken, min(factor * plain, LONGEST))
 

@@ -27,7 +27,7 @@ class Input(NamedTuple):
     checksum: int | None
 
 
-def require_file(path: str | Path, where: str | None = None) -> None:
+def require_input_file(path: str | Path, where: str | None = None) -> None:
     """Raise UsageError for a folder, pipe, socket or device, which may be read for ever.
 
     where: what messages call it, by default its path. A file that is missing passes: whoever opens it says so.

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO
 
 from mpiqopt.errors import UsageError
-from mpiqopt.files.inputs import require_file
+from mpiqopt.files.inputs import require_input_file
 
 # a compressed file is known by how it begins: names are often wrong
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
@@ -41,10 +41,10 @@ OTHERS = {
 HEAD = 4096
 
 
-def file_ending(path: str) -> str:
+def textfile_ending(path: str) -> str:
     """Return the ending of a file's name, in small letters and without that of its compression; "" if it has none.
 
-    >>> file_ending("data/A.CSV.gz"), file_ending("graph.net"), file_ending("README")
+    >>> textfile_ending("data/A.CSV.gz"), textfile_ending("graph.net"), textfile_ending("README")
     ('.csv', '.net', '')
     """
     name = PurePath(path).name.lower()
@@ -53,13 +53,13 @@ def file_ending(path: str) -> str:
     return PurePath(name).suffix
 
 
-def is_compressed(path: str) -> bool:
+def is_compressed_textfile(path: str) -> bool:
     """Return True if the content of a file is compressed, whatever its name. Raises OSError like ``open``."""
     with open(path, "rb") as file:
         return _opener(file.read(6)) is not None
 
 
-def open_decompressed(path: str) -> BinaryIO:
+def open_decompressed_textfile(path: str) -> BinaryIO:
     """Open a file to read its bytes, decompressed on the way. Raises OSError if it cannot be opened.
 
     Reading a damaged archive raises one of DAMAGED.
@@ -74,11 +74,11 @@ def _opener(begin: bytes) -> Any:
     return next((opener for mark, opener in COMPRESSED.items() if begin.startswith(mark)), None)
 
 
-def read_decompressed(path: str, where: str) -> bytes:
+def read_decompressed_textfile(path: str, where: str) -> bytes:
     """Return all bytes of a file, decompressed. Raises UsageError if it is missing, no plain file or damaged."""
-    require_file(path, where)
+    require_input_file(path, where)
     try:
-        with open_decompressed(path) as file:
+        with open_decompressed_textfile(path) as file:
             return file.read()
     except DAMAGED as error:
         raise UsageError(f"{where}: a damaged archive: {error}") from error
@@ -88,22 +88,22 @@ def read_decompressed(path: str, where: str) -> bytes:
         raise UsageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def require_no_other(head: bytes, where: str) -> None:
+def require_no_other_textfile(head: bytes, where: str) -> None:
     """Raise UsageError, with the cure, for a file that is often taken for a text but is none. head: how it begins."""
     for mark, kind in OTHERS.items():
         if head.startswith(mark):
             raise UsageError(f"{where}: is no text but {kind}")
 
 
-def encoding_of(head: bytes, given: str | None, where: str, key: str) -> str:
+def textfile_encoding(head: bytes, given: str | None, where: str, key: str) -> str:
     """Return the encoding of a text: that of its byte order mark, else the given one, else UTF-8.
 
     head: how it begins, HEAD bytes or more; given: what the config says. Raises UsageError for what is no text.
 
-    >>> encoding_of(b"a,b", None, "a.csv", "data.encoding"), encoding_of(b"\\xff\\xfea", None, "a.csv", "data.encoding")
-    ('utf-8', 'utf-16')
+    >>> [textfile_encoding(begin, None, "a.csv", "data.encoding") for begin in (b"a,b", b"\\xff\\xfea")]
+    ['utf-8', 'utf-16']
     """
-    require_no_other(head, where)
+    require_no_other_textfile(head, where)
     marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     if marked is not None:
         return marked
@@ -124,38 +124,38 @@ def _wide(head: bytes) -> str:
     return "utf-16-be" if even.count(0) > len(even) // 2 and not odd.count(0) else ""
 
 
-def decode(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
-    """Return bytes as text, in the encoding of ``encoding_of``.
+def decode_textfile(data: bytes, given: str | None, where: str, key: str, whole: bool = True) -> str:
+    """Return bytes as text, in the encoding of ``textfile_encoding``.
 
     data, given: the bytes, and the encoding that the config says; whole: False if they are the beginning of a text,
     which may end amid a character. Raises UsageError that names the line and the cure.
 
-    >>> decode(b"Z\\xc3", None, "a.csv", "data.encoding", whole=False)
+    >>> decode_textfile(b"Z\\xc3", None, "a.csv", "data.encoding", whole=False)
     'Z'
     """
-    encoding = encoding_of(data, given, where, key)
+    encoding = textfile_encoding(data, given, where, key)
     try:
         b"".decode(encoding)  # some codecs are no encodings of text
         return codecs.getincrementaldecoder(encoding)().decode(data, whole)
     except LookupError:
         raise UsageError(f"{key} = {given!r}: Python knows no such encoding; for example 'latin-1', 'cp1252'") from None
     except UnicodeDecodeError as error:
-        raise UsageError(undecodable(error, data, where, key)) from None
+        raise UsageError(undecodable_textfile(error, data, where, key)) from None
 
 
-def undecodable(error: UnicodeDecodeError, data: bytes, where: str, key: str) -> str:
+def undecodable_textfile(error: UnicodeDecodeError, data: bytes, where: str, key: str) -> str:
     """Return the message on bytes that are not of an encoding, with line and cure. data: up to them at least."""
     line = data.count(b"\n", 0, error.start) + 1
     cure = f"; say what it is, for example {key} = 'latin-1'" if error.encoding.startswith("utf") else ""
     return f"{where}: line {line} is not {error.encoding.upper()} (byte 0x{data[error.start]:02x}){cure}"
 
 
-def read_text(path: str, given: str | None, where: str, key: str) -> str:
-    """Return a file as text: ``read_decompressed``, ``decode``, and their errors."""
-    return decode(read_decompressed(path, where), given, where, key)
+def read_textfile(path: str, given: str | None, where: str, key: str) -> str:
+    """Return a file as text: ``read_decompressed_textfile``, ``decode_textfile``, and their errors."""
+    return decode_textfile(read_decompressed_textfile(path, where), given, where, key)
 
 
-def compression_of(path: str) -> str:
+def textfile_compression(path: str) -> str:
     """Return how a file is compressed, to append to the name of its format: ", gzip", or "". Raises OSError."""
     with open(path, "rb") as file:
         opener = _opener(file.read(6))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from mpiqopt.data.labels import list_few
+from mpiqopt.data.labels import list_few_labels
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
@@ -60,7 +60,7 @@ class Loss:
         if shares.words is not None:
             raise UsageError(
                 f"{shares.where}: problem.name = {self.name!r} predicts numbers, but the targets are words "
-                f"({list_few(shares.words)}): want logistic or softmax"
+                f"({list_few_labels(shares.words)}): want logistic or softmax"
             )
         return targets
 

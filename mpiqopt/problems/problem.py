@@ -9,7 +9,7 @@ import numpy as np
 
 from mpiqopt._losses import LinearModel
 from mpiqopt.arithmetic.products import row_squares
-from mpiqopt.data.shares import Shares, largest_magnitude
+from mpiqopt.data.shares import Shares, largest_magnitude_of_shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.evaluators import Evaluator, compiled_evaluator, loss_evaluator
 from mpiqopt.problems.held_out import HeldOut
@@ -35,8 +35,8 @@ def _require_squares(shares: Shares, targets: np.ndarray, dtype: np.dtype) -> No
     """Raise UsageError unless the squares of targets, and the norms of samples, are numbers of that type."""
     most = float(np.sqrt(np.finfo(dtype).max))
     for what, found, largest in (
-        ("target", largest_magnitude(targets), most),
-        ("feature", largest_magnitude(shares.features), most / shares.features.shape[1] ** 0.5),
+        ("target", largest_magnitude_of_shares(targets), most),
+        ("feature", largest_magnitude_of_shares(shares.features), most / shares.features.shape[1] ** 0.5),
     ):
         if not found <= largest:
             raise UsageError(

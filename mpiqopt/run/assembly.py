@@ -8,10 +8,16 @@ import numpy as np
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
 from mpiqopt.config.config import Config
 from mpiqopt.data.scaling import scale_features
-from mpiqopt.data.shares import Shares, cut_shares, largest_magnitude, load_shares, require_sample_for_each_node
+from mpiqopt.data.shares import (
+    Shares,
+    cut_shares,
+    largest_magnitude_of_shares,
+    load_shares,
+    require_sample_for_each_node,
+)
 from mpiqopt.data.source import Source
 from mpiqopt.emulation.machines import Machines
-from mpiqopt.errors import AgreedError, UsageError, naming_file
+from mpiqopt.errors import AgreedError, UsageError, errors_name_file
 from mpiqopt.memory import require_memory
 from mpiqopt.network.gossip import Schedule
 from mpiqopt.network.network import Network
@@ -115,7 +121,7 @@ def _begin(config: Config, ranks: int) -> tuple[Topology, bool]:
     topology = config.topology()
     _require_counts(config, topology.nodes, ranks)
     require_memory(config.data.nbytes() / ranks, f"data: features of {config.data.count()} samples on {ranks} ranks")
-    with naming_file(config.path):
+    with errors_name_file(config.path):
         return topology, _prepare(config.data)
 
 
@@ -124,7 +130,7 @@ _set_up_topology = on_rank_0(_begin)
 
 def _require_counts(config: Config, nodes: int, ranks: int) -> None:
     """Raise UsageError if there are more ranks than nodes, or more nodes than samples, as far as these are known."""
-    with naming_file(config.path):
+    with errors_name_file(config.path):
         if ranks > nodes:
             raise UsageError(f"{ranks} ranks for topology.nodes = {nodes} nodes; start at most one rank for each node")
         samples = config.data.count()
@@ -145,7 +151,7 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     """Return the samples of the nodes that ``place`` hosts. Raises UsageError."""
     seed = config.run.seed if config.data.seed is None else config.data.seed
     names = topology.names if topology.named else None
-    with naming_file(config.path):
+    with errors_name_file(config.path):
         return load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
 
 
@@ -159,7 +165,7 @@ def _deal_shares(config: Config, place: Placement, topology: Topology) -> list[S
     return [cut_shares(whole, replace(place, rank=rank)) for rank in range(place.ranks)]
 
 
-def divided_samples(config: Config) -> Shares:
+def assemble_division(config: Config) -> Shares:
     """Return the samples of all nodes, as loaded in one process. Raises UsageError."""
     topology, _ = _begin(config, 1)
     return _load(config, Placement(topology.nodes), topology)
@@ -170,7 +176,7 @@ def _require_features(config: Config, shares: Shares, transport: Transport) -> N
 
     A mean of zeros is one.
     """
-    (largest,) = transport.maximum(np.array([largest_magnitude(shares.features)])).tolist()
+    (largest,) = transport.maximum(np.array([largest_magnitude_of_shares(shares.features)])).tolist()
     if largest == 0 and config.problem.curvature:
         why = "each is constant, and data.scale = 'standard'" if config.data.scale == "standard" else "all of them"
         raise AgreedError(f"{config.path}: data: features are 0 in every sample ({why}): nothing can be fitted to them")
@@ -183,7 +189,7 @@ def _require_features(config: Config, shares: Shares, transport: Transport) -> N
 def _build_problem(config: Config, shares: Shares, place: Placement) -> Problem:
     """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
     machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
-    with naming_file(config.path):
+    with errors_name_file(config.path):
         problem = Problem(config.problem, shares, config.regularizer, config.run.dtype, machines)
     # an iterate, its gradient and two more, before the first is made
     size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
@@ -240,9 +246,7 @@ def _watches_consensus(config: Config) -> bool:
     return config.run.tolerance is not None and config.run.tolerance_on == "nodes" and not config.algorithm.common_point
 
 
-def facts_for_automatic_values(
-    config: Config, topology: Topology, known: Constants, shares: Shares, problem: Problem
-) -> Facts:
+def assemble_facts(config: Config, topology: Topology, known: Constants, shares: Shares, problem: Problem) -> Facts:
     """Return what automatic values are made from."""
     from mpiqopt.compressors.codec import Codec
 
@@ -269,8 +273,8 @@ def _derive(config: Config, topology: Topology, known: Constants, shares: Shares
 
     Rank 0's are used on all ranks and by the run's continuation: processors may differ in the last bit of them.
     """
-    given, facts = config.algorithm, facts_for_automatic_values(config, topology, known, shares, problem)
-    with naming_file(config.path):
+    given, facts = config.algorithm, assemble_facts(config, topology, known, shares, problem)
+    with errors_name_file(config.path):
         resolved = given.resolve(facts)
         resolved.require_resolved()
     numbers = {key: value for key, value in vars(resolved).items() if getattr(given, key) != value}

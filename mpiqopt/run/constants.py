@@ -99,11 +99,11 @@ def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, step:
     def change(direction: np.ndarray) -> np.ndarray:
         return (gradient(x + length * direction) - gradient(x - length * direction)) / (2 * length)
 
-    squares = largest_eigenvalue(lambda v: mean(problem.squares(v)), problem.features)
-    return largest_eigenvalue(change, problem.d), problem.bound(squares)
+    squares = curvature_by_power_iteration(lambda v: mean(problem.squares(v)), problem.features)
+    return curvature_by_power_iteration(change, problem.d), problem.bound(squares)
 
 
-def largest_eigenvalue(product: Callable[[np.ndarray], np.ndarray], d: int) -> float:
+def curvature_by_power_iteration(product: Callable[[np.ndarray], np.ndarray], d: int) -> float:
     """Return the largest eigenvalue of a symmetric operator on (d,), by the power iteration from a fixed start."""
     direction, found = standard_normal(np.random.Generator(np.random.Philox(0)), d), 0.0
     for _ in range(POWERS):

@@ -17,7 +17,7 @@ from mpiqopt.run.trajectory import Trajectory
 from mpiqopt.run.watch import Late, Watch
 from mpiqopt.run.what_was_read import what_was_read
 from mpiqopt.transport.agreement import agreed_from_rank_0
-from mpiqopt.transport.launch import crowding_warning
+from mpiqopt.transport.launch import crowded_launch_warning
 from mpiqopt.transport.transport import Transport
 
 
@@ -63,7 +63,7 @@ def run(config: Config, options: Options, transport: Transport) -> Outcome:
         except Late:
             return Outcome("stopped", f"{watch.reason(watch.number, True)}, in the set-up", 0, None)
         progress.note(idle_keys_warning(config) if first else "")
-        progress.note(crowding_warning())
+        progress.note(crowded_launch_warning())
         return _follow(experiment, options, plan, progress, watch)
 
 

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TextIO
 
-from mpiqopt.errors import one_line
+from mpiqopt.errors import error_line
 from mpiqopt.run.metrics import Metrics
 from mpiqopt.terminal import LiveLine
 
@@ -65,7 +65,7 @@ class Progress:
         """Write one line on its own."""
         if text and not self.quiet:
             self._line.clear()
-            self._line.write(f"{one_line(text)}\n")
+            self._line.write(f"{error_line(text)}\n")
 
     def close(self) -> None:
         """Clear the live line."""

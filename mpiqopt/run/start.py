@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpiqopt.config.config import Config
-from mpiqopt.config.continuation import first_difference, same_ends
+from mpiqopt.config.continuation import first_continuation_difference, same_continuation_ends
 from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.results import checkpoint
@@ -97,13 +97,13 @@ def make_plan(config: Config, options: Options) -> Plan:
 def _continuation(config: Config, output: Path, before: "Result") -> Plan:
     """Find out where a run goes on that has a result file already. Raises UsageError if it cannot."""
     old, about = parse(before.attributes["config"], config.path, folder=config.folder), before.attributes
-    difference = first_difference(old, config)
+    difference = first_continuation_difference(old, config)
     if difference:
         raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
     finished = ""
     if about["status"] == "finished":
         finished = f"{output}: finished already ({about['stop_reason']}); {LONGER}"
-        if same_ends(old, config):
+        if same_continuation_ends(old, config):
             return Plan(finished=finished)
     if about["stop_reason"].startswith("diverged"):
         raise UsageError(f"{output}: the run {about['stop_reason']}; change the config and say --overwrite")

@@ -3,12 +3,12 @@
 import numpy as np
 
 from mpiqopt.config.config import Config
-from mpiqopt.errors import UsageError, quote_value
-from mpiqopt.files.inputs import require_file
+from mpiqopt.errors import UsageError, quote_in_error
+from mpiqopt.files.inputs import require_input_file
 from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.problem import Problem
 from mpiqopt.run.steps import on_rank_0
-from mpiqopt.streams import generator, standard_normal
+from mpiqopt.streams import random_stream, standard_normal
 from mpiqopt.transport.transport import Transport
 
 
@@ -22,7 +22,7 @@ def starting_point(config: Config, problem: Problem, place: Placement, transport
     if config.run.start == "zero":
         point = np.zeros(problem.d)
     elif config.run.start == "normal":
-        point = standard_normal(generator(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
+        point = standard_normal(random_stream(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
     else:
         point = _earlier_point(transport, config, problem.d, place.nodes)
     rows = point[place.first : place.last] if point.ndim == 2 else np.repeat(point[None], problem.hosted, axis=0)
@@ -35,7 +35,7 @@ def _earlier_point(config: Config, d: int, nodes: int) -> np.ndarray:
 
     Raises UsageError for a file that cannot be read, for other shapes, and for numbers that are not finite.
     """
-    where = f"{config.path}: run.start = {quote_value(config.run.start)}"
+    where = f"{config.path}: run.start = {quote_in_error(config.run.start)}"
     try:
         point = _read_point(config.start_file)
         finite = np.isfinite(point).all()
@@ -56,7 +56,7 @@ def _read_point(path: str) -> np.ndarray:
     """Return the numbers of a .npy file, or the final mean iterate of a result file, in float64."""
     from mpiqopt.results.reader import final_mean
 
-    require_file(path)
+    require_input_file(path)
     if not path.endswith(".npy"):
         return final_mean(path)
     array = np.load(path, allow_pickle=False)

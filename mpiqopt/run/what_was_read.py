@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mpiqopt.errors import LINE, clip_text, fits_in_line
+from mpiqopt.errors import LINE, clip_for_error_line, fits_in_error_line
 from mpiqopt.run.assembly import Experiment
 
 
@@ -13,8 +13,8 @@ def what_was_read(experiment: Experiment) -> str:
     if graph:
         path = getattr(experiment.config.graphs[0], "path", "topology")
         said.append(f"{Path(path).name}: {_phrases(graph)}")
-    if not fits_in_line("; ".join(said)):
-        said = [clip_text(each, LINE // len(said) - 2) for each in said]
+    if not fits_in_error_line("; ".join(said)):
+        said = [clip_for_error_line(each, LINE // len(said) - 2) for each in said]
     return "; ".join(said)
 
 

@@ -10,12 +10,12 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.arithmetic.distinct import distinct_values
-from mpiqopt.errors import UsageError, brief_error, clip_text, naming_file
+from mpiqopt.errors import UsageError, brief_error, clip_for_error_line, errors_name_file
 from mpiqopt.field import Field, only
 from mpiqopt.files import textfiles
 from mpiqopt.files.names import sort_names
 from mpiqopt.registry import register
-from mpiqopt.terminal import escape_unprintable
+from mpiqopt.terminal import escape_for_terminal
 from mpiqopt.topologies.formats import choose
 from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.matrix import NEAR
@@ -111,7 +111,9 @@ class File(Graph):
     def _simple(self) -> "_Simple":
         """Read the file. Raises UsageError that names it, whatever a reading library raises."""
         where = f"topology.path = {self.path}"
-        given = Given(textfiles.read_decompressed(self.path, where), self.encoding, where, self.weights == "file")
+        given = Given(
+            textfiles.read_decompressed_textfile(self.path, where), self.encoding, where, self.weights == "file"
+        )
         try:
             links = choose.read(self.path, self.format, given)
         except UsageError as error:
@@ -124,7 +126,7 @@ class File(Graph):
             raise UsageError(f"{where}: not readable as a graph: {brief_error(error)}") from error
         except Exception as error:
             raise UsageError(f"{where}: not readable as a graph: {error}") from error
-        with naming_file(where):
+        with errors_name_file(where):
             return self._chosen(links)
 
     def _chosen(self, links: Links) -> "_Simple":
@@ -144,7 +146,7 @@ class File(Graph):
             said["dropped"] = dropped
         if self.largest_component:
             graph, said["component"] = _largest(graph, self.directed, self.weights == "file")
-        return graph._replace(read={subject: escape_unprintable(words) for subject, words in said.items()})
+        return graph._replace(read={subject: escape_for_terminal(words) for subject, words in said.items()})
 
     def _undirected(self, links: Links) -> tuple[Links, str]:
         """Return the links as undirected ones, and how they came to be that.
@@ -161,7 +163,7 @@ class File(Graph):
             return links, "undirected: arcs are taken as links"
         a, b = (links.keys[end] for end in links.ends[alone].tolist())
         # the keys last, which a line that is too long keeps
-        arc = at_line(int(links.lines[alone]), clip_text(f"({a}, {b})", LONGEST_ARC))
+        arc = at_line(int(links.lines[alone]), clip_for_error_line(f"({a}, {b})", LONGEST_ARC))
         raise UsageError(
             f"{arc} has no way back: the graph is directed; set topology.directed = true, or topology.arcs_are_links = "
             "true"
@@ -281,10 +283,10 @@ def _dropped(loops: int, repeated: int) -> str:
 
 def _names(links: Links) -> tuple[str, ...]:
     """Return the names of nodes, in the order of their keys, such as a terminal can show and a file can store."""
-    names = _as_whole(tuple(escape_unprintable(str(key)) for key in links.labels or links.keys))
+    names = _as_whole(tuple(escape_for_terminal(str(key)) for key in links.labels or links.keys))
     if len(set(names)) == len(names):
         return names
-    return tuple(escape_unprintable(repr(key)) for key in links.keys)  # 1 and "1" of JSON
+    return tuple(escape_for_terminal(repr(key)) for key in links.keys)  # 1 and "1" of JSON
 
 
 def _as_whole(names: tuple[str, ...]) -> tuple[str, ...]:

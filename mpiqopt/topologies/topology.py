@@ -8,8 +8,8 @@ import numpy as np
 
 from mpiqopt.arithmetic.eigenvalues import rayleigh_quotient
 from mpiqopt.arithmetic.rounding import round_significant
-from mpiqopt.errors import UsageError, quote_value
-from mpiqopt.terminal import shorten_name
+from mpiqopt.errors import UsageError, quote_in_error
+from mpiqopt.terminal import shorten_for_terminal
 from mpiqopt.topologies.averaging import distance_from_average, gershgorin_bound, second_eigenvalue
 from mpiqopt.topologies.chebyshev import Interval, polynomial_extremes
 from mpiqopt.topologies.connectivity import connected_parts, exact_diameter, hops_from_and_to_0, is_strongly_connected
@@ -222,7 +222,7 @@ class Topology:
     def _called(self, node: int) -> str:
         """Return the name of a node as messages have it, by default its number."""
         names = self.names if self.named else None
-        return str(node) if names is None else shorten_name(names[node], LONGEST_NAME)
+        return str(node) if names is None else shorten_for_terminal(names[node], LONGEST_NAME)
 
     def _some(self, chosen: np.ndarray) -> str:
         """Return the first few nodes of a mask, bool (n,)."""
@@ -284,7 +284,7 @@ def topology_in_turn(kinds: list[str], graphs: list[Made]) -> Topology:
             node = next(i for i, (a, b) in enumerate(zip(known[0], other, strict=True)) if a != b)
             raise UsageError(
                 f"topology: the graphs of a list differ in names of nodes: node {node} is "
-                f"{quote_value(known[0][node])} and {quote_value(other[node])}"
+                f"{quote_in_error(known[0][node])} and {quote_in_error(other[node])}"
             )
     read = {
         subject + f" of graph {place}" * (len(graphs) > 1): words

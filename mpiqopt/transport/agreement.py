@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from mpiqopt.errors import AgreedError, UsageError, out_of_memory
+from mpiqopt.errors import AgreedError, UsageError, out_of_memory_error
 from mpiqopt.registry import explain_plugin_error
 from mpiqopt.transport.transport import Transport
 
@@ -40,7 +40,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
     except UsageError as error:
         return None, str(error)
     except Exception as error:
-        message = out_of_memory(error) or explain_plugin_error(error)
+        message = out_of_memory_error(error) or explain_plugin_error(error)
         if not message:
             raise
         return None, message

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpiqopt.errors import AgreedError, NumericalError, UsageError, one_line, out_of_memory
+from mpiqopt.errors import AgreedError, NumericalError, UsageError, error_line, out_of_memory_error
 from mpiqopt.registry import explain_plugin_error
 from mpiqopt.transport.library import MPICH, library_family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
@@ -158,7 +158,7 @@ def _crowded() -> bool:
     return _local_ranks() > (os.cpu_count() or 1)
 
 
-def crowding_warning() -> str:
+def crowded_launch_warning() -> str:
     """Return a warning if there are more ranks than processors on this host, else ""."""
     if not _crowded():
         return ""
@@ -186,7 +186,7 @@ def give_up_before_mpi(message: str) -> None:
     rank = launched_rank()
     if rank:
         time.sleep(3.0)  # what all ranks find rank 0 says, and its launcher ends them, Open MPI 4's after more than 1 s
-    print(one_line(f"rank {rank}: {message}" if rank else message), file=sys.stderr, flush=True)
+    print(error_line(f"rank {rank}: {message}" if rank else message), file=sys.stderr, flush=True)
     time.sleep(0.2)  # launchers forward the message before they kill
     if "PMI_FD" in os.environ:
         os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
@@ -198,7 +198,7 @@ def _whole_story(error: BaseException) -> str:
         return ""
     if isinstance(error, (NumericalError, UsageError)):
         return f"{type(error).__name__}: {error}"
-    return out_of_memory(error) or explain_plugin_error(error)
+    return out_of_memory_error(error) or explain_plugin_error(error)
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def mpi_session(always: bool = False) -> Iterator[Transport]:
         said = _whole_story(error)
         if said and transport.rank:
             time.sleep(1.0)  # what all ranks find at once rank 0 says, and ends them
-        print(one_line(f"rank {transport.rank}: {said or f'{type(error).__name__}: {error}'}"), file=sys.stderr)
+        print(error_line(f"rank {transport.rank}: {said or f'{type(error).__name__}: {error}'}"), file=sys.stderr)
         if not said:
             traceback.print_exc()
         sys.stderr.flush()

@@ -15,7 +15,7 @@ from mpiqopt.arithmetic.products import row_products
 from mpiqopt.arithmetic.rounding import exact_exponential, exact_power
 from mpiqopt.config.parse import load
 from mpiqopt.run.assembly import Experiment, assemble
-from mpiqopt.streams import generator, standard_normal
+from mpiqopt.streams import random_stream, standard_normal
 from mpiqopt.transport.serial import SerialTransport
 from tools.experiments import arrays, states
 
@@ -57,7 +57,7 @@ def of_run(path: str) -> dict[str, str]:
 
 def losses(kernel: str, outputs: int) -> np.ndarray:
     """Losses of 20,000 nodes with one sample each."""
-    stream = generator(1, "synthetic", outputs)
+    stream = random_stream(1, "synthetic", outputs)
     rows, labels = standard_normal(stream, (20_000, 3)), stream.integers(0, max(2, outputs), 20_000)
     targets = (labels if outputs > 1 else 2 * labels - 1).astype(np.float64)
     model = LinearModel(kernel, rows, targets, np.arange(20_001), features=3, outputs=outputs)
@@ -68,7 +68,7 @@ def losses(kernel: str, outputs: int) -> np.ndarray:
 
 def of_functions() -> dict[str, str]:
     """What runs are too short to meet by chance."""
-    numbers = standard_normal(generator(1, "synthetic"), 300_000)
+    numbers = standard_normal(random_stream(1, "synthetic"), 300_000)
     bases, rows = np.abs(numbers[:2000]).tolist(), numbers[:120_000].reshape(400, 300)
     return {
         "normal": digest(numbers),

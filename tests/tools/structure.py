@@ -11,7 +11,7 @@ ORDER = (
     "kernels",
     "memory",
     "field",
-    "checking",
+    "field_checks",
     "files",
     "arithmetic",
     "registry",

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from mpiqopt.files.textfiles import file_ending
+from mpiqopt.files.textfiles import textfile_ending
 from mpiqopt.topologies.formats.links import Given, Links
 
 # what ``topology.format`` may say, and the module that reads it
@@ -60,7 +60,7 @@ def read(path: str, form: str, given: Given) -> Links:
     (('a', 'b', 'c'), [[0, 1], [1, 2]], [0.5, 0.5])
     """
     if form == "auto":
-        form = ENDINGS.get(file_ending(path)) or _by_begin(given) or "text"
+        form = ENDINGS.get(textfile_ending(path)) or _by_begin(given) or "text"
     module = import_module(f"mpiqopt.topologies.formats.{MODULES.get(form, 'text')}")
     return module.read(given)
 

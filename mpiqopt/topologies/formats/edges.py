@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.topologies.formats.links import Given, Links, at_line, finite_number, is_whole, weight_of_link
 from mpiqopt.topologies.formats.words import Line, Rows, words_of_lines
 
@@ -96,7 +96,7 @@ def _given(line: Line, column: int | None) -> object:
     try:
         return ast.literal_eval(line.data).get("weight")
     except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):  # the last two: too deep
-        message = f"{quote_value(line.data)}: want attributes such as {{'weight': 0.5}}"
+        message = f"{quote_in_error(line.data)}: want attributes such as {{'weight': 0.5}}"
         raise UsageError(at_line(line.number, message)) from None
 
 

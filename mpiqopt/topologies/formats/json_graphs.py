@@ -8,7 +8,7 @@ import json
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from mpiqopt.errors import UsageError, list_in_line, quote_value
+from mpiqopt.errors import UsageError, list_in_error_line, quote_in_error
 from mpiqopt.topologies.formats.links import Collector, Given, Links
 
 
@@ -19,7 +19,7 @@ def read(given: Given) -> Links:
         raise UsageError(f"a JSON {type(found).__name__}, want an object with nodes, and links, edges or adjacency")
     kinds = [key for key in ("links", "edges", "adjacency") if key in found]
     if not isinstance(found.get("nodes"), list) or len(kinds) != 1 or not isinstance(found[kinds[0]], list):
-        said = list_in_line("has the keys ", map(quote_value, found)) if found else "has no keys"
+        said = list_in_error_line("has the keys ", map(quote_in_error, found)) if found else "has no keys"
         raise UsageError(f"{said}; want lists nodes, and one of links, edges or adjacency")
     (kind,) = kinds
     keys = [_key(node, i) for i, node in enumerate(found["nodes"])]
@@ -42,14 +42,14 @@ def _flag(found: dict[str, Any], key: str) -> bool | None:
     """Return what a key says, None if it is not there. Raises UsageError for what is neither true nor false."""
     value = found.get(key)
     if not (value is None or isinstance(value, bool) or value in (0, 1)):
-        raise UsageError(f"{key} = {quote_value(value)}, want true or false")
+        raise UsageError(f"{key} = {quote_in_error(value)}, want true or false")
     return None if value is None else bool(value)
 
 
 def _key(node: Any, place: int) -> Hashable:
     """Return what tells a node apart: its id, by default its place."""
     if not isinstance(node, dict):
-        raise UsageError(f"nodes[{place}] = {quote_value(node)}, want an object with an id")
+        raise UsageError(f"nodes[{place}] = {quote_in_error(node)}, want an object with an id")
     return _hashable(node.get("id", place))
 
 
@@ -58,21 +58,21 @@ def _hashable(value: Any) -> Hashable:
     if isinstance(value, list):
         return tuple(_hashable(each) for each in value)
     if isinstance(value, dict):
-        raise UsageError(f"the id of a node is {quote_value(value)}, want a word or number")
+        raise UsageError(f"the id of a node is {quote_in_error(value)}, want a word or number")
     return value
 
 
 def _require_node(key: Hashable, known: Collector, where: str) -> None:
     """Raise UsageError for an end of a link that is not among the nodes: probably a typing error."""
     if key not in known:
-        raise UsageError(f"{where} leads to {quote_value(key)}, which is not in nodes")
+        raise UsageError(f"{where} leads to {quote_in_error(key)}, which is not in nodes")
 
 
 def _listed(links: list, kind: str) -> Iterator[tuple[Hashable, Hashable, Any]]:
     """Yield source, target and weight (None without) of each link of a list."""
     for i, link in enumerate(links):
         if not isinstance(link, dict) or not {"source", "target"} <= link.keys():
-            raise UsageError(f"{kind}[{i}] = {quote_value(link)}, want an object with source and target")
+            raise UsageError(f"{kind}[{i}] = {quote_in_error(link)}, want an object with source and target")
         yield _hashable(link["source"]), _hashable(link["target"]), link.get("weight")
 
 
@@ -84,7 +84,7 @@ def _adjacent(rows: list, keys: list[Hashable], both_ways: bool, found: Collecto
     for node, (key, row) in enumerate(zip(keys, rows, strict=True)):
         for each in row if isinstance(row, list) else [row]:
             if not isinstance(each, dict) or "id" not in each:
-                raise UsageError(f"adjacency[{node}] has {quote_value(each)}, want objects with an id")
+                raise UsageError(f"adjacency[{node}] has {quote_in_error(each)}, want objects with an id")
             other, weight = _hashable(each["id"]), each.get("weight")
             _require_node(other, found, f"adjacency[{node}]")
             if both_ways and (other, key, str(weight)) in seen:

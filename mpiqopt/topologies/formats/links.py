@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quote_value
-from mpiqopt.files.textfiles import decode
+from mpiqopt.errors import UsageError, quote_in_error
+from mpiqopt.files.textfiles import decode_textfile
 from mpiqopt.memory import memory
 
 EUROPEAN = re.compile(r"[+-]?[0-9]*,[0-9]+")
@@ -26,7 +26,7 @@ class Given(NamedTuple):
 
     def text(self) -> str:
         """Return the file as text. Raises UsageError for bytes that are none."""
-        return decode(self.content, self.encoding, self.where, "topology.encoding")
+        return decode_textfile(self.content, self.encoding, self.where, "topology.encoding")
 
 
 class Links(NamedTuple):
@@ -144,7 +144,9 @@ def weight_of_link(a: Any, b: Any, given: Any, line: int) -> float:
         return np.nan
     value = finite_number(given)
     if value != value:
-        raise UsageError(at_line(line, f"the weight of edge ({a}, {b}) is {quote_value(given)}, want a finite number"))
+        raise UsageError(
+            at_line(line, f"the weight of edge ({a}, {b}) is {quote_in_error(given)}, want a finite number")
+        )
     return value
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.topologies.formats.links import Collector, Given, Links, at_line, finite_number
 from mpiqopt.topologies.formats.words import Line, Rows, words_of_lines
 
@@ -98,7 +98,7 @@ def _values(lines: list[Line], first: int) -> np.ndarray:
         if len(wrong):
             column = int(wrong[0])
             raise UsageError(
-                at_line(line.number, f"column {column + 1 + first} is {quote_value(words[column])}, want a number")
+                at_line(line.number, f"column {column + 1 + first} is {quote_in_error(words[column])}, want a number")
             )
     return values
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mpiqopt.errors import UsageError, quote_value
+from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.topologies.formats.links import (
     Collector,
     Given,
@@ -70,7 +70,7 @@ def _sections(text: str) -> list[Section]:
         if words[0].startswith("*"):
             found.append(Section(line, words[0][1:].lower(), " ".join(words[1:2]), []))
         elif not found:
-            raise UsageError(at_line(line, f"{quote_value(words[0])}, want *vertices and their number first"))
+            raise UsageError(at_line(line, f"{quote_in_error(words[0])}, want *vertices and their number first"))
         else:
             found[-1].rows.append((line, words))
     found = [section for section in found if section.name != "network"]
@@ -99,5 +99,5 @@ def _links(section: Section, count: int) -> Iterator[tuple[int, int, int, str | 
 def _node(word: str, count: int, line: int) -> int:
     """Return the number of a vertex. Raises UsageError for what is none of 1 to ``count``."""
     if not (is_whole(word) and 1 <= int(word) <= count):
-        raise UsageError(at_line(line, f"{quote_value(word)} is no vertex, want 1 to {count}"))
+        raise UsageError(at_line(line, f"{quote_in_error(word)} is no vertex, want 1 to {count}"))
     return int(word)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from mpiqopt.errors import Wrong, WrongKeys, quote_value
+from mpiqopt.errors import Wrong, WrongKeys, quote_in_error
 from mpiqopt.field import Field
 
 
@@ -51,7 +51,7 @@ def _is_large(value: Any) -> bool:
 
 def _too_large(where: str, key: str, value: int) -> Wrong:
     """Return the line on an integer beyond 64 bits."""
-    return Wrong(f"{where}.{key}", f"{where}.{key} = {quote_value(value)}: want less than 2^63 in magnitude")
+    return Wrong(f"{where}.{key}", f"{where}.{key} = {quote_in_error(value)}: want less than 2^63 in magnitude")
 
 
 @cache
@@ -129,4 +129,4 @@ def _reason(problems: list) -> str:
         return ": missing; it has no default"
     wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)
     said = " or ".join(wanted).replace("a valid boolean", "a valid boolean (true or false)")
-    return f" = {quote_value(problems[0]['input'])}: want {said}"
+    return f" = {quote_in_error(problems[0]['input'])}: want {said}"
