@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
-from mpiqopt.algorithms.coded import CodedGossip
+from mpiqopt.algorithms.coded import CodedGossipAlgorithm
 from mpiqopt.network.gossip import Memory
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -30,7 +30,7 @@ class State(NamedTuple):
 
 @register("algorithm", "choco-gossip")
 @dataclass(frozen=True, kw_only=True)
-class ChocoGossip(CodedGossip):
+class ChocoGossip(CodedGossipAlgorithm):
     """X^+ = X^ + C(X - X^),  X+ = X + gamma (W - I) X^+: every row goes to the mean of all rows, at a linear rate.
 
     The rows to be averaged are x_0 - step_size grad f_i(x_0): with problem "mean" and step size 1 the nodes' means.

@@ -15,7 +15,7 @@ Gamma = Annotated[float, Field(gt=0, le=1)] | Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodedGossip(Algorithm):
+class CodedGossipAlgorithm(Algorithm):
     """Every message is C(X - X^), where X^ is what all nodes know of a node's vector; C is the config's compressor.
 
         X^+ = X^ + C(X - X^),   X+ = X + gamma (W - I) X^+

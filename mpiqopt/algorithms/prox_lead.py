@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
-from mpiqopt.algorithms.coded import CodedGossip, compressor_delta
+from mpiqopt.algorithms.coded import CodedGossipAlgorithm, compressor_delta
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.field import Field
 from mpiqopt.network.gossip import Memory
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 @register("algorithm", "prox-lead")
 @dataclass(frozen=True, kw_only=True)
-class ProxLEAD(CodedGossip, StochasticAlgorithm):
+class ProxLEAD(CodedGossipAlgorithm, StochasticAlgorithm):
     """Z = X - a (G + D),  Z^ = H + C(Z - H),  X+ = prox_{a h}(Z - gamma/2 (I - W) Z^).
 
     D+ = D + gamma/(2a) (I - W) Z^,  H+ = (1 - alpha) H + alpha Z^;  D_0 = H_0 = 0. gamma is ``gossip_step`` and alpha

@@ -145,7 +145,7 @@ def _bound(codec: Codec, x: np.ndarray) -> float | None:
     return None if resolution is None else resolution * x.shape[1] / float(np.sum(x**2, dtype=np.float64))
 
 
-def print_measurements(rows: list[Measurement], title: str) -> None:
+def print_compressor_measurements(rows: list[Measurement], title: str) -> None:
     """Print the measurements as a table below ``title``, as wide as the terminal."""
     print(title)
     print_table(

@@ -60,7 +60,7 @@ def command(
         draw_measurements,
         measure_compressors,
         named_compressor,
-        print_measurements,
+        print_compressor_measurements,
     )
     from mpiqopt.analysis.figures import figure_path
 
@@ -72,7 +72,7 @@ def command(
     title = f"{size} {dtype} values, one core"
     if output is not None:
         draw_measurements(rows, title, output)
-    print_measurements(rows, title)
+    print_compressor_measurements(rows, title)
     if output is not None:
         print_if_possible(f"drawn to {output}")
 

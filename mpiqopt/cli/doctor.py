@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mpiqopt import kernels
-from mpiqopt.cli.output import print_result
+from mpiqopt.cli.output import output_result
 from mpiqopt.terminal import terminal_width, two_terminal_columns
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def print_report(transport: "MPITransport") -> int:
     computes.
     """
     report = _report(transport)
-    return 0 if transport.rank or print_result(report) else 1
+    return 0 if transport.rank or output_result(report) else 1
 
 
 def _report(transport: "MPITransport") -> str:

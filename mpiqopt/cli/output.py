@@ -107,7 +107,7 @@ def print_if_possible(text: str) -> bool:
     return True
 
 
-def print_result(text: str) -> bool:
+def output_result(text: str) -> bool:
     """Print what a command is there to print; return True if that was possible, and say why if not."""
     from mpiqopt.cli import complain
 

@@ -9,7 +9,7 @@ from tools.dense.networks import around_zero, chebyshev, gossip_matrix
 from tools.dense.objectives import scheduled
 
 
-class CodedGossip:
+class CodedGossipAlgorithm:
     """K rounds with M = (1 - gamma) I + gamma W for W, coded: M X becomes X + gamma (W - I) X^, X^ += C(X - X^).
 
     X^ is kept from call to call. Chebyshev: T_{k+1}(t) = 2 t T_k(t) - T_{k-1}(t) at t = (2 M - h - l)/(h - l), divided
@@ -55,7 +55,7 @@ class CodedGossip:
 def gossips(W, wire: Wire, rounds: int, accelerated: bool, step: float):
     """The gossip of the trackers and that of the iterates; coded, each has a memory of its own."""
     if wire.coded:
-        return [CodedGossip(W, wire, rounds, accelerated, step) for _ in range(2)]
+        return [CodedGossipAlgorithm(W, wire, rounds, accelerated, step) for _ in range(2)]
     P = None
 
     def trackers(X):
