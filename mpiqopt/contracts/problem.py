@@ -46,7 +46,7 @@ def example_shares(targets: np.ndarray, dtype: str = "float64", sparse: bool = F
     return Shares(
         where="test",
         features=features,
-        targets=targets,
+        targets=targets.copy(),  # a wrong loss may change them
         offsets=np.concatenate([[0], np.cumsum(SIZES)]),
         sizes=SIZES,
         labels=np.unique(targets),
