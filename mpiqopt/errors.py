@@ -80,7 +80,7 @@ class NumericalError(Exception):
     """
 
 
-def out_of_memory_error(error: BaseException) -> str:
+def out_of_memory_error_line(error: BaseException) -> str:
     """Return the line on an error for lack of memory, with the size where it is known; "" for other errors.
 
     NumPy's MemoryError, Python's own, and libraries that could not be loaded for lack of memory are told apart.

@@ -95,7 +95,7 @@ RIGHT = {
     "problem": ("Loss", "    curvature = 1.0\n" + NODE + "        return np.mean(r * r) / 2, " + GRADIENT),
     "regularizer": ("L1", "    pass\n"),
     "topology": ("Graph", f"    def edges(self): return {RING}\n"),
-    "data": ("Source", TABLE + "        return table_in_memory('mine', a, np.arange(20.0))\n"),
+    "data": ("Source", TABLE + "        return source_table('mine', a, np.arange(20.0))\n"),
     "coordinator": ("NodeProtocol", SUMS),
 }
 WRONG = [
@@ -320,7 +320,7 @@ WRONG = [
     (
         "opened again it is the same",
         "data",
-        TABLE + "        return table_in_memory('mine', a + np.random.random(), np.arange(20.0))\n",
+        TABLE + "        return source_table('mine', a + np.random.random(), np.arange(20.0))\n",
         "rows of a second table",
     ),
     (
@@ -346,7 +346,7 @@ WRONG = [
 
 
 def source(family: str, body: str) -> str:
-    imports = "from mpiqopt.data.source import Source, Table, table_in_memory\nfrom mpiqopt.errors import NotFinite\n"
+    imports = "from mpiqopt.data.source import Source, Table, source_table\nfrom mpiqopt.errors import NotFinite\n"
     imports += "from mpiqopt.arithmetic.products import row_products\nCALLS = []\n"
     imports += "from mpiqopt.coordination.protocol import Message, NodeProtocol\n"
     return imports + MINE.format(family=family, base=RIGHT[family][0]) + body

@@ -12,7 +12,7 @@ from mpiqopt import registry
 from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
-from mpiqopt.data.source import Source, Table, table_in_memory
+from mpiqopt.data.source import Source, Table, source_table
 from mpiqopt.errors import UsageError
 from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.held_out import HeldOut
@@ -146,7 +146,7 @@ def with_file(train: Table, apart: Table, **keys):
 
 
 def test_a_table_of_its_own_is_scaled_as_the_training_samples_are():
-    train, test = table_in_memory("a", ROWS[:30], LABELS[:30]), table_in_memory("b", ROWS[30:], LABELS[30:])
+    train, test = source_table("a", ROWS[:30], LABELS[:30]), source_table("b", ROWS[30:], LABELS[30:])
     held = assemble(with_file(train, test), SerialTransport()).shares
     scaled = (ROWS[30:] - ROWS[:30].mean(axis=0)) / ROWS[:30].std(axis=0)
     assert held.sizes.sum() == 30
@@ -164,7 +164,7 @@ def test_tables_may_be_sparse_each_for_itself(sparse):
     """The test samples are stored, and so scaled, as the training samples are."""
     parts = ROWS * (np.abs(ROWS) > 0.05)
     tables = [
-        table_in_memory(name, csr_array(rows) if is_sparse else rows, labels)
+        source_table(name, csr_array(rows) if is_sparse else rows, labels)
         for name, is_sparse, rows, labels in zip(
             "ab", sparse, (parts[:30], parts[30:]), (LABELS[:30], LABELS[30:]), strict=True
         )
@@ -179,29 +179,29 @@ def test_tables_may_be_sparse_each_for_itself(sparse):
 
 WRONG = {
     "another label": (
-        table_in_memory("b.csv", ROWS[30:], np.r_[LABELS[31:], 7]),
+        source_table("b.csv", ROWS[30:], np.r_[LABELS[31:], 7]),
         {},
         "b.csv: sample 9 has the label 7, which no training sample has",
     ),
     "another word": (
-        replace(table_in_memory("b.csv", ROWS[30:], LABELS[30:] + 1), words=("x", "y", "z", "no")),
+        replace(source_table("b.csv", ROWS[30:], LABELS[30:] + 1), words=("x", "y", "z", "no")),
         {},
         "b.csv: sample 2 has the label no, which no training sample has",
     ),
-    "other features": (table_in_memory("b.csv", ROWS[:, :3], LABELS), {}, "b.csv: 3 features, and 4 in a"),
-    "nothing": (table_in_memory("b.csv", ROWS[:0], LABELS[:0]), {}, "b.csv: no data (0 samples, 4 features)"),
+    "other features": (source_table("b.csv", ROWS[:, :3], LABELS), {}, "b.csv: 3 features, and 4 in a"),
+    "nothing": (source_table("b.csv", ROWS[:0], LABELS[:0]), {}, "b.csv: no data (0 samples, 4 features)"),
     "no number": (
-        table_in_memory("b.csv", ROWS[30:], np.r_[LABELS[31:], np.nan]),
+        source_table("b.csv", ROWS[30:], np.r_[LABELS[31:], np.nan]),
         {},
         "b.csv: the target of sample 9 is nan",
     ),
     "no feature": (
-        table_in_memory("b.csv", ROWS[30:] * np.inf, LABELS[30:]),
+        source_table("b.csv", ROWS[30:] * np.inf, LABELS[30:]),
         {},
         "b.csv: sample 0 has a feature that is",
     ),
     "both": (
-        table_in_memory("b.csv", ROWS[30:], LABELS[30:]),
+        source_table("b.csv", ROWS[30:], LABELS[30:]),
         {"test_fraction": 0.2},
         "data.test_fraction = 0.2: b.csv is held out already; want one of the two",
     ),
@@ -212,13 +212,13 @@ WRONG = {
 def test_a_table_that_does_not_fit_is_refused(case):
     apart, keys, said = WRONG[case]
     with np.errstate(all="ignore"), pytest.raises(UsageError) as raised:
-        assemble(with_file(table_in_memory("a", ROWS[:30], LABELS[:30]), apart, **keys), SerialTransport())
+        assemble(with_file(source_table("a", ROWS[:30], LABELS[:30]), apart, **keys), SerialTransport())
     assert said in str(raised.value)
 
 
 def test_numbers_to_predict_may_be_any():
     """Only classes have to be known."""
-    config = with_file(table_in_memory("a", ROWS[:30], LABELS[:30]), table_in_memory("b", ROWS[30:], LABELS[30:] + 0.5))
+    config = with_file(source_table("a", ROWS[:30], LABELS[:30]), source_table("b", ROWS[30:], LABELS[30:] + 0.5))
     config = config._replace(problem=find_member("problem", "least-squares")())
     assert assemble(config, SerialTransport()).problem.held_out.total == 10
 

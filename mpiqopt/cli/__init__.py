@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mpiqopt import registry
 from mpiqopt.cli.output import safe_streams
-from mpiqopt.errors import AgreedError, NumericalError, UsageError, error_line, out_of_memory_error
+from mpiqopt.errors import AgreedError, NumericalError, UsageError, error_line, out_of_memory_error_line
 from mpiqopt.transport import launch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _exit_status(words: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BaseException as error:  # a plug-in's sys.exit, too
-        message = out_of_memory_error(error) or registry.explain_plugin_error(error)
+        message = out_of_memory_error_line(error) or registry.explain_plugin_error(error)
         if not message:
             raise
         complain(message)

@@ -22,4 +22,4 @@ def command(markdown: bool, plugins: tuple[str, ...]) -> None:
     from mpiqopt.config import schema
 
     load_plugins(plugins)
-    click.echo(schema.markdown() if markdown else json.dumps(schema.json_schema(), indent=2))
+    click.echo(schema.schema_markdown() if markdown else json.dumps(schema.json_schema(), indent=2))

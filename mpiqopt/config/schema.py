@@ -59,7 +59,7 @@ run (attribute `config_folder` of the file) or, if that is gone, to the folder o
 LISTS = "Several `[[topology]]` tables are a network that varies in time: its graphs are used in turn."
 
 
-def markdown() -> str:
+def schema_markdown() -> str:
     """Return docs/config.md: every table, name and key with type, default and meaning."""
     plain = [
         line for name, cls in PLAIN_TABLES.items() for line in [f"## [{name}]", "", _text(cls), "", *_rows(cls), ""]

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpiqopt.data.source import Source, Table, table_in_memory
+from mpiqopt.data.source import Source, Table, source_table
 from mpiqopt.registry import register
 
 
@@ -58,8 +58,8 @@ def _load(where: str, file: str, header: bool = True) -> Table:
         from sklearn import datasets
 
         features, targets = getattr(datasets, f"load_{where.replace('-', '_')}")(return_X_y=True)
-        return table_in_memory(where, features, targets)
-    return table_in_memory(where, np.ascontiguousarray(columns[:, :-1]), columns[:, -1])
+        return source_table(where, features, targets)
+    return source_table(where, np.ascontiguousarray(columns[:, :-1]), columns[:, -1])
 
 
 @register("data", "digits")
@@ -121,4 +121,4 @@ class Diabetes(Bundled):
             from sklearn.datasets import load_diabetes
 
             features, targets = load_diabetes(return_X_y=True, scaled=False)
-        return table_in_memory("diabetes", features, targets)
+        return source_table("diabetes", features, targets)

@@ -17,7 +17,7 @@ import numpy as np
 from mpiqopt.data import csv_layout
 from mpiqopt.data.column_roles import Content, Heads, Roles
 from mpiqopt.data.columns import Columns
-from mpiqopt.data.csv_fields import MISSING, NOTHING, is_missing, is_number
+from mpiqopt.data.csv_fields import MISSING, NOTHING, is_csv_missing, is_csv_number
 from mpiqopt.data.csv_layout import Given, Layout
 from mpiqopt.data.source import Table
 from mpiqopt.errors import UsageError, quote_in_error
@@ -113,7 +113,9 @@ def _understood(path: str, found: Layout) -> dict[str, str]:
 def _example(found: Layout, heads: Heads, column: int) -> str:
     """Return where the first word of a column stands that is no number, and the word."""
     for line, fields in found.samples:
-        if len(fields) > column and not (is_missing(fields[column]) or is_number(fields[column], found.decimal)):
+        if len(fields) > column and not (
+            is_csv_missing(fields[column]) or is_csv_number(fields[column], found.decimal)
+        ):
             return f"line {line}, {heads.label(column)}: {quote_in_error(fields[column])}"
     return heads.label(column)
 
@@ -244,7 +246,7 @@ class _Lines(Content):
         for line, fields in _records(self.path, self.found):
             self._require_fields(line, fields)
             for j in () if _are_plain(fields) else self._numbers:
-                if not (is_number(fields[j], self.found.decimal) or is_missing(fields[j])):
+                if not (is_csv_number(fields[j], self.found.decimal) or is_csv_missing(fields[j])):
                     wrong = f"{self.heads.label(j)}: {quote_in_error(fields[j])} is no number{_cure(fields[j])}"
                     raise UsageError(f"{self.where}: line {line}, {wrong}")
 
@@ -283,7 +285,7 @@ def _missing(fields: int, numbers: set[int]) -> Any:
 
 def _cure(word: str) -> str:
     """Say what to do about a field that is no number, and that it is a comma if it is."""
-    return ": say data.decimal = ','" if is_number(word, ",") else ", as most of the column are"
+    return ": say data.decimal = ','" if is_csv_number(word, ",") else ", as most of the column are"
 
 
 class _Pieces:

@@ -16,8 +16,8 @@ from mpiqopt.data.csv_fields import (
     GROUPED,
     INTEGER,
     NOTHING,
-    is_number,
-    is_word,
+    is_csv_number,
+    is_csv_word,
     kind_of_fields,
     may_be_grouped,
 )
@@ -309,7 +309,7 @@ def _is_last_empty(first: list[str], rows: list[list[str]], fields: int) -> bool
 
 def _requires_header(words: list[str], columns: int, decimal: str, given: bool | None, line: int, where: str) -> bool:
     """Return True for a header one name short. Raises UsageError for any other wrong number of fields."""
-    header = not any(is_number(word, decimal) for word in words) if given is None else given
+    header = not any(is_csv_number(word, decimal) for word in words) if given is None else given
     if header and len(words) == columns - 1:
         return True
     counted = f"{len(words)} {'names' if header else 'fields'}, {columns} columns below"
@@ -338,9 +338,9 @@ def _has_header(
     if given is not None:
         return given
     if not rows:
-        return not any(is_number(word, decimal) for word in first)
-    numbers = [j for j, word in enumerate(first) if kinds[j] == "number" and is_number(word, decimal)]
-    named = [j for j, word in enumerate(first) if kinds[j] == "number" and is_word(word, decimal)]
+        return not any(is_csv_number(word, decimal) for word in first)
+    numbers = [j for j, word in enumerate(first) if kinds[j] == "number" and is_csv_number(word, decimal)]
+    named = [j for j, word in enumerate(first) if kinds[j] == "number" and is_csv_word(word, decimal)]
     words = [j for j, kind in enumerate(kinds) if kind in ("word", "bool") and first[j].strip() not in NOTHING]
     again = [j for j in words if first[j] in {row[j] for row in rows}]
     whole = all(INTEGER.fullmatch(first[j]) for j in numbers)

@@ -8,7 +8,7 @@ from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from mpiqopt.data.source import SMALL, Source, Table, silence_readers
+from mpiqopt.data.source import SMALL, Source, Table, silence_source_readers
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 from mpiqopt.files.inputs import require_input_file
@@ -85,7 +85,7 @@ class FileSource(Source):
         if Path(path).stat().st_size == 0:
             raise UsageError(f"{where}: the file is empty")
         try:
-            with silence_readers():
+            with silence_source_readers():
                 yield where
         except UsageError as error:
             raise UsageError(str(error) if where in str(error) else f"{where}: {error}") from error

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
 from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels
-from mpiqopt.data.source import Rows, Table, require_real_features
+from mpiqopt.data.source import Rows, Table, require_source_numbers
 from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -39,7 +39,7 @@ class Hdf5(FileSource):
         """Return the table of a file: targets are read now, features when rows of them are asked for."""
         with _opened(path) as file:
             features, labels = (_dataset(where, file, key) for key in (self.x_key, self.y_key))
-            require_real_features(where, features.dtype)
+            require_source_numbers(where, features.dtype)
             shape = features.shape
             if len(shape) != 2 or labels.shape != shape[:1]:
                 wanted = f"want {self.x_key} (samples, d) and {self.y_key} (samples,)"

@@ -14,7 +14,7 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource
 from mpiqopt.data.labels import label_mapping, label_text, number_labels, renumber_labels
-from mpiqopt.data.source import Features, Table, table_in_memory
+from mpiqopt.data.source import Features, Table, source_table
 from mpiqopt.errors import QUOTED, UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.files import textfiles
@@ -50,7 +50,7 @@ class LibSVM(FileSource):
         said = {"format": "libsvm" + textfiles.textfile_compression(path), "index base": f"{base}"}
         if words:
             said["labels"] = label_mapping(words)
-        return table_in_memory(path, rows, labels, words=words, read=said, terms=base)
+        return source_table(path, rows, labels, words=words, read=said, terms=base)
 
     def _base(self, features: Features) -> int:
         """Return the index of the first feature: 0 or 1. features: CSR, with the indices of the file."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width
 from mpiqopt.data.labels import label_mapping, label_text, number_groups, number_labels, renumber_labels
-from mpiqopt.data.source import Features, Table, require_real_features, table_in_memory
+from mpiqopt.data.source import Features, Table, require_source_numbers, source_table
 from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -88,7 +88,7 @@ def _labelled_table(
             raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")
         more["groups"], more["group_names"] = number_groups(names)
         more["read"]["nodes"] = f"{len(more['group_names'])} names"
-    return table_in_memory(where, features, targets, **more)
+    return source_table(where, features, targets, **more)
 
 
 def _sparse(where: str, file: Any) -> Features:
@@ -98,7 +98,7 @@ def _sparse(where: str, file: Any) -> Features:
         raise UsageError(f"{where}: its format is {quote_in_error(given)}; want one of {', '.join(PARTS)}")
     require_keys(where, (*PARTS[given], "shape"), file)
     data, *places = (file[name] for name in PARTS[given])
-    require_real_features(where, data.dtype)
+    require_source_numbers(where, data.dtype)
     for name, place in zip(PARTS[given][1:], places, strict=True):
         if place.dtype.kind not in "iu":
             raise UsageError(f"{where}: its {name} are of type {place.dtype}; want integers")

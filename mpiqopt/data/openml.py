@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from mpiqopt.data.labels import label_mapping, list_few_labels, number_labels
-from mpiqopt.data.source import Source, Table, silence_readers, table_in_memory
+from mpiqopt.data.source import Source, Table, silence_source_readers, source_table
 from mpiqopt.errors import QUOTED, UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -54,14 +54,14 @@ class OpenML(Source):
         said = {"format": "openml", "features": f"{len(names)}: {list_few_labels(names)}"}
         if words:
             said["labels"] = label_mapping(words)
-        return table_in_memory(where, features, targets, names=names, words=words, read=said)
+        return source_table(where, features, targets, names=names, words=words, read=said)
 
     def _fetched(self, where: str) -> Any:
         """Return scikit-learn's Bunch, from its cache or the internet. Raises UsageError."""
         from sklearn.datasets import fetch_openml
 
         try:
-            with silence_readers(), _timeout(SECONDS):
+            with silence_source_readers(), _timeout(SECONDS):
                 return fetch_openml(
                     self.dataset,
                     version=self.version,

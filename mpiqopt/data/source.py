@@ -70,7 +70,7 @@ class Table:
         return len(self.targets)
 
 
-def table_in_memory(where: str, features: Features, targets: np.ndarray, **more: Any) -> Table:
+def source_table(where: str, features: Features, targets: np.ndarray, **more: Any) -> Table:
     """Return a table of arrays that are loaded already.
 
     Parameters
@@ -91,11 +91,11 @@ def table_in_memory(where: str, features: Features, targets: np.ndarray, **more:
 
     Examples
     --------
-    >>> table = table_in_memory("two points", np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1]))
+    >>> table = source_table("two points", np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1]))
     >>> table.samples, table.features, table.rows(slice(1, 2)).tolist()
     (2, 2, [[3.0, 4.0]])
     """
-    require_real_features(where, features.dtype)
+    require_source_numbers(where, features.dtype)
     targets = np.asarray(targets, np.float64)
     if features.ndim != 2 or targets.shape != (features.shape[0],):
         raise UsageError(
@@ -104,14 +104,14 @@ def table_in_memory(where: str, features: Features, targets: np.ndarray, **more:
     return Table(where, targets, features.shape[1], lambda which: features[which], **more)
 
 
-def require_real_features(where: str, dtype: np.dtype) -> None:
+def require_source_numbers(where: str, dtype: np.dtype) -> None:
     """Raise UsageError unless features are real numbers."""
     if dtype.kind not in "fiub":
         raise UsageError(f"{where}: want features that are real numbers, got type {dtype}")
 
 
 @contextmanager
-def silence_readers() -> Iterator[None]:
+def silence_source_readers() -> Iterator[None]:
     """Suppress the warnings of reading libraries: what matters becomes an error of one line, the rest is noise."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -142,7 +142,7 @@ class Source(ABC):
     ...     samples: int = 4
     ...     def open(self, seed):
     ...         i = np.arange(float(self.samples))
-    ...         return table_in_memory("line", np.stack([i, np.ones_like(i)], axis=1), 2 * i + 1)
+    ...         return source_table("line", np.stack([i, np.ones_like(i)], axis=1), 2 * i + 1)
     >>> table = Line(samples=3).open(seed=0)
     >>> table.targets.tolist(), table.rows(slice(0, 2)).tolist()
     ([1.0, 3.0, 5.0], [[0.0, 1.0], [1.0, 1.0]])

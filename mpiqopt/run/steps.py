@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from mpiqopt.transport.agreement import agreed_from_rank_0, agreed_on_all_ranks, dealt_from_rank_0
+from mpiqopt.transport.agreement import agreed_from_rank_0, agreed_on_all_ranks, agreed_parts_from_rank_0
 from mpiqopt.transport.transport import Transport
 
 P = ParamSpec("P")
@@ -46,6 +46,6 @@ def dealt_by_rank_0(step: Callable[P, list[T]]) -> Callable[Concatenate[Transpor
 
     @wraps(step)
     def agreed(transport: Transport, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return dealt_from_rank_0(transport, lambda: step(*args, **kwargs))
+        return agreed_parts_from_rank_0(transport, lambda: step(*args, **kwargs))
 
     return agreed

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from mpiqopt.errors import AgreedError, UsageError, out_of_memory_error
+from mpiqopt.errors import AgreedError, UsageError, out_of_memory_error_line
 from mpiqopt.registry import explain_plugin_error
 from mpiqopt.transport.transport import Transport
 
@@ -24,7 +24,7 @@ def agreed_from_rank_0(transport: Transport, make: Callable[[], T]) -> T:
     return _agreed(*transport.share(_attempt(make) if transport.rank == 0 else None))
 
 
-def dealt_from_rank_0(transport: Transport, make: Callable[[], list[T]]) -> T:
+def agreed_parts_from_rank_0(transport: Transport, make: Callable[[], list[T]]) -> T:
     """Call ``make`` on rank 0 for a part for each rank; return each rank's own, or raise AgreedError; collective."""
     parts = None
     if transport.rank == 0:
@@ -40,7 +40,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str | None]:
     except UsageError as error:
         return None, str(error)
     except Exception as error:
-        message = out_of_memory_error(error) or explain_plugin_error(error)
+        message = out_of_memory_error_line(error) or explain_plugin_error(error)
         if not message:
             raise
         return None, message

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpiqopt.errors import AgreedError, NumericalError, UsageError, error_line, out_of_memory_error
+from mpiqopt.errors import AgreedError, NumericalError, UsageError, error_line, out_of_memory_error_line
 from mpiqopt.registry import explain_plugin_error
 from mpiqopt.transport.library import MPICH, library_family, offer_debians_mpich, require_launchers_library
 from mpiqopt.transport.serial import SerialTransport
@@ -198,7 +198,7 @@ def _whole_story(error: BaseException) -> str:
         return ""
     if isinstance(error, (NumericalError, UsageError)):
         return f"{type(error).__name__}: {error}"
-    return out_of_memory_error(error) or explain_plugin_error(error)
+    return out_of_memory_error_line(error) or explain_plugin_error(error)
 
 
 @contextmanager

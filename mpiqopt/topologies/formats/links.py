@@ -150,7 +150,7 @@ def weight_of_link(a: Any, b: Any, given: Any, line: int) -> float:
     return value
 
 
-def unique_labels(labels: Iterable[Any]) -> tuple[str, ...] | None:
+def labels_of_linked_nodes(labels: Iterable[Any]) -> tuple[str, ...] | None:
     """Return the names that nodes have in addition to their ids if all have one and no two the same, else None."""
     words = [str(label).strip() if isinstance(label, str | int | float) else "" for label in labels]
     return tuple(words) if all(words) and len(set(words)) == len(words) else None
@@ -167,5 +167,5 @@ def links_of_networkx(graph: Any) -> Links:
     found = Collector(graph)
     for a, b, weight in graph.edges(data="weight"):
         found.link(a, b, weight)
-    labels = unique_labels(graph.nodes[node].get("label") for node in graph)
+    labels = labels_of_linked_nodes(graph.nodes[node].get("label") for node in graph)
     return found.links(graph.is_directed(), labels=labels)

@@ -38,12 +38,10 @@ def links_of(table: Rows) -> Links:
     if above is not None:
         said["header"] = f"line {table.lines[0].number}: names of nodes"
     rows_, columns = np.nonzero(values)
-    return links_of_entries(
-        names, rows_, columns, values[rows_, columns], np.array([line.number for line in lines]), said
-    )
+    return matrix_links(names, rows_, columns, values[rows_, columns], np.array([line.number for line in lines]), said)
 
 
-def links_of_entries(
+def matrix_links(
     names: Sequence[str], rows: np.ndarray, columns: np.ndarray, values: np.ndarray, lines: np.ndarray, said: dict
 ) -> Links:
     """Return the entries of a matrix as arcs row -> column.

@@ -6,7 +6,7 @@ import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.topologies.formats.links import Given, Links, require_nodes
-from mpiqopt.topologies.formats.matrix import links_of_entries
+from mpiqopt.topologies.formats.matrix import matrix_links
 
 
 def read(given: Given) -> Links:
@@ -31,4 +31,4 @@ def read(given: Given) -> Links:
         raise UsageError("an entry is no finite number")
     names = tuple(map(str, range(1, rows + 1)))
     said = {"format": f"mtx ({layout}, {field})"}
-    return links_of_entries(names, found.row[kept], found.col[kept], values, np.zeros(rows, np.int64), said)
+    return matrix_links(names, found.row[kept], found.col[kept], values, np.zeros(rows, np.int64), said)

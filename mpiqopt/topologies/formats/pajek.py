@@ -16,8 +16,8 @@ from mpiqopt.topologies.formats.links import (
     at_line,
     finite_number,
     is_whole,
+    labels_of_linked_nodes,
     require_nodes,
-    unique_labels,
 )
 from mpiqopt.topologies.formats.words import editor_lines
 
@@ -56,7 +56,7 @@ def read(given: Given) -> Links:
             found.link(a, b, weight, line)
             if directed and section.name.startswith("edges"):
                 found.link(b, a, weight, line)
-    names = unique_labels(labels.get(node) for node in range(1, count + 1))
+    names = labels_of_linked_nodes(labels.get(node) for node in range(1, count + 1))
     return found.links(directed, labels=names, said={"format": "pajek"})
 
 
