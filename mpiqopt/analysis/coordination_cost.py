@@ -5,7 +5,7 @@ import numpy as np
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.analysis.graphs import diameter
 from mpiqopt.analysis.rounds import Round, measure_network, predict_round
-from mpiqopt.analysis.tables import format_bytes
+from mpiqopt.analysis.tables import bytes_for_tables
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.registry import find_member
 from mpiqopt.run.assembly import Experiment
@@ -57,4 +57,4 @@ def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
 
 
 def _round(cost: Round) -> str:
-    return f"{format_bytes(cost.bytes, 2)} and {cost.seconds:.2g} s"
+    return f"{bytes_for_tables(cost.bytes, 2)} and {cost.seconds:.2g} s"

@@ -13,7 +13,7 @@ import numpy as np
 from mpiqopt.analysis import node_samples
 from mpiqopt.analysis.graphs import diameter, graph_file_facts
 from mpiqopt.analysis.memory import memory_per_rank
-from mpiqopt.analysis.tables import format_bytes
+from mpiqopt.analysis.tables import bytes_for_tables
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
@@ -166,7 +166,7 @@ def _facts(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         *_costs(experiment, ranks),
         (
             "memory per rank",
-            f"about {format_bytes(memory_per_rank(experiment, ranks), 2)}, Python and libraries included",
+            f"about {bytes_for_tables(memory_per_rank(experiment, ranks), 2)}, Python and libraries included",
         ),
     ]
 
@@ -194,9 +194,12 @@ def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
     payload, moved = bytes_per_iteration(experiment, ranks)
     return [
         ("rounds per iteration", str(experiment.algorithm.rounds())),
-        ("bytes per iteration", f"{format_bytes(payload)} from node to node, {format_bytes(moved)} between ranks"),
+        (
+            "bytes per iteration",
+            f"{bytes_for_tables(payload)} from node to node, {bytes_for_tables(moved)} between ranks",
+        ),
         *(_savings(experiment, ranks, payload) if experiment.network.coded else ()),
-        ("bytes of the whole run", f"{format_bytes(payload * experiment.config.run.iterations)} from node to node"),
+        ("bytes of the whole run", f"{bytes_for_tables(payload * experiment.config.run.iterations)} from node to node"),
     ]
 
 
@@ -208,9 +211,9 @@ def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[s
     return [
         (
             "  without compression",
-            f"{format_bytes(plain)} from node to node, {format_bytes(moved)} between ranks{times}",
+            f"{bytes_for_tables(plain)} from node to node, {bytes_for_tables(moved)} between ranks{times}",
         ),
-        ("coded message", f"{format_bytes(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
+        ("coded message", f"{bytes_for_tables(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
     ]
 
 

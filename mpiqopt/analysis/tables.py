@@ -101,10 +101,10 @@ def _print(columns: list[Column]) -> None:
     console.print(table)
 
 
-def format_bytes(count: float, digits: int = 4) -> str:
+def bytes_for_tables(count: float, digits: int = 4) -> str:
     """Return a number of bytes with a decimal unit, rounded to ``digits`` digits and at most four.
 
-    >>> format_bytes(163840), format_bytes(163840, 2), format_bytes(999.96)
+    >>> bytes_for_tables(163840), bytes_for_tables(163840, 2), bytes_for_tables(999.96)
     ('163.8 kB', '160 kB', '1 kB')
     """
     count = float(f"{count:.{digits}g}")

@@ -105,7 +105,7 @@ def require_keys(where: str, keys: tuple[str, ...], file: Any) -> None:
             raise UsageError(f"{where}: has no array {key!r}; it has: {', '.join(file) or 'nothing'}")
 
 
-def require_same_width(features: int, like: Table) -> None:
+def require_same_width_of_files(features: int, like: Table) -> None:
     """Raise UsageError unless a second file has as many features as the first."""
     if features != like.features:
         raise UsageError(f"it has {features} features, {like.where} {like.features}")

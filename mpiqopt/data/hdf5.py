@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mpiqopt.data.files import FileSource, require_keys, require_same_width
+from mpiqopt.data.files import FileSource, require_keys, require_same_width_of_files
 from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels
 from mpiqopt.data.source import Rows, Table, require_source_numbers
 from mpiqopt.errors import UsageError, quote_in_error
@@ -48,7 +48,7 @@ class Hdf5(FileSource):
             groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
         if like is not None:
             targets, words = renumber_labels(targets, words, like), like.words
-            require_same_width(shape[1], like)
+            require_same_width_of_files(shape[1], like)
         said = {"format": "hdf5"} | ({"labels": label_mapping(words)} if words else {})
         if group_names:
             said["nodes"] = f"{self.by!r}, {len(group_names)} names"

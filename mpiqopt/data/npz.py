@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mpiqopt.data.files import FileSource, require_keys, require_same_width
+from mpiqopt.data.files import FileSource, require_keys, require_same_width_of_files
 from mpiqopt.data.labels import label_mapping, label_text, number_groups, number_labels, renumber_labels
 from mpiqopt.data.source import Features, Table, require_source_numbers, source_table
 from mpiqopt.errors import UsageError, quote_in_error
@@ -81,7 +81,7 @@ def _labelled_table(
     """
     if like is not None:
         targets, words = renumber_labels(targets, words, like), like.words
-        require_same_width(features.shape[-1], like)
+        require_same_width_of_files(features.shape[-1], like)
     more: dict[str, Any] = {"words": words, "read": said | ({"labels": label_mapping(words)} if words else {})}
     if names is not None:
         if names.shape != targets.shape:
