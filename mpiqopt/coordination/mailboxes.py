@@ -89,7 +89,27 @@ class FramePump:
         self._frames.close()
 
 
-class MailboxCoordination(FrameCoordination):
+class Pumped:
+    """What sends by a frame pump of its own, and tells what that has handed to MPI."""
+
+    _pump: FramePump
+
+    @property
+    def mpi_bytes(self) -> int:
+        """Bytes handed to MPI so far."""
+        return self._pump.mpi_bytes
+
+    @property
+    def mail_transport(self) -> str:
+        """How frames travel, and why so."""
+        return self._pump.mail_transport
+
+    def close(self) -> None:
+        """Give back what MPI holds; collective, after ``drain``."""
+        self._pump.close()
+
+
+class MailboxCoordination(Pumped, FrameCoordination):
     """A coordinator by mailboxes. ``unreliable``: frames may be lost or overtake each other."""
 
     def __init__(self, local: LocalProtocol, frames: FrameQueue, crowded: bool, unreliable: bool = False):
@@ -136,22 +156,8 @@ class MailboxCoordination(FrameCoordination):
         """Return when nothing is on its way in the network; collective, between calls."""
         self._pump.drain(self._delivery)
 
-    @property
-    def mpi_bytes(self) -> int:
-        """Bytes handed to MPI so far."""
-        return self._pump.mpi_bytes
 
-    @property
-    def mail_transport(self) -> str:
-        """How frames travel, and why so."""
-        return self._pump.mail_transport
-
-    def close(self) -> None:
-        """Give back what MPI holds; collective, after ``drain``."""
-        self._pump.close()
-
-
-class AsynchronousPush:
+class AsynchronousPush(Pumped):
     """Vectors handed on to out-neighbours at everybody's own pace: push-sum without rounds, in float64.
 
     The sum over nodes and links of what they have stays what it was, whatever is late or lost on the way:
@@ -214,17 +220,3 @@ class AsynchronousPush:
     def sent(self) -> tuple[np.ndarray, np.ndarray]:
         """Vectors and bytes sent by each hosted node so far, int64 (hosted,)."""
         return self._mass.pieces, self._mass.bytes_sent
-
-    @property
-    def mpi_bytes(self) -> int:
-        """Bytes handed to MPI so far."""
-        return self._pump.mpi_bytes
-
-    @property
-    def mail_transport(self) -> str:
-        """How frames travel, and why so."""
-        return self._pump.mail_transport
-
-    def close(self) -> None:
-        """Give back what MPI holds; collective, after ``drain``."""
-        self._pump.close()
