@@ -20,6 +20,7 @@ from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.server import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan_exchange
+from mpiqopt.problems.problem import Problem
 from mpiqopt.run import constants
 from mpiqopt.run.assembly import Experiment, assemble, assemble_facts
 from mpiqopt.run.constants import Constants
@@ -180,8 +181,14 @@ def _sizes(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         *((f"data: {subject}", words) for subject, words in experiment.shares.read.items()),
         ("samples", f"{sizes.sum()}, {spread}"),
         *_held_out(experiment.shares),
-        ("parameter", f"{problem.d} coordinates = {problem.outputs} x {problem.features}"),
+        ("parameter", f"{problem.d} coordinates{_product(problem)}"),
     ]
+
+
+def _product(problem: Problem) -> str:
+    """Return " = outputs x features" where a point has a coordinate for each; "" for other models."""
+    same = problem.d == problem.outputs * problem.features
+    return f" = {problem.outputs} x {problem.features}" if same else ""
 
 
 def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:

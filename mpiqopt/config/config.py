@@ -72,6 +72,18 @@ class Config(NamedTuple):
         return str(Path(self.folder) / self.run.start)
 
     @property
+    def dtype(self) -> str:
+        """Return the type of iterates and messages, "float64" or "float32"."""
+        return self.problem.default_dtype if self.run.dtype == "auto" else self.run.dtype
+
+    @property
+    def start(self) -> str:
+        """Return ``run.start``, "zero" for "auto" but where the problem draws its start."""
+        if self.run.start != "auto":
+            return self.run.start
+        return "auto" if self.problem.draws_start else "zero"
+
+    @property
     def nodes(self) -> int | None:
         """Return the number of nodes; None if only a graph's file tells it.
 
@@ -109,8 +121,12 @@ class Config(NamedTuple):
             self.emulate.require_links(topology.arcs())
 
     def resolved(self) -> dict[str, Any]:
-        """Return every table with every key, defaults included, but for keys that are None, which TOML cannot say."""
+        """Return every table with every key, defaults included, but for keys that are None, which TOML cannot say.
+
+        Of [run], "auto" is replaced by what it means for the problem.
+        """
         tables = {name: _items(getattr(self, name)) for name in PLAIN_TABLES}
+        tables["run"] |= {"dtype": self.dtype, "start": self.start}
         for family in SINGLE_TABLES:
             part = getattr(self, family)
             tables[family] = {"name": part.name, **_items(part)}

@@ -8,7 +8,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
 
 # Values of run.start that are not the name of a result file.
-DRAWN_STARTS = ("zero", "normal")
+DRAWN_STARTS = ("auto", "zero", "normal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,18 @@ class Run:
         float | None,
         Field(gt=0, description="the run is finished when nodes have sent so many bytes, at the next record"),
     ] = None
-    dtype: Annotated[Literal["float64", "float32"], Field(description="type of iterates and messages")] = "float64"
+    dtype: Annotated[
+        Literal["auto", "float64", "float32"],
+        Field(description="type of iterates and messages; auto: float32 for networks, else float64"),
+    ] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(
+            description="where networks are computed; auto: on a GPU if PyTorch finds one. Ranks of a host take its "
+            "GPUs in turn",
+            needs=(only("problem.name", "torch"),),
+        ),
+    ] = "auto"
     transport: Annotated[
         Literal["auto", "window", "two-sided"],
         Field(
@@ -65,10 +76,11 @@ class Run:
     start: Annotated[
         str,
         Field(
-            description="zero; normal: one draw from N(0, I/d) for all nodes; an earlier result file, whose mean of "
-            "/final/x is the start; or a .npy file, (d,) for all nodes or (nodes, d) with a row for each"
+            description="auto: zero, or for networks the initial parameters that the model draws; zero; normal: one "
+            "draw from N(0, I/d) for all nodes; an earlier result file, whose mean of /final/x is the start; or a .npy "
+            "file, (d,) for all nodes or (nodes, d) with a row for each"
         ),
-    ] = "zero"
+    ] = "auto"
 
     def __post_init__(self) -> None:
         """Raise UsageError unless ``stop_gap`` and ``optimum`` are both given, or neither."""

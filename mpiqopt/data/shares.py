@@ -75,6 +75,8 @@ class Shares:
     noisy: int = 0
     groups: tuple[str, ...] = ()
     read: dict[str, str] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+    vocabulary: str | None = None
 
 
 def require_sample_for_each_node(samples: int, nodes: int) -> None:

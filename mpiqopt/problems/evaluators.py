@@ -1,6 +1,6 @@
 """Evaluation of a loss on the samples of nodes: by compiled kernels, or of a loss that is written in NumPy."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,16 @@ class Evaluator(Protocol):
         """
 
 
+@runtime_checkable
+class ClassifyingEvaluator(Evaluator, Protocol):
+    """An evaluator that classifies samples itself, as networks do: several predictions a sample, such as characters."""
+
+    predictions: int  # for each sample
+
+    def hits(self, x: np.ndarray) -> np.ndarray:
+        """Return how many predictions are right for each sample at x (d,), int64 (samples,)."""
+
+
 def loss_evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int) -> Evaluator:
     """Return what evaluates ``loss`` on the samples of ``shares``.
 
@@ -38,6 +48,9 @@ def loss_evaluator(loss: Loss, shares: Shares, targets: np.ndarray, outputs: int
     shares: samples of the hosted nodes. targets: (samples,) as ``loss.targets`` returns them, in the run's dtype.
     outputs: of ``loss.outputs``.
     """
+    own = loss.make_evaluator(shares, targets)
+    if own is not None:
+        return own
     if loss.kernel:
         return compiled_evaluator(loss.kernel, shares, targets, outputs, loss.l2, loss.nonconvex)
     return NodeByNode(loss, shares, targets)

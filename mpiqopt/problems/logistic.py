@@ -26,13 +26,21 @@ class Logistic(Loss):
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
         """Return -1 for the smaller label and +1 for the larger. Raises UsageError unless there are two labels."""
-        if shares.labels is None or len(shares.labels) != 2:
-            raise UsageError(f"{shares.where}: problem.name = 'logistic' wants two labels, got {_some(shares)}")
-        return np.where(targets == shares.labels[1], 1.0, -1.0)
+        return label_signs(targets, shares, self.name)
 
-    def correct(self, features: Any, targets: np.ndarray, x: np.ndarray) -> int:
-        """Return how many a_j.x have the sign of b_j; 0 counts as -1."""
-        return int(np.count_nonzero((row_products(features, x[None])[:, 0] > 0) == (targets > 0)))
+    def predict(self, features: Any, x: np.ndarray) -> np.ndarray:
+        """Return the sign of each a_j.x; 0 counts as -1."""
+        return np.where(row_products(features, x[None])[:, 0] > 0, 1.0, -1.0)
+
+
+def label_signs(targets: np.ndarray, shares: Shares, name: str) -> np.ndarray:
+    """Return +1 for the larger label and -1 for the other, float64.
+
+    name: of the problem. Raises UsageError, naming it, unless there are two labels.
+    """
+    if shares.labels is None or len(shares.labels) != 2:
+        raise UsageError(f"{shares.where}: problem.name = {name!r} wants two labels, got {_some(shares)}")
+    return np.where(targets == shares.labels[1], 1.0, -1.0)
 
 
 def _some(shares: Shares) -> str:

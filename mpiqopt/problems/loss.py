@@ -1,7 +1,7 @@
 """The base class of losses: a frozen dataclass whose fields are the keys of ``[problem]``."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -9,6 +9,10 @@ from mpiqopt.data.labels import list_few_labels
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
+
+if TYPE_CHECKING:
+    from mpiqopt.problems.client_training import Trainable
+    from mpiqopt.problems.evaluators import Evaluator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +24,8 @@ class Loss:
 
         Hessian of the mean of phi <= c/m A^T A + identity_curvature I,
 
-    or None if there is no such bound; automatic step sizes need one. A plug-in puts `@register("problem", NAME)` above:
+    or None if there is no such bound; automatic step sizes need one. x has ``coordinates`` coordinates: by default one
+    for each feature and output. A plug-in puts `@register("problem", NAME)` above:
 
     >>> @dataclass(frozen=True, kw_only=True)
     ... class Quartic(Loss):
@@ -36,6 +41,7 @@ class Loss:
     kernel: ClassVar[str | None] = None
     curvature: ClassVar[float | None] = None
     identity_curvature: ClassVar[float] = 0.0
+    default_dtype: ClassVar[str] = "float64"  # what ``run.dtype = "auto"`` means
 
     l2: Annotated[float, Field(ge=0, description="weight of the smooth regulariser (l2/2) |x|^2")] = 0.0
     nonconvex: Annotated[
@@ -44,12 +50,38 @@ class Loss:
 
     @property
     def has_classes(self) -> bool:
-        """Return True if targets are classes, so that accuracy is recorded: the loss defines ``correct``."""
-        return type(self).correct is not Loss.correct
+        """Return True if targets are classes, so that accuracy is recorded: the loss defines ``predict``."""
+        return type(self).predict is not Loss.predict
+
+    def prepare(self, device: str, local_rank: int) -> None:
+        """Do what a process has to do before it evaluates: choose among the devices of its host.
+
+        device: ``run.device``; local_rank: number of the rank on its host. Raises UsageError if something is missing.
+        """
 
     def outputs(self, shares: Shares) -> int:
-        """Return how many numbers the model predicts for a sample: x has outputs * features coordinates."""
+        """Return how many numbers the model predicts for a sample."""
         return 1
+
+    def coordinates(self, shares: Shares) -> int:
+        """Return d, the coordinates of x: by default outputs * features."""
+        return self.outputs(shares) * int(shares.features.shape[1])
+
+    @property
+    def draws_start(self) -> bool:
+        """Return True if ``run.start = "auto"`` means the point that ``start`` draws, not zero."""
+        return type(self).start is not Loss.start
+
+    def start(self, shares: Shares, seed: int) -> np.ndarray:
+        """Return the start (d,) that ``run.start = "auto"`` means, drawn from ``seed``. By default it is zero."""
+        return np.zeros(self.coordinates(shares))
+
+    def make_evaluator(self, shares: Shares, targets: np.ndarray) -> "Evaluator | None":
+        """Return what evaluates the loss on samples, None for ``kernel`` or ``node``.
+
+        shares: of the hosted nodes, or held-out samples; targets: (samples,), in the dtype of x.
+        """
+        return None
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
         """Return the data's targets as ``node`` wants them: float64 (samples,), such as -1 and +1 for two labels.
@@ -64,6 +96,10 @@ class Loss:
             )
         return targets
 
+    def make_trainable(self, evaluator: "Evaluator") -> "Trainable | None":
+        """Return what clients train of an evaluator that ``make_evaluator`` has made; None: arrays of NumPy."""
+        return None
+
     def node(self, features: Any, targets: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean of phi over some rows of one node, and its gradient, without l2 and nonconvex.
 
@@ -71,17 +107,17 @@ class Loss:
         ----------
         features: (rows, d), a NumPy array or SciPy's CSR array.
         targets: (rows,), as ``targets`` returned them.
-        x: the parameter (outputs * d,).
+        x: the parameter (coordinates,).
 
         Returns
         -------
-        value: a float. gradient: (outputs * d,) in the dtype of x.
+        value: a float. gradient: (coordinates,) in the dtype of x.
         """
         raise NotImplementedError(f"{type(self).__name__} defines neither kernel nor node()")
 
-    def correct(self, features: Any, targets: np.ndarray, x: np.ndarray) -> int | None:
-        """Return how many of the rows are classified rightly at x (outputs * d,); None for a loss without classes.
+    def predict(self, features: Any, x: np.ndarray) -> np.ndarray:
+        """Return the targets (rows,) that the model predicts at x (coordinates,), coded as ``targets`` codes them.
 
-        features: (rows, d), targets: (rows,) as of ``node``.
+        features: (rows, d) as of ``node``. For losses whose targets are classes.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} defines no predict(): its targets are no classes")

@@ -21,6 +21,7 @@ from mpiqopt.streams import Batch, Streams
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from mpiqopt.problems.client_training import Trainable
     from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
 
 Numbers = TypeVar("Numbers", float, np.ndarray)
@@ -60,7 +61,7 @@ class Problem:
 
     Attributes
     ----------
-    d : coordinates of a point, ``outputs`` times ``features``
+    d : coordinates of a point
     hosted : number of nodes here; sizes: int64 (hosted,), their samples
     evaluations : int64 (hosted,), gradients of single samples that ``grad`` and trainings have taken at each node
     held_out : the samples that are held out; None if none are
@@ -83,7 +84,7 @@ class Problem:
         self.loss, self.regularizer, self.dtype = loss, regularizer, np.dtype(dtype)
         self.outputs = loss.outputs(shares)
         self.features = shares.features.shape[1]
-        self.d = self.outputs * self.features
+        self.d = loss.coordinates(shares)
         self.sizes = np.diff(shares.offsets)
         self.hosted = len(self.sizes)
         self.evaluations = np.zeros(self.hosted, np.int64)
@@ -130,6 +131,15 @@ class Problem:
 
             self.training = self._background = BackgroundTraining(self, streams, self._machines, processors)
 
+    def trainable(self) -> "Trainable":
+        """Return the model of the hosted clients, which ``client_training`` trains."""
+        own = self.loss.make_trainable(self._evaluator)
+        if own is not None:
+            return own
+        from mpiqopt.problems.vector_model import VectorModel
+
+        return VectorModel(self)
+
     def trainer(self) -> "Trainer":
         """Return ``training``. Raises TypeError if the method does not say that it trains nodes."""
         if self.training is None:
@@ -141,6 +151,10 @@ class Problem:
         if self._background is None:
             raise TypeError("problem.background_trainer() is for algorithms whose property in_background is True")
         return self._background
+
+    def start(self, seed: int) -> np.ndarray:
+        """Return the start (d,) of ``run.start = "auto"``: 0, or what a loss that draws its start draws from seed."""
+        return self.loss.start(self._shares, seed)
 
     def node_evaluator(self, node: int) -> Evaluator:
         """Return what evaluates f_i of one hosted node at points (1, d), with scratch arrays of its own, for threads.
@@ -167,7 +181,9 @@ class Problem:
     def coordinate_names(self) -> tuple[str, ...] | None:
         """Return what each coordinate stands for, "feature" or "label:feature"; None if the data name no features."""
         names = self._shares.names
-        if names is None or self.outputs == 1:
+        if names is None or self.d != self.outputs * self.features:
+            return None
+        if self.outputs == 1:
             return names
         return tuple(f"{output}:{name}" for output in self._output_names() for name in names)
 

@@ -26,16 +26,26 @@ class Softmax(Loss):
 
     def outputs(self, shares: Shares) -> int:
         """Return the number of classes. Raises UsageError unless there are 2 to 1000 labels."""
-        if shares.labels is None or len(shares.labels) < 2:
-            found = "more than 1000" if shares.labels is None else len(shares.labels)
-            raise UsageError(f"{shares.where}: problem.name = 'softmax' wants 2 to 1000 distinct labels, got {found}")
-        return len(shares.labels)
+        return number_of_classes(shares, self.name)
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
         """Return the class of each sample, 0, 1, ..., as float64 for the kernel."""
-        assert shares.labels is not None  # ``outputs`` has seen to it
-        return np.searchsorted(shares.labels, targets).astype(np.float64)
+        return class_numbers(targets, shares)
 
-    def correct(self, features: Any, targets: np.ndarray, x: np.ndarray) -> int:
-        scores = row_products(features, x.reshape(-1, features.shape[1]))
-        return int(np.count_nonzero(np.argmax(scores, axis=1) == targets)) if len(targets) else 0
+    def predict(self, features: Any, x: np.ndarray) -> np.ndarray:
+        """Return the class of the largest a_j.x_c."""
+        return np.argmax(row_products(features, x.reshape(-1, features.shape[1])), axis=1)
+
+
+def number_of_classes(shares: Shares, name: str) -> int:
+    """Return how many labels there are. Raises UsageError, naming the problem, unless there are 2 to 1000."""
+    if shares.labels is None or len(shares.labels) < 2:
+        found = "more than 1000" if shares.labels is None else len(shares.labels)
+        raise UsageError(f"{shares.where}: problem.name = {name!r} wants 2 to 1000 distinct labels, got {found}")
+    return len(shares.labels)
+
+
+def class_numbers(targets: np.ndarray, shares: Shares) -> np.ndarray:
+    """Return the position of each target among the sorted labels, float64 (samples,)."""
+    assert shares.labels is not None  # ``number_of_classes`` has seen to it
+    return np.searchsorted(shares.labels, targets).astype(np.float64)

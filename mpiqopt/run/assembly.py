@@ -91,9 +91,9 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
     place = Placement(topology.nodes, transport.size, transport.rank)
     mean = NodeMean(place, transport)
     shares = (_deal_shares if small else _load_shares)(transport, config, place, topology)
-    shares = scale_features(shares, config.data, mean, config.run.dtype)
+    shares = scale_features(shares, config.data, mean, config.dtype)
     _require_features(config, shares, transport)
-    problem = _build_problem(transport, config, shares, place)
+    problem = _build_problem(transport, config, shares, place, transport.local_rank)
     _require_accuracy(config, problem)
     start = starting_point(config, problem, place, transport)
     known = _find_constants(config, problem, start, mean, transport)
@@ -186,11 +186,12 @@ def _require_features(config: Config, shares: Shares, transport: Transport) -> N
 
 
 @on_all_ranks
-def _build_problem(config: Config, shares: Shares, place: Placement) -> Problem:
+def _build_problem(config: Config, shares: Shares, place: Placement, local_rank: int) -> Problem:
     """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
     machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
     with errors_name_file(config.path):
-        problem = Problem(config.problem, shares, config.regularizer, config.run.dtype, machines)
+        config.problem.prepare(config.run.device, local_rank)
+        problem = Problem(config.problem, shares, config.regularizer, config.dtype, machines)
     # an iterate, its gradient and two more, before the first is made
     size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
     require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")

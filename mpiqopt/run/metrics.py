@@ -103,7 +103,7 @@ class Evaluator(NamedTuple):
     def _accuracy(self, held_out: HeldOut, x: np.ndarray) -> float:
         """Return the share of held-out samples that is classified rightly at x (d,)."""
         (correct,) = self.transport.total(np.array([held_out.correct(x)]))
-        return float(correct / held_out.total)
+        return float(correct / (held_out.total * held_out.predictions))
 
     def _criterion(self, x: np.ndarray, consensus: float, lipschitz: float) -> float:
         """Return (1/n) sum_i |s(x_i)|^2 + L^2 consensus, at the price of a global gradient for each node."""

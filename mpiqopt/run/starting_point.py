@@ -15,11 +15,14 @@ from mpiqopt.transport.transport import Transport
 def starting_point(config: Config, problem: Problem, place: Placement, transport: Transport) -> np.ndarray:
     """Return x_0, (hosted, d) of the problem's dtype, with equal rows unless a file has one for each node; collective.
 
-        zero: 0;  normal: one draw from N(0, I/d) for all nodes;  a file: what it holds
+        auto: as the problem draws it, or 0;  zero: 0;  normal: one draw from N(0, I/d) for all nodes;
+        a file: what it holds
 
     Raises AgreedError if ``run.start`` names a file that holds no such point.
     """
-    if config.run.start == "zero":
+    if config.run.start == "auto":
+        point = problem.start(config.run.seed)
+    elif config.run.start == "zero":
         point = np.zeros(problem.d)
     elif config.run.start == "normal":
         point = standard_normal(random_stream(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
@@ -42,7 +45,7 @@ def _earlier_point(config: Config, d: int, nodes: int) -> np.ndarray:
     except MemoryError:
         raise
     except Exception as error:  # whatever the reading libraries say of a file that is no array
-        raise UsageError(f"{where}: want zero, normal, a result file or a .npy file: {error}") from error
+        raise UsageError(f"{where}: want auto, zero, normal, a result file or a .npy file: {error}") from error
     if point.shape not in ((d,), (nodes, d)):
         raise UsageError(f"{where}: is {' x '.join(map(str, point.shape))}, want {d} numbers or {nodes} x {d}")
     if not finite:

@@ -93,19 +93,23 @@ class MPITransport(Transport):
     @cached_property
     def processors(self) -> int:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, available // self._ranks_on_host)
+        return max(1, available // self._on_host[1])
+
+    @cached_property
+    def local_rank(self) -> int:
+        return self._on_host[0]
 
     @cached_property
     def crowded(self) -> bool:
-        return self._ranks_on_host > (os.cpu_count() or 1)
+        return self._on_host[1] > (os.cpu_count() or 1)
 
     @cached_property
-    def _ranks_on_host(self) -> int:
-        """Return how many ranks of the run share this host's memory, collective at the first call."""
+    def _on_host(self) -> tuple[int, int]:
+        """Return this rank's number among those that share the host's memory, and how many; collective at first."""
         host = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
-        size = host.size
+        found = host.rank, host.size
         host.Free()
-        return size
+        return found
 
     def channel(self, exchange: ExchangePlan, tag: int, width: int, dtype: DTypeLike) -> NeighbourChannel:
         # tags up to 32767 are guaranteed; exchanges run one after the other, so that equal tags cannot meet

@@ -54,7 +54,7 @@ class SerialFrames(FrameExchange, FrameQueue):
 class SerialTransport(Transport):
     """The transport of a run without mpiexec: one rank, which hears nobody but itself."""
 
-    rank, size = 0, 1
+    rank, size, local_rank = 0, 1, 0
     name = "rank 0"  # for messages
     library = "none (one process)"
     crowded = False  # whether waiting takes a processor from somebody

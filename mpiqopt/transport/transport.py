@@ -97,7 +97,7 @@ class Transport(Protocol):
 
     rank, size: of this process, and how many there are; name: of this rank, for messages; library: name and version of
     the MPI library; crowded: True if waiting takes a processor from another rank; processors: how many this rank has
-    for its threads. All methods but ``abort`` are collective.
+    for its threads; local_rank: number of this rank among those of its host. All methods but ``abort`` are collective.
     """
 
     rank: int
@@ -110,6 +110,9 @@ class Transport(Protocol):
 
     @property
     def processors(self) -> int: ...
+
+    @property
+    def local_rank(self) -> int: ...
 
     def channel(self, exchange: "ExchangePlan", tag: int, width: int, dtype: DTypeLike) -> Channel:
         """Prepare an exchange for rows of ``width`` values; tag: its number, the same on all ranks."""

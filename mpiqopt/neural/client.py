@@ -1,0 +1,73 @@
+"""The ``Trainable`` of networks: points are tensors, on the device of the process."""
+
+import numpy as np
+import torch
+
+from mpiqopt.neural.evaluator import NetworkEvaluator
+
+
+class NetworkClient:
+    """Trains the network at the samples of the hosted clients: ``problems.client_training.Trainable``.
+
+    Parameters
+    ----------
+    evaluator : of the hosted nodes' samples
+    """
+
+    def __init__(self, evaluator: NetworkEvaluator) -> None:
+        self._evaluator, self._net = evaluator, evaluator.net
+        self.point, self.gradient = self._net.row, self._net.gradient
+        self._start: tuple[np.ndarray | None, torch.Tensor | None] = None, None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was counted."""
+        self._losses: list[torch.Tensor] = []
+        self._hits: list[torch.Tensor] = []
+        self._samples = 0
+
+    def load(self, start: np.ndarray) -> torch.Tensor:
+        """Set the point: ``Trainable.load``. The start of a round, equal for many clients, is moved once."""
+        known, moved = self._start
+        if known is not start or moved is None:
+            moved = self.vector(start)
+            self._start = start, moved
+        self._net.load(moved)
+        self._net.train(True)
+        return moved
+
+    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int]) -> None:
+        """Leave the gradient in ``gradient``: ``Trainable.differentiate``."""
+        which = None if chosen is None else torch.from_numpy(chosen)
+        for loss, hits, samples in self._evaluator.differentiate(client, which):
+            self._losses.append(loss * samples)
+            self._hits.append(hits)
+            self._samples += samples
+
+    def counted(self) -> tuple[float, float]:
+        """Return the mean loss and accuracy over all samples since the last call."""
+        samples, losses, hits = self._samples, self._losses, self._hits
+        self._begin()
+        if not samples:
+            return np.nan, np.nan
+        right = torch.stack(hits).sum().item() / (samples * self._evaluator.predictions)
+        return torch.stack(losses).sum().item() / samples, right if self._evaluator.classifies else np.nan
+
+    def vector(self, row: np.ndarray) -> torch.Tensor:
+        """Return a row as a tensor on the device: of the same memory on a CPU."""
+        return move_to_device(row, self.point.device)
+
+    def store(self, vector: torch.Tensor, out: np.ndarray) -> None:
+        """Write a tensor into a row, through pinned memory from a GPU."""
+        own = torch.from_numpy(out)
+        if own.data_ptr() != vector.data_ptr():
+            own.copy_(vector)
+
+
+def move_to_device(row: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return a row as a tensor on a device: a view of it on a CPU, else a copy through pinned memory.
+
+    Rows that may not be written, such as those that all nodes share, are copied: PyTorch knows no such tensors.
+    """
+    tensor = torch.from_numpy(row if row.flags.writeable else row.copy())
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device)

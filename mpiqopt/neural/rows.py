@@ -1,0 +1,96 @@
+"""A network as a vector: its parameters are views of one flat row, which optimisers and messages work on."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+# of the running statistics of batch normalisation, in a training step
+MOMENTUM = 0.1
+
+
+def _float_buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, torch.Tensor]]:
+    """Yield the buffers that are real numbers, such as running means, with the module that each belongs to."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                yield module, name, buffer
+
+
+class RowModule:
+    """A network whose parameters, and after them its real buffers, are views of one vector.
+
+    The row of a node is (d,) = parameters in the order of ``model.parameters()``, then buffers, such as the running
+    statistics of batch normalisation, in the order of modules. Buffers have no gradient: training updates them as
+    PyTorch does, and they are averaged and sent like parameters.
+
+    Parameters
+    ----------
+    model : the network; it is changed to work on the row.
+    dtype, device : of the row.
+
+    Attributes
+    ----------
+    row, gradient : (d,) tensors; ``backward`` adds to the gradient, whose part for buffers stays 0
+    weights : number of parameters, the first of the d coordinates
+    names : by name of each parameter and buffer, its slice of the row
+    normalizes : True if there is batch normalisation or another buffer that training changes
+
+    >>> net = RowModule(nn.Linear(2, 1, bias=False), torch.float64, torch.device("cpu"))
+    >>> net.load(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    >>> net.model(torch.tensor([[3.0, 4.0]], dtype=torch.float64)).sum().backward()
+    >>> net.row.tolist(), net.gradient.tolist()
+    ([1.0, 2.0], [3.0, 4.0])
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+        self.model = model
+        parameters = dict(model.named_parameters())
+        buffers = list(_float_buffers(model))
+        self.weights = sum(p.numel() for p in parameters.values())
+        d = self.weights + sum(buffer.numel() for _, _, buffer in buffers)
+        self.row = torch.empty(d, dtype=dtype, device=device)
+        self.gradient = torch.zeros(d, dtype=dtype, device=device)
+        self.names: dict[str, slice] = {}
+        self._end = 0
+        for name, parameter in parameters.items():
+            part = self._take(name, parameter.data)
+            parameter.data = self.row[part].view_as(parameter)
+            parameter.grad = self.gradient[part].view_as(parameter)
+        modules = {module: name for name, module in model.named_modules()}
+        for module, name, buffer in buffers:
+            part = self._take(f"{modules[module]}.{name}".lstrip("."), buffer)
+            module._buffers[name] = self.row[part].view_as(buffer)
+        for module in model.modules():  # of integers, such as the number of batches
+            for name, counter in module._buffers.items():
+                if counter is not None and not counter.is_floating_point():
+                    module._buffers[name] = counter.to(device)
+        self.normalizes = bool(buffers)
+        self._training = True
+        self.train(False)
+
+    def _take(self, name: str, values: torch.Tensor) -> slice:
+        """Copy values into the next coordinates of the row, and return which they are."""
+        part = self.names[name] = slice(self._end, self._end + values.numel())
+        self._end = part.stop
+        self.row[part].copy_(values.reshape(-1))
+        return part
+
+    def load(self, row: torch.Tensor) -> None:
+        """Copy a row (d,) into the network."""
+        self.row.copy_(row)
+
+    def train(self, training: bool) -> None:
+        """Let batch normalisation use, and update, the statistics of each batch; or its running ones.
+
+        Dropout stays off: what it draws would depend on the order of evaluations.
+        """
+        if training == self._training:
+            return
+        self._training = training
+        self.model.train(training)
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.eval()
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = MOMENTUM

@@ -1,0 +1,170 @@
+"""Local training of clients: epochs or steps of an optimiser on a client's own samples, from a point that it is given.
+
+The same code trains networks and losses in NumPy: points are arrays of NumPy or tensors, changed in place.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mpiqopt.problems.local_optimizers import LocalOptimizer, add_scaled
+from mpiqopt.streams import Streams, random_stream
+
+if TYPE_CHECKING:
+    from mpiqopt.problems.problem import Problem
+    from mpiqopt.problems.training import MachineTimes
+
+# A point: an array of NumPy (d,) or a tensor of PyTorch.
+Vector = Any
+
+
+class Work(NamedTuple):
+    """What a client does when it trains.
+
+        repeat:  g = gradient of f_i on a batch + pull (w - start) + correction;  the optimiser moves w by g
+
+    Attributes
+    ----------
+    optimizer : which, with its step size
+    batch : samples of a gradient; 0 for all that the client has
+    epochs : passes over the client's samples, each in an order of its own, the last batch as it is; 0: count steps
+    steps : gradient steps, their batches drawn with replacement, where epochs = 0
+    pull : weight of (1/2)|w - start|^2, as in FedProx
+    """
+
+    optimizer: LocalOptimizer
+    batch: int = 0
+    epochs: int = 1
+    steps: int = 0
+    pull: float = 0.0
+
+    def count_steps(self, samples: np.ndarray) -> np.ndarray:
+        """Return the gradient steps of clients with so many samples, int64 like ``samples``."""
+        if not self.epochs:
+            return np.full_like(samples, self.steps)
+        return self.epochs * (-(-samples // self.batch) if self.batch else np.ones_like(samples))
+
+
+class Trained(NamedTuple):
+    """What a training has come to.
+
+    Attributes
+    ----------
+    loss, accuracy : over the batches, each at the point before its step; accuracy NaN for losses without classes
+    steps : gradient steps
+    seconds : that it took here
+    """
+
+    loss: float
+    accuracy: float
+    steps: int
+    seconds: float
+
+
+class Trainable(Protocol):
+    """The model of the hosted clients, at one point at a time.
+
+    point, gradient : (d,), changed in place.
+    """
+
+    point: Vector
+    gradient: Vector
+
+    def load(self, start: np.ndarray) -> Vector:
+        """Set the point to ``start`` (d,), and return that in the form of points."""
+
+    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int]) -> None:
+        """Leave the gradient of f_i of a hosted client on some samples in ``gradient``, and count loss and hits.
+
+        chosen : int64 (k,), positions among the client's samples; None for all. key : keys what is drawn, such as
+        shifts of images.
+        """
+
+    def counted(self) -> tuple[float, float]:
+        """Return the mean loss and accuracy over all gradients since the last call."""
+
+    def vector(self, row: np.ndarray) -> Vector:
+        """Return a row (d,) in the form of points; of the same memory where that is possible."""
+
+    def store(self, vector: Vector, out: np.ndarray) -> None:
+        """Write a vector (d,) in the form of points into a row."""
+
+
+class ClientTrainer:
+    """Trains hosted clients, one after the other.
+
+    Parameters
+    ----------
+    problem : whose clients train; gradient evaluations are counted there
+    streams : of the hosted nodes' batches
+    machines : emulated ones, None for this one
+    """
+
+    def __init__(self, problem: "Problem", streams: Streams, machines: "MachineTimes | None"):
+        self._problem, self._streams, self._machines = problem, streams, machines
+        self._model = problem.trainable()
+
+    def train(
+        self,
+        client: int,
+        start: np.ndarray,
+        work: Work,
+        round: int,
+        out: np.ndarray,
+        correction: np.ndarray | None = None,
+        memory: tuple[np.ndarray, ...] = (),
+        taken: int = 0,
+    ) -> Trained:
+        """Train a client, and write the point that it reaches.
+
+        Parameters
+        ----------
+        client : position among the hosted ones
+        start : (d,), of the problem's dtype; not changed
+        work : what it does
+        round : number of the round, which keys batches
+        out : (d,), written
+        correction : (d,), added to every gradient, as in SCAFFOLD
+        memory : (d,) arrays that the optimiser keeps, ``work.optimizer.slots`` of them, changed in place; by default
+            they begin at zero and are forgotten
+        taken : steps that it took before with this memory
+        """
+        began, model = time.perf_counter(), self._model
+        origin = model.load(start)
+        shift = None if correction is None else model.vector(correction)
+        kept = [model.vector(row) for row in memory] or work.optimizer.begin(model.point)
+        steps = 0
+        for chosen in self._batches(client, work, round):
+            model.differentiate(client, chosen, (round, steps))
+            self._problem.evaluations[client] += self._problem.sizes[client] if chosen is None else len(chosen)
+            if work.pull:
+                add_scaled(model.gradient, work.pull, model.point - origin)
+            if shift is not None:
+                add_scaled(model.gradient, 1.0, shift)
+            work.optimizer.move(model.point, model.gradient, kept, taken + steps)
+            steps += 1
+        model.store(model.point, out)
+        for vector, row in zip(kept, memory, strict=False):
+            model.store(vector, row)
+        loss, accuracy = model.counted()
+        return Trained(loss, accuracy, steps, self._seconds(client, round, steps, time.perf_counter() - began))
+
+    def _batches(self, client: int, work: Work, round: int) -> Iterator[np.ndarray | None]:
+        """Yield the samples of each step, int64 positions among the client's; None for all."""
+        size, streams = int(self._problem.sizes[client]), self._streams
+        if not work.batch or work.batch >= size:
+            yield from (None for _ in range(work.epochs or work.steps))
+        elif not work.epochs:
+            for step in range(round * work.steps, (round + 1) * work.steps):
+                drawn = streams.node_batch(client, step, work.batch)
+                yield drawn.index[0]
+        else:
+            for epoch in range(round * work.epochs, (round + 1) * work.epochs):
+                order = random_stream(streams.seed, "order", streams.first + client, epoch).permutation(size)
+                yield from (order[at : at + work.batch] for at in range(0, size, work.batch))
+
+    def _seconds(self, client: int, round: int, steps: int, taken: float) -> float:
+        """Return how long a training is to take."""
+        return taken if self._machines is None else self._machines.seconds(client, round, steps, taken)

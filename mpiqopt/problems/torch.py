@@ -1,0 +1,135 @@
+"""Networks, by PyTorch: the flat vector of parameters is a node's row."""
+
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+
+from mpiqopt.data.shares import Shares
+from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
+from mpiqopt.problems.logistic import label_signs
+from mpiqopt.problems.loss import Loss
+from mpiqopt.problems.softmax import class_numbers, number_of_classes
+from mpiqopt.registry import register
+
+if TYPE_CHECKING:  # PyTorch, which problems without networks do without
+    from mpiqopt.neural.client import NetworkClient
+    from mpiqopt.neural.evaluator import NetworkEvaluator
+    from mpiqopt.neural.network import NetworkKind
+    from mpiqopt.problems.evaluators import Evaluator
+
+
+@register("problem", "torch")
+@dataclass(frozen=True, kw_only=True)
+class Torch(Loss):
+    """(1/m) sum_j loss(network(a_j; x), b_j); x has the parameters of the network, then its running statistics.
+
+    Samples have the shape that the data give them (``data.shape``). The network is one of ``mpiqopt.neural.models`` or
+    of your own. Batch normalisation: the running mean and variance are coordinates of x like others: sent, averaged
+    and part of /final/x; as gradient they have the distance to those of the batch. Dropout is off. The same bits on any
+    number of ranks of one kind of processor, with the same number of threads.
+    """
+
+    default_dtype = "float32"
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="softmax, mlp, cnn, lenet, resnet18, mobilenetv2, transformer, or module:function of your own, "
+            "called as function(shape, outputs, **options), which returns a torch.nn.Module",
+        ),
+    ] = "mlp"
+    options: Annotated[
+        dict[str, Any],
+        Field(description='of the model, such as { hidden = [64], activation = "tanh" }; check lists them'),
+    ] = field(default_factory=dict)
+    loss: Annotated[
+        Literal["cross-entropy", "logistic", "squared"],
+        Field(
+            description="cross-entropy: of classes, or of the next character of texts; logistic: log(1 + exp(-b z)) of "
+            "two labels b, one output z; squared: (z - b)^2/2 of numbers"
+        ),
+    ] = "cross-entropy"
+    threads: Annotated[
+        int, Field(ge=1, description="threads of PyTorch on each rank; other bits with another number")
+    ] = 1
+
+    @property
+    def has_classes(self) -> bool:
+        return self.loss != "squared"
+
+    @property
+    def draws_start(self) -> bool:
+        return True
+
+    def prepare(self, device: str, local_rank: int) -> None:
+        """Choose the device and threads of this process. Raises UsageError if PyTorch or the device is missing."""
+        if find_spec("torch") is None:
+            raise UsageError("problem.name = 'torch': PyTorch is not installed: pip install 'mpiqopt[torch]' (README)")
+        from mpiqopt.neural.device import choose_device
+        from mpiqopt.neural.network import set_up_torch
+
+        set_up_torch(choose_device(device, local_rank), self.threads)
+
+    def outputs(self, shares: Shares) -> int:
+        """Return the number of classes or characters; 1 for the other losses."""
+        if self.loss != "cross-entropy":
+            return 1
+        return number_of_classes(shares, self.name) if shares.vocabulary is None else len(shares.vocabulary)
+
+    def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
+        """Return class numbers, signs, or numbers as they are, by ``loss``; of texts they are not used."""
+        if self.loss == "squared":
+            return super().targets(targets, shares)
+        if self.loss == "logistic":
+            return label_signs(targets, shares, self.name)
+        return targets if shares.vocabulary is not None else class_numbers(targets, shares)
+
+    def coordinates(self, shares: Shares) -> int:
+        """Return the number of parameters and running statistics of the network."""
+        return len(self._kind(shares, self.default_dtype).of_this_thread().row)
+
+    def start(self, shares: Shares, seed: int) -> np.ndarray:
+        """Return the initial parameters that the model draws, float64 (d,)."""
+        return self._kind(shares, "float64").make(seed).row.cpu().numpy().astype(np.float64)
+
+    def make_evaluator(self, shares: Shares, targets: np.ndarray) -> "NetworkEvaluator":
+        """Return what evaluates the network on samples."""
+        from mpiqopt.neural.evaluator import NetworkEvaluator
+        from mpiqopt.neural.network import torch_device, torch_dtype
+        from mpiqopt.neural.samples import tensor_samples
+
+        dtype = targets.dtype.name
+        kind = self._kind(shares, dtype)
+        samples = tensor_samples(
+            shares.features, targets, kind.shape, self._targets_kind(shares), torch_dtype(dtype), torch_device()
+        )
+        return NetworkEvaluator(kind.of_this_thread, samples, shares.offsets, self.l2, self.nonconvex)
+
+    def make_trainable(self, evaluator: "Evaluator") -> "NetworkClient":
+        """Return what trains the network on the samples of an evaluator."""
+        from mpiqopt.neural.client import NetworkClient
+        from mpiqopt.neural.evaluator import NetworkEvaluator
+
+        assert isinstance(evaluator, NetworkEvaluator)  # of ``make_evaluator``
+        return NetworkClient(evaluator)
+
+    def _targets_kind(self, shares: Shares) -> str:
+        if self.loss == "cross-entropy":
+            return "classes" if shares.vocabulary is None else "tokens"
+        return "signs" if self.loss == "logistic" else "numbers"
+
+    def _kind(self, shares: Shares, dtype: str) -> "NetworkKind":
+        from mpiqopt.neural.network import NetworkKind
+
+        options = tuple(sorted((key, _frozen(value)) for key, value in self.options.items()))
+        shape = shares.shape or (int(shares.features.shape[1]),)
+        return NetworkKind(self.model, options, shape, self.outputs(shares), dtype)
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value of the config with tuples for its lists."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
