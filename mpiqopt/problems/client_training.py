@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mpiqopt.problems.client_log import ClientLog
 from mpiqopt.problems.local_optimizers import LocalOptimizer, add_scaled
 from mpiqopt.streams import Streams, random_stream
 
@@ -100,11 +101,16 @@ class ClientTrainer:
     problem : whose clients train; gradient evaluations are counted there
     streams : of the hosted nodes' batches
     machines : emulated ones, None for this one
+
+    Attributes
+    ----------
+    log : what clients have done, round by round
     """
 
     def __init__(self, problem: "Problem", streams: Streams, machines: "MachineTimes | None"):
         self._problem, self._streams, self._machines = problem, streams, machines
         self._model = problem.trainable()
+        self.log = ClientLog(problem.hosted)
 
     def train(
         self,

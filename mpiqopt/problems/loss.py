@@ -1,5 +1,6 @@
 """The base class of losses: a frozen dataclass whose fields are the keys of ``[problem]``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -95,6 +96,10 @@ class Loss:
                 f"({list_few_labels(shares.words)}): want logistic or softmax"
             )
         return targets
+
+    def parameter_slices(self, shares: Shares) -> Mapping[str, slice]:
+        """Return which coordinates of x each parameter of a network has, by its name. By default x has no parts."""
+        return {}
 
     def make_trainable(self, evaluator: "Evaluator") -> "Trainable | None":
         """Return what clients train of an evaluator that ``make_evaluator`` has made; None: arrays of NumPy."""

@@ -13,6 +13,7 @@ from mpiqopt.data.shares import Shares, largest_magnitude_of_shares
 from mpiqopt.errors import UsageError
 from mpiqopt.problems.evaluators import Evaluator, compiled_evaluator, loss_evaluator
 from mpiqopt.problems.held_out import HeldOut
+from mpiqopt.problems.layers import Layers
 from mpiqopt.problems.loss import Loss
 from mpiqopt.problems.smoothness import curvatures
 from mpiqopt.regularizers.regularizer import Regularizer
@@ -21,7 +22,7 @@ from mpiqopt.streams import Batch, Streams
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from mpiqopt.problems.client_training import Trainable
+    from mpiqopt.problems.client_training import ClientTrainer, Trainable
     from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
 
 Numbers = TypeVar("Numbers", float, np.ndarray)
@@ -62,10 +63,11 @@ class Problem:
     Attributes
     ----------
     d : coordinates of a point
-    hosted : number of nodes here; sizes: int64 (hosted,), their samples
+    hosted : number of nodes here; sizes: int64 (hosted,), their samples; all_sizes: int64 (n,), those of all nodes
     evaluations : int64 (hosted,), gradients of single samples that ``grad`` and trainings have taken at each node
     held_out : the samples that are held out; None if none are
     training : what trains the nodes, for methods that say so; None until ``make_trainer`` makes it
+    clients : what trains the clients of federated methods; None until ``make_client_trainer`` makes it
 
     Raises
     ------
@@ -85,7 +87,7 @@ class Problem:
         self.outputs = loss.outputs(shares)
         self.features = shares.features.shape[1]
         self.d = loss.coordinates(shares)
-        self.sizes = np.diff(shares.offsets)
+        self.sizes, self.all_sizes = np.diff(shares.offsets), shares.sizes
         self.hosted = len(self.sizes)
         self.evaluations = np.zeros(self.hosted, np.int64)
         self._targets = loss.targets(shares.targets, shares).astype(self.dtype)
@@ -95,6 +97,8 @@ class Problem:
         self._evaluator = loss_evaluator(loss, shares, self._targets, self.outputs)
         self.training: Trainer | None = None
         self._background: BackgroundTrainer | None = None
+        self.clients: ClientTrainer | None = None
+        self._layers: dict[tuple[str, ...], Layers] = {}
         self._machines = machines
         self._calls = 0
 
@@ -130,6 +134,25 @@ class Problem:
             from mpiqopt.problems.background import BackgroundTraining
 
             self.training = self._background = BackgroundTraining(self, streams, self._machines, processors)
+
+    def make_client_trainer(self, streams: Streams) -> None:
+        """Make ``clients``, for a federated method. streams: of the hosted nodes' batches."""
+        from mpiqopt.problems.client_training import ClientTrainer
+
+        self.clients = ClientTrainer(self, streams, self._machines)
+
+    def client_trainer(self) -> "ClientTrainer":
+        """Return ``clients``. Raises TypeError if the method does not say that it trains clients."""
+        if self.clients is None:
+            raise TypeError("problem.client_trainer() is for algorithms whose property trains_clients is True")
+        return self.clients
+
+    def layers(self, personal: tuple[str, ...] = ()) -> Layers:
+        """Return which coordinates travel if clients keep some layers: ``Layers``. Raises UsageError for unknown ones."""
+        if personal not in self._layers:
+            names = self.loss.parameter_slices(self._shares) if personal else {}
+            self._layers[personal] = Layers(self.d, names, personal)
+        return self._layers[personal]
 
     def trainable(self) -> "Trainable":
         """Return the model of the hosted clients, which ``client_training`` trains."""

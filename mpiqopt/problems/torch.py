@@ -109,6 +109,10 @@ class Torch(Loss):
         )
         return NetworkEvaluator(kind.of_this_thread, samples, shares.offsets, self.l2, self.nonconvex)
 
+    def parameter_slices(self, shares: Shares) -> dict[str, slice]:
+        """Return the coordinates of each parameter and running statistic, by the name that the network gives it."""
+        return self._kind(shares, self.default_dtype).of_this_thread().names
+
     def make_trainable(self, evaluator: "Evaluator") -> "NetworkClient":
         """Return what trains the network on the samples of an evaluator."""
         from mpiqopt.neural.client import NetworkClient

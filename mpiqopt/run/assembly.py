@@ -104,6 +104,8 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if algorithm.trains:
         problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
+    if algorithm.trains_clients:
+        problem.make_client_trainer(streams)
     evaluate = _build_evaluator(config, problem, place, transport, mean, known, shares)
     return Experiment(config, problem, network, mean, algorithm, streams, evaluate, start, shares, known, derived)
 

@@ -1,0 +1,66 @@
+"""The base class of methods whose nodes train by an optimiser of their own between messages."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from mpiqopt.algorithms.algorithm import BatchSize, Facts
+from mpiqopt.algorithms.stochastic import Scheduled
+from mpiqopt.field import Field, only, unless
+from mpiqopt.problems.client_training import Work
+from mpiqopt.problems.local_optimizers import LocalOptimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTraining(Scheduled):
+    """A method with the keys of local training: how long, on which batches, by which optimiser."""
+
+    batch_size: BatchSize = "all"
+    local_epochs: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="passes of a client over its samples in a round, each in an order of its own, in batches of "
+            "batch_size without replacement",
+            needs=(only("local_steps", 0),),
+        ),
+    ] = 1
+    local_steps: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="gradient steps of a client in a round, each on batch_size samples drawn with replacement, in "
+            "the place of local_epochs; 0: by local_epochs",
+        ),
+    ] = 0
+    optimizer: Annotated[
+        Literal["sgd", "adamw"], Field(description="of the clients, with step_size (PyTorch's formulas)")
+    ] = "sgd"
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="of the clients' optimiser; beta_1 of adamw")
+    ] = 0.0
+    nesterov: Annotated[
+        bool, Field(description="Nesterov's form of the clients' momentum", needs=(only("optimizer", "sgd"), unless("momentum", 0.0)))
+    ] = False
+    second_momentum: Annotated[
+        float, Field(gt=0, lt=1, description="beta_2 of adamw", needs=(only("optimizer", "adamw"),))
+    ] = 0.999
+    weight_decay: Annotated[
+        float, Field(ge=0, description="of the clients' optimiser: added to the gradient by sgd, decoupled in adamw")
+    ] = 0.0
+    keep_optimizer: Annotated[
+        bool, Field(description="clients keep what their optimiser remembers from round to round; false: it starts anew")
+    ] = False
+    def smoothness(self, facts: Facts) -> float:
+        return facts.smoothness(self.batch_size)
+
+    def work(self, t: int) -> Work:
+        """Return what a client does in round t."""
+        steps = 0 if self.local_steps == 0 else self.local_steps
+        batch = 0 if self.batch_size == "all" else self.batch_size
+        return Work(self.local_optimizer(t), batch, 0 if steps else self.local_epochs, steps)
+
+    def local_optimizer(self, t: int) -> LocalOptimizer:
+        """Return the clients' optimiser in round t."""
+        return LocalOptimizer(
+            self.optimizer, self.step_at(t), self.momentum, self.nesterov, self.weight_decay, self.second_momentum
+        )
