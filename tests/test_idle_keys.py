@@ -87,6 +87,14 @@ IDLE = {
     ),
     "delay_distribution": ({"emulate": {"delay_distribution": "pareto"}}, "emulate.delay_distribution (delay is 0.0)"),
     "links": ({"emulate": {"links": [[0, 1]]}}, "emulate.links (no delay, loss or bandwidth)"),
+    "region_bandwidth": (
+        {"emulate": {"region_bandwidth": 1e6}},
+        "emulate.region_bandwidth (the method has no regions)",
+    ),
+    "sleep": (
+        {"emulate": {"sleep": False, "delay": 1e-6}},
+        "emulate.sleep (only federated rounds can do without waiting)",
+    ),
 }
 TABLES = {
     "run": {"iterations": 9},

@@ -28,10 +28,7 @@ class Machines:
         """Return the seconds of ``steps`` gradients at hosted node ``node``, which took ``taken`` seconds here."""
         emulate = self._emulate
         plain = steps * emulate.gradient_seconds if emulate.gradient_seconds else taken
-        factor = self._factors[node]
-        if emulate.slowdown_distribution != "fixed":
-            stream = random_stream(self._seed, "machine", self._first + node, round)
-            factor = factor * draw_factors(emulate.slowdown_distribution, stream, 1)[0]
+        factor = self._factors[node] * draw_machine_factor(emulate, self._seed, self._first + node, round)
         return max(taken, min(factor * plain, LONGEST))
 
     def delay(self, round: int, began: float) -> None:
@@ -43,3 +40,10 @@ class Machines:
         hosted = len(self._factors)
         longest = max(self.seconds(i, round, 1, taken / hosted) for i in range(hosted))
         time.sleep(max(0.0, longest - taken))
+
+
+def draw_machine_factor(emulate: Emulate, seed: int, node: int, round: int) -> float:
+    """Return the drawn factor, of mean 1, of the time that node ``node`` of the network takes in a round."""
+    if emulate.slowdown_distribution == "fixed":
+        return 1.0
+    return float(draw_factors(emulate.slowdown_distribution, random_stream(seed, "machine", node, round), 1)[0])

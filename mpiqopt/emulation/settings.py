@@ -40,6 +40,14 @@ class Emulate:
     ] = "fixed"
     loss: Annotated[float, Field(ge=0, lt=1, description="probability that a message is lost (mailboxes only)")] = 0.0
     bandwidth: Annotated[float | None, Field(gt=0, description="bytes per second of a link; none: unlimited")] = None
+    region_bandwidth: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="bytes per second of a link between regions; none: that of bandwidth",
+            needs=(only("algorithm.in_regions", True, "the method has no regions"),),
+        ),
+    ] = None
     links: Annotated[
         list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None,
         Field(
@@ -47,6 +55,17 @@ class Emulate:
             needs=(only("of_links", True, "no delay, loss or bandwidth"),),
         ),
     ] = None
+    sleep: Annotated[
+        bool,
+        Field(
+            description="wait for the emulated seconds of federated rounds; false: only count them, in /emulated_time "
+            "and /clients/seconds",
+            needs=(
+                only("algorithm.federated", True, "only federated rounds can do without waiting"),
+                only("of_anything", True, "nothing is emulated"),
+            ),
+        ),
+    ] = True
 
     @property
     def of_links(self) -> bool:
@@ -57,6 +76,11 @@ class Emulate:
     def of_machines(self) -> bool:
         """True if computation is slowed down, or takes a given time."""
         return self.slowdown != 1.0 or self.slowdown_distribution != "fixed" or self.gradient_seconds > 0
+
+    @property
+    def of_anything(self) -> bool:
+        """True if machines or links are emulated."""
+        return self.of_links or self.of_machines or self.region_bandwidth is not None
 
     def factors(self, nodes: int) -> np.ndarray:
         """Return the slowdown of every node, float64 (nodes,).

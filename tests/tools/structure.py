@@ -26,6 +26,7 @@ ORDER = (
     "emulation",
     "coordination",
     "network",
+    "federation",
     "algorithms",
     "results",
     "config",

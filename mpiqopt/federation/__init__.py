@@ -1,0 +1,1 @@
+"""Rounds of clients: who takes part, whose update is late, the server's optimiser, regions."""
