@@ -1,0 +1,1 @@
+"""Networks: the only package that imports torch, and is itself imported inside functions of other packages."""
