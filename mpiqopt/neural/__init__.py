@@ -1,1 +1,1 @@
-"""Networks at the nodes, by PyTorch: the one package that imports it, and only where a network is used."""
+"""Networks: the only package that imports torch, and is itself imported inside functions of other packages."""

@@ -21,6 +21,7 @@ ORDER = (
     "compressors",
     "data",
     "regularizers",
+    "neural",
     "problems",
     "transport",
     "emulation",
