@@ -9,7 +9,7 @@ from tools.dense.messages import damping
 from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
 
-from mpiqopt.network.server import ServedBlocks
+from mpiqopt.network.served_blocks import ServedBlocks
 from mpiqopt.placement.placement import Placement
 
 # Error feedback

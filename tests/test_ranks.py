@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from tools.run_many import run_on
 
+from mpiqopt.placement.placement import Placement
+from mpiqopt.placement.reduction import Reduction, RunningSum
 from mpiqopt.registry import family_members
 from mpiqopt.results.layout import REPRODUCIBLE
 
@@ -170,19 +172,40 @@ def test_doctor_measures_one_sided_progress(mpiqopt):
 
 def test_reductions_do_not_depend_on_the_placement():
     """The tree sum over node ids from any contiguous blocks, n from 1 to 40 and 1 to 9 ranks."""
-    from mpiqopt.placement.placement import Placement
-    from mpiqopt.placement.reduction import Reduction
-
     rng = np.random.default_rng(0)
     for nodes in [*range(1, 41), 1000]:
         rows = rng.standard_normal((nodes, 3)) * 10.0 ** rng.integers(-8, 8, (nodes, 1))
         totals = []
         for ranks in range(1, min(nodes, 9) + 1):
             places = [Placement(nodes, ranks, rank) for rank in range(ranks)]
-            parts = [Reduction(place).partial_sums(rows[place.first : place.last]) for place in places]
-            reduction = Reduction(places[0])
+            shares = [(Reduction(place.bounds, place.rank), rows[place.first : place.last]) for place in places]
+            parts = [reduction.partial_sums(hosted) for reduction, hosted in shares]
+            reduction = Reduction(places[0].bounds)
             assert [len(part) for part in parts] == reduction.counts
             totals.append(reduction.finish(np.concatenate(parts)))
         assert all(np.array_equal(total, totals[0]) for total in totals)
         scale = np.abs(rows).sum(axis=0)
         assert np.all(np.abs(totals[0] - rows.sum(axis=0)) <= 1e-14 * scale)
+
+
+@pytest.mark.parametrize("order", ["ascending", "random"])
+def test_running_sums_are_the_partial_sums_of_a_reduction(order):
+    """To the bit, block by block, with few vectors stored if rows come in ascending order."""
+    rng = np.random.default_rng(1)
+    for nodes in [*range(1, 41), 1000]:
+        rows = rng.standard_normal((nodes, 3)) * 10.0 ** rng.integers(-8, 8, (nodes, 1))
+        ranks = int(rng.integers(1, 6))
+        bounds = np.sort(np.concatenate([[0, nodes], rng.integers(0, nodes + 1, ranks - 1)]))
+        for rank in range(ranks):
+            running, leaves = RunningSum(nodes), np.arange(bounds[rank], bounds[rank + 1])
+            stored = 0
+            for leaf in leaves if order == "ascending" else rng.permutation(leaves):
+                running.add(int(leaf), rows[leaf], 1.0)
+                stored = max(stored, len(running.blocks))
+            reduction = Reduction(bounds, rank)
+            wanted = reduction.partial_sums(rows[leaves])
+            assert sorted(running.blocks) == sorted(reduction.blocks[rank])
+            for block, total in zip(reduction.blocks[rank], wanted, strict=True):
+                np.testing.assert_array_equal(running.blocks[block], total)
+            # a range that begins and ends within blocks leaves one at each end for every level
+            assert order == "random" or stored <= 2 * nodes.bit_length()

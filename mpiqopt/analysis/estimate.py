@@ -18,7 +18,7 @@ from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.config import Config
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
-from mpiqopt.network.server import ServedBlocks
+from mpiqopt.network.served_blocks import ServedBlocks
 from mpiqopt.placement.placement import Placement, plan_exchange
 from mpiqopt.problems.problem import Problem
 from mpiqopt.run import constants

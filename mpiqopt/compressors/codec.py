@@ -130,11 +130,23 @@ class Codec:
         self.seconds += time.perf_counter() - begin
         return messages
 
-    def decode(self, messages: np.ndarray, nodes: np.ndarray, round: int, dtype: Any = None) -> np.ndarray:
-        """Return the vectors (n, d), of the codec's type or ``dtype``, of whole messages (n, nbytes) of ``nodes``."""
+    def decode(
+        self,
+        messages: np.ndarray,
+        nodes: np.ndarray,
+        round: int,
+        dtype: Any = None,
+        low: int = 0,
+        high: int | None = None,
+    ) -> np.ndarray:
+        """Return blocks low .. high-1 (by default all) of the vectors of ``nodes``: (n, coordinates of these blocks).
+
+        messages: uint8 (n, bytes of these blocks); dtype: of the result, by default the codec's.
+        """
         begin, n = time.perf_counter(), len(messages)
-        rows = np.empty((n, self.d), dtype or self.dtype)
-        for stretch, blocks, x, m, draw in self._spans(nodes, round, 0, self.blocks):
+        high = self.blocks if high is None else high
+        rows = np.empty((n, self.boundary(high)[0] - self.boundary(low)[0]), dtype or self.dtype)
+        for stretch, blocks, x, m, draw in self._spans(nodes, round, low, high):
             part = np.ascontiguousarray(messages[:, m]).reshape(-1, stretch.nbytes)
             out = _piece(rows, x, n * blocks, stretch.width)
             self.compressor.decode(part, out, draw)
@@ -177,29 +189,35 @@ class Codec:
     def _draw(self, nodes: np.ndarray, round: int) -> tuple[np.ndarray, np.ndarray]:
         """Return each message's own key, and the key that it shares with all nodes in the round, uint64 (n, blocks).
 
-        Kept for the next call with the same array of nodes.
+        Kept for the next call with the same array of nodes. Nodes that are coded alone share a place: the clients of a
+        server are many, and come one after the other.
         """
-        known = self._keys.get(id(nodes))
+        place, first = (0 if len(nodes) == 1 else id(nodes)), (int(nodes[0]) if len(nodes) else -1)
+        known = self._keys.get(place)
         if known is None:
             own, shared = (np.empty((len(nodes), self.blocks), np.uint64) for _ in range(2))
-            known = self._keys[id(nodes)] = _Keys(nodes, own, shared)
-        if known.round != round:
-            server = np.array([int(len(nodes) > 0 and nodes[0] == self.nodes)])
+            known = self._keys[place] = _Keys(nodes, own, shared)
+        if (known.round, known.first) != (round, first):
+            server = np.array([int(first == self.nodes)])
             fill_keys(self.seed, PURPOSES["message"], round, nodes, 0, known.own.reshape(-1))
             fill_keys(self.seed, PURPOSES["round"], round, server, 0, known.shared[:1].reshape(-1))
             known.shared[1:] = known.shared[:1]
-            known.round = round
+            known.round, known.first = round, first
         return known.own, known.shared
 
 
 @dataclass
 class _Keys:
-    """The keys of the messages of ``nodes`` in a round; refers to the array, so that its id stays its own."""
+    """The keys of the messages of ``nodes`` in a round; refers to the array, so that its id stays its own.
+
+    first : the first of the nodes that the keys are of, -1 if there are none
+    """
 
     nodes: np.ndarray
     own: np.ndarray
     shared: np.ndarray
     round: int = -1
+    first: int = -1
 
 
 def _piece(array: np.ndarray, columns: slice, rows: int, width: int) -> np.ndarray:

@@ -30,11 +30,11 @@ class RoundDelays:
         self._rounds = 0
         self._mine: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def delay(self, links: np.ndarray, bytes: float, began: float) -> None:
+    def delay(self, links: np.ndarray, bytes: float, began: float, among: np.ndarray | None = None) -> None:
         """Sleep until messages of so many bytes, sent at ``began`` on all ``links``, would have arrived here.
 
         links: (count, 2), (sender, receiver), the same array in every call for the same links; began: as
-        time.perf_counter counts.
+        time.perf_counter counts; among: bool (count,), those of the links that carry one, by default all.
         """
         emulate, place = self._emulate, self._place
         known = self._mine.get(id(links))
@@ -42,7 +42,7 @@ class RoundDelays:
             here = (links[:, 1] >= place.first) & (links[:, 1] < place.last)
             # keeps links, so that id stays theirs
             known = self._mine[id(links)] = links, here & emulate.affected(links)
-        mine = known[1]
+        mine = known[1] if among is None else known[1] & among
         self._rounds += 1
         if not mine.any():
             return

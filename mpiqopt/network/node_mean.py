@@ -19,7 +19,7 @@ class NodeMean:
     """
 
     def __init__(self, place: Placement, transport: Transport):
-        self._nodes, self._transport, self._reduction = place.nodes, transport, Reduction(place)
+        self._nodes, self._transport, self._reduction = place.nodes, transport, Reduction(place.bounds, place.rank)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return the mean (d,) of rows (hosted, d), collective."""

@@ -6,9 +6,9 @@ range, at most two per level are left over, and the root finishes the same tree.
 placement gives the same bits.
 """
 
-import numpy as np
+from itertools import pairwise
 
-from mpiqopt.placement.placement import Placement
+import numpy as np
 
 Block = tuple[int, int]  # (level, index within the level)
 
@@ -60,26 +60,34 @@ def pairs_to_add(blocks: list[Block], nodes: int) -> list[tuple[int, int]]:
 
 
 class Reduction:
-    """The sum over all nodes for a placement, planned once. ``counts``: how many partial sums each rank has.
+    """The sum over all nodes for a placement, planned once.
 
-    >>> reduction = Reduction(Placement(3))
+    Parameters
+    ----------
+    bounds : int64 (ranks + 1,), first node of each rank, and the number of nodes; of the members of a cohort likewise
+    rank : this one
+
+    Attributes
+    ----------
+    blocks, counts : of each rank, the blocks whose sums it has, and how many these are
+
+    >>> reduction = Reduction(np.array([0, 3]))
     >>> reduction.finish(reduction.partial_sums(np.array([[1.0], [2.0], [4.0]]))).tolist()
     [7.0]
     """
 
-    def __init__(self, place: Placement):
-        self.place = place
-        bounds = place.bounds.tolist()
-        ranges = zip(bounds[:-1], bounds[1:], strict=True)
-        blocks = [partial_sums(np.empty((high - low, 0)), low, place.nodes)[0] for low, high in ranges]
-        self.counts = [len(own) for own in blocks]
-        self._pairs = pairs_to_add([block for own in blocks for block in own], place.nodes)
+    def __init__(self, bounds: np.ndarray, rank: int = 0):
+        self._first, self._nodes = int(bounds[rank]), int(bounds[-1])
+        ranges = pairwise(bounds.tolist())
+        self.blocks = [partial_sums(np.empty((high - low, 0)), low, self._nodes)[0] for low, high in ranges]
+        self.counts = [len(own) for own in self.blocks]
+        self._pairs = pairs_to_add([block for own in self.blocks for block in own], self._nodes)
 
     def partial_sums(self, rows: np.ndarray) -> np.ndarray:
         """Return what this rank contributes, (counts[rank], d), of its rows (hosted, d)."""
         if len(rows) == 1:
             return rows
-        return np.array(partial_sums(rows, self.place.first, self.place.nodes)[1])
+        return np.array(partial_sums(rows, self._first, self._nodes)[1])
 
     def finish(self, sums: np.ndarray) -> np.ndarray:
         """Return the sum over all nodes, (d,), of the partial sums of all ranks in rank order."""
@@ -87,3 +95,44 @@ class Reduction:
         for left, right in self._pairs:
             rows.append(rows[left] + rows[right])
         return rows[-1]
+
+
+class RunningSum:
+    """The weighted sum of vectors that come one by one, in any order: the same tree, and the same bits.
+
+    Stores the sums of complete blocks alone: at most log2(leaves) + 1 vectors if leaves come in ascending order.
+
+    Parameters
+    ----------
+    leaves : of the whole tree, added here or not
+
+    Attributes
+    ----------
+    blocks : the sums, (d,) each; in the end those of ``Reduction.blocks`` for the range of leaves added here
+
+    >>> total = RunningSum(3)
+    >>> for leaf in 2, 0, 1:
+    ...     total.add(leaf, np.array([1.0, 10.0]), 2.0**leaf)
+    >>> [vector.tolist() for vector in total.blocks.values()]
+    [[7.0, 70.0]]
+    """
+
+    def __init__(self, leaves: int):
+        self.blocks: dict[Block, np.ndarray] = {}
+        self._leaves, self._spare = leaves, list[np.ndarray]()
+
+    def add(self, leaf: int, row: np.ndarray, weight: float) -> None:
+        """Add ``weight`` (a number that keeps the row's type) times the row (d,), which is not kept."""
+        total = self._spare.pop() if self._spare else np.empty_like(row)
+        np.multiply(row, weight, out=total)
+        level, index, width = 0, leaf, self._leaves
+        while width > 1:
+            sibling = self.blocks.pop((level, index ^ 1), None)
+            if sibling is not None:
+                sibling += total
+                self._spare.append(total)
+                total = sibling
+            elif index ^ 1 < width:
+                break
+            level, index, width = level + 1, index // 2, (width + 1) // 2
+        self.blocks[level, index] = total
