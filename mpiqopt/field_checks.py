@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from dataclasses import Field as DataclassField
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -59,7 +60,7 @@ def pydantic_model(cls: type) -> type[BaseModel]:
     """Return the pydantic model with the fields of a dataclass: its checks and its JSON schema."""
     hints = get_type_hints(cls, include_extras=True)
     columns = {
-        field.name: (_checkable(hints[field.name]), ... if field.default is MISSING else field.default)
+        field.name: (_checkable(hints[field.name]), ... if default_of(field) is MISSING else default_of(field))
         for field in fields(cls)
     }
     return create_model(
@@ -130,3 +131,8 @@ def _reason(problems: list) -> str:
     wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)
     said = " or ".join(wanted).replace("a valid boolean", "a valid boolean (true or false)")
     return f" = {quote_in_error(problems[0]['input'])}: want {said}"
+
+
+def default_of(field: DataclassField) -> Any:
+    """Return the default of a dataclass's field, made anew if it is a list or table; MISSING without one."""
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -62,7 +62,11 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         ),
     ] = False
     error_feedback: Annotated[
-        bool, Field(description="add what a coded message has left out to the next one", needs=(unless("compressor.name", "identity"),))
+        bool,
+        Field(
+            description="add what a coded message has left out to the next one",
+            needs=(unless("compressor.name", "identity"),),
+        ),
     ] = True
 
     personal: Annotated[
@@ -137,7 +141,7 @@ class FederatedAlgorithm(Deadline, LocalTraining):
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         hosted, d = x.shape
-        layers = problem.layers(self.personal)
+        layers = problem.layers(tuple(self.personal))
         sent, inner = self.sent(layers.travelling), self.local_optimizer(0).slots if self.keep_optimizer else 0
         feedback, late = self.feeds_back(network), self.applies_late
         first, second = two_shared(self.outer().start(layers.travel(x[0])), hosted)

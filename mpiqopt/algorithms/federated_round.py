@@ -1,7 +1,7 @@
 """One round of a federated method: who takes part, training, messages, and the server's step."""
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from mpiqopt.streams import Streams
 if TYPE_CHECKING:
     from mpiqopt.algorithms.federated import FederatedAlgorithm
 
-# a row for each hosted client, or () for what the method does not keep
-Rows = np.ndarray | tuple[()]
+# An array with a row for each hosted client, or () for what the method does not keep.
+Rows = Any
 
 
 class State(NamedTuple):

@@ -9,6 +9,34 @@ from mpiqopt.field import Field, only, unless
 from mpiqopt.problems.client_training import Work
 from mpiqopt.problems.local_optimizers import LocalOptimizer
 
+# Keys that methods have with other defaults.
+LocalSteps = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="gradient steps of a client in a round, each on batch_size samples drawn with replacement, in "
+        "the place of local_epochs; 0: by local_epochs",
+    ),
+]
+ClientOptimizer = Annotated[
+    Literal["sgd", "adamw"], Field(description="of the clients, with step_size (PyTorch's formulas)")
+]
+Momentum = Annotated[float, Field(ge=0, lt=1, description="of the clients' optimiser; beta_1 of adamw")] = 0.0
+nesterov: Annotated[
+    bool,
+    Field(
+        description="Nesterov's form of the clients' momentum",
+        needs=(only("optimizer", "sgd"), unless("momentum", 0.0)),
+    ),
+]
+WeightDecay = Annotated[
+    float, Field(ge=0, description="of the clients' optimiser: added to the gradient by sgd, decoupled in adamw")
+]
+KeepOptimizer = Annotated[
+    bool,
+    Field(description="clients keep what their optimiser remembers from round to round; false: it starts anew"),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalTraining(Scheduled):
@@ -24,32 +52,15 @@ class LocalTraining(Scheduled):
             needs=(only("local_steps", 0),),
         ),
     ] = 1
-    local_steps: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="gradient steps of a client in a round, each on batch_size samples drawn with replacement, in "
-            "the place of local_epochs; 0: by local_epochs",
-        ),
-    ] = 0
-    optimizer: Annotated[
-        Literal["sgd", "adamw"], Field(description="of the clients, with step_size (PyTorch's formulas)")
-    ] = "sgd"
-    momentum: Annotated[
-        float, Field(ge=0, lt=1, description="of the clients' optimiser; beta_1 of adamw")
-    ] = 0.0
-    nesterov: Annotated[
-        bool, Field(description="Nesterov's form of the clients' momentum", needs=(only("optimizer", "sgd"), unless("momentum", 0.0)))
-    ] = False
+    local_steps: LocalSteps = 0
+    optimizer: ClientOptimizer = "sgd"
+    momentum: Momentum = False
     second_momentum: Annotated[
         float, Field(gt=0, lt=1, description="beta_2 of adamw", needs=(only("optimizer", "adamw"),))
     ] = 0.999
-    weight_decay: Annotated[
-        float, Field(ge=0, description="of the clients' optimiser: added to the gradient by sgd, decoupled in adamw")
-    ] = 0.0
-    keep_optimizer: Annotated[
-        bool, Field(description="clients keep what their optimiser remembers from round to round; false: it starts anew")
-    ] = False
+    weight_decay: WeightDecay = 0.0
+    keep_optimizer: KeepOptimizer = False
+
     def smoothness(self, facts: Facts) -> float:
         return facts.smoothness(self.batch_size)
 

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from mpiqopt import registry
 from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
-from mpiqopt.field_checks import pydantic_model
+from mpiqopt.field_checks import default_of, pydantic_model
 
 
 def json_schema() -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _text(cls: type) -> str:
 def _shared(classes: list[type]) -> tuple[str, ...]:
     """Return the keys that all classes have with the same type, meaning and default."""
     hints = [get_type_hints(cls, include_extras=True) for cls in classes]
-    defaults = [{field.name: field.default for field in fields(cls)} for cls in classes]
+    defaults = [{field.name: default_of(field) for field in fields(cls)} for cls in classes]
     return tuple(
         name
         for name, default in defaults[0].items()
@@ -107,7 +107,7 @@ def _rows(cls: type, skip: tuple[str, ...] = (), only: tuple[str, ...] | None = 
     return [
         "| key | type | default | meaning |",
         "| --- | --- | --- | --- |",
-        *(_row(field.name, properties[field.name], _default(field.default)) for field in wanted),
+        *(_row(field.name, properties[field.name], _default(default_of(field))) for field in wanted),
     ]
 
 

@@ -65,7 +65,7 @@ class Network:
         emulate: Emulate | None = None,
     ):
         self.topology, self.place, self.transport, self.compressor = topology, place, transport, compressor
-        emulate = emulate or Emulate()
+        self.emulate = emulate = emulate or Emulate()
         delays = RoundDelays(emulate, place, seed) if emulate.of_links else None
         self.traffic = Traffic()
         self._codecs = Codecs(compressor, seed, place.nodes)

@@ -148,7 +148,7 @@ class Problem:
         return self.clients
 
     def layers(self, personal: tuple[str, ...] = ()) -> Layers:
-        """Return which coordinates travel if clients keep some layers: ``Layers``. Raises UsageError for unknown ones."""
+        """Return which coordinates travel if clients keep some layers. Raises UsageError for unknown ones."""
         if personal not in self._layers:
             names = self.loss.parameter_slices(self._shares) if personal else {}
             self._layers[personal] = Layers(self.d, names, personal)
