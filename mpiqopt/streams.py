@@ -31,6 +31,7 @@ PURPOSES = {
     "machine": 9,
     "link": 10,
     "label": 11,
+    "augment": 12,
 }
 # of NumPy's ziggurat for normal numbers: one in 4000 is larger
 ZIGGURAT_END = 3.6541528853610088

@@ -152,7 +152,8 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     seed = config.run.seed if config.data.seed is None else config.data.seed
     names = topology.names if topology.named else None
     with errors_name_file(config.path):
-        return load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
+        table, has_classes = config.data.open(seed), config.problem.has_classes
+        return load_shares(config.data, table, place, seed, has_classes, names, config.run.dtype)
 
 
 _load_shares = on_all_ranks(_load)
