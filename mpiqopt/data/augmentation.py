@@ -39,7 +39,7 @@ def augment(
     Examples
     --------
     >>> image = np.arange(4.0).reshape(1, 1, 2, 2)
-    >>> [augment(image, 0, 0, step, ways=["flip"]).ravel().tolist() for step in (0, 3)]
+    >>> [augment(image, 0, 0, step, ways=["flip"]).ravel().tolist() for step in (0, 2)]
     [[1.0, 0.0, 3.0, 2.0], [0.0, 1.0, 2.0, 3.0]]
     """
     stream = random_stream(seed, "augment", node, step)

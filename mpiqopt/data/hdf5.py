@@ -24,6 +24,7 @@ class Hdf5(FileSource):
     """Datasets ``X`` (samples, d) and ``y`` (samples,), which may be words.
 
     An ``X`` of shape (samples, height, width) or (samples, channels, height, width) has images.
+
     Rank 0 reads a file of up to 16 MB for all; of a larger one each rank reads the rows of the nodes that it hosts.
     """
 

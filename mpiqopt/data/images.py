@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -107,11 +108,11 @@ class Images(Source):
             pixels = np.empty((len(own), *shape), np.uint8)
             for number, path in enumerate(own):
                 pixels[number] = self._pixels(path, shape)
-            return unit_pixels(pixels.reshape(len(own), -1))
+            return unit_pixels(pixels.reshape(len(own), prod(shape)))
 
         read = {"format": "images", "shape": " x ".join(map(str, shape)), "labels": label_mapping(labels)}
         more = {"shape": shape, "words": tuple(labels), **self._groups(images, read), "read": read}
-        return Table(folder, targets, int(np.prod(shape)), rows, **more)
+        return Table(folder, targets, prod(shape), rows, **more)
 
     def _groups(self, images: list[Image], read: dict[str, str]) -> dict[str, Any]:
         """Return ``groups`` and ``group_names`` of a table, nothing without sites; adds to ``read``."""
