@@ -8,8 +8,8 @@ import numpy as np
 from mpiqopt.data.source import Features, Source, Table
 from mpiqopt.errors import UsageError, quote_in_error
 
-# numbers of colour channels, by which an array with channels last is known
-COLOURS = (3, 4)
+# Numbers of channels, by which an array with channels last is known: behind two larger numbers, height and width.
+COLOURS = (1, 3, 4)
 
 
 def unit_pixels(pixels: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def sample_shape(where: str, dimensions: tuple[int, ...]) -> tuple[int, ...] | N
     >>> sample_shape("a.npz", (100, 28, 28)), sample_shape("a.npz", (100, 3, 32, 32)), sample_shape("a.npz", (100, 7))
     ((1, 28, 28), (3, 32, 32), None)
     """
-    if len(dimensions) == 4 and dimensions[3] in COLOURS and dimensions[1] not in COLOURS:
+    if len(dimensions) == 4 and dimensions[3] in COLOURS and min(dimensions[1:3]) > max(COLOURS):
         raise UsageError(
             f"{where}: images {dimensions} have their channels last; want (samples, channels, height, width)"
         )
