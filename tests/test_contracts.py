@@ -24,13 +24,19 @@ SETTINGS = {
     ("topology", "erdos-renyi"): [{"seed": 2}],
     ("data", "synthetic"): [{"samples": 1100}, {"samples": 90, "task": "classification", "classes": 3}],
     **{("data", kind): [{"path": f"data.{kind}"}] for kind in ("csv", "libsvm", "npz", "hdf5", "parquet")},
+    ("data", "idx"): [{"path": "data.idx", "labels_path": "labels.idx"}],
+    ("data", "images"): [{"path": "data.images"}],
+    ("data", "text"): [{"path": "data.text", "context": 6}],
+    ("data", "python-text"): [{"characters": 20_000}],
 }
+# Somewhere else, or not everywhere: mnist-5k has tests of its own.
+AWAY = ("openml", "mnist-5k")
 PARTS = [
     (family, name, settings)
     for family in FOLDERS
     for name in family_members(family)
     for settings in SETTINGS.get((family, name), [{}])
-    if family != "compressor" and name != "openml"  # which is somewhere else
+    if family != "compressor" and name not in AWAY
 ]
 
 
@@ -322,6 +328,18 @@ WRONG = [
         "data",
         TABLE + "        return source_table('mine', a + np.random.random(), np.arange(20.0))\n",
         "rows of a second table",
+    ),
+    (
+        "shape is that of the rows",
+        "data",
+        TABLE + "        return source_table('mine', a, np.arange(20.0), shape=(1, 2, 2))\n",
+        "shape (1, 2, 2) has 4 numbers, want 3, the features",
+    ),
+    (
+        "shape is that of the rows",
+        "data",
+        TABLE + "        return source_table('mine', a, np.arange(20.0), shape=(3,), vocabulary='abc')\n",
+        "some tokens are none of 0 .. 2",
     ),
     (
         "sum is exact in steps",

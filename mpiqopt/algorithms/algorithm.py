@@ -150,11 +150,6 @@ class Algorithm(ABC):
         return False
 
     @property
-    def trains_clients(self) -> bool:
-        """Return True if nodes are clients that train by themselves, by ``problem.clients``."""
-        return False
-
-    @property
     def in_background(self) -> bool:
         """Return True if nodes train in threads while messages travel."""
         return False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mpiqopt.algorithms.fedopt import FedOpt, Outer, OuterStep
-from mpiqopt.algorithms.local_training import ClientOptimizer, KeepOptimizer, LocalSteps, Momentum
+from mpiqopt.algorithms.local_training import ClientOptimizer, KeepOptimizer, LocalSteps, Momentum, WeightDecay
 from mpiqopt.registry import register
 
 
@@ -19,7 +19,8 @@ class DiLoCo(FedOpt):
     """
 
     optimizer: ClientOptimizer = "adamw"
-    momentum: Momentum = 0.1
+    momentum: Momentum = 0.9
+    weight_decay: WeightDecay = 0.1
     keep_optimizer: KeepOptimizer = True
     local_steps: LocalSteps = 100
     outer_optimizer: Outer = "nesterov"

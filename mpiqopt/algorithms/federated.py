@@ -46,6 +46,7 @@ class FederatedAlgorithm(Deadline, LocalTraining):
     """
 
     proximal = False
+    federated = True
     server = True
     common_point = True
     default_compressor = "identity"
@@ -125,10 +126,6 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         return x, state._replace(first=first, second=second)
 
     # What all have in common
-
-    @property
-    def trains_clients(self) -> bool:
-        return True
 
     @property
     def one_row(self) -> bool:

@@ -21,14 +21,7 @@ LocalSteps = Annotated[
 ClientOptimizer = Annotated[
     Literal["sgd", "adamw"], Field(description="of the clients, with step_size (PyTorch's formulas)")
 ]
-Momentum = Annotated[float, Field(ge=0, lt=1, description="of the clients' optimiser; beta_1 of adamw")] = 0.0
-nesterov: Annotated[
-    bool,
-    Field(
-        description="Nesterov's form of the clients' momentum",
-        needs=(only("optimizer", "sgd"), unless("momentum", 0.0)),
-    ),
-]
+Momentum = Annotated[float, Field(ge=0, lt=1, description="of the clients' optimiser; beta_1 of adamw")]
 WeightDecay = Annotated[
     float, Field(ge=0, description="of the clients' optimiser: added to the gradient by sgd, decoupled in adamw")
 ]
@@ -54,7 +47,14 @@ class LocalTraining(Scheduled):
     ] = 1
     local_steps: LocalSteps = 0
     optimizer: ClientOptimizer = "sgd"
-    momentum: Momentum = False
+    momentum: Momentum = 0.0
+    nesterov: Annotated[
+        bool,
+        Field(
+            description="Nesterov's form of the clients' momentum",
+            needs=(only("optimizer", "sgd"), unless("momentum", 0.0)),
+        ),
+    ] = False
     second_momentum: Annotated[
         float, Field(gt=0, lt=1, description="beta_2 of adamw", needs=(only("optimizer", "adamw"),))
     ] = 0.999
@@ -66,9 +66,8 @@ class LocalTraining(Scheduled):
 
     def work(self, t: int) -> Work:
         """Return what a client does in round t."""
-        steps = 0 if self.local_steps == 0 else self.local_steps
         batch = 0 if self.batch_size == "all" else self.batch_size
-        return Work(self.local_optimizer(t), batch, 0 if steps else self.local_epochs, steps)
+        return Work(self.local_optimizer(t), batch, 0 if self.local_steps else self.local_epochs, self.local_steps)
 
     def local_optimizer(self, t: int) -> LocalOptimizer:
         """Return the clients' optimiser in round t."""

@@ -81,7 +81,7 @@ def _copies(source: Source, share: float) -> float:
     share: of the largest node in the samples of a rank.
     """
     ordered = 1 + (source.split != "contiguous")  # as read, and in the order of the nodes
-    if source.scale == "standard":
+    if source.scale in ("standard", "images"):
         return max(ordered, 1 + share, 1 + source.intercept)
     return max(ordered, 1 + (source.scale == "unit-rows") + source.intercept)
 

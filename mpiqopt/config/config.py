@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpiqopt.topologies.graph import AnyGraph
 
 # Keys that name files, relative to the config's folder.
-PATHS = ("path", "test_path")
+PATHS = ("path", "test_path", "labels_path", "test_labels_path")
 
 
 class Config(NamedTuple):

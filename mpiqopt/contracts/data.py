@@ -5,6 +5,7 @@
 True
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,4 +75,23 @@ def opened_again_it_is_the_same(source: Source) -> None:
     promise_equal(_dense(second, everything), _dense(first, everything), "rows of a second table")
 
 
-CHECKS = (table_has_a_target_for_each_row, rows_are_the_same_however_asked, opened_again_it_is_the_same)
+def shape_is_that_of_the_rows(source: Source) -> None:
+    """Check that a shape has as many numbers as there are features, and that those of a text are tokens.
+
+    Networks reshape rows by it, and look tokens up in a table of the vocabulary's size.
+    """
+    table = _opened(source)
+    size = table.features if table.shape is None else prod(table.shape)
+    promise(size == table.features, f"shape {table.shape} has {size} numbers, want {table.features}, the features")
+    if table.vocabulary is not None:
+        rows, size = _dense(table, slice(0, table.samples)), len(table.vocabulary)
+        promise(table.shape is not None, "a table with a vocabulary has no shape")
+        promise(np.isin(rows, np.arange(size)).all(), f"some tokens are none of 0 .. {size - 1}, the vocabulary's")
+
+
+CHECKS = (
+    table_has_a_target_for_each_row,
+    rows_are_the_same_however_asked,
+    opened_again_it_is_the_same,
+    shape_is_that_of_the_rows,
+)

@@ -5,7 +5,7 @@ move them, its own loader is used.
 """
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -70,7 +70,7 @@ class Digits(Bundled):
     samples = 1797
 
     def open(self, seed: int) -> Table:
-        return _load("digits", "digits.csv.gz", header=False)
+        return replace(_load("digits", "digits.csv.gz", header=False), shape=(1, 8, 8))
 
 
 @register("data", "breast-cancer")

@@ -1,12 +1,14 @@
 """Datasets of an HDF5 file, of which each rank reads its own rows."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, Any
 
 import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width_of_files
 from mpiqopt.data.labels import label_mapping, number_groups, number_labels, renumber_labels
+from mpiqopt.data.shapes import sample_shape
 from mpiqopt.data.source import Rows, Table, require_source_numbers
 from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
@@ -20,6 +22,8 @@ LINKS = 16
 @dataclass(frozen=True, kw_only=True)
 class Hdf5(FileSource):
     """Datasets ``X`` (samples, d) and ``y`` (samples,), which may be words.
+
+    An ``X`` of shape (samples, height, width) or (samples, channels, height, width) has images.
 
     Rank 0 reads a file of up to 16 MB for all; of a larger one each rank reads the rows of the nodes that it hosts.
     """
@@ -40,24 +44,33 @@ class Hdf5(FileSource):
         with _opened(path) as file:
             features, labels = (_dataset(where, file, key) for key in (self.x_key, self.y_key))
             require_source_numbers(where, features.dtype)
-            shape = features.shape
-            if len(shape) != 2 or labels.shape != shape[:1]:
+            size = features.shape
+            shape = sample_shape(where, size)
+            if (len(size) != 2 and shape is None) or labels.shape != size[:1]:
                 wanted = f"want {self.x_key} (samples, d) and {self.y_key} (samples,)"
-                raise UsageError(f"{where}: {wanted}, got {shape} and {labels.shape}")
+                raise UsageError(f"{where}: {wanted}, got {size} and {labels.shape}")
+            width = prod(size[1:])
             targets, words = number_labels(where, _values(labels))
-            groups, group_names = (None, ()) if self.by is None else self._groups(where, file, shape[:1])
+            groups, group_names = (None, ()) if self.by is None else self._groups(where, file, size[:1])
         if like is not None:
             targets, words = renumber_labels(targets, words, like), like.words
-            require_same_width_of_files(shape[1], like)
+            require_same_width_of_files(width, like)
         said = {"format": "hdf5"} | ({"labels": label_mapping(words)} if words else {})
         if group_names:
             said["nodes"] = f"{self.by!r}, {len(group_names)} names"
 
         def rows(which: Rows) -> np.ndarray:
             with _opened(path) as file:
-                return file[self.x_key][which]
+                return file[self.x_key][which].reshape(-1, width)
 
-        return Table(path, targets, shape[1], rows, words=words, groups=groups, group_names=group_names, read=said)
+        more: dict[str, Any] = {
+            "words": words,
+            "groups": groups,
+            "group_names": group_names,
+            "read": said,
+            "shape": shape,
+        }
+        return Table(path, targets, width, rows, **more)
 
     def _groups(self, where: str, file: Any, shape: tuple[int]) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return ``number_groups`` names of nodes. shape: (m,), which they have to have."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt.data.files import FileSource, require_keys, require_same_width_of_files
 from mpiqopt.data.labels import label_mapping, label_text, number_groups, number_labels, renumber_labels
+from mpiqopt.data.shapes import flat_samples
 from mpiqopt.data.source import Features, Table, require_source_numbers, source_table
 from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.field import Field
@@ -26,7 +27,8 @@ PARTS = {
 class Npz(FileSource):
     """Arrays ``X`` (samples, d) and ``y``; or, sparse, ``y`` and the arrays that scipy.sparse.save_npz writes.
 
-    Its ``format`` may be csr, csc, coo or bsr; without one the parts are taken as CSR. ``y`` may be words.
+    An ``X`` of shape (samples, height, width) or (samples, channels, height, width) has images. The ``format`` of
+    sparse ones may be csr, csc, coo or bsr; without one the parts are taken as CSR. ``y`` may be words.
     """
 
     by: Annotated[
@@ -66,7 +68,8 @@ def _labelled_table(
     where:
         what messages call the file
     features, targets, words:
-        (m, d), dense or CSR; float64 (m,) and what they stand for, as ``number_labels`` returns them
+        (m, d), dense or CSR, or images (m, h, w) or (m, c, h, w); float64 (m,) and what they stand for, as
+        ``number_labels`` returns them
     names:
         (m,), the name of each sample's node, None without ``data.by``
     said:
@@ -79,10 +82,15 @@ def _labelled_table(
     UsageError
         for shapes that do not fit, and labels that the training samples lack
     """
+    features, shape = flat_samples(where, features)
     if like is not None:
         targets, words = renumber_labels(targets, words, like), like.words
         require_same_width_of_files(features.shape[-1], like)
-    more: dict[str, Any] = {"words": words, "read": said | ({"labels": label_mapping(words)} if words else {})}
+    more: dict[str, Any] = {
+        "shape": shape,
+        "words": words,
+        "read": said | ({"labels": label_mapping(words)} if words else {}),
+    }
     if names is not None:
         if names.shape != targets.shape:
             raise UsageError(f"{where}: {names.shape} names of nodes for {targets.shape} targets")

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,19 +14,22 @@ from mpiqopt.data.source import Features, Source
 Mean = Callable[[np.ndarray], np.ndarray]
 # Below this, relative to its mean, the deviation of a feature is rounding error: the feature is constant.
 CONSTANT = 1e-12
+# Numbers whose squares are there at once, 32 MB: a node may have many images.
+PIECE = 1 << 22
 
 
 def scale_features(shares: Shares, source: Source, mean: Mean, dtype: np.dtype | str) -> Shares:
     """Return shares whose features are scaled as ``data.scale`` says; collective.
 
     "standard": z = (a - mu)/sigma with the mean mu and deviation sigma of each feature over the training samples of all
-    nodes (sparse data: a/sigma, which keeps zeros); "unit-rows": z = a/|a|_2. Held-out samples are scaled by the same
-    numbers. Then ``data.intercept`` appends a feature that is always 1.
+    nodes (sparse data: a/sigma, which keeps zeros); "images": the same with mu and sigma of all pixels of a channel;
+    "unit-rows": z = a/|a|_2. Held-out samples are scaled by the same numbers. Then ``data.intercept`` appends a feature
+    that is always 1.
 
     Parameters
     ----------
     shares:
-        of the hosted nodes, float64 features; dense arrays may be overwritten
+        of the hosted nodes; dense features may be overwritten
     source:
         whose keys ``scale`` and ``intercept`` say what to do
     mean:
@@ -35,11 +40,12 @@ def scale_features(shares: Shares, source: Source, mean: Mean, dtype: np.dtype |
     Returns
     -------
     Shares
-        without ``solution`` where features are not those that it was drawn for
+        without ``solution`` where features are not those that it was drawn for, and without ``shape`` where the
+        intercept is one more
     """
     train, test = shares.features, shares.test_features
-    if source.scale == "standard":
-        centre, deviation = _moments(shares, mean)
+    if source.scale in ("standard", "images"):
+        centre, deviation = _moments(shares, mean, channels=source.scale == "images")
         train, test = (_standardised(part, centre, deviation) for part in (train, test))
     elif source.scale == "unit-rows":
         train, test = _unit_rows(train), _unit_rows(test)
@@ -50,24 +56,34 @@ def scale_features(shares: Shares, source: Source, mean: Mean, dtype: np.dtype |
     # the planted parameter belongs to the features as drawn
     solution = shares.solution if source.scale == "none" and not source.intercept else None
     train, test = (rows.astype(dtype, copy=False) for rows in (train, test))
-    return replace(shares, features=train, test_features=test, solution=solution, names=names)
+    shape = None if source.intercept else shares.shape
+    return replace(shares, features=train, test_features=test, solution=solution, names=names, shape=shape)
 
 
-def _moments(shares: Shares, mean: Mean) -> tuple[np.ndarray, np.ndarray]:
+def _moments(shares: Shares, mean: Mean, channels: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation (d,) of each feature over the training samples; constant ones get deviation 1.
 
-    Two passes for dense data, sum (a - mu)^2: in sum a^2 - m mu^2 the digits of features far from 0 cancel.
+    Two passes for dense data, sum (a - mu)^2: in sum a^2 - m mu^2 the digits of features far from 0 cancel. channels:
+    True for mean and deviation of all pixels of a channel, at each of its pixels.
     """
     per_node = shares.sizes.sum() / len(shares.sizes)
-    centre = mean(_node_sums(shares, lambda rows: rows)) / per_node
+    pooled = partial(_pooled, channels=shares.shape[0]) if channels and shares.shape else lambda values: values
+    centre = pooled(mean(_node_sums(shares, lambda rows: rows)) / per_node)
     dense = isinstance(shares.features, np.ndarray)
     if dense:
-        variance = mean(_node_sums(shares, lambda rows: _squared_differences(rows, centre))) / per_node
+        variance = pooled(mean(_node_sums(shares, lambda rows: _squared_differences(rows, centre))) / per_node)
     else:
-        variance = mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node - centre * centre
+        squares = pooled(mean(_node_sums(shares, lambda rows: rows.multiply(rows).tocsr())) / per_node)
+        variance = squares - centre * centre
     deviation = np.sqrt(np.maximum(variance, 0))
     deviation[deviation <= CONSTANT * np.maximum(np.abs(centre), 1)] = 1.0
     return (centre if dense else np.zeros_like(centre)), deviation
+
+
+def _pooled(values: np.ndarray, channels: int) -> np.ndarray:
+    """Return the mean of the values of each channel at each of its pixels, float64 (d,)."""
+    each = values.reshape(channels, -1)
+    return np.repeat(np.add.reduce(each, axis=1) / each.shape[1], each.shape[1])
 
 
 def _squared_differences(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -76,9 +92,16 @@ def _squared_differences(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def _node_sums(shares: Shares, of: Callable[[Features], Features]) -> np.ndarray:
-    """Return the sums of ``of(rows)`` over the samples of each hosted node, (hosted, d)."""
-    ends = zip(shares.offsets[:-1], shares.offsets[1:], strict=True)
-    return np.array([np.asarray(of(shares.features[a:b]).sum(axis=0)).ravel() for a, b in ends])
+    """Return the sums of ``of(rows)`` over the samples of each hosted node, float64 (hosted, d)."""
+    return np.array([_sum(shares.features[a:b], of) for a, b in pairwise(shares.offsets.tolist())])
+
+
+def _sum(rows: Features, of: Callable[[Features], Features]) -> np.ndarray:
+    """Return the sum of ``of(rows)`` over the rows of a node, float64 (d,), of a few rows at a time."""
+    count = max(1, PIECE // rows.shape[1])
+    pieces = (rows[first : first + count] for first in range(0, rows.shape[0], count))
+    sums = [np.asarray(of(piece).sum(axis=0, dtype=np.float64)).ravel() for piece in pieces]
+    return np.add.reduce(sums, axis=0)
 
 
 def _standardised(rows: Features, centre: np.ndarray, deviation: np.ndarray) -> Features:

@@ -7,10 +7,12 @@ rank its part (``cut_shares``).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from mpiqopt.arithmetic.distinct import distinct_values
+from mpiqopt.data.shapes import with_shape
 from mpiqopt.data.source import Features, Source, Table
 from mpiqopt.data.splits import BY_CLASS, split_equally, split_homes, split_samples
 from mpiqopt.errors import UsageError, clip_for_error_line
@@ -37,7 +39,7 @@ class Shares:
     Attributes
     ----------
     features, targets:
-        (M, d), dense or CSR, float64 until they are scaled; float64 (M,)
+        (M, d), dense or CSR, float64 until they are scaled (but see ``load_shares``); float64 (M,)
     offsets:
         int64 (hosted + 1,), where the hosted nodes' samples begin and end
     sizes:
@@ -54,8 +56,9 @@ class Shares:
         number of samples on all ranks whose label ``data.label_noise`` has changed
     groups:
         n names, what the data call the samples of each node, for ``split = "natural"``; on rank 0 alone
-    where, solution, names, words, read:
-        as in ``Table``
+    where, solution, names, words, read, shape, vocabulary:
+        as in ``Table``; the shape is that of ``data.shape`` where it is given, and None where ``data.intercept`` has
+        appended a feature
     """
 
     where: str
@@ -92,6 +95,7 @@ def load_shares(
     seed: int,
     labelled: bool = False,
     names: Sequence[str] | None = None,
+    dtype: np.dtype | str = "float64",
 ) -> Shares:
     """Return the samples of the nodes that ``place`` hosts.
 
@@ -110,6 +114,9 @@ def load_shares(
         so few values occur that each repeats
     names:
         of the topology's nodes, if it has any, for ``split = "natural"``
+    dtype:
+        of the run: if it is float32, images and texts whose numbers fit in float32 are never made float64, which would
+        take twice the memory
 
     Raises
     ------
@@ -117,12 +124,13 @@ def load_shares(
         for data that cannot be used: none, not finite, a node without samples, or keys that do not fit them
     """
     _require_usable(table)
+    table = with_shape(source, table)
     labels = distinct_values(table.targets)
     classes = labelled or table.words is not None or _are_few(labels, table.samples)
     if not classes:
         _require_no_classes(source, table, labels)
     test, chosen = _held_out(source, table, seed)
-    if labelled and test is not table:
+    if labelled and test is not table and table.vocabulary is None:
         _require_known(test, labels)
     kept = np.delete(np.arange(table.samples), chosen) if test is table and len(chosen) else slice(None)
     targets = table.targets[kept]
@@ -132,26 +140,28 @@ def load_shares(
     order, bounds = split_samples(source, targets, homes, place.nodes, random_stream(seed, "split"))
     test_bounds = split_equally(len(chosen), place.nodes)
     index, test_index = _own(order, bounds, place), _own(chosen if test is table else None, test_bounds, place)
-    features = _read(table, index if isinstance(kept, slice) else kept[index])
+    features = _read(table, index if isinstance(kept, slice) else kept[index], dtype)
     return Shares(
-        where=table.where,
+        **_told(table),
         features=features,
         targets=trained[index],
         offsets=_offsets(bounds, place),
         sizes=np.diff(bounds),
         labels=labels if len(labels) <= MOST_LABELS else None,
-        test_features=_stored_as(features, _read(test, test_index)),
+        test_features=_stored_as(features, _read(test, test_index, dtype)),
         test_targets=test.targets[test_index],
         test_offsets=_offsets(test_bounds, place),
         held_out=len(chosen),
-        solution=table.solution,
-        names=table.names,
-        words=table.words,
-        read=table.read,
         classes=classes,
         noisy=0 if trained is targets else int(np.count_nonzero(trained != targets)),
         groups=groups if place.rank == 0 else (),
     )
+
+
+def _told(table: Table) -> dict[str, Any]:
+    """Return what shares take over from the table as it is."""
+    names = ("where", "solution", "names", "words", "read", "shape", "vocabulary")
+    return {name: getattr(table, name) for name in names}
 
 
 def _own(order: np.ndarray | None, bounds: np.ndarray, place: Placement) -> slice | np.ndarray:
@@ -210,6 +220,8 @@ def _held_out(source: Source, table: Table, seed: int) -> tuple[Table, np.ndarra
     _require_usable(other)
     if other.features != table.features:
         raise UsageError(f"{other.where}: {other.features} features, and {table.features} in {table.where}")
+    if with_shape(source, other).shape != table.shape:
+        raise UsageError(f"{other.where}: samples of shape {other.shape}, and {table.shape} in {table.where}")
     return other, np.arange(other.samples)
 
 
@@ -286,8 +298,11 @@ def label_counts(shares: Shares) -> np.ndarray | None:
     return np.bincount(node * len(labels) + label, minlength=hosted * len(labels)).reshape(hosted, len(labels))
 
 
-def _read(table: Table, which: slice | np.ndarray) -> Features:
-    """Return float64 rows in the wanted order; sources are asked in ascending order, as HDF5 must be."""
+def _read(table: Table, which: slice | np.ndarray, dtype: np.dtype | str) -> Features:
+    """Return rows in the wanted order, float64 or ``_type_of``; sources are asked in ascending order, as HDF5 must be.
+
+    dtype: of the run.
+    """
     order = None if isinstance(which, slice) else np.argsort(which, kind="stable")
     try:
         rows = table.rows(which if isinstance(which, slice) else which[order])
@@ -304,7 +319,17 @@ def _read(table: Table, which: slice | np.ndarray) -> Features:
         return rows.astype(np.float64)
     # a view would keep the rows of all nodes in memory
     view = isinstance(rows.base, np.ndarray) and rows.base.size > rows.size
-    return np.array(rows, np.float64, order="C") if view else np.ascontiguousarray(rows, np.float64)
+    kept = _type_of(table, rows.dtype, dtype)
+    return np.array(rows, kept, order="C") if view else np.ascontiguousarray(rows, kept)
+
+
+def _type_of(table: Table, rows: np.dtype, dtype: np.dtype | str) -> type[np.floating]:
+    """Return the type of loaded rows: float32 for images and texts that float32 represents, in a run of float32.
+
+    rows, dtype: of the rows as read, and of the run. Other samples are float64 until they are scaled.
+    """
+    is_short = table.shape is not None and np.dtype(dtype) == np.float32 and np.can_cast(rows, np.float32)
+    return np.float32 if is_short else np.float64
 
 
 def _stored_as(other: Features, rows: Features) -> Features:

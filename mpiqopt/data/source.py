@@ -48,6 +48,11 @@ class Table:
         int64 (m,), which of the names a sample belongs to, for ``split = "natural"``
     read:
         how the source was understood, a few words by subject: ``{"header": "line 3"}``; ``mpiqopt check`` prints it
+    shape:
+        of one sample, whose numbers are its features in C order: (channels, height, width) of an image, (T,) of a text;
+        None where the source knows of none
+    vocabulary:
+        the characters that the features 0, 1, ... of a text stand for, None for other samples
     terms:
         what the source itself needs to read a second file in the same way, in ``Source.held_out``
     """
@@ -63,6 +68,8 @@ class Table:
     group_names: tuple[str, ...] = ()
     read: dict[str, str] = field(default_factory=dict)
     terms: Any = None
+    shape: tuple[int, ...] | None = None
+    vocabulary: str | None = None
 
     @property
     def samples(self) -> int:
@@ -200,10 +207,11 @@ class Source(ABC):
         ),
     ] = None
     scale: Annotated[
-        Literal["none", "standard", "unit-rows"],
+        Literal["none", "standard", "unit-rows", "images"],
         Field(
             description="standard: zero mean and unit variance of each feature (sparse data: variance only); "
-            "unit-rows: each sample divided by its Euclidean norm"
+            "unit-rows: each sample divided by its Euclidean norm; images: zero mean and unit variance of each channel "
+            "over all its pixels"
         ),
     ] = "none"
     intercept: Annotated[bool, Field(description="append a feature that is always 1, after scaling")] = False
@@ -215,6 +223,29 @@ class Source(ABC):
             description="part of the samples, drawn at random, that is held out for /test_loss and /accuracy",
         ),
     ] = 0.0
+    shape: Annotated[
+        Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None,
+        Field(
+            description="of one sample, [channels, height, width] of an image, where features are its numbers row by "
+            "row; by default as the source knows it"
+        ),
+    ] = None
+    augment: Annotated[
+        list[Literal["flip", "shift"]] | None,
+        Field(
+            description="what networks train on instead of the images: flip: every other one, at random, left-right "
+            "reversed; shift: moved by up to augment_pixels in each direction, at random"
+        ),
+    ] = None
+    augment_pixels: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="most pixels by which images are shifted; those that come in are 0",
+            needs=(only("shifts", True, "data.augment has no 'shift'"),),
+        ),
+    ] = 2
 
     name: ClassVar[str]  # that it is registered under
     draws: ClassVar[bool] = False  # True if ``open`` draws samples from its seed
@@ -223,6 +254,11 @@ class Source(ABC):
     def is_drawn(self) -> bool:
         """Return True if anything of the data depends on their seed."""
         return self.draws or self.split in DRAWN or self.test_fraction > 0 or self.label_noise > 0
+
+    @property
+    def shifts(self) -> bool:
+        """Return True if images are shifted."""
+        return "shift" in (self.augment or ())
 
     @abstractmethod
     def open(self, seed: int) -> Table:

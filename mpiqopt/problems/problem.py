@@ -144,7 +144,7 @@ class Problem:
     def client_trainer(self) -> "ClientTrainer":
         """Return ``clients``. Raises TypeError if the method does not say that it trains clients."""
         if self.clients is None:
-            raise TypeError("problem.client_trainer() is for algorithms whose property trains_clients is True")
+            raise TypeError("problem.client_trainer() is for algorithms that are ``federated``")
         return self.clients
 
     def layers(self, personal: tuple[str, ...] = ()) -> Layers:

@@ -104,7 +104,7 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if algorithm.trains:
         problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
-    if algorithm.trains_clients:
+    if algorithm.federated:
         problem.make_client_trainer(streams)
     evaluate = _build_evaluator(config, problem, place, transport, mean, known, shares)
     return Experiment(config, problem, network, mean, algorithm, streams, evaluate, start, shares, known, derived)
@@ -154,7 +154,8 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     seed = config.run.seed if config.data.seed is None else config.data.seed
     names = topology.names if topology.named else None
     with errors_name_file(config.path):
-        return load_shares(config.data, config.data.open(seed), place, seed, config.problem.has_classes, names)
+        table, has_classes = config.data.open(seed), config.problem.has_classes
+        return load_shares(config.data, table, place, seed, has_classes, names, config.run.dtype)
 
 
 _load_shares = on_all_ranks(_load)

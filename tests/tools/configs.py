@@ -18,9 +18,10 @@ SMALL = {
 }
 # values that hold the machine up beside what they show
 BOUNDS = {"nodes": (2, 12), "samples": (13, 60), "features": (1, 6), "iterations": (0, 20), "classes": (2, 4)}
+BOUNDS |= {"characters": (900, 9000), "context": (1, 9)}
 PLAIN = ("run", "record", "checkpoint", "emulate")
 # parts that need a file or a network
-FOREIGN = ("csv", "npz", "hdf5", "libsvm", "file", "openml")
+FOREIGN = ("csv", "npz", "hdf5", "libsvm", "idx", "images", "text", "mnist-5k", "file", "openml")
 
 
 def text(rng: random.Random, schema: dict[str, Any]) -> bytes:
