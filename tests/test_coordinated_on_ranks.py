@@ -18,6 +18,7 @@ from mpiqopt.results.layout import QUANTITIES, REPRODUCIBLE
 
 ALWAYS = {name for name, quantity in QUANTITIES.items() if not quantity.optional}
 
+
 def configs(folder: Path) -> list[str]:
     """What differs in kind: coordinators, ways to coordinate, digraphs, float32, batches, absent nodes, d = 1."""
     import tomli_w

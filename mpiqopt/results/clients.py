@@ -1,7 +1,7 @@
 """The group /clients of a result file: what each client did in each round, and which device it has.
 
-Arrays (rounds, clients) are dense: a client that is not drawn costs next to nothing once it is compressed. 10,000 rounds
-of 1000 clients, of which 50 are drawn, take 27 MB (330 MB before compression), which are published in some 70 ms.
+Arrays (rounds, clients) are dense: a client that is not drawn costs next to nothing once it is compressed. In 10,000
+rounds 1000 clients, of which 50 are drawn, take 27 MB (330 MB before compression), which are published in some 70 ms.
 """
 
 import h5py
@@ -12,7 +12,7 @@ from mpiqopt.results.layout import CLIENT_QUANTITIES, OUTCOMES, Quantity
 
 # bytes of a chunk before compression: publications compress the last one anew
 CHUNK_BYTES = 1 << 17
-# bytes of rounds that wait in memory where publications are rare, and what the arrays of a call take beside their values
+# bytes of rounds that wait in memory where publications are rare; what a call's arrays take beside their values
 BUFFERED, OVERHEAD = 1 << 24, 1000
 DEVICE = Quantity("int32", "1", "class of devices that the client belongs to")
 
@@ -119,6 +119,8 @@ def _create(group: h5py.Group, name: str) -> h5py.Dataset:
         fletcher32=True,
     )
     describe(dataset, quantity, group["round"], group["client"])
+    if "device" in group:  # by the conventions of netCDF: xarray groups by it
+        dataset.attrs["coordinates"] = "device"
     if name == "sampled":  # by the conventions for climate data, which xarray knows
         flags = {"flag_values": np.arange(len(OUTCOMES), dtype=quantity.dtype), "flag_meanings": " ".join(OUTCOMES)}
         dataset.attrs.update(flags)
