@@ -31,6 +31,7 @@ from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -219,6 +220,16 @@ def curve_styles(count: int) -> list[tuple[Any, str]]:
     else:
         colours = [matplotlib.colormaps["turbo"](number / (count - 1)) for number in range(count)]
     return [(colour, LINE_STYLES[number % len(LINE_STYLES)]) for number, colour in enumerate(colours)]
+
+
+def label_counts(axis: "Axes", most: float, unit: str) -> None:
+    """Label an axis of counts with few round numbers and the unit, from 0; to 1 where nothing was counted."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axis.xaxis.set_major_formatter(EngFormatter(unit))
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=unit != "s"))
+    if most == 0:
+        axis.set_xlim(-0.05, 1)
 
 
 def legend_above(figure: "Figure", handles: "Sequence[Artist]", names: list[str], title: str = "") -> None:

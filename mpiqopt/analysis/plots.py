@@ -9,6 +9,7 @@ from mpiqopt.analysis.figures import (
     NAME,
     curve_styles,
     figure_path,
+    label_counts,
     legend_above,
     matplotlib_defaults,
     save_figure,
@@ -69,7 +70,7 @@ def plot_runs(results: list[Result], output: str) -> list[str]:
     for result in results:
         missing = [name for name in NEEDED if name not in result.columns]
         if missing:
-            raise UsageError(f"{_several([result])}: has no /{missing[0]}")
+            raise UsageError(f"{name_files([result])}: has no /{missing[0]}")
     with matplotlib_defaults():
         curves = [objective_gaps(results)] + [_curves(results, quantity) for quantity, _ in _rows(results)[1:]]
         save_figure(_figure(results, curves), output)
@@ -102,7 +103,7 @@ def _figure(results: list[Result], curves: list[list[np.ndarray]]) -> "Figure":
         _scale(axes[row], curves[row], [has_diverged(result) for result in results])
     for column, (cost, name, unit) in enumerate(COLUMNS):
         axes[-1, column].set_xlabel(name)
-        _count(axes[-1, column], max(result.columns[cost].max(initial=0) for result in results), unit)
+        label_counts(axes[-1, column], max(result.columns[cost].max(initial=0) for result in results), unit)
     figure.align_ylabels(axes[:, 0])
     legend_above(figure, axes[0, 0].lines, names, title)
     return figure
@@ -149,16 +150,6 @@ def _range(curves: list[np.ndarray]) -> tuple[float, float]:
     """Return the smallest and largest value of all curves."""
     values = np.concatenate(curves)
     return float(values.min()), float(values.max())
-
-
-def _count(axis: "Axes", most: float, unit: str) -> None:
-    """Label an axis of counts with few round numbers and the unit, from 0; to 1 where nothing was counted."""
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
-    axis.xaxis.set_major_formatter(EngFormatter(unit))
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=unit != "s"))
-    if most == 0:
-        axis.set_xlim(-0.05, 1)
 
 
 def objective_gaps(results: list[Result]) -> list[np.ndarray]:
@@ -240,7 +231,7 @@ def _on_divergence(results: list[Result]) -> list[str]:
     bad = [result for result in results if has_diverged(result)]
     if not bad or len(bad) == len(results):
         return []
-    return [f"{_several(bad)} diverged: drawn as far as the axes of the others go"]
+    return [f"{name_files(bad)} diverged: drawn as far as the axes of the others go"]
 
 
 def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[str]:
@@ -253,12 +244,12 @@ def _on_nothing(results: list[Result], curves: list[list[np.ndarray]]) -> list[s
         blank = [result for result, values in zip(results, runs, strict=True) if not np.isfinite(values).any()]
         if blank:
             notes.append(
-                f"{quantity} of {_several(blank)}: no finite value above 0, which the logarithmic axis could show"
+                f"{quantity} of {name_files(blank)}: no finite value above 0, which the logarithmic axis could show"
             )
     return notes
 
 
-def _several(results: list[Result]) -> str:
+def name_files(results: list[Result]) -> str:
     """Return one file by its name, or one and how many more."""
     return escape_for_terminal(shorten_for_terminal(results[0].path, NAME)) + (
         f" and {len(results) - 1} more" if len(results) > 1 else ""

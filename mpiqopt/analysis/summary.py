@@ -1,4 +1,4 @@
-"""A result file as tables on the screen: a row for each of MOST_ROWS records, and one for each of as many nodes.
+"""A result file as tables on the screen: a row for each of tables.MOST_ROWS records, and one for each of as many nodes.
 
 Quantities that a file does not have, such as the accuracy of a loss without classes, have no column.
 """
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mpiqopt.analysis.tables import Column, format_number, print_heading, print_table
+from mpiqopt.analysis.clients import print_clients
+from mpiqopt.analysis.tables import Column, format_number, print_heading, print_table, summary_rows
 from mpiqopt.results.reader import Result
 from mpiqopt.terminal import escape_for_terminal, terminal_width, wrap_for_terminal
 
@@ -26,7 +27,6 @@ COLUMNS = (
     ("bytes", "MB sent", "{:.3f}"),
     ("time", "seconds", "{:.3f}"),
 )
-MOST_ROWS = 12
 # of what each node did: column, heading, format
 NODE_COLUMNS = (
     ("joined", "rounds joined", "{:d}"),
@@ -40,19 +40,8 @@ NODE_COLUMNS = (
 )
 
 
-def summary_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
-    """Return the positions of at most ``most`` records: first, last and evenly spaced ones between.
-
-    >>> summary_rows(101, most=5).tolist()
-    [0, 25, 50, 75, 100]
-    """
-    return (
-        np.unique(np.linspace(0, records - 1, min(records, most)).round().astype(int)) if records else np.empty(0, int)
-    )
-
-
 def print_summary(result: Result) -> None:
-    """Print how the run ended, some of its records, and what some of its nodes did.
+    """Print how the run ended, some of its records, and what some of its nodes did, or all of its clients together.
 
     Tables are as wide as the terminal: columns that do not fit go on below.
     """
@@ -62,6 +51,7 @@ def print_summary(result: Result) -> None:
     if result.by_node:
         by_node = {"node": np.arange(result.nodes), **result.by_node}
         print_table(_table((("node", "node", "{:d}"), *NODE_COLUMNS), by_node, summary_rows(result.nodes)), width)
+    print_clients(result, width)
     end = escape_for_terminal(_end(result))
     print("\n".join(wrap_for_terminal(end, width)) if width else end, flush=True)
 

@@ -7,10 +7,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from mpiqopt.terminal import shorten_for_terminal
 
 # what a column takes beside its text: blanks around it and a line
 FRAME = 3
+# rows of a table that shows some of many
+MOST_ROWS = 12
 # of a name that is shortened: enough to know it by
 SHORTEST_NAME = 8
 
@@ -30,6 +34,17 @@ class Column(NamedTuple):
     def width(self) -> int:
         """Return how many characters it takes, frame included."""
         return max(map(len, (self.heading, *self.cells))) + FRAME
+
+
+def summary_rows(records: int, most: int = MOST_ROWS) -> np.ndarray:
+    """Return the positions of at most ``most`` records: first, last and evenly spaced ones between.
+
+    >>> summary_rows(101, most=5).tolist()
+    [0, 25, 50, 75, 100]
+    """
+    return (
+        np.unique(np.linspace(0, records - 1, min(records, most)).round().astype(int)) if records else np.empty(0, int)
+    )
 
 
 def format_number(form: str, value: float) -> str:

@@ -13,10 +13,11 @@ import click
 def command(files: tuple[str, ...]) -> None:
     """Print what is in result files: how the runs ended and a table of the trajectory.
 
-    Of long runs some records are shown, evenly spaced; of asynchronous runs also what each node did.
+    Of long runs some records are shown, evenly spaced; of asynchronous runs also what each node did, of runs with a
+    server who took part, and how accurate the model is for whom.
     """
     from mpiqopt.analysis.summary import print_summary
     from mpiqopt.results.reader import read_result
 
-    for result in [read_result(path) for path in files]:
+    for result in [read_result(path, rounds=("sampled",)) for path in files]:
         print_summary(result)

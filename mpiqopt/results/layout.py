@@ -12,7 +12,8 @@ class Quantity(NamedTuple):
     """Describe a dataset along the axis ``record``, one value per record.
 
     dtype: of NumPy; units: as in UDUNITS, "1" for pure numbers; meaning: its attribute ``long_name``; optional: True if
-    it is only there where the problem or the config asks for it.
+    it is only there where the problem or the config asks for it; axis: of those that have several values per record,
+    the second axis.
 
     >>> QUANTITIES["time"].units, QUANTITIES["accuracy"].optional, "time" in REPRODUCIBLE
     ('s', True, False)
@@ -22,6 +23,7 @@ class Quantity(NamedTuple):
     units: str
     meaning: str
     optional: bool = False
+    axis: str = ""
 
 
 QUANTITIES = {
@@ -38,12 +40,38 @@ QUANTITIES = {
     "codec_time": Quantity("float64", "s", "time spent on rank 0 in encoding and decoding, part of time", True),
     "test_loss": Quantity("float64", "1", "mean loss of the held-out samples at the mean iterate, nothing added", True),
     "accuracy": Quantity("float64", "1", "held-out samples classified rightly at the mean iterate", True),
+    "accuracy_spread": Quantity("float64", "1", "standard deviation of client_accuracy over clients (parity)", True),
     "criterion": Quantity("float64", "1", "(1/n) sum_i |s(x_i)|^2 + L^2 consensus", True),
     "error": Quantity("float64", "1", "squared distance of the mean iterate to the planted solution", True),
 }
 
+# (record, axis): several values per record, of methods whose clients train for a server.
+VECTORS = {
+    "class_accuracy": Quantity(
+        "float64", "1", "held-out samples of the class that are classified rightly at the common point", True, "class"
+    ),
+    # single precision: thousands of clients are common, and tests have far fewer samples than it has digits
+    "client_accuracy": Quantity(
+        "float32", "1", "accuracy that the client may expect on samples distributed as its own", True, "client"
+    ),
+    "device_accuracy": Quantity("float64", "1", "mean of client_accuracy over the device class", True, "device"),
+}
+
 # The same values on any number of ranks, of methods that wait for each other; the rest are measurements.
-REPRODUCIBLE = tuple(name for name in QUANTITIES if name not in ("time", "mpi_bytes", "codec_time"))
+REPRODUCIBLE = (*(name for name in QUANTITIES if name not in ("time", "mpi_bytes", "codec_time")), *VECTORS)
+
+# Along the axes ``round`` and ``client`` of the group /clients: a round is an iteration of the method.
+CLIENT_QUANTITIES = {
+    "sampled": Quantity("int8", "1", "what became of the client in the round"),
+    "loss": Quantity("float32", "1", "mean training loss over the local steps, before each step; NaN if not drawn"),
+    "accuracy": Quantity("float32", "1", "training accuracy over the same samples; NaN if unknown"),
+    "steps": Quantity("int32", "1", "local steps"),
+    "up_bytes": Quantity("int64", "byte", "payload from the client to the server"),
+    "down_bytes": Quantity("int64", "byte", "payload from the server to the client"),
+    "seconds": Quantity("float32", "s", "training and transfers at the client, as emulated where that is on"),
+}
+# The values of ``sampled``, from 0 on.
+OUTCOMES = ("not_drawn", "used", "late_discarded", "late_applied", "left_out")
 
 # Along the axis ``node`` of the group /nodes, for methods that train nodes one by one.
 NODE_QUANTITIES = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
-from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
+from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES, VECTORS
 from mpiqopt.results.lock import is_being_written
 
 # What every result file says of its run.
@@ -27,6 +27,25 @@ ATTRIBUTES = {
 
 
 @dataclass(frozen=True)
+class Clients:
+    """Keep what the group /clients says of the nodes that train for a server.
+
+    Attributes
+    ----------
+    rounds:
+        the quantities that were asked for of ``layout.CLIENT_QUANTITIES``, (rounds, clients) each
+    device:
+        int (clients,), the class of devices of each client: a position in ``slowdown``
+    slowdown:
+        float64 (devices,), ascending
+    """
+
+    rounds: dict[str, np.ndarray]
+    device: np.ndarray
+    slowdown: np.ndarray
+
+
+@dataclass(frozen=True)
 class Result:
     """Keep a result file in memory.
 
@@ -39,13 +58,17 @@ class Result:
     config, resolved:
         the config as parsed TOML, and the same with all defaults (without them in files of early versions)
     columns:
-        the recorded quantities of ``layout.QUANTITIES``, (records,) each
+        the recorded quantities, of ``layout.QUANTITIES`` (records,) each, of ``layout.VECTORS`` (records, k)
     nodes:
         n
     by_node:
         what each node did, ``layout.NODE_QUANTITIES``, (n,) each, if the file says so
     fingerprints:
         of what the run was made from; none in files of early versions
+    axes:
+        the coordinates of axes of ``columns`` that have some: "class", numbers or words, and "device", slowdowns
+    clients:
+        what each client did, None if the file does not say so
     """
 
     path: str
@@ -56,6 +79,8 @@ class Result:
     nodes: int
     by_node: dict[str, np.ndarray]
     fingerprints: dict[str, str]
+    axes: dict[str, np.ndarray]
+    clients: Clients | None
 
     def label(self) -> str:
         """Return what to call the run in a table or figure: "dgd, ring 8"."""
@@ -66,11 +91,14 @@ class Result:
         return f"{algorithm['name']}{how}, {graph} {self.nodes}"
 
 
-def read_result(path: str | Path, columns: Collection[str] = QUANTITIES) -> Result:
+def read_result(
+    path: str | Path, columns: Collection[str] = (*QUANTITIES, *VECTORS), rounds: Collection[str] = ()
+) -> Result:
     """Return a result file, with those of the ``columns`` that it has.
 
-    path: of the file, which a run may be writing; columns: names of QUANTITIES. Raises UsageError if it is missing,
-    damaged or not a result file.
+    path: of the file, which a run may be writing; columns: names of QUANTITIES and VECTORS; rounds: of
+    CLIENT_QUANTITIES, which have a value for each client in each round and so may take much memory. Raises UsageError
+    if it is missing, damaged or not a result file.
 
     >>> from mpiqopt.results.writer import Writer
     >>> from mpiqopt.topologies.lattices import Ring
@@ -99,12 +127,14 @@ def read_result(path: str | Path, columns: Collection[str] = QUANTITIES) -> Resu
                 attributes=attributes,
                 config=_config(attributes["config"]),
                 resolved=_config(attributes.get("config_resolved", attributes["config"])),
-                columns={name: _column(file[name], records) for name in columns if name in file},
+                columns={name: _recorded(file, name, records) for name in columns if name in file},
                 nodes=nodes,
                 by_node={
                     name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if f"nodes/{name}" in file
                 },
                 fingerprints=dict(json.loads(attributes.get("fingerprints", "{}"))),
+                axes={name: _label(file[name]) for name in ("class", "device") if _has_coordinates(file, name)},
+                clients=_clients(file["clients"], rounds) if "clients" in file else None,
             )
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: not a readable result file ({error})") from error
@@ -125,12 +155,43 @@ def read_division(path: str | Path) -> dict[str, np.ndarray]:
             if "groups" in group:
                 found["groups"] = _words(group["groups"], nodes)
             if "counts" in group:
-                label = group["class"]
-                found["class"] = _column(label, len(label)) if label.dtype.kind == "f" else _words(label, len(label))
-                found["counts"] = _column(group["counts"], nodes, len(label))
+                found["class"] = _label(group["class"])
+                found["counts"] = _column(group["counts"], nodes, len(found["class"]))
             return found
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: does not say what nodes hold ({error}); give the config") from error
+
+
+def _recorded(file: Any, name: str, records: int) -> np.ndarray:
+    """Return a recorded quantity, (records,) or (records, k). Raises ValueError if it has another shape."""
+    return _column(file[name], records, *([len(file[VECTORS[name].axis])] if name in VECTORS else []))
+
+
+def _clients(group: Any, rounds: Collection[str]) -> Clients:
+    """Return the group /clients with some of its quantities; without classes of devices all clients are in one.
+
+    Raises ValueError if shapes differ, or a class does not exist.
+    """
+    count, clients = len(group["round"]), len(group["client"])
+    device, slowdown = np.zeros(clients, int), np.ones(1)
+    if "device" in group:
+        device = _column(group["device"], clients)
+        slowdown = np.atleast_1d(group["device"].attrs["slowdown"])
+    if clients and not 0 <= device.min() <= device.max() < len(slowdown):
+        raise ValueError(f"/clients/device: of {len(slowdown)} classes one is {device.max()}")
+    found = {name: _column(group[name], count, clients) for name in rounds if name in group}
+    return Clients(found, device, slowdown)
+
+
+def _has_coordinates(file: Any, name: str) -> bool:
+    """Return True if an axis is there and is more than a size: those without coordinates are int8."""
+    return name in file and file[name].dtype.kind != "i"
+
+
+def _label(dataset: Any) -> np.ndarray:
+    """Return the coordinates of an axis, numbers or texts."""
+    size = len(dataset)
+    return _column(dataset, size) if dataset.dtype.kind == "f" else _words(dataset, size)
 
 
 def _words(dataset: Any, size: int) -> np.ndarray:

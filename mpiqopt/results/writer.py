@@ -15,16 +15,16 @@ import numpy as np
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
-from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
+from mpiqopt.results.clients import ClientRounds
+from mpiqopt.results.datasets import LARGEST, describe, make_axis, rows_of_chunk, store_numbers, store_texts
+from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES, VECTORS
 from mpiqopt.topologies.topology import Topology
 
-# What netCDF readers (xarray) expect as the label of an axis that has no coordinates.
-NO_COORDINATES = b"This is a netCDF dimension but not a netCDF variable.%10d"
 # Publishing costs a copy of the file: at most this share of the run's time, and at most every PUBLISH_SECONDS.
 PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.1
 # Records in a chunk at first. A dataset of more than MOST_CHUNKS gets chunks that are larger by GROWTH, up to LARGEST:
 # short runs leave small files, and long ones do not crumble.
-CHUNK, MOST_CHUNKS, GROWTH, LARGEST = 16, 64, 8, 8192
+CHUNK, MOST_CHUNKS, GROWTH = 16, 64, 8
 # records that wait as Python objects, where publications are rare: 8192 of them take some 10 MB
 BUFFERED = 8192
 
@@ -48,6 +48,7 @@ class Writer:
         self.path, self.file, self._warn = path, file, warn
         self.run_id = file.attrs["run_id"]
         self._rows: list[dict] = []
+        self._clients = ClientRounds(file)
         self._published, self._cost, self._failing = 0.0, 0.0, False
 
     @classmethod
@@ -67,7 +68,7 @@ class Writer:
         """
         file = files.new_file_in_memory()
         file.attrs.update(attributes)
-        _axis(file, "record", 0, unlimited=True)
+        make_axis(file, "record", 0, unlimited=True)
         _write_topology(file.create_group("topology"), topology)
         return cls(path, file, warn)
 
@@ -89,19 +90,24 @@ class Writer:
         return writer
 
     def cut(self, iteration: int) -> None:
-        """Drop the records after ``iteration``. Raises KeyError if the file lacks what records are."""
+        """Drop the records after ``iteration`` and the rounds of clients from it on: these count from 0.
+
+        Raises KeyError if the file lacks what records are.
+        """
         self._flush()
         keep = int(np.searchsorted(self.file["iteration"][()], iteration, side="right"))
         if "record" not in self.file:
             raise KeyError("it lacks record")
-        for name in (*QUANTITIES, "record"):
+        for name in (*QUANTITIES, *VECTORS, "record"):
             if name in self.file:
                 self.file[name].resize(keep, axis=0)
+        self._clients.cut(iteration)
 
     def append(self, record: dict) -> None:
         """Add a record, and publish it if enough time has passed.
 
-        record: a value by name for each of ``QUANTITIES``, None for those that this run does not have.
+        record: by name a value for each of ``QUANTITIES``, and an array (k,) for any of ``VECTORS``, which must not
+        change later; None for those that this run does not have.
         """
         self._rows.append(record)
         if len(self._rows) >= BUFFERED:
@@ -133,12 +139,38 @@ class Writer:
         if "nodes" in self.file:
             del self.file["nodes"]
         group = self.file.create_group("nodes")
-        axis = _axis(group, "node", len(next(iter(columns.values()))))
+        axis = make_axis(group, "node", len(next(iter(columns.values()))))
         for name, values in columns.items():
             quantity = NODE_QUANTITIES[name]
-            _store(group, name, values.astype(quantity.dtype))
-            group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
-            group[name].dims[0].attach_scale(axis)
+            store_numbers(group, name, values.astype(quantity.dtype))
+            describe(group[name], quantity, axis)
+
+    def devices(self, classes: np.ndarray, slowdowns: np.ndarray) -> None:
+        """Write which device each client has, before the first record; a resumed run keeps what is there.
+
+        classes: int (clients,), positions in ``slowdowns``; slowdowns: (devices,), ascending.
+        """
+        self._clients.write_devices(classes, slowdowns)
+
+    def clients(self, first: int, columns: dict[str, np.ndarray]) -> None:
+        """Add rounds to the group ``/clients``, which the next publication writes.
+
+        Call it before the ``append`` of a record after these rounds, and before a checkpoint, with every round once.
+
+        Parameters
+        ----------
+        first:
+            the first of these rounds, counted from 0: an iteration is a round. Rounds from it on that are there are
+            replaced
+        columns:
+            (rounds, clients), all of ``layout.CLIENT_QUANTITIES`` by name; they must not change later
+
+        Raises
+        ------
+        ValueError
+            Rounds between those that are there and the first are missing.
+        """
+        self._clients.add(first, columns)
 
     def data(self, shares: Shares, counts: np.ndarray | None) -> None:
         """Write the group ``/data``: how data were understood, and the samples of each node. A resumed run keeps it.
@@ -154,8 +186,8 @@ class Writer:
         group.attrs.update({subject.replace("/", "|"): said for subject, said in shares.read.items()})
         group.attrs.update({"held_out": shares.held_out, "wrong_labels": shares.noisy})
         if shares.names:
-            _store_names(group, "features", shares.names)
-            group["features"].dims[0].attach_scale(_axis(group, "feature", len(shares.names)))
+            store_texts(group, "features", shares.names)
+            group["features"].dims[0].attach_scale(make_axis(group, "feature", len(shares.names)))
         _write_division(group, shares, counts)
 
     def finish(
@@ -178,17 +210,18 @@ class Writer:
         if transport:
             self.file.attrs["transport"] = transport
         final = self.file.create_group("final")
-        _store(final, "x", x)
+        store_numbers(final, "x", x)
         final["x"].attrs["long_name"] = "last iterate of every node"
         for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
-            final["x"].dims[axis].attach_scale(_axis(final, name, size))
+            final["x"].dims[axis].attach_scale(make_axis(final, name, size))
         _name_axes(final, names or {})
         done = self.publish(durable=True)
         self.file.close()
         return done
 
     def _flush(self) -> None:
-        """Move the records that wait into the datasets, which grow by as many."""
+        """Move the records and rounds that wait into the datasets, which grow by as many."""
+        self._clients.flush()
         rows, self._rows = self._rows, []
         if not rows:
             return
@@ -200,33 +233,48 @@ class Writer:
                 if name in self.file:  # an earlier version recorded it
                     del self.file[name]
                 continue
-            dataset = self._dataset(name, count)
+            dataset = self._dataset(name, count, np.shape(value))
             dataset.resize(count, axis=0)
             dataset[before:] = [row[name] for row in rows]
 
-    def _dataset(self, name: str, count: int) -> h5py.Dataset:
-        """Return the dataset of a quantity, written anew if its chunks are too small for ``count`` records."""
+    def _dataset(self, name: str, count: int, shape: tuple[int, ...]) -> h5py.Dataset:
+        """Return the dataset of a quantity, written anew if its chunks are too small for ``count`` records.
+
+        shape: of the values of a record, () or (k,).
+        """
         if name not in self.file:
-            return self._create(name, np.empty(0), _chunk(CHUNK, count))
+            return self._create(name, np.empty((0, *shape)), _chunk(CHUNK, count))
         dataset = self.file[name]
-        (chunk,) = dataset.chunks
-        if _chunk(chunk, count) == chunk:
+        chunk = _chunk(dataset.chunks[0], count)
+        if min(chunk, rows_of_chunk(dataset.dtype, shape)) <= dataset.chunks[0]:
             return dataset
         values = dataset[()]
-        dataset.dims[0].detach_scale(self.file["record"])
+        for axis in dataset.dims:
+            axis.detach_scale(axis[0])
         del self.file[name]
-        return self._create(name, values, _chunk(chunk, count))
+        return self._create(name, values, chunk)
 
     def _create(self, name: str, values: np.ndarray, chunk: int) -> h5py.Dataset:
-        """Return a new dataset of a quantity along the axis ``record``. values: (records,); chunk: records in one."""
-        quantity = QUANTITIES[name]
+        """Return a new dataset of a quantity along the axis ``record``.
+
+        values: (records,) or (records, k); chunk: records in one, fewer where records are large.
+        """
+        quantity = (QUANTITIES | VECTORS)[name]
+        shape = values.shape[1:]
         # records that an earlier version wrote without this quantity
-        missing = {"fillvalue": np.nan} if quantity.dtype == "float64" else {}
+        missing = {"fillvalue": np.nan} if quantity.dtype.startswith("float") else {}
         dataset = self.file.create_dataset(
-            name, values.shape, quantity.dtype, values, maxshape=(None,), chunks=(chunk,), fletcher32=True, **missing
+            name,
+            values.shape,
+            quantity.dtype,
+            values,
+            maxshape=(None, *shape),
+            chunks=(min(chunk, rows_of_chunk(quantity.dtype, shape)), *shape),
+            fletcher32=True,
+            **missing,
         )
-        dataset.attrs.update({"units": quantity.units, "long_name": quantity.meaning})
-        dataset.dims[0].attach_scale(self.file["record"])
+        second = [self._clients.axis(quantity.axis, size) for size in shape]
+        describe(dataset, quantity, self.file["record"], *second)
         return dataset
 
 
@@ -241,25 +289,20 @@ def _chunk(chunk: int, count: int) -> int:
     return chunk
 
 
-def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    """Write an array with a checksum, which any reader of HDF5 checks."""
-    group.create_dataset(name, data=values, fletcher32=True)
-
-
 def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None) -> None:
     """Write the samples of every node, by class where there are some, and what the data call them.
 
     counts: int (nodes, labels), None without classes.
     """
-    node = _axis(group, "node", len(shares.sizes))
-    _store(group, "samples", shares.sizes)
+    node = make_axis(group, "node", len(shares.sizes))
+    store_numbers(group, "samples", shares.sizes)
     columns: list[tuple[str, str, tuple[h5py.Dataset, ...]]] = [("samples", "training samples of every node", (node,))]
     if shares.groups:
-        _store_names(group, "groups", shares.groups)
+        store_texts(group, "groups", shares.groups)
         columns.append(("groups", "what the data call the samples of every node", (node,)))
     if counts is not None:
         _write_classes(group, shares)
-        _store(group, "counts", counts.astype(np.int32))
+        store_numbers(group, "counts", counts.astype(np.int32))
         columns.append(("counts", "training samples of every class at every node", (node, group["class"])))
     for name, meaning, axes in columns:
         group[name].attrs["long_name"] = meaning
@@ -272,34 +315,20 @@ def _write_classes(group: h5py.Group, shares: Shares) -> None:
     assert shares.labels is not None  # there are counts of them
     labels = shares.labels
     if shares.words is None:
-        _store(group, "class", labels)
+        store_numbers(group, "class", labels)
     else:
-        _store_names(group, "class", [shares.words[int(label)] for label in labels])
+        store_texts(group, "class", [shares.words[int(label)] for label in labels])
     group["class"].make_scale()
-
-
-def _store_names(group: h5py.Group, name: str, values: Sequence[str]) -> None:
-    """Write strings. Checksums are for numbers: those of strings would be of their addresses."""
-    group.create_dataset(name, data=[value.encode("utf-8", "replace") for value in values], dtype=h5py.string_dtype())
 
 
 def _name_axes(final: h5py.Group, names: dict[str, Names]) -> None:
     """Write the names along the axes of /final/x, as coordinates by the conventions of netCDF."""
     named = {axis: values for axis, values in names.items() if values}
     for axis, values in named.items():
-        _store_names(final, f"{axis}_name", values)
+        store_texts(final, f"{axis}_name", values)
         final[f"{axis}_name"].dims[0].attach_scale(final[axis])
     if named:
         final["x"].attrs["coordinates"] = " ".join(f"{axis}_name" for axis in named)
-
-
-def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:
-    """Return a new axis without coordinates, as netCDF-4 writes it. unlimited: it can grow."""
-    extent = {"maxshape": (None,), "chunks": (LARGEST,)} if unlimited else {}  # nothing is ever written to it
-    scale = group.create_dataset(name, (size,), "int8", **extent)
-    scale.make_scale()
-    scale.attrs["NAME"] = np.bytes_(NO_COORDINATES % size)
-    return scale
 
 
 def _write_topology(group: h5py.Group, topology: Topology) -> None:
@@ -314,7 +343,7 @@ def _write_topology(group: h5py.Group, topology: Topology) -> None:
         # of any length: HDF5 has no checksums for these, but the file as a whole has
         group.create_dataset("names", data=topology.names, dtype=h5py.string_dtype())
         group["names"].attrs["long_name"] = "names that the file gives the nodes"
-        group["names"].dims[0].attach_scale(_axis(group, "node", topology.nodes))
+        group["names"].dims[0].attach_scale(make_axis(group, "node", topology.nodes))
 
 
 def _write_edges(group: h5py.Group, topology: Topology) -> None:
@@ -328,11 +357,11 @@ def _write_edges(group: h5py.Group, topology: Topology) -> None:
         weights.append(mixing.weights[kept])
         phases.append(np.full(kept.sum(), phase))
     group.attrs.update({"name": topology.name, "nodes": topology.nodes, "directed": int(not undirected)})
-    _store(group, "edges", np.concatenate(edges))
-    _store(group, "weights", np.concatenate(weights))
+    store_numbers(group, "edges", np.concatenate(edges))
+    store_numbers(group, "weights", np.concatenate(weights))
     if topology.varies:
-        _store(group, "phase", np.concatenate(phases))
-    edge, end = _axis(group, "edge", len(group["edges"])), _axis(group, "end", 2)
+        store_numbers(group, "phase", np.concatenate(phases))
+    edge, end = make_axis(group, "edge", len(group["edges"])), make_axis(group, "end", 2)
     group["edges"].dims[1].attach_scale(end)
     for name in ("edges", "weights", "phase"):
         if name in group:
