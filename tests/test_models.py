@@ -59,6 +59,15 @@ small = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for a processor of a busy machine take most of the time of networks as small as these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def samples(name: str, shape: tuple[int, ...], count: int = 5) -> "torch.Tensor":
     rng = np.random.default_rng(1)
     drawn = rng.integers(0, 10, (count, *shape)) if name == "transformer" else rng.standard_normal((count, *shape))
