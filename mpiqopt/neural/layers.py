@@ -85,17 +85,17 @@ def require_image(shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
     """
     if len(shape) == 3 and min(shape[1:]) >= least:
         return shape[0], shape[1], shape[2]
-    text = f"want (channels, height, width) from {least} x {least} up"
-    raise ShapeError(text + ("" if len(shape) == 3 else f": {_suggest_shape(math.prod(shape), least)} would do"))
+    hint = "" if len(shape) == 3 else _shape_hint(math.prod(shape), least)
+    raise ShapeError(f"want (channels, height, width) from {least} x {least} up{hint}")
 
 
-def _suggest_shape(features: int, least: int) -> str:
-    """Return the key ``data.shape`` for square images, grey or of three channels, that have so many features."""
+def _shape_hint(features: int, least: int) -> str:
+    """Return what ``data.shape`` could be for square images, grey or of three channels, that have so many features."""
     for channels in (1, 3):
         side = math.isqrt(features // channels)
         if channels * side * side == features and side >= least:
-            return f"data.shape = [{channels}, {side}, {side}]"
-    return "data.shape = [channels, height, width]"
+            return f": data.shape = [{channels}, {side}, {side}] would do"
+    return ", which data.shape can say"
 
 
 class MeanOfPixels(nn.Module):

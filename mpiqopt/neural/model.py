@@ -22,7 +22,7 @@ from mpiqopt.errors import LINE, UsageError, brief_error, quote_in_error
 from mpiqopt.memory import require_memory
 from mpiqopt.neural import models
 from mpiqopt.neural.layers import Chain, ShapeError
-from mpiqopt.neural.options import KEY, check_options
+from mpiqopt.neural.options import KEY, OptionError, check_options
 from mpiqopt.registry import suggest_word, wants_traceback
 from mpiqopt.streams import random_stream
 
@@ -156,6 +156,8 @@ def _built(name: str, build: Build, shape: tuple[int, ...], outputs: int, option
             model = build(shape, outputs, **options)
         except ShapeError as error:
             raise UsageError(f"{where}samples have shape {shape}, {error}") from error
+        except OptionError as error:
+            raise UsageError(f"{KEY}: {error}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"{where}the function returned {quote_in_error(model)}, want a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -10,6 +10,10 @@ from mpiqopt.registry import suggest_word
 KEY = "problem.options"
 
 
+class OptionError(ValueError):
+    """An option with a value that a builder cannot take; the message begins with the option's name."""
+
+
 class Least(NamedTuple):
     """The least value of a whole number, as an annotation."""
 

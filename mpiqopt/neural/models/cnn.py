@@ -56,5 +56,5 @@ def _next_side(side: int, lost: int, pooled: bool) -> int:
     """Return a side of what a convolution that loses ``lost`` pixels makes. Raises ShapeError if nothing is left."""
     left = (side - lost) // (2 if pooled else 1)
     if left < 1:
-        raise ShapeError("too small for these options: padding = 'same', a smaller kernel or fewer channels would do")
+        raise ShapeError("too small for these options: take padding = 'same', a smaller kernel or fewer layers")
     return left

@@ -31,11 +31,10 @@ def build(
     hidden : units of each hidden layer; none: a linear network. activation : after each of them.
     """
     widths = [math.prod(shape), *hidden]
+    # only the first layer may meet samples that are not flat: there alone Flatten does something
     layers: dict[str, nn.Module] = {
-        f"hidden{k}": nn.Sequential(nn.Linear(*each), ACTIVATIONS[activation]())
+        f"hidden{k}": nn.Sequential(nn.Flatten(), nn.Linear(*each), ACTIVATIONS[activation]())
         for k, each in enumerate(pairwise(widths), 1)
     }
-    layers["output"] = nn.Linear(widths[-1], outputs)
-    first = next(iter(layers))
-    layers[first] = nn.Sequential(nn.Flatten(), layers[first])
+    layers["output"] = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1], outputs))
     return Chain(layers)

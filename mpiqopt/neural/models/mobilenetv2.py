@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mpiqopt.neural.layers import Chain, MeanOfPixels, make_norm, require_image
+from mpiqopt.neural.options import OptionError
 
 # expansion, channels, blocks and the first one's stride: table 2 of the paper, the stride of 24 channels 1, not 2
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -54,10 +55,10 @@ def build(
     width : multiplies all channels, rounded to multiples of 8; those of the last convolution only where it is over 1.
     norm : "batch", or "group" for clients with few or one-sided samples.
 
-    Raises ShapeError if samples are no images or too small, ValueError for a width that is not in (0, 16].
+    Raises ShapeError if samples are no images or too small, OptionError for a width that is not in (0, 16].
     """
     if not 0 < width <= 16:
-        raise ValueError(f"width = {width}: want a number over 0, at most 16")
+        raise OptionError(f"width = {width}: want a number over 0, at most 16")
     channels, *_ = require_image(shape, 8)
     before = _rounded(STEM * width)
     stem = nn.Conv2d(channels, before, 3, padding=1, bias=False)

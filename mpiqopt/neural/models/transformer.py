@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from mpiqopt.neural.layers import Chain, ShapeError, fill_uniform
-from mpiqopt.neural.options import Size
+from mpiqopt.neural.options import OptionError, Size
 
 # of a uniform distribution that has the standard deviation .02 of GPT-2's normal one
 BOUND = 0.02 * math.sqrt(3)
@@ -69,12 +69,12 @@ def build(shape: tuple[int, ...], outputs: int, *, layers: Size = 2, heads: Size
     shape : (T,), the most tokens of an input; positions are learned. outputs : the vocabulary.
     layers : blocks between embedding and output. heads : of attention. width : of the vectors, a multiple of heads.
 
-    Raises ShapeError if samples are no rows of tokens, ValueError if heads do not divide the width.
+    Raises ShapeError if samples are no rows of tokens, OptionError if heads do not divide the width.
     """
     if len(shape) != 1:
         raise ShapeError("want (T,), tokens of a text")
     if width % heads:
-        raise ValueError(f"width = {width}: want a multiple of heads = {heads}")
+        raise OptionError(f"width = {width}: want a multiple of heads = {heads}")
     blocks: dict[str, nn.Module] = {"embedding": Embedding(outputs, shape[0], width)}
     blocks |= {f"layer{k}": DecoderLayer(width, heads) for k in range(1, layers + 1)}
     blocks["output"] = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs, bias=False))
