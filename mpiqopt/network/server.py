@@ -4,17 +4,22 @@ Block b of B is served by the node i with ceil(i B/n) <= b < ceil((i + 1) B/n); 
 serves what does not change a bit of the result.
 """
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from mpiqopt.emulation.links import RoundDelays
 from mpiqopt.network.codecs import Codecs
-from mpiqopt.network.cohort_server import CohortServer
 from mpiqopt.network.node_mean import NodeMean
 from mpiqopt.network.served_blocks import ServedVectors
 from mpiqopt.network.traffic import Traffic
 from mpiqopt.network.uplinks import Uplinks
 from mpiqopt.placement.placement import Placement
 from mpiqopt.transport.transport import Transport
+
+if TYPE_CHECKING:  # imported where some nodes have a server: many ranks start at once
+    from mpiqopt.network.cohort_server import CohortServer
 
 
 class Server:
@@ -29,10 +34,6 @@ class Server:
     traffic : counts every round and its bytes.
     codecs : the wire format of coded messages.
     delays : emulated links; None for those that there are.
-
-    Attributes
-    ----------
-    cohort : the server of some of the nodes, with weights: federated learning
     """
 
     def __init__(
@@ -41,7 +42,6 @@ class Server:
         self._place, self._transport, self._traffic = place, transport, traffic
         self._served, self._mean = ServedVectors(codecs, place, transport), NodeMean(place, transport)
         self._uplinks, self._round = Uplinks(place.nodes, delays), 0
-        self.cohort = CohortServer(place, transport, traffic, self._served, self._uplinks)
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
         """Return (1/n) sum_i x_i, (d,), of the rows (hosted, d): node 0 gathers and broadcasts, one round.
@@ -71,6 +71,13 @@ class Server:
         self._traffic.count((self._place.nodes - 1) * size, (self._place.ranks - 1) * size, rounds=0)
         self.delay_messages(size)
         return blocks.spread(parts, self._round, compressed)
+
+    @cached_property
+    def cohort(self) -> "CohortServer":
+        """The server of those nodes that take part in a round, with weights: federated learning."""
+        from mpiqopt.network.cohort_server import CohortServer
+
+        return CohortServer(self._place, self._transport, self._traffic, self._served, self._uplinks)
 
     def parts(self, vector: np.ndarray) -> np.ndarray:
         """Return the coordinates of a vector (d,) that hosted nodes serve, as parts (hosted, width)."""

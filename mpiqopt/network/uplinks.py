@@ -22,9 +22,11 @@ class Uplinks:
 
         cohort: int64 (c,), the nodes that have one; by default all.
         """
-        if self._delays is not None:
-            among = None if cohort is None else np.isin(np.arange(self._nodes), cohort)
-            self._delays.delay(self._links, size, time.perf_counter(), among)
+        if self._delays is None:
+            return
+        among = np.zeros(self._nodes, bool)
+        among[slice(None) if cohort is None else cohort] = True
+        self._delays.delay(self._links, size, time.perf_counter(), among)
 
     @cached_property
     def _links(self) -> np.ndarray:
