@@ -25,6 +25,7 @@ from mpiqopt.network.node_mean import NodeMean
 from mpiqopt.placement.placement import Placement
 from mpiqopt.problems.problem import Problem
 from mpiqopt.run import constants
+from mpiqopt.run.client_metrics import ClientEvaluator, make_client_evaluator
 from mpiqopt.run.constants import Constants
 from mpiqopt.run.metrics import Evaluator
 from mpiqopt.run.starting_point import starting_point
@@ -44,6 +45,7 @@ class Experiment(NamedTuple):
     mean : the mean over all nodes, for metrics
     algorithm : the config's, with every automatic value replaced by a number
     evaluate : returns the metrics of an iterate
+    evaluate_clients : returns those of the clients of federated methods; None without any
     start : x_0, (hosted, d)
     shares : the samples of the hosted nodes
     constants : of the data, as far as something asks for them
@@ -57,6 +59,7 @@ class Experiment(NamedTuple):
     algorithm: Algorithm
     streams: Streams
     evaluate: Evaluator
+    evaluate_clients: ClientEvaluator | None
     start: np.ndarray
     shares: Shares
     constants: Constants
@@ -107,7 +110,10 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
     if algorithm.federated:
         problem.make_client_trainer(streams)
     evaluate = _build_evaluator(config, problem, place, transport, mean, known, shares)
-    return Experiment(config, problem, network, mean, algorithm, streams, evaluate, start, shares, known, derived)
+    of_clients = _build_client_evaluator(config, problem, place, transport, shares)
+    return Experiment(
+        config, problem, network, mean, algorithm, streams, evaluate, of_clients, start, shares, known, derived
+    )
 
 
 # The topology
@@ -337,3 +343,12 @@ def _build_evaluator(
         known.lipschitz if config.record.per_node else None,
         solution if solution is not None and solution.shape == (problem.d,) else None,
     )
+
+
+def _build_client_evaluator(
+    config: Config, problem: Problem, place: Placement, transport: Transport, shares: Shares
+) -> ClientEvaluator | None:
+    """Return what measures the accuracy of clients; None for methods without clients, and without accuracy."""
+    if not config.algorithm.federated:
+        return None
+    return make_client_evaluator(problem, place, transport, shares, config.emulate.factors(place.nodes))

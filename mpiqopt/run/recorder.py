@@ -65,6 +65,9 @@ class Recorder:
         else:
             self._writer = Writer.resume(self._output, attributes, continued_at, self._note)
         self._writer.data(self._experiment.shares, counts)
+        measured = self._experiment.evaluate_clients
+        if measured is not None:
+            self._writer.devices(measured.devices, measured.slowdowns)
 
     def _attributes(self, run_id: str, prints: dict[str, str], kernel: str) -> dict[str, Any]:
         """Return the attributes of the file: the config, versions, and what a continuation needs to know."""
@@ -96,6 +99,17 @@ class Recorder:
         """Add a record, a value for each of ``layout.QUANTITIES``; the file is brought up to date now and then."""
         if self._writer is not None:
             self._writer.append(record)
+
+    def append_clients(self) -> None:
+        """Add the rounds of clients since the last call, collective; nothing for methods without clients."""
+        made = self._experiment
+        if made.problem.clients is None:
+            return
+        first, own = made.problem.clients.log.take()
+        gathered = {name: self._transport.gather(rows.T, made.network.place.counts) for name, rows in own.items()}
+        columns = {name: rows.T for name, rows in gathered.items() if rows is not None}
+        if self._writer is not None and len(own["sampled"]):
+            self._writer.clients(first, columns)
 
     def write_nodes(self, columns: dict[str, np.ndarray] | None) -> None:
         """Write what each node has done: ``NodeCounters.columns``."""

@@ -248,10 +248,12 @@ class Trajectory:
         except (TypeError, ValueError):
             self._require_form(position.state, agreed=False)
             raise
-        counters = self.network.counters()
+        counters, of_clients = self.network.counters(), self.experiment.evaluate_clients
+        extra = {} if of_clients is None else of_clients(position.state.x)
+        self.recorder.append_clients()
         if self.recorder.writes:
-            times = {"time": position.elapsed, "codec_time": self._codec_seconds()}
-            self.recorder.append({"iteration": position.iteration, **times, **vars(metrics), **counters})
+            times = {"time": position.elapsed, "codec_time": self._codec_seconds(), "emulated_time": self._emulated()}
+            self.recorder.append({"iteration": position.iteration, **times, **vars(metrics), **extra, **counters})
             self.progress.update(position.iteration, metrics)
         position.last_record, position.next_record = position.iteration, self._next_record_after(position.iteration)
         return self._end(metrics, counters)
@@ -259,6 +261,10 @@ class Trajectory:
     def _end(self, metrics: Metrics, counters: dict[str, int]) -> End | None:
         """Return the end if the run is over at this record, collective."""
         return self.ending.of(self.position.state.x, metrics, self.position.iteration, counters["bytes"])
+
+    def _emulated(self) -> float | None:
+        """Return the emulated seconds of all rounds of clients; None for methods without clients."""
+        return self.position.state.seconds if self.experiment.algorithm.federated else None
 
     def _codec_seconds(self) -> float | None:
         """Return the seconds of encoding and decoding by all processes of the run; None if messages are not coded."""
@@ -273,12 +279,15 @@ class Trajectory:
             self.network.traffic.restore(self._retreat.traffic)
             self.counters.restore(self._retreat.counters)
             self.ending.watched = self._retreat.watched
+        if self.problem.clients is not None:
+            self.problem.clients.log.drop_after(self.position.iteration)
         self.recorder.drop_after(self.position.iteration)
         self._save(control)
         return End("stopped", control.watch.reason(control.watch.number, True))
 
     def _save(self, control: Control) -> None:
         """Write a checkpoint. The records come first, so that the result file is never behind it."""
+        self.recorder.append_clients()
         self.recorder.write_nodes(self.counters.columns(self.position.elapsed))
         if self.recorder.publish_durably():
             self._checkpoint(control)
@@ -310,6 +319,7 @@ class Trajectory:
     def _finish(self, control: Control, end: End) -> Outcome:
         """Write the end of the run, collective; a finished run keeps a checkpoint, a diverged one loses it."""
         iteration, metrics = self.position.iteration, self.metrics
+        self.recorder.append_clients()
         self.recorder.write_nodes(self.counters.columns(self.position.elapsed))
         if not self.recorder.finish(end, self.position.state.x):
             reason = f"{end.reason}, but the file cannot be written; iteration {self.saved_at} is saved"
