@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from mpiqopt.neural.evaluator import NetworkEvaluator
+from mpiqopt.neural.rows import row_to_tensor
 
 
 class NetworkClient:
@@ -55,19 +56,10 @@ class NetworkClient:
 
     def vector(self, row: np.ndarray) -> torch.Tensor:
         """Return a row as a tensor on the device: of the same memory on a CPU."""
-        return move_to_device(row, self.point.device)
+        return row_to_tensor(row, self.point.device)
 
     def store(self, vector: torch.Tensor, out: np.ndarray) -> None:
         """Write a tensor into a row, through pinned memory from a GPU."""
         own = torch.from_numpy(out)
         if own.data_ptr() != vector.data_ptr():
             own.copy_(vector)
-
-
-def move_to_device(row: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return a row as a tensor on a device: a view of it on a CPU, else a copy through pinned memory.
-
-    Rows that may not be written, such as those that all nodes share, are copied: PyTorch knows no such tensors.
-    """
-    tensor = torch.from_numpy(row if row.flags.writeable else row.copy())
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device)

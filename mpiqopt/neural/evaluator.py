@@ -65,7 +65,7 @@ class NetworkEvaluator:
         net.train(value is None)
         for i in range(len(self.offsets) - 1):
             if i == 0 or len(x) > 1:
-                net.load(torch.from_numpy(x[i]))
+                net.load(x[i])
             chosen = None if index is None or counts is None else torch.from_numpy(index[i, : int(counts[i])])
             if gradient is None:
                 with torch.no_grad():
@@ -128,7 +128,7 @@ class NetworkEvaluator:
     def hits(self, x: np.ndarray) -> np.ndarray:
         """Return how many predictions are right for each sample at x (d,), int64 (samples,)."""
         net, samples, found = self.net, self.samples, []
-        net.load(torch.from_numpy(x))
+        net.load(x)
         net.train(False)
         with torch.no_grad():
             for start in range(0, len(samples.inputs), samples.piece):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -76,9 +77,9 @@ class RowModule:
         self.row[part].copy_(values.reshape(-1))
         return part
 
-    def load(self, row: torch.Tensor) -> None:
+    def load(self, row: torch.Tensor | np.ndarray) -> None:
         """Copy a row (d,) into the network."""
-        self.row.copy_(row)
+        self.row.copy_(row if isinstance(row, torch.Tensor) else row_to_tensor(row, self.row.device))
 
     def train(self, training: bool) -> None:
         """Let batch normalisation use, and update, the statistics of each batch; or its running ones.
@@ -94,3 +95,12 @@ class RowModule:
                 module.eval()
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = MOMENTUM
+
+
+def row_to_tensor(row: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return a row (d,) as a tensor on a device: a view of it on a CPU, else a copy through pinned memory.
+
+    Rows that may not be written, such as those that all nodes share, are copied: PyTorch knows no such tensors.
+    """
+    tensor = torch.from_numpy(row if row.flags.writeable else row.copy())
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device)

@@ -104,8 +104,9 @@ class Torch(Loss):
 
         dtype = targets.dtype.name
         kind = self._kind(shares, dtype)
+        shape = shares.shape or kind.shape
         samples = tensor_samples(
-            shares.features, targets, kind.shape, self._targets_kind(shares), torch_dtype(dtype), torch_device()
+            shares.features, targets, shape, self._targets_kind(shares), torch_dtype(dtype), torch_device()
         )
         return NetworkEvaluator(kind.of_this_thread, samples, shares.offsets, self.l2, self.nonconvex)
 
@@ -131,6 +132,8 @@ class Torch(Loss):
 
         options = tuple(sorted((key, _frozen(value)) for key, value in self.options.items()))
         shape = shares.shape or (int(shares.features.shape[1]),)
+        if shares.vocabulary is not None:
+            shape = (shape[0] - 1,)  # the last token is only predicted
         return NetworkKind(self.model, options, shape, self.outputs(shares), dtype)
 
 

@@ -161,7 +161,7 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     names = topology.names if topology.named else None
     with errors_name_file(config.path):
         table, has_classes = config.data.open(seed), config.problem.has_classes
-        return load_shares(config.data, table, place, seed, has_classes, names, config.run.dtype)
+        return load_shares(config.data, table, place, seed, has_classes, names, config.dtype)
 
 
 _load_shares = on_all_ranks(_load)
