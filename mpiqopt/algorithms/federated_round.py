@@ -176,7 +176,7 @@ class FederatedRound:
         start = state.x[i] if method.personal else state.x[0]
         reached = np.empty_like(start)
         memory = tuple(rows[i] for rows in (after.inner_first, after.inner_second) if len(rows))
-        trained = self.problem.client_trainer().train(
+        trained = self.problem.client_trainer(self.streams).train(
             i,
             start,
             method.work(state.t),
@@ -254,7 +254,7 @@ class FederatedRound:
         for i, result in trained.items():
             own["loss"][i], own["accuracy"][i], own["steps"][i] = result.loss, result.accuracy, result.steps
             own["seconds"][i] = own["seconds"][i] or result.seconds
-        self.problem.client_trainer().log.add(self.state.t, own)
+        self.problem.client_trainer(self.streams).log.add(self.state.t, own)
 
 
 def _hosted(nodes: np.ndarray, first: int, last: int) -> list[int]:

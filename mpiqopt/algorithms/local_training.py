@@ -32,20 +32,10 @@ KeepOptimizer = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalTraining(Scheduled):
-    """A method with the keys of local training: how long, on which batches, by which optimiser."""
+class LocalOptimization(Scheduled):
+    """A method with the keys of an optimiser on a batch's gradient."""
 
     batch_size: BatchSize = "all"
-    local_epochs: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="passes of a client over its samples in a round, each in an order of its own, in batches of "
-            "batch_size without replacement",
-            needs=(only("local_steps", 0),),
-        ),
-    ] = 1
-    local_steps: LocalSteps = 0
     optimizer: ClientOptimizer = "sgd"
     momentum: Momentum = 0.0
     nesterov: Annotated[
@@ -59,18 +49,34 @@ class LocalTraining(Scheduled):
         float, Field(gt=0, lt=1, description="beta_2 of adamw", needs=(only("optimizer", "adamw"),))
     ] = 0.999
     weight_decay: WeightDecay = 0.0
-    keep_optimizer: KeepOptimizer = False
 
     def smoothness(self, facts: Facts) -> float:
         return facts.smoothness(self.batch_size)
+
+    def local_optimizer(self, t: int) -> LocalOptimizer:
+        """Return the optimiser of iteration t."""
+        return LocalOptimizer(
+            self.optimizer, self.step_at(t), self.momentum, self.nesterov, self.weight_decay, self.second_momentum
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTraining(LocalOptimization):
+    """A method with the keys of local training: how long, on which batches, by which optimiser."""
+
+    local_epochs: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="passes of a client over its samples in a round, each in an order of its own, in batches of "
+            "batch_size without replacement",
+            needs=(only("local_steps", 0),),
+        ),
+    ] = 1
+    local_steps: LocalSteps = 0
+    keep_optimizer: KeepOptimizer = False
 
     def work(self, t: int) -> Work:
         """Return what a client does in round t."""
         batch = 0 if self.batch_size == "all" else self.batch_size
         return Work(self.local_optimizer(t), batch, 0 if self.local_steps else self.local_epochs, self.local_steps)
-
-    def local_optimizer(self, t: int) -> LocalOptimizer:
-        """Return the clients' optimiser in round t."""
-        return LocalOptimizer(
-            self.optimizer, self.step_at(t), self.momentum, self.nesterov, self.weight_decay, self.second_momentum
-        )

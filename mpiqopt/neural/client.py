@@ -17,7 +17,7 @@ class NetworkClient:
 
     def __init__(self, evaluator: NetworkEvaluator) -> None:
         self._evaluator, self._net = evaluator, evaluator.net
-        self.point, self.gradient = self._net.row, self._net.gradient
+        self.point, self.gradient, self.weights = self._net.row, self._net.gradient, self._net.weights
         self._start: tuple[np.ndarray | None, torch.Tensor | None] = None, None
         self._begin()
 

@@ -67,11 +67,13 @@ class Trained(NamedTuple):
 class Trainable(Protocol):
     """The model of the hosted clients, at one point at a time.
 
-    point, gradient : (d,), changed in place.
+    point, gradient : (d,), changed in place. weights : how many of the first coordinates optimisers move; the others
+    are running statistics, which ``differentiate`` updates in ``point``.
     """
 
     point: Vector
     gradient: Vector
+    weights: int
 
     def load(self, start: np.ndarray) -> Vector:
         """Set the point to ``start`` (d,), and return that in the form of points."""
@@ -104,12 +106,14 @@ class ClientTrainer:
 
     Attributes
     ----------
+    weights : coordinates that optimisers move; the others are running statistics
     log : what clients have done, round by round
     """
 
     def __init__(self, problem: "Problem", streams: Streams, machines: "MachineTimes | None"):
         self._problem, self._streams, self._machines = problem, streams, machines
         self._model = problem.trainable()
+        self.weights = self._model.weights
         self.log = ClientLog(problem.hosted)
 
     def train(
@@ -138,24 +142,44 @@ class ClientTrainer:
         taken : steps that it took before with this memory
         """
         began, model = time.perf_counter(), self._model
-        origin = model.load(start)
+        origin, weights = model.load(start), slice(0, model.weights)
+        point, gradient = model.point[weights], model.gradient[weights]
         shift = None if correction is None else model.vector(correction)
-        kept = [model.vector(row) for row in memory] or work.optimizer.begin(model.point)
+        rows = [model.vector(row) for row in memory]
+        kept = [row[weights] for row in rows] or work.optimizer.begin(point)
         steps = 0
         for chosen in self._batches(client, work, round):
             model.differentiate(client, chosen, (round, steps))
             self._problem.evaluations[client] += self._problem.sizes[client] if chosen is None else len(chosen)
             if work.pull:
-                add_scaled(model.gradient, work.pull, model.point - origin)
+                add_scaled(gradient, work.pull, point - origin[weights])
             if shift is not None:
-                add_scaled(model.gradient, 1.0, shift)
-            work.optimizer.move(model.point, model.gradient, kept, taken + steps)
+                add_scaled(gradient, 1.0, shift[weights])
+            work.optimizer.move(point, gradient, kept, taken + steps)
             steps += 1
         model.store(model.point, out)
-        for vector, row in zip(kept, memory, strict=False):
+        for vector, row in zip(rows, memory, strict=True):
             model.store(vector, row)
         loss, accuracy = model.counted()
         return Trained(loss, accuracy, steps, self._seconds(client, round, steps, time.perf_counter() - began))
+
+    def gradient(self, client: int, point: np.ndarray, chosen: np.ndarray, round: int) -> np.ndarray:
+        """Return the gradient of a hosted client's loss on some samples at a point, both (d,); evaluations are counted.
+
+        For running statistics it has what a training step would take off them.
+
+        chosen : int64 (k,), positions among the client's samples. round : keys what is drawn beside.
+        """
+        model, statistics = self._model, slice(self._model.weights, None)
+        model.load(point)
+        model.differentiate(client, chosen, (round, 0))
+        model.counted()
+        self._problem.evaluations[client] += len(chosen)
+        out, updated = np.empty_like(point), np.empty_like(point)
+        model.store(model.gradient, out)
+        model.store(model.point, updated)
+        out[statistics] = point[statistics] - updated[statistics]
+        return out
 
     def _batches(self, client: int, work: Work, round: int) -> Iterator[np.ndarray | None]:
         """Yield the samples of each step, int64 positions among the client's; None for all."""

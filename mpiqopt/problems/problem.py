@@ -67,7 +67,7 @@ class Problem:
     evaluations : int64 (hosted,), gradients of single samples that ``grad`` and trainings have taken at each node
     held_out : the samples that are held out; None if none are
     training : what trains the nodes, for methods that say so; None until ``make_trainer`` makes it
-    clients : what trains the clients of federated methods; None until ``make_client_trainer`` makes it
+    clients : what trains the clients of federated methods; None until ``client_trainer`` makes it
 
     Raises
     ------
@@ -135,16 +135,12 @@ class Problem:
 
             self.training = self._background = BackgroundTraining(self, streams, self._machines, processors)
 
-    def make_client_trainer(self, streams: Streams) -> None:
-        """Make ``clients``, for a federated method. streams: of the hosted nodes' batches."""
-        from mpiqopt.problems.client_training import ClientTrainer
-
-        self.clients = ClientTrainer(self, streams, self._machines)
-
-    def client_trainer(self) -> "ClientTrainer":
-        """Return ``clients``. Raises TypeError if the method does not say that it trains clients."""
+    def client_trainer(self, streams: Streams) -> "ClientTrainer":
+        """Return ``clients``, made at the first call. streams: of the hosted nodes' batches."""
         if self.clients is None:
-            raise TypeError("problem.client_trainer() is for algorithms that are ``federated``")
+            from mpiqopt.problems.client_training import ClientTrainer
+
+            self.clients = ClientTrainer(self, streams, self._machines)
         return self.clients
 
     def layers(self, personal: tuple[str, ...] = ()) -> Layers:

@@ -18,6 +18,7 @@ class VectorModel:
         self._evaluators: dict[int, Evaluator] = {}
         self._point, self._gradient = (np.zeros((1, problem.d), problem.dtype) for _ in range(2))
         self.point, self.gradient = self._point[0], self._gradient[0]
+        self.weights = problem.d
         self._value, self._losses = np.empty(1), list[float]()
 
     def load(self, start: np.ndarray) -> np.ndarray:

@@ -107,8 +107,6 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if algorithm.trains:
         problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
-    if algorithm.federated:
-        problem.make_client_trainer(streams)
     evaluate = _build_evaluator(config, problem, place, transport, mean, known, shares)
     of_clients = _build_client_evaluator(config, problem, place, transport, shares)
     return Experiment(
