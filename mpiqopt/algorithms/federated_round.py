@@ -101,6 +101,7 @@ class FederatedRound:
         self.width = method.sent(self.layers.travelling)
         self.feedback = method.feeds_back(network)
         self.damping = network.codec(self._kind()).damping if self.feedback else 1.0
+        self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
         self.personal: dict[int, np.ndarray] = {}  # points of hosted clients with personal layers
         # whose arrays of what clients keep are changed row by row
         self.after = state._replace(**{name: rows.copy() for name in KEPT if len(rows := getattr(state, name))})
@@ -113,7 +114,8 @@ class FederatedRound:
         mean = self._train_and_upload(plan)
         after = self._serve(mean, plan)
         if self.network.emulate.sleep:
-            time.sleep(max(0.0, min(plan.arrivals.seconds, LONGEST) - (time.perf_counter() - began)))
+            lasts = min(after.seconds - self.state.seconds, LONGEST)
+            time.sleep(max(0.0, lasts - (time.perf_counter() - began)))
         return after
 
     def _kind(self) -> np.ndarray:
@@ -149,11 +151,21 @@ class FederatedRound:
             self.network.server.cohort.spread_to(nothing, plan.cohort, wait=False)
 
     def _train_and_upload(self, plan: Plan) -> np.ndarray:
-        """Let the hosted clients of the round train and send: return the mean of what they send, (width,)."""
+        """Let the hosted clients of the round train and send: return the mean of what they send, (width,).
+
+        With ``groups`` that of each, (groups, width).
+        """
         place, network, dtype = self.network.place, self.network, self.problem.dtype
         weights = self.problem.all_sizes[plan.senders] if self.method.weighting == "samples" else plan.senders * 0 + 1
         uploads = network.server.cohort.begin(
-            plan.senders, weights.astype(float), network.coded, self.width, dtype, echo=self.feedback, wait=False
+            plan.senders,
+            weights.astype(float),
+            network.coded,
+            self.width,
+            dtype,
+            groups=self.groups,
+            echo=self.feedback,
+            wait=False,
         )
         now, due = set(plan.senders.tolist()), set(plan.due.tolist())
         trained: dict[int, Trained] = {}
@@ -173,7 +185,7 @@ class FederatedRound:
     def _train(self, i: int) -> tuple[Trained, np.ndarray]:
         """Train hosted client i: return what that came to, and what it sends (width,)."""
         method, state, after, layers = self.method, self.state, self.after, self.layers
-        start = state.x[i] if method.personal else state.x[0]
+        start = self._start(i)
         reached = np.empty_like(start)
         memory = tuple(rows[i] for rows in (after.inner_first, after.inner_second) if len(rows))
         trained = self.problem.client_trainer(self.streams).train(
@@ -194,6 +206,10 @@ class FederatedRound:
         moved = np.subtract(moved, layers.travel(start), out=moved)
         return trained, method.payload(i, moved, trained, state, after)
 
+    def _start(self, i: int) -> np.ndarray:
+        """Return where hosted client i begins, (d,)."""
+        return self.state.x[i] if self.method.personal else self.state.x[0]
+
     def _upload(self, uploads: CohortMean, i: int, row: np.ndarray) -> None:
         """Send what client i sends, with what its earlier messages have left out."""
         node = self.network.place.first + i
@@ -206,17 +222,22 @@ class FederatedRound:
 
     def _serve(self, mean: np.ndarray, plan: Plan) -> State:
         """Take the server's step along the mean of the updates, and return the state after the round."""
-        state, came, nodes = self.state, plan.arrivals, self.network.place.nodes
-        after = self.after._replace(t=state.t + 1, seconds=state.seconds + came.seconds)
-        if len(state.busy):
-            after = after._replace(busy=shared_rows(came.busy_until, len(state.x)))
-        x = self.layers.travel(state.x[0])
+        after = self._advanced(plan, plan.arrivals.seconds)
+        x = self.layers.travel(self.state.x[0])
         if len(plan.senders):
-            new, after = self.method.receive(self.damping * mean, x, len(plan.senders) / nodes, after)
+            share = len(plan.senders) / self.network.place.nodes
+            new, after = self.method.receive(self.damping * mean, x, share, after)
             if self.method.two_way:
                 new, after = self._announce(new - x, x, after)
             x = new
         return after._replace(x=self._rows(x))
+
+    def _advanced(self, plan: Plan, seconds: float) -> State:
+        """Return the state after the round but for what the server does. seconds: emulated, that it lasts."""
+        after, hosted = self.after._replace(t=self.state.t + 1), len(self.state.x)
+        if len(after.busy):
+            after = after._replace(busy=shared_rows(plan.arrivals.busy_until, hosted))
+        return after._replace(seconds=self.state.seconds + seconds)
 
     def _announce(self, change: np.ndarray, x: np.ndarray, after: State) -> tuple[np.ndarray, State]:
         """Send the coded change of x to all nodes: return the x+ that they have then, and the state."""

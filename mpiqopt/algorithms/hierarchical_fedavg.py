@@ -1,0 +1,104 @@
+"""Federated averaging on two levels: often within regions, and now and then between them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import PositiveInt
+from mpiqopt.algorithms.fedavg import FedAvg
+from mpiqopt.algorithms.federated_round import FederatedRound, Plan, State
+from mpiqopt.errors import UsageError
+from mpiqopt.federation.regions import region_of
+from mpiqopt.field import Field
+from mpiqopt.network.network import Network
+from mpiqopt.placement.shared_rows import shared_rows
+from mpiqopt.problems.problem import Problem
+from mpiqopt.registry import register
+from mpiqopt.streams import Streams
+from mpiqopt.topologies.topology import Topology
+
+
+@register("algorithm", "hierarchical-fedavg")
+@dataclass(frozen=True, kw_only=True)
+class HierarchicalFedAvg(FedAvg):
+    """Each region r has a server of its own, and a model x_r, with which its clients do rounds of FedAvg:
+
+        x_r+ = x_r + a_g mean of the updates of its clients;   every ``global_every`` rounds all x_r become their mean,
+
+    weighted by the clients of each region; that mean is what is recorded. Messages within a region use the links
+    ``emulate.bandwidth``, those between regions, 2 (R - 1) of them, ``emulate.region_bandwidth``.
+    Source: Liu, Zhang, Song, Letaief, "Client-edge-cloud hierarchical federated learning", ICC 2020.
+    """
+
+    in_regions = True
+
+    regions: Annotated[
+        PositiveInt | list[Annotated[int, Field(ge=0)]],
+        Field(description="how many regions, of equally many consecutive nodes, or the region 0, 1, ... of each node"),
+    ] = 2
+    global_every: Annotated[
+        PositiveInt, Field(description="rounds within regions from one average between them to the next")
+    ] = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("personal", "two_way"):
+            if getattr(self, key):
+                raise UsageError(f"algorithm.{key}: 'hierarchical-fedavg' does without; want fedavg")
+
+    def require(self, topology: Topology, regularizer: str) -> None:
+        super().require(topology, regularizer)
+        region_of(topology.nodes, self.regions)
+
+    def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
+        regions = int(region_of(network.place.nodes, self.regions).max()) + 1
+        models = shared_rows(np.tile(x[0], regions), len(x))
+        return super().init(x, problem, network, rng)._replace(common=models)
+
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
+        return RegionalRound(self, state, problem, network, rng).run()
+
+
+class RegionalRound(FederatedRound):
+    """A round in all regions, and the average between them when it is due."""
+
+    method: HierarchicalFedAvg
+
+    def __init__(self, method: HierarchicalFedAvg, state: State, problem: Problem, network: Network, streams: Streams):
+        super().__init__(method, state, problem, network, streams)
+        self.groups = region_of(network.place.nodes, method.regions)
+        self.clients = np.bincount(self.groups)
+        self.models = state.common[0].reshape(len(self.clients), -1)
+
+    def _start(self, i: int) -> np.ndarray:
+        return self.models[self.groups[self.network.place.first + i]]
+
+    def _download(self, plan: Plan) -> None:
+        for region, model in enumerate(self.models):
+            head = int(np.argmax(self.groups == region))
+            members = plan.cohort[self.groups[plan.cohort] == region]
+            self.network.server.cohort.spread_to(model, members, server=head, wait=False)
+
+    def _serve(self, mean: np.ndarray, plan: Plan) -> State:
+        method, state = self.method, self.state
+        models = self.models.copy()
+        for region in np.unique(self.groups[plan.senders]).tolist():
+            models[region], _ = method.outer().apply(models[region], -self.damping * mean[region], ())
+        weights = (self.clients / len(self.groups)).astype(models.dtype)
+        together = np.add.reduce(weights[:, None] * models, axis=0)
+        seconds = plan.arrivals.seconds
+        if (state.t + 1) % method.global_every == 0:
+            models[:] = together
+            seconds += self._average_regions(together)
+        after = self._advanced(plan, seconds)
+        hosted = len(state.x)
+        return after._replace(x=shared_rows(together, hosted), common=shared_rows(models.ravel(), hosted))
+
+    def _average_regions(self, x: np.ndarray) -> float:
+        """Count the messages between regions, up and down, and return their emulated seconds."""
+        heads = np.unique(self.groups, return_index=True)[1]
+        for _ in ("up", "down"):
+            self.network.server.cohort.spread_to(x, heads, wait=False)
+        emulate = self.network.emulate
+        return 2 * (emulate.delay + x.nbytes / (emulate.region_bandwidth or emulate.bandwidth or np.inf))
