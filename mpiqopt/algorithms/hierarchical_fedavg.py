@@ -67,25 +67,25 @@ class RegionalRound(FederatedRound):
 
     def __init__(self, method: HierarchicalFedAvg, state: State, problem: Problem, network: Network, streams: Streams):
         super().__init__(method, state, problem, network, streams)
-        self.groups = region_of(network.place.nodes, method.regions)
-        self.clients = np.bincount(self.groups)
+        self.region = self.groups = region_of(network.place.nodes, method.regions)
+        self.clients = np.bincount(self.region)
         self.models = state.common[0].reshape(len(self.clients), -1)
 
     def _start(self, i: int) -> np.ndarray:
-        return self.models[self.groups[self.network.place.first + i]]
+        return self.models[self.region[self.network.place.first + i]]
 
     def _download(self, plan: Plan) -> None:
         for region, model in enumerate(self.models):
-            head = int(np.argmax(self.groups == region))
-            members = plan.cohort[self.groups[plan.cohort] == region]
+            head = int(np.argmax(self.region == region))
+            members = plan.cohort[self.region[plan.cohort] == region]
             self.network.server.cohort.spread_to(model, members, server=head, wait=False)
 
     def _serve(self, mean: np.ndarray, plan: Plan) -> State:
         method, state = self.method, self.state
         models = self.models.copy()
-        for region in np.unique(self.groups[plan.senders]).tolist():
+        for region in np.unique(self.region[plan.senders]).tolist():
             models[region], _ = method.outer().apply(models[region], -self.damping * mean[region], ())
-        weights = (self.clients / len(self.groups)).astype(models.dtype)
+        weights = (self.clients / len(self.region)).astype(models.dtype)
         together = np.add.reduce(weights[:, None] * models, axis=0)
         seconds = plan.arrivals.seconds
         if (state.t + 1) % method.global_every == 0:
@@ -97,7 +97,7 @@ class RegionalRound(FederatedRound):
 
     def _average_regions(self, x: np.ndarray) -> float:
         """Count the messages between regions, up and down, and return their emulated seconds."""
-        heads = np.unique(self.groups, return_index=True)[1]
+        heads = np.unique(self.region, return_index=True)[1]
         for _ in ("up", "down"):
             self.network.server.cohort.spread_to(x, heads, wait=False)
         emulate = self.network.emulate
