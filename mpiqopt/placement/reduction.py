@@ -6,6 +6,8 @@ range, at most two per level are left over, and the root finishes the same tree.
 placement gives the same bits.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from mpiqopt.placement.placement import Placement
@@ -40,6 +42,49 @@ def partial_sums(rows: np.ndarray, first: int, nodes: int) -> tuple[list[Block],
         rows = np.concatenate([pairs, rows[even:]]) if alone else pairs
         level, start, width = level + 1, start // 2, (width + 1) // 2
     return blocks, sums
+
+
+class GrowingSums:
+    """``partial_sums`` of rows that come piece by piece, in the order of nodes: the same blocks, order and bits.
+
+    At most log2(nodes) + 1 sums are there at once, beside those of a piece.
+
+    Parameters
+    ----------
+    first : the node of the first row
+    nodes : n, of the whole network
+
+    >>> sums = GrowingSums(first=0, nodes=3)
+    >>> for piece in ([[1.0], [2.0]], [[4.0]]):
+    ...     sums.add(np.array(piece))
+    >>> sums.finished().tolist()
+    [[7.0]]
+    """
+
+    def __init__(self, first: int, nodes: int):
+        self._next, self._nodes = first, nodes
+        self._blocks: list[tuple[int, int, np.ndarray]] = []  # level, index and sum, in the order of nodes
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add the rows (k, d) of the next k nodes; what is kept of them is copied."""
+        blocks, sums = partial_sums(rows, self._next, self._nodes)
+        self._next += len(rows)
+        for (level, index), row in sorted(zip(blocks, sums, strict=True), key=lambda each: each[0][1] << each[0][0]):
+            self._push(level, index, row.copy())
+
+    def _push(self, level: int, index: int, row: np.ndarray) -> None:
+        """Add a block behind the others, to its sibling if that is there, and so on upwards."""
+        while True:
+            if index % 2 and self._blocks and self._blocks[-1][:2] == (level, index - 1):
+                row = self._blocks.pop()[2] + row
+            elif index % 2 or index == 0 or (index + 1) << level < self._nodes:
+                break  # node 0's block, like one whose sibling is still to come, waits where it is
+            level, index = level + 1, index // 2
+        self._blocks.append((level, index, row))
+
+    def finished(self) -> np.ndarray:
+        """Return the sums, (blocks, d), in the order of ``partial_sums``."""
+        return np.array([row for _, _, row in sorted(self._blocks, key=lambda block: block[:2])])
 
 
 def pairs_to_add(blocks: list[Block], nodes: int) -> list[tuple[int, int]]:
@@ -80,6 +125,13 @@ class Reduction:
         if len(rows) == 1:
             return rows
         return np.array(partial_sums(rows, self.place.first, self.place.nodes)[1])
+
+    def partial_sums_of_pieces(self, pieces: Iterable[np.ndarray]) -> np.ndarray:
+        """Return ``partial_sums`` of rows that come in pieces (k, d), in the order of the hosted nodes."""
+        sums = GrowingSums(self.place.first, self.place.nodes)
+        for piece in pieces:
+            sums.add(piece)
+        return sums.finished()
 
     def finish(self, sums: np.ndarray) -> np.ndarray:
         """Return the sum over all nodes, (d,), of the partial sums of all ranks in rank order."""

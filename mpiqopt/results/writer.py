@@ -6,7 +6,7 @@ opens it; every dataset of numbers has checksums.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,22 +15,21 @@ import numpy as np
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
+from mpiqopt.results.datasets import LARGEST, make_axis, store_numbers, store_texts
+from mpiqopt.results.final import Names, write_final
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES
 from mpiqopt.topologies.topology import Topology
 
-# What netCDF readers (xarray) expect as the label of an axis that has no coordinates.
-NO_COORDINATES = b"This is a netCDF dimension but not a netCDF variable.%10d"
 # Publishing costs a copy of the file: at most this share of the run's time, and at most every PUBLISH_SECONDS.
 PUBLISH_SHARE, PUBLISH_SECONDS = 0.02, 0.1
 # Records in a chunk at first. A dataset of more than MOST_CHUNKS gets chunks that are larger by GROWTH, up to LARGEST:
 # short runs leave small files, and long ones do not crumble.
-CHUNK, MOST_CHUNKS, GROWTH, LARGEST = 16, 64, 8, 8192
+CHUNK, MOST_CHUNKS, GROWTH = 16, 64, 8
 # records that wait as Python objects, where publications are rare: 8192 of them take some 10 MB
 BUFFERED = 8192
 
 
 Warn = Callable[[str], None]
-Names = Sequence[str] | None
 
 
 def drop_warning(text: str) -> None:
@@ -67,7 +66,7 @@ class Writer:
         """
         file = files.new_file_in_memory()
         file.attrs.update(attributes)
-        _axis(file, "record", 0, unlimited=True)
+        make_axis(file, "record", 0, unlimited=True)
         _write_topology(file.create_group("topology"), topology)
         return cls(path, file, warn)
 
@@ -133,10 +132,10 @@ class Writer:
         if "nodes" in self.file:
             del self.file["nodes"]
         group = self.file.create_group("nodes")
-        axis = _axis(group, "node", len(next(iter(columns.values()))))
+        axis = make_axis(group, "node", len(next(iter(columns.values()))))
         for name, values in columns.items():
             quantity = NODE_QUANTITIES[name]
-            _store(group, name, values.astype(quantity.dtype))
+            store_numbers(group, name, values.astype(quantity.dtype))
             group[name].attrs.update({"units": quantity.units, "long_name": quantity.meaning})
             group[name].dims[0].attach_scale(axis)
 
@@ -154,8 +153,8 @@ class Writer:
         group.attrs.update({subject.replace("/", "|"): said for subject, said in shares.read.items()})
         group.attrs.update({"held_out": shares.held_out, "wrong_labels": shares.noisy})
         if shares.names:
-            _store_names(group, "features", shares.names)
-            group["features"].dims[0].attach_scale(_axis(group, "feature", len(shares.names)))
+            store_texts(group, "features", shares.names)
+            group["features"].dims[0].attach_scale(make_axis(group, "feature", len(shares.names)))
         _write_division(group, shares, counts)
 
     def finish(
@@ -168,7 +167,7 @@ class Writer:
         status, reason:
             attributes ``status`` ("finished" or "stopped") and ``stop_reason``
         x:
-            iterates (nodes, d), in the type of the run
+            iterates (nodes, d), in the type of the run; ``shared_rows`` are written once if they are large
         transport:
             how frames have travelled, "" if there were none
         names:
@@ -177,12 +176,7 @@ class Writer:
         self.file.attrs.update({"status": status, "stop_reason": reason})
         if transport:
             self.file.attrs["transport"] = transport
-        final = self.file.create_group("final")
-        _store(final, "x", x)
-        final["x"].attrs["long_name"] = "last iterate of every node"
-        for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
-            final["x"].dims[axis].attach_scale(_axis(final, name, size))
-        _name_axes(final, names or {})
+        write_final(self.file, x, names or {})
         done = self.publish(durable=True)
         self.file.close()
         return done
@@ -241,25 +235,20 @@ def _chunk(chunk: int, count: int) -> int:
     return chunk
 
 
-def _store(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    """Write an array with a checksum, which any reader of HDF5 checks."""
-    group.create_dataset(name, data=values, fletcher32=True)
-
-
 def _write_division(group: h5py.Group, shares: Shares, counts: np.ndarray | None) -> None:
     """Write the samples of every node, by class where there are some, and what the data call them.
 
     counts: int (nodes, labels), None without classes.
     """
-    node = _axis(group, "node", len(shares.sizes))
-    _store(group, "samples", shares.sizes)
+    node = make_axis(group, "node", len(shares.sizes))
+    store_numbers(group, "samples", shares.sizes)
     columns: list[tuple[str, str, tuple[h5py.Dataset, ...]]] = [("samples", "training samples of every node", (node,))]
     if shares.groups:
-        _store_names(group, "groups", shares.groups)
+        store_texts(group, "groups", shares.groups)
         columns.append(("groups", "what the data call the samples of every node", (node,)))
     if counts is not None:
         _write_classes(group, shares)
-        _store(group, "counts", counts.astype(np.int32))
+        store_numbers(group, "counts", counts.astype(np.int32))
         columns.append(("counts", "training samples of every class at every node", (node, group["class"])))
     for name, meaning, axes in columns:
         group[name].attrs["long_name"] = meaning
@@ -272,34 +261,10 @@ def _write_classes(group: h5py.Group, shares: Shares) -> None:
     assert shares.labels is not None  # there are counts of them
     labels = shares.labels
     if shares.words is None:
-        _store(group, "class", labels)
+        store_numbers(group, "class", labels)
     else:
-        _store_names(group, "class", [shares.words[int(label)] for label in labels])
+        store_texts(group, "class", [shares.words[int(label)] for label in labels])
     group["class"].make_scale()
-
-
-def _store_names(group: h5py.Group, name: str, values: Sequence[str]) -> None:
-    """Write strings. Checksums are for numbers: those of strings would be of their addresses."""
-    group.create_dataset(name, data=[value.encode("utf-8", "replace") for value in values], dtype=h5py.string_dtype())
-
-
-def _name_axes(final: h5py.Group, names: dict[str, Names]) -> None:
-    """Write the names along the axes of /final/x, as coordinates by the conventions of netCDF."""
-    named = {axis: values for axis, values in names.items() if values}
-    for axis, values in named.items():
-        _store_names(final, f"{axis}_name", values)
-        final[f"{axis}_name"].dims[0].attach_scale(final[axis])
-    if named:
-        final["x"].attrs["coordinates"] = " ".join(f"{axis}_name" for axis in named)
-
-
-def _axis(group: h5py.Group, name: str, size: int, unlimited: bool = False) -> h5py.Dataset:
-    """Return a new axis without coordinates, as netCDF-4 writes it. unlimited: it can grow."""
-    extent = {"maxshape": (None,), "chunks": (LARGEST,)} if unlimited else {}  # nothing is ever written to it
-    scale = group.create_dataset(name, (size,), "int8", **extent)
-    scale.make_scale()
-    scale.attrs["NAME"] = np.bytes_(NO_COORDINATES % size)
-    return scale
 
 
 def _write_topology(group: h5py.Group, topology: Topology) -> None:
@@ -314,7 +279,7 @@ def _write_topology(group: h5py.Group, topology: Topology) -> None:
         # of any length: HDF5 has no checksums for these, but the file as a whole has
         group.create_dataset("names", data=topology.names, dtype=h5py.string_dtype())
         group["names"].attrs["long_name"] = "names that the file gives the nodes"
-        group["names"].dims[0].attach_scale(_axis(group, "node", topology.nodes))
+        group["names"].dims[0].attach_scale(make_axis(group, "node", topology.nodes))
 
 
 def _write_edges(group: h5py.Group, topology: Topology) -> None:
@@ -328,11 +293,11 @@ def _write_edges(group: h5py.Group, topology: Topology) -> None:
         weights.append(mixing.weights[kept])
         phases.append(np.full(kept.sum(), phase))
     group.attrs.update({"name": topology.name, "nodes": topology.nodes, "directed": int(not undirected)})
-    _store(group, "edges", np.concatenate(edges))
-    _store(group, "weights", np.concatenate(weights))
+    store_numbers(group, "edges", np.concatenate(edges))
+    store_numbers(group, "weights", np.concatenate(weights))
     if topology.varies:
-        _store(group, "phase", np.concatenate(phases))
-    edge, end = _axis(group, "edge", len(group["edges"])), _axis(group, "end", 2)
+        store_numbers(group, "phase", np.concatenate(phases))
+    edge, end = make_axis(group, "edge", len(group["edges"])), make_axis(group, "end", 2)
     group["edges"].dims[1].attach_scale(end)
     for name in ("edges", "weights", "phase"):
         if name in group:

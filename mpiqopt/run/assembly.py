@@ -116,6 +116,7 @@ def _begin(config: Config, ranks: int) -> tuple[Topology, bool]:
 
     What can be told from the config alone is checked first. Raises UsageError.
     """
+    config.require_recorded()
     if config.nodes is not None:
         _require_counts(config, config.nodes, ranks)
     topology = config.topology()
@@ -192,8 +193,9 @@ def _build_problem(config: Config, shares: Shares, place: Placement) -> Problem:
     with errors_name_file(config.path):
         problem = Problem(config.problem, shares, config.regularizer, config.run.dtype, machines)
     # an iterate, its gradient and two more, before the first is made
-    size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
-    require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")
+    rows = 1 if config.algorithm.one_row else problem.hosted
+    size = 4 * rows * problem.d * problem.dtype.itemsize
+    require_memory(size, f"{problem.d} coordinates at each of {rows} nodes")
     return problem
 
 
@@ -332,4 +334,5 @@ def _build_evaluator(
         config.record.mapping_step,
         known.lipschitz if config.record.per_node else None,
         solution if solution is not None and solution.shape == (problem.d,) else None,
+        config.record.training,
     )
