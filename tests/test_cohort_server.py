@@ -188,7 +188,7 @@ def test_each_member_is_handed_over_once():
 )
 def test_cohorts_that_are_none_are_refused(members, weights):
     server, _ = made_server(SERIAL, None)
-    with pytest.raises(ValueError, match="weights|members"):
+    with pytest.raises(ValueError, match=r"weights|members"):
         server.cohort.begin(np.array(members), np.array(weights), False, D, np.dtype(float))
 
 

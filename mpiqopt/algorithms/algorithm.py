@@ -105,7 +105,9 @@ class Algorithm(ABC):
     A subclass is a frozen dataclass whose fields are the keys of ``[algorithm]``; it defines ``init`` and ``step``.
     ``step`` is a function of the state but for communication and the problem's counters: all that a run needs to
     go on is in the state, a NamedTuple whose first field is x and whose fields are (hosted, d) arrays, integers that
-    are equal at all nodes, or NamedTuples of such. Steps make new arrays and never change those of the state they got.
+    are equal at all nodes, or NamedTuples of such. Vectors that all nodes know may be rows of one memory
+    (``placement.shared_rows``), in every state or in none. Steps make new arrays and never change those of the state
+    they got.
 
     In the formulas of all methods a is the step size, W the mixing matrix, I the identity, G = G(X) the rows of local
     gradients (of full data or of a fresh minibatch), C the compressor, and a plus marks the value after the step.
@@ -128,6 +130,7 @@ class Algorithm(ABC):
     mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
     common_point: ClassVar[bool] = False  # all nodes have the same x
+    one_row: ClassVar[bool] = False  # the same, and x is ``placement.shared_rows``: it makes ``common_point`` True
     observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     federated: ClassVar[bool] = False  # an iteration is a round of clients, whose seconds can be emulated
@@ -143,6 +146,12 @@ class Algorithm(ABC):
             "and from the topology (mpiqopt check prints them)"
         ),
     ] = "auto"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Set what follows from the properties that a class has."""
+        super().__init_subclass__(**kwargs)
+        if cls.one_row:
+            cls.common_point = True
 
     @property
     def trains(self) -> bool:
@@ -261,7 +270,8 @@ class Algorithm(ABC):
 
         Parameters
         ----------
-        x: the start (hosted, d) in the dtype of the run, equal at all nodes; not to be changed.
+        x: the start (hosted, d) in the dtype of the run, equal at all nodes; not to be changed. With ``one_row`` it is
+            one row of memory, and so must be the x of all states.
         problem: evaluates f_i, gradients and the prox of h at the hosted nodes.
         network: mixes rows with neighbours, or averages them at a server.
         rng: minibatches and other draws, keyed by iteration.

@@ -6,8 +6,10 @@ import numpy as np
 
 from mpiqopt.data.source import Source
 from mpiqopt.placement.placement import Placement
+from mpiqopt.placement.shared_rows import distinct_rows, is_shared
 from mpiqopt.results.checkpoint import flat_state
 from mpiqopt.run.assembly import Experiment
+from mpiqopt.run.metrics import PIECE_BYTES
 from mpiqopt.topologies.topology import DENSE_LIMIT
 
 # All of these are measured: peaks of runs of 2 to 131,072 nodes (benchmarks/size.py memory).
@@ -19,6 +21,8 @@ ENTRY, ENTRY_MADE = 40, 50
 STEP = {8: 40, 4: 32}
 # the same with coded gossip; a method says what coordination adds
 CODED = 40
+# vectors of a step where all nodes have one point, in the type of the run; sums of a record for each doubling of nodes
+COMMON, SUMS = 8, 1
 # for each node that trains by itself: Python's objects
 TRAINED = 2700
 # for each sample of all ranks while data are loaded, more if some are held out; for each of a rank
@@ -28,7 +32,7 @@ ALL_TARGETS, TESTED, OWN_TARGETS = 25, 24, 16
 def memory_per_rank(experiment: Experiment, ranks: int) -> float:
     """Return the peak bytes of the rank that needs most, Python and libraries included, to about a factor of 1.5.
 
-        peak = libraries + W + max(making W, loading the data, data + iterates of the hosted nodes)
+        peak = libraries + W + max(making W, loading the data, data + iterates of the hosted nodes + common vectors)
 
     Parameters
     ----------
@@ -37,7 +41,8 @@ def memory_per_rank(experiment: Experiment, ranks: int) -> float:
     place = Placement(experiment.network.place.nodes, ranks, ranks - 1)
     entries = sum(len(mixing.columns) for mixing in experiment.network.topology.cycle)
     data, loading = _data(experiment, place)
-    later = data + place.hosted * _per_node(experiment)
+    arrays = _state_arrays(experiment)
+    later = data + place.hosted * _per_node(experiment, arrays) + _common(experiment, arrays)
     return _libraries(experiment, ranks) + ENTRY * entries + max(ENTRY_MADE * entries, loading, later)
 
 
@@ -86,16 +91,40 @@ def _copies(source: Source, share: float) -> float:
     return max(ordered, 1 + (source.scale == "unit-rows") + source.intercept)
 
 
-def _per_node(experiment: Experiment) -> float:
-    """Return the bytes of the iterates of a node and of all that is computed from them.
-
-    They are those of the method's state, as ``init`` makes it, and for each coordinate what steps and records take.
-    """
+def _state_arrays(experiment: Experiment) -> list[np.ndarray]:
+    """Return the arrays of the method's state, as ``init`` makes it; each once."""
     algorithm, problem = experiment.algorithm, experiment.problem
     state = algorithm.init(experiment.start, problem, experiment.network, experiment.streams)
-    arrays = {id(value): value.nbytes for value in flat_state(state).values() if isinstance(value, np.ndarray)}
-    beside = STEP[problem.dtype.itemsize]
+    return [*{id(each): each for each in flat_state(state).values() if isinstance(each, np.ndarray)}.values()]
+
+
+def _per_node(experiment: Experiment, arrays: list[np.ndarray]) -> float:
+    """Return the bytes of the iterates of a node and of all that is computed from them.
+
+    They are those of the method's state, and for each coordinate what steps and records take. Nodes with one row for
+    all take part in both one after the other.
+    """
+    algorithm, problem = experiment.algorithm, experiment.problem
+    own = sum(array.nbytes for array in arrays if not is_shared(array)) / problem.hosted
+    beside = 0 if algorithm.one_row else STEP[problem.dtype.itemsize]
     if experiment.network.compressor is not None and not algorithm.server:
         beside += CODED
     beside += algorithm.coordination_bytes()
-    return sum(arrays.values()) / problem.hosted + beside * problem.d + TRAINED * algorithm.trains
+    return own + beside * problem.d + TRAINED * algorithm.trains
+
+
+def _common(experiment: Experiment, arrays: list[np.ndarray]) -> float:
+    """Return the bytes of vectors that all nodes share, of what steps and records compute from them.
+
+    Records work on pieces of PIECE_BYTES, and on some sums of them, if they need gradients.
+    """
+    problem, nodes = experiment.problem, experiment.network.place.nodes
+    shared = sum(distinct_rows(array).nbytes for array in arrays if is_shared(array))
+    if not experiment.algorithm.one_row:
+        return shared
+    vectors = shared + COMMON * problem.d * problem.dtype.itemsize
+    if experiment.config.record.training != "gradient":
+        return vectors
+    row = 8 * problem.d
+    piece = min(max(PIECE_BYTES, row), nodes * row) * (1 + problem.dtype.itemsize / 8)
+    return vectors + piece + SUMS * np.log2(nodes + 1) * row

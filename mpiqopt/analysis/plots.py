@@ -198,8 +198,10 @@ def has_diverged(result: Result) -> bool:
     objective = result.columns["objective"]
     if str(result.attributes.get("stop_reason", "")).startswith("diverged"):
         return True
-    scale = abs(float(objective[0])) if len(objective) and objective[0] else 1.0
-    return bool(len(objective)) and not np.abs(objective).max() <= BEYOND * scale
+    if np.isnan(objective).all():  # there are no records, or it was never measured
+        return False
+    scale = abs(float(objective[0])) if objective[0] else 1.0
+    return not np.abs(objective).max() <= BEYOND * scale
 
 
 def _problem(result: Result) -> tuple:

@@ -1,6 +1,7 @@
 """A result file as tables on the screen: a row for each of tables.MOST_ROWS records, and one for each of as many nodes.
 
-Quantities that a file does not have, such as the accuracy of a loss without classes, have no column.
+Quantities that a file does not have, such as the accuracy of a loss without classes, have no column; nor have those
+that were never measured (``record.training``).
 """
 
 import sys
@@ -78,5 +79,5 @@ def _table(quantities: Iterable[tuple[str, str, str]], values: dict[str, np.ndar
     return [
         Column(heading, [format_number(form, values[name][row] / (1e6 if name == "bytes" else 1)) for row in rows])
         for name, heading, form in quantities
-        if name in values
+        if name in values and not (len(values[name]) and np.isnan(values[name]).all())
     ]

@@ -15,9 +15,10 @@ STILL = 1.25
 
 
 def describe_trends(result: Result) -> str:
-    """Return a line on stationarity and consensus in the second half of a run that has records."""
-    iterations = result.columns["iteration"]
-    said = (f"{name} {trend_in_words(iterations, result.columns[name])}" for name in ("stationarity", "consensus"))
+    """Return a line on stationarity, where it was measured, and consensus in the second half of a run with records."""
+    iterations, columns = result.columns["iteration"], result.columns
+    measured = [name for name in ("stationarity", "consensus") if not np.isnan(columns[name]).all()]
+    said = (f"{name} {trend_in_words(iterations, columns[name])}" for name in measured)
     return f"in the second half: {', '.join(said)}"
 
 

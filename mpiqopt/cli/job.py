@@ -79,9 +79,15 @@ def _sum_up(outcome: Outcome, output: Path) -> None:
     """
     if outcome.metrics is not None:
         m = outcome.metrics
-        line = f"objective {m.objective:.9g}, stationarity {m.stationarity:.3e}, consensus {m.consensus:.3e}"
-        tested = [("test loss", "{:.6g}", m.test_loss), ("accuracy", "{:.4f}", m.accuracy)]
-        complain(line + "".join(f", {name} {form.format(value)}" for name, form, value in tested if value is not None))
+        values = [
+            ("objective", "{:.9g}", m.objective),
+            ("stationarity", "{:.3e}", m.stationarity),
+            ("consensus", "{:.3e}", m.consensus),
+            ("test loss", "{:.6g}", m.test_loss),
+            ("accuracy", "{:.4f}", m.accuracy),
+        ]
+        said = (f"{name} {form.format(value)}" for name, form, value in values if value is not None and value == value)
+        complain(", ".join(said))
     if outcome.status == "finished" and outcome.reason.startswith("iterations"):
         from mpiqopt.analysis.trend import describe_trends
         from mpiqopt.results.reader import read_result

@@ -94,6 +94,15 @@ class Config(NamedTuple):
             raise UsageError(f"{self.path}: topology: the graphs of a list differ in nodes: {counts}")
         return counts[0] if counts else None
 
+    def require_recorded(self) -> None:
+        """Raise UsageError if the run is to end at a value of which ``record.training`` records nothing."""
+        training = self.record.training
+        for key, enough in (("tolerance", ("gradient",)), ("stop_gap", ("gradient", "value"))):
+            value = getattr(self.run, key)
+            if value is not None and training not in enough:
+                wanted = f"record.training = {' or '.join(map(repr, enough))}, not {training!r}"
+                raise UsageError(f"{self.path}: run.{key} = {value:g}: wants {wanted}")
+
     def topology(self) -> Topology:
         """Build the mixing matrices.
 

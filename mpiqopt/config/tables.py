@@ -99,13 +99,32 @@ class Record:
     every: Annotated[
         int, Field(ge=1, description="iterations between records (the first and last are recorded too)")
     ] = 10
-    mapping_step: Annotated[float, Field(gt=0, description="step of the gradient mapping in /stationarity")] = 1.0
+    training: Annotated[
+        Literal["gradient", "value", "none"],
+        Field(
+            description="what is measured over all training samples: gradient: /objective and /stationarity; value: "
+            "/objective alone, some three times cheaper; none: neither, for networks whose held-out samples say enough"
+        ),
+    ] = "gradient"
+    mapping_step: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="step of the gradient mapping in /stationarity",
+            needs=(only("training", "gradient"),),
+        ),
+    ] = 1.0
     per_node: Annotated[
         bool,
         Field(
             description="record /criterion, (1/n) sum |s(x_i)|^2 + L^2 consensus, at the price of n global gradients"
         ),
     ] = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError if gradients of nodes are to be recorded, and none of the training samples."""
+        if self.per_node and self.training != "gradient":
+            raise UsageError(f"record.per_node = true: wants record.training = 'gradient', not {self.training!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

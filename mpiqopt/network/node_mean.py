@@ -1,9 +1,12 @@
 """The mean over all nodes, by one collective that is not part of an algorithm's communication."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from mpiqopt.placement.placement import Placement
 from mpiqopt.placement.reduction import Reduction
+from mpiqopt.placement.shared_rows import is_shared
 from mpiqopt.transport.transport import Transport
 
 
@@ -23,11 +26,26 @@ class NodeMean:
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return the mean (d,) of rows (hosted, d), collective."""
+        return self._finished(self._reduction.partial_sums(rows))
+
+    def of_pieces(self, pieces: Iterable[np.ndarray]) -> np.ndarray:
+        """Return the mean (d,) of rows that come in pieces (k, d) in the order of the hosted nodes: the same bits.
+
+        Collective once the last piece has come. No more than a piece and some log2(n) rows are in memory at once.
+        """
+        return self._finished(self._reduction.partial_sums_of_pieces(pieces))
+
+    def of_iterates(self, x: np.ndarray) -> np.ndarray:
+        """Return the mean (d,) of iterates x (hosted, d), collective; the row itself of ``shared_rows``, unrounded."""
+        return x[0] if is_shared(x) else self(x)
+
+    def _finished(self, sums: np.ndarray) -> np.ndarray:
+        """Return the mean, of this rank's partial sums (counts[rank], d)."""
         reduction, transport = self._reduction, self._transport
-        gathered = transport.gather(reduction.partial_sums(rows), reduction.counts)
+        gathered = transport.gather(sums, reduction.counts)
         if gathered is None:
-            return transport.broadcast(np.empty(rows.shape[1], rows.dtype))
-        return transport.broadcast(reduction.finish(gathered) / rows.dtype.type(self._nodes))
+            return transport.broadcast(np.empty(sums.shape[1], sums.dtype))
+        return transport.broadcast(reduction.finish(gathered) / sums.dtype.type(self._nodes))
 
     @property
     def rows_moved(self) -> int:

@@ -6,6 +6,7 @@ range, at most two per level are left over, and the root finishes the same tree.
 placement gives the same bits.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -89,6 +90,15 @@ class Reduction:
             return rows
         return np.array(partial_sums(rows, self._first, self._nodes)[1])
 
+    def partial_sums_of_pieces(self, pieces: Iterable[np.ndarray]) -> np.ndarray:
+        """Return ``partial_sums`` of rows that come in pieces (k, d), in the order of the hosted nodes."""
+        sums, first = RunningSum(self._nodes), self._first
+        for piece in pieces:
+            for block, row in zip(*partial_sums(piece, first, self._nodes), strict=True):
+                sums.add_block(block, row.copy())
+            first += len(piece)
+        return np.array([sums.blocks[block] for block in sorted(sums.blocks)])
+
     def finish(self, sums: np.ndarray) -> np.ndarray:
         """Return the sum over all nodes, (d,), of the partial sums of all ranks in rank order."""
         rows = list(sums)
@@ -125,7 +135,12 @@ class RunningSum:
         """Add ``weight`` (a number that keeps the row's type) times the row (d,), which is not kept."""
         total = self._spare.pop() if self._spare else np.empty_like(row)
         np.multiply(row, weight, out=total)
-        level, index, width = 0, leaf, self._leaves
+        self.add_block((0, leaf), total)
+
+    def add_block(self, block: Block, total: np.ndarray) -> None:
+        """Add the sum (d,) of a complete block, which is changed."""
+        level, index = block
+        width = -(-self._leaves >> level)
         while width > 1:
             sibling = self.blocks.pop((level, index ^ 1), None)
             if sibling is not None:

@@ -11,6 +11,7 @@ from mpiqopt._losses import LinearModel
 from mpiqopt.arithmetic.products import row_squares
 from mpiqopt.data.shares import Shares, largest_magnitude_of_shares
 from mpiqopt.errors import UsageError
+from mpiqopt.placement.shared_rows import distinct_rows
 from mpiqopt.problems.evaluators import Evaluator, compiled_evaluator, loss_evaluator
 from mpiqopt.problems.held_out import HeldOut
 from mpiqopt.problems.layers import Layers
@@ -50,7 +51,7 @@ def _require_squares(shares: Shares, targets: np.ndarray, dtype: np.dtype) -> No
 class Problem:
     """min_x F(x) + h(x), F = (1/n) sum_i f_i, seen from the process that hosts some of the nodes.
 
-    Points are (hosted, d) arrays of ``dtype``, one row for each hosted node.
+    Points are (hosted, d) arrays of ``dtype``, one row for each hosted node; ``shared_rows`` are such, too.
 
     Parameters
     ----------
@@ -107,7 +108,8 @@ class Problem:
 
         batch: the samples of each node whose mean gradient is taken; None for all samples.
         """
-        out = np.empty_like(x)
+        out = np.empty(x.shape, x.dtype)
+        x = distinct_rows(x)
         began = time.perf_counter()
         if batch is None:
             self._evaluator.evaluate(x, out)
@@ -180,17 +182,36 @@ class Problem:
 
         Evaluations are not counted.
         """
-        a, b = self._shares.offsets[node : node + 2]
-        return loss_evaluator(self.loss, self._part(node, node + 1), self._targets[a:b], self.outputs)
+        return self._evaluator_of(node, node + 1)
+
+    def _evaluator_of(self, first: int, last: int) -> Evaluator:
+        """Return what evaluates f_i of the hosted nodes first .. last-1."""
+        a, b = self._shares.offsets[[first, last]]
+        return loss_evaluator(self.loss, self._part(first, last), self._targets[a:b], self.outputs)
 
     def value_and_grad(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the values f_i, float64 (hosted,), and gradients (hosted, d) at x: (hosted, d), or (1, d) for all.
 
         For metrics: evaluations are not counted.
         """
-        values, gradients = np.empty(self.hosted), np.empty((self.hosted, self.d), self.dtype)
-        self._evaluator.evaluate(x, gradients, values)
+        return self.value_and_grad_of(0, self.hosted, x)
+
+    def value_and_grad_of(self, first: int, last: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``value_and_grad`` of the hosted nodes first .. last-1 alone, float64 (k,) and (k, d).
+
+        x: their k points (k, d), or (1, d) for one of all. For networks, of whose gradients (hosted, d) is too much.
+        """
+        some = last - first
+        evaluator = self._evaluator if some == self.hosted else self._evaluator_of(first, last)
+        values, gradients = np.empty(some), np.empty((some, self.d), self.dtype)
+        evaluator.evaluate(distinct_rows(x), gradients, values)
         return values, gradients
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Return the values f_i alone, float64 (hosted,), at x (hosted, d), or (1, d) for all; nothing is counted."""
+        values = np.empty(self.hosted)
+        self._evaluator.evaluate(distinct_rows(x), None, values)
+        return values
 
     def prox(self, x: np.ndarray, step: float) -> np.ndarray:
         """Return prox_{step h} of x, (hosted, d) or (d,), row by row."""
@@ -263,7 +284,8 @@ class Problem:
 
         Evaluations are not counted.
         """
-        full, out = np.empty_like(x), np.empty_like(x)
+        full, out = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+        x = distinct_rows(x)
         self._evaluator.evaluate(x, full)
         total, ones = np.zeros(self.hosted), np.ones(self.hosted, np.int64)
         for k in range(VARIANCE_SAMPLES):

@@ -8,11 +8,14 @@ import numpy as np
 from mpiqopt.errors import UsageError
 from mpiqopt.network.network import Network
 from mpiqopt.network.traffic import Traffic
+from mpiqopt.placement.shared_rows import distinct_rows, is_shared, shared_rows
 from mpiqopt.results import files
 from mpiqopt.transport.agreement import agreed_from_rank_0
 
 # The state's numbers are attributes with this prefix; its arrays are datasets.
 NUMBER = "state."
+# Attribute of arrays that are stored as (1, ...): ``shared_rows``, the same at all nodes.
+ONE_ROW = "one row for all nodes"
 # What every checkpoint says beside the state.
 PROGRESS = {
     "run_id": str,
@@ -39,7 +42,7 @@ def save_checkpoint(
 ) -> OSError | None:
     """Write the rows of all nodes on rank 0, collective; the file replaces the last checkpoint in one step.
 
-    No rank but the first needs to see the file.
+    Of ``shared_rows`` one is written, and none is gathered. No rank but the first needs to see the file.
 
     Parameters
     ----------
@@ -55,11 +58,10 @@ def save_checkpoint(
     OSError or None
         What went wrong on rank 0, where the last checkpoint stays then.
     """
-    place, transport = network.place, network.transport
     values, totals = {**_arrays(state), **counters}, network.counters()
-    if transport.rank:
+    if network.transport.rank:
         for value in values.values():
-            transport.gather(value, place.counts)
+            _all_rows(value, network)
         return None
     import json  # on rank 0 alone
 
@@ -69,12 +71,21 @@ def save_checkpoint(
         with files.open_replacement(checkpoint_path(result), progress["run_id"], durable) as file:
             file.attrs.update({**progress, "derived": json.dumps(progress["derived"]), **totals, **numbers})
             for name, value in waiting:
-                file[name] = transport.gather(value, place.counts)
+                file[name] = _all_rows(value, network)
+                if is_shared(value):
+                    file[name].attrs[ONE_ROW] = True
     except files.UNREADABLE as error:
         for _, value in waiting:  # the other ranks wait for this
-            transport.gather(value, place.counts)
+            _all_rows(value, network)
         return error if isinstance(error, OSError) else OSError(str(error))
     return None
+
+
+def _all_rows(value: np.ndarray, network: Network) -> np.ndarray | None:
+    """Return the rows of all nodes on rank 0, collective; of shared rows the one row that each rank has."""
+    if is_shared(value):
+        return distinct_rows(value)
+    return network.transport.gather(value, network.place.counts)
 
 
 def read_progress(result: Path) -> dict[str, Any] | None:
@@ -115,17 +126,31 @@ def restore_checkpoint(
         If the file holds another state.
     """
     place, transport = network.place, network.transport
-    values = {name: np.empty_like(value) for name, value in _arrays(state).items()}
-    wanted = {**values, **counters}
+    arrays, fields = _arrays(state), flat_state(state)
+    numbers = {NUMBER + name: type(np.asarray(fields[name]).item()) for name in fields if name not in arrays}
+    forms = {name: _stored_form(own, place.nodes) for name, own in {**arrays, **counters}.items()}
     saved = _Saved(checkpoint_path(result), transport.rank == 0)
-    numbers = {name: type(np.asarray(value).item()) for name, value in flat_state(state).items() if name not in values}
-    agreed_from_rank_0(
-        transport, lambda: saved.require(wanted, {NUMBER + k: kind for k, kind in numbers.items()}, place.nodes)
-    )
-    for name, own in wanted.items():
+    agreed_from_rank_0(transport, lambda: saved.require(forms, numbers))
+    values = {name: _own_rows(saved.rows(name), own, network) for name, own in arrays.items()}
+    for name, own in counters.items():
         transport.scatter(saved.rows(name), place.counts, own)
     network.traffic.restore(Traffic(progress["rounds"], progress["bytes"], progress["mpi_bytes"]))
-    return _shaped(state, {**values, **{name: progress[NUMBER + name] for name in numbers}})
+    return _shaped(state, {**values, **{name: progress[NUMBER + name] for name in fields if name not in arrays}})
+
+
+def _stored_form(own: np.ndarray, nodes: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and type in a checkpoint of what is ``own``, (hosted, ...), on a rank."""
+    return (1 if is_shared(own) else nodes, *own.shape[1:]), own.dtype
+
+
+def _own_rows(rows: np.ndarray | None, like: np.ndarray, network: Network) -> np.ndarray:
+    """Return the hosted nodes' part of ``rows``, which rank 0 has read, in the form of ``like``; collective."""
+    if is_shared(like):
+        row = np.empty(like.shape[1:], like.dtype) if rows is None else np.array(rows[0])
+        return shared_rows(network.transport.broadcast(row), len(like))
+    own = np.empty_like(like)
+    network.transport.scatter(rows, network.place.counts, own)
+    return own
 
 
 class _Saved:
@@ -134,23 +159,22 @@ class _Saved:
     def __init__(self, path: Path, here: bool):
         self.path, self.here = path, here
 
-    def require(self, wanted: dict[str, np.ndarray], numbers: dict[str, type], nodes: int) -> None:
-        """Raise UsageError unless all of a state is there, in arrays of as many nodes as there are."""
+    def require(self, forms: dict[str, tuple[tuple[int, ...], np.dtype]], numbers: dict[str, type]) -> None:
+        """Raise UsageError unless all of a state is there: arrays of these shapes and types, and numbers."""
         try:
             with files.open_sealed(self.path) as file:
                 files.read_attributes(file, numbers)
-                shapes = {name: (file[name].shape, file[name].dtype) for name in wanted if name in file}
+                shapes = {name: (file[name].shape, file[name].dtype) for name in forms if name in file}
         except files.UNREADABLE as error:
             raise _broken(self.path, str(error)) from error
-        for name, own in wanted.items():
+        for name, want in forms.items():
             if name not in shapes:
                 raise _broken(self.path, f"it lacks {name}")
-            want = (nodes, *own.shape[1:]), own.dtype
             if shapes[name] != want:
                 raise _broken(self.path, f"its {name} is {_words(*shapes[name])}, not {_words(*want)}")
 
     def rows(self, name: str) -> np.ndarray | None:
-        """Return the rows of all nodes on rank 0, None elsewhere."""
+        """Return the rows of all nodes, or the one that they share, on rank 0, None elsewhere."""
         import h5py  # on rank 0 alone
 
         if not self.here:

@@ -6,7 +6,7 @@ opens it; every dataset of numbers has checksums.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -17,6 +17,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.results import files
 from mpiqopt.results.clients import ClientRounds
 from mpiqopt.results.datasets import LARGEST, describe, make_axis, rows_of_chunk, store_numbers, store_texts
+from mpiqopt.results.final import Names, write_final
 from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES, VECTORS
 from mpiqopt.topologies.topology import Topology
 
@@ -30,7 +31,6 @@ BUFFERED = 8192
 
 
 Warn = Callable[[str], None]
-Names = Sequence[str] | None
 
 
 def drop_warning(text: str) -> None:
@@ -200,7 +200,7 @@ class Writer:
         status, reason:
             attributes ``status`` ("finished" or "stopped") and ``stop_reason``
         x:
-            iterates (nodes, d), in the type of the run
+            iterates (nodes, d), in the type of the run; ``shared_rows`` are written once if they are large
         transport:
             how frames have travelled, "" if there were none
         names:
@@ -209,12 +209,7 @@ class Writer:
         self.file.attrs.update({"status": status, "stop_reason": reason})
         if transport:
             self.file.attrs["transport"] = transport
-        final = self.file.create_group("final")
-        store_numbers(final, "x", x)
-        final["x"].attrs["long_name"] = "last iterate of every node"
-        for axis, (name, size) in enumerate(zip(("node", "coordinate"), x.shape, strict=True)):
-            final["x"].dims[axis].attach_scale(make_axis(final, name, size))
-        _name_axes(final, names or {})
+        write_final(self.file, x, names or {})
         done = self.publish(durable=True)
         self.file.close()
         return done
@@ -319,16 +314,6 @@ def _write_classes(group: h5py.Group, shares: Shares) -> None:
     else:
         store_texts(group, "class", [shares.words[int(label)] for label in labels])
     group["class"].make_scale()
-
-
-def _name_axes(final: h5py.Group, names: dict[str, Names]) -> None:
-    """Write the names along the axes of /final/x, as coordinates by the conventions of netCDF."""
-    named = {axis: values for axis, values in names.items() if values}
-    for axis, values in named.items():
-        store_texts(final, f"{axis}_name", values)
-        final[f"{axis}_name"].dims[0].attach_scale(final[axis])
-    if named:
-        final["x"].attrs["coordinates"] = " ".join(f"{axis}_name" for axis in named)
 
 
 def _write_topology(group: h5py.Group, topology: Topology) -> None:

@@ -122,6 +122,7 @@ def _begin(config: Config, ranks: int) -> tuple[Topology, bool]:
 
     What can be told from the config alone is checked first. Raises UsageError.
     """
+    config.require_recorded()
     if config.nodes is not None:
         _require_counts(config, config.nodes, ranks)
     topology = config.topology()
@@ -200,8 +201,9 @@ def _build_problem(config: Config, shares: Shares, place: Placement, local_rank:
         config.problem.prepare(config.run.device, local_rank)
         problem = Problem(config.problem, shares, config.regularizer, config.dtype, machines)
     # an iterate, its gradient and two more, before the first is made
-    size = 4 * problem.hosted * problem.d * problem.dtype.itemsize
-    require_memory(size, f"{problem.d} coordinates at each of {problem.hosted} nodes")
+    rows = 1 if config.algorithm.one_row else problem.hosted
+    size = 4 * rows * problem.d * problem.dtype.itemsize
+    require_memory(size, f"{problem.d} coordinates at each of {rows} nodes")
     return problem
 
 
@@ -340,6 +342,7 @@ def _build_evaluator(
         config.record.mapping_step,
         known.lipschitz if config.record.per_node else None,
         solution if solution is not None and solution.shape == (problem.d,) else None,
+        config.record.training,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.network.node_mean import NodeMean
+from mpiqopt.placement.shared_rows import is_shared
 from mpiqopt.problems.problem import Problem
 from mpiqopt.streams import standard_normal
 from mpiqopt.transport.transport import Transport
@@ -91,7 +92,7 @@ def observe_curvature(problem: Problem, start: np.ndarray, mean: NodeMean, step:
     def gradient(x: np.ndarray) -> np.ndarray:
         return mean(problem.value_and_grad(x[None].astype(problem.dtype))[1].astype(np.float64))
 
-    x = mean(start.astype(np.float64))
+    x = start[0].astype(np.float64) if is_shared(start) else mean(start.astype(np.float64))
     for _ in range(DESCENTS):
         x = problem.prox(x - step * gradient(x), step)
     length = 1e-4 * max(1.0, float(np.add.reduce(x * x)) ** 0.5)

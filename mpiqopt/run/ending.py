@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mpiqopt.placement.shared_rows import distinct_rows
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.metrics import Metrics
 
 # A run has diverged when its objective is so many times that of the start, and rises.
 BEYOND = 1e6
-# Nodes' own objectives, which cost a gradient, are looked at when consensus has grown so many times since then.
+# Nodes' own objectives, which cost a pass over the data, are looked at when consensus has grown so many times since.
 LOOK = 10.0
 # Features are unscaled if the largest is so many times the median one.
 UNEVEN = 30.0
@@ -82,7 +83,9 @@ class Ending:
 
     def __init__(self, experiment: Experiment, watched: Watched | None = None):
         self.experiment, self.watched = experiment, watched or Watched()
-        self.scale = max(self._objective(experiment.start), self._objective(np.zeros_like(experiment.start)))
+        self._training = experiment.config.record.training
+        start = distinct_rows(experiment.start)
+        self.scale = np.nan if self._training == "none" else max(map(self._objective, (start, np.zeros_like(start))))
 
     def of(self, x: np.ndarray, metrics: Metrics, iteration: int, sent: int) -> End | None:
         """Return the end if the run is over at this record, else None.
@@ -145,22 +148,25 @@ class Ending:
         return "stationarity + L^2 consensus" if self.experiment.watches_consensus else "stationarity"
 
     def _diverged(self, x: np.ndarray, metrics: Metrics, iteration: int) -> str:
-        """Return why the numbers are of no use any more; "" if they are of use."""
+        """Return why the numbers are of no use any more; "" if they are of use.
+
+        Without objectives (``record.training`` "none") only iterates that are not finite tell.
+        """
         before, rising = self.watched, metrics.objective > self.watched.objective
         self.watched = before._replace(objective=metrics.objective)
-        if not metrics.is_finite():
+        if not metrics.is_finite(self._training):
             return "the iterates are no longer finite" if iteration else "the data or the start overflow"
         if rising and BEYOND * self.scale < metrics.objective < np.inf:
             return f"the objective is {metrics.objective:.3g}, was {self.scale:.3g} at the start, and rises"
-        if metrics.consensus <= LOOK * before.looked:
+        if self._training == "none" or metrics.consensus <= LOOK * before.looked:
             return ""
         self.watched = self.watched._replace(looked=metrics.consensus)
         own = self._objective(x)
         return f"nodes are ever further apart, their own objectives {own:.3g}" if own > BEYOND * self.scale else ""
 
     def _objective(self, x: np.ndarray) -> float:
-        """Return (1/n) sum_i |f_i(x_i)| at x (hosted, d)."""
-        values = self.experiment.problem.value_and_grad(x)[0]
+        """Return (1/n) sum_i |f_i(x_i)| at x (hosted, d), or (1, d) for all."""
+        values = self.experiment.problem.values(x)
         return float(self.experiment.mean(np.abs(values)[:, None])[0])
 
 

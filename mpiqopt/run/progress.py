@@ -1,5 +1,6 @@
 """Show the progress of a run: one live line on a terminal, a plain line now and then elsewhere."""
 
+import math
 import sys
 import time
 from typing import TextIO
@@ -55,7 +56,7 @@ class Progress:
         done = f"{iteration}/{self.iterations}"
         facts = [
             (f"iteration {done}", done, f"{100 * iteration // max(self.iterations, 1)} %"),
-            (f"stationarity {metrics.stationarity:.3e}", f"stat. {metrics.stationarity:.1e}"),
+            *_measure(metrics),
         ]
         if rate > 0:
             facts.append((f"{_duration((self.iterations - iteration) / rate)} left",))
@@ -70,6 +71,17 @@ class Progress:
     def close(self) -> None:
         """Clear the live line."""
         self._line.clear()
+
+
+def _measure(metrics: Metrics) -> list[tuple[str, ...]]:
+    """Return the stationarity, in several forms; where ``record.training`` leaves it out what tells most instead."""
+    if not math.isnan(metrics.stationarity):
+        return [(f"stationarity {metrics.stationarity:.3e}", f"stat. {metrics.stationarity:.1e}")]
+    if not math.isnan(metrics.objective):
+        return [(f"objective {metrics.objective:.4g}", f"obj. {metrics.objective:.4g}")]
+    if metrics.accuracy is not None:
+        return [(f"accuracy {metrics.accuracy:.4f}", f"acc. {metrics.accuracy:.3f}")]
+    return []
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import mpiqopt
 from mpiqopt import kernels
 from mpiqopt.data.shares import label_counts
+from mpiqopt.placement.shared_rows import is_shared, shared_rows
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.ending import End
 from mpiqopt.transport.agreement import agreed_from_rank_0
@@ -133,10 +134,11 @@ class Recorder:
     def finish(self, end: End, x: np.ndarray) -> bool:
         """Write how the run ended and its last iterates, collective; False, on all ranks, if that cannot be written.
 
-        x: the hosted nodes' iterates (hosted, d).
+        x: the hosted nodes' iterates (hosted, d); of ``shared_rows`` nothing is gathered.
         """
         network, written = self._experiment.network, True
-        rows = self._transport.gather(x, network.place.counts)
+        place = network.place
+        rows = shared_rows(x[0], place.nodes) if is_shared(x) else self._transport.gather(x, place.counts)
         if self._writer is not None and rows is not None:
             status = "stopped" if end.status == "diverged" else end.status
             names: dict[str, Sequence[str] | None] = {

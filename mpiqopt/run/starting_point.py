@@ -6,6 +6,7 @@ from mpiqopt.config.config import Config
 from mpiqopt.errors import UsageError, quote_in_error
 from mpiqopt.files.inputs import require_input_file
 from mpiqopt.placement.placement import Placement
+from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.problem import Problem
 from mpiqopt.run.steps import on_rank_0
 from mpiqopt.streams import random_stream, standard_normal
@@ -14,6 +15,8 @@ from mpiqopt.transport.transport import Transport
 
 def starting_point(config: Config, problem: Problem, place: Placement, transport: Transport) -> np.ndarray:
     """Return x_0, (hosted, d) of the problem's dtype, with equal rows unless a file has one for each node; collective.
+
+    For methods with ``one_row`` these are ``shared_rows``.
 
         auto: as the problem draws it, or 0;  zero: 0;  normal: one draw from N(0, I/d) for all nodes;
         a file: what it holds
@@ -28,6 +31,8 @@ def starting_point(config: Config, problem: Problem, place: Placement, transport
         point = standard_normal(random_stream(config.run.seed, "start"), problem.d) / np.sqrt(problem.d)
     else:
         point = _earlier_point(transport, config, problem.d, place.nodes)
+    if config.algorithm.one_row:
+        return shared_rows(point.astype(problem.dtype), problem.hosted)
     rows = point[place.first : place.last] if point.ndim == 2 else np.repeat(point[None], problem.hosted, axis=0)
     return np.ascontiguousarray(rows, dtype=problem.dtype)
 

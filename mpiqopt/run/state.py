@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError
+from mpiqopt.placement.shared_rows import is_shared
 from mpiqopt.results.checkpoint import flat_state
 
 
 class Form(NamedTuple):
-    """Type, shape and layout of an array of a state.
+    """Type, shape and layout of an array of a state; shared: its rows are ``shared_rows``.
 
     >>> import numpy as np
     >>> str(Form(np.dtype("float64"), (8, 5), True))
@@ -19,9 +20,24 @@ class Form(NamedTuple):
     dtype: np.dtype
     shape: tuple[int, ...]
     contiguous: bool
+    shared: bool = False
 
     def __str__(self) -> str:
-        return f"{self.dtype} {'x'.join(map(str, self.shape))}{'' if self.contiguous else ' not C-contiguous'}"
+        layout = " in one row for all" if self.shared else "" if self.contiguous else " not C-contiguous"
+        return f"{self.dtype} {'x'.join(map(str, self.shape))}{layout}"
+
+
+def form_of(rows: np.ndarray) -> Form:
+    """Return the form of an array (hosted, ...), which does not depend on how many nodes are hosted.
+
+    A single shared row is contiguous, and several are not: of these the form is that of the row.
+
+    >>> str(form_of(np.broadcast_to(np.ones(5), (8, 5))))
+    'float64 8x5 in one row for all'
+    """
+    shared = is_shared(rows)
+    layout = rows[0] if shared else rows
+    return Form(rows.dtype, rows.shape, layout.flags.c_contiguous, shared)
 
 
 def state_form(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
@@ -31,7 +47,7 @@ def state_form(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
     ----------
     name : of the method, for messages
     state : what its ``init`` returned
-    start : x_0 (hosted, d), of whose form x must be
+    start : x_0 (hosted, d), of whose form x must be: one shared row, or a row for each node
 
     Raises
     ------
@@ -43,7 +59,7 @@ def state_form(name: str, state: Any, start: np.ndarray) -> dict[str, Form]:
         raise UsageError(f"{where} a {type(state).__name__}, want a NamedTuple whose first field is x")
     if state._fields[:1] != ("x",):
         raise UsageError(f"{where} a NamedTuple of {', '.join(state._fields)}: want x as its first field")
-    wanted = Form(start.dtype, start.shape, True)
+    wanted = form_of(start)
     forms = _forms(state)
     if forms.get("x") != wanted:
         raise UsageError(f"{where} x as {_described(forms, 'x', state)}, want {wanted}")
@@ -75,11 +91,7 @@ def require_same_state_form(name: str, before: dict[str, Form], state: Any, iter
 def _forms(state: Any) -> dict[str, Form]:
     """Return the forms of the arrays; none if the state is no NamedTuple."""
     fields = flat_state(state).items() if hasattr(state, "_asdict") else ()
-    return {
-        field: Form(value.dtype, value.shape, value.flags.c_contiguous)
-        for field, value in fields
-        if isinstance(value, np.ndarray)
-    }
+    return {field: form_of(value) for field, value in fields if isinstance(value, np.ndarray)}
 
 
 def _described(forms: dict[str, Form], field: str, state: Any) -> str:
