@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +76,12 @@ def _pieces(rows: np.ndarray, counts: tuple[tuple[int, int], ...]) -> Iterator[t
         start += count
 
 
+def _but_own(rank: int, sizes: list[int]) -> tuple[list[int], list[int], slice]:
+    """Return the sizes of the pieces of all ranks, 0 for this rank's, where each begins, and where its own is."""
+    starts = [0, *accumulate(sizes[:-1])]
+    return [*sizes[:rank], 0, *sizes[rank + 1 :]], starts, slice(starts[rank], starts[rank] + sizes[rank])
+
+
 class MPITransport(Transport):
     """Two-sided MPI between the ranks of a communicator.
 
@@ -140,7 +147,10 @@ class MPITransport(Transport):
 
     def alltoall(self, outgoing: np.ndarray, sent: list[int], received: list[int]) -> np.ndarray:
         incoming = np.empty(sum(received), np.uint8)
-        self.comm.Alltoallv([outgoing, sent], [incoming, received])
+        (others, starts, own), (others_in, starts_in, own_in) = (_but_own(self.rank, s) for s in (sent, received))
+        # MPICH 5 sends 12 MB to itself in 1600 looks at MPI: 1.6 s if patient ranks sleep between them
+        incoming[own_in] = outgoing[own]
+        self.comm.Alltoallv([outgoing, (others, starts)], [incoming, (others_in, starts_in)])
         return incoming
 
     def concatenate(self, own: np.ndarray, counts: list[int]) -> np.ndarray:
