@@ -125,6 +125,14 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         first, second = two_shared(memory, len(state.x))
         return x, state._replace(first=first, second=second)
 
+    def known(self, x: np.ndarray, state: State) -> np.ndarray:
+        """Return what the server lets all clients know, (``sent``,): by default x (p,)."""
+        return x
+
+    def learn(self, known: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Return x (p,), and the state, that ``known`` tells: the reverse of it."""
+        return known, state
+
     # What all have in common
 
     @property

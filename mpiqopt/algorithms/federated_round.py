@@ -228,7 +228,9 @@ class FederatedRound:
             share = len(plan.senders) / self.network.place.nodes
             new, after = self.method.receive(self.damping * mean, x, share, after)
             if self.method.two_way:
-                new, after = self._announce(new - x, x, after)
+                before, now = self.method.known(x, self.state), self.method.known(new, after)
+                heard, after = self._announce(now - before, after)
+                new, after = self.method.learn(before + heard, after)
             x = new
         return after._replace(x=self._rows(x))
 
@@ -239,8 +241,8 @@ class FederatedRound:
             after = after._replace(busy=shared_rows(plan.arrivals.busy_until, hosted))
         return after._replace(seconds=self.state.seconds + seconds)
 
-    def _announce(self, change: np.ndarray, x: np.ndarray, after: State) -> tuple[np.ndarray, State]:
-        """Send the coded change of x to all nodes: return the x+ that they have then, and the state."""
+    def _announce(self, change: np.ndarray, after: State) -> tuple[np.ndarray, State]:
+        """Send the coded change (width,) of what all know to all nodes: return what they hear, and the state."""
         network = self.network
         if self.feedback:
             change = change + after.server_error[0]
@@ -248,7 +250,7 @@ class FederatedRound:
         heard = self.damping * heard
         if self.feedback:
             after = after._replace(server_error=shared_rows(change - heard, len(after.x)))
-        return x + heard, after
+        return heard, after
 
     def _rows(self, x: np.ndarray) -> np.ndarray:
         """Return the rows of the clients, (hosted, d), of the coordinates x (p,) that travel and their own layers."""

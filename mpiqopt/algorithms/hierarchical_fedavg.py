@@ -43,18 +43,21 @@ class HierarchicalFedAvg(FedAvg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("personal", "two_way"):
-            if getattr(self, key):
-                raise UsageError(f"algorithm.{key}: 'hierarchical-fedavg' does without; want fedavg")
+        if self.personal:
+            raise UsageError("algorithm.personal: 'hierarchical-fedavg' averages all layers; want none, or fedavg")
+
+    def region_of(self, nodes: int) -> np.ndarray:
+        """Return the region of each node, int64 (nodes,); a single node has one region."""
+        return region_of(nodes, 1 if nodes == 1 else self.regions)
 
     def require(self, topology: Topology, regularizer: str) -> None:
         super().require(topology, regularizer)
-        region_of(topology.nodes, self.regions)
+        self.region_of(topology.nodes)
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
-        regions = int(region_of(network.place.nodes, self.regions).max()) + 1
-        models = shared_rows(np.tile(x[0], regions), len(x))
-        return super().init(x, problem, network, rng)._replace(common=models)
+        state, regions = super().init(x, problem, network, rng), int(self.region_of(network.place.nodes).max()) + 1
+        errors = shared_rows(np.zeros(regions * x.shape[1], x.dtype), len(x)) if len(state.server_error) else ()
+        return state._replace(common=shared_rows(np.tile(x[0], regions), len(x)), server_error=errors)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         return RegionalRound(self, state, problem, network, rng).run()
@@ -67,7 +70,7 @@ class RegionalRound(FederatedRound):
 
     def __init__(self, method: HierarchicalFedAvg, state: State, problem: Problem, network: Network, streams: Streams):
         super().__init__(method, state, problem, network, streams)
-        self.region = self.groups = region_of(network.place.nodes, method.regions)
+        self.region = self.groups = method.region_of(network.place.nodes)
         self.clients = np.bincount(self.region)
         self.models = state.common[0].reshape(len(self.clients), -1)
 
@@ -75,10 +78,14 @@ class RegionalRound(FederatedRound):
         return self.models[self.region[self.network.place.first + i]]
 
     def _download(self, plan: Plan) -> None:
-        for region, model in enumerate(self.models):
-            head = int(np.argmax(self.region == region))
-            members = plan.cohort[self.region[plan.cohort] == region]
-            self.network.server.cohort.spread_to(model, members, server=head, wait=False)
+        if not self.method.two_way:
+            for region, model in enumerate(self.models):
+                self._spread(region, plan.cohort, model, coded=False)
+
+    def _spread(self, region: int, cohort: np.ndarray, vector: np.ndarray, coded: bool) -> np.ndarray:
+        """Send a vector to those of the cohort that are in a region: return what they hear."""
+        members, head = cohort[self.region[cohort] == region], int(np.argmax(self.region == region))
+        return self.network.server.cohort.spread_to(vector, members, coded, server=head, wait=False)
 
     def _serve(self, mean: np.ndarray, plan: Plan) -> State:
         method, state = self.method, self.state
@@ -92,6 +99,9 @@ class RegionalRound(FederatedRound):
             models[:] = together
             seconds += self._average_regions(together)
         after = self._advanced(plan, seconds)
+        if method.two_way:
+            models, after = self._announce_models(models, after)
+            together = np.add.reduce(weights[:, None] * models, axis=0)
         hosted = len(state.x)
         return after._replace(x=shared_rows(together, hosted), common=shared_rows(models.ravel(), hosted))
 
@@ -102,3 +112,14 @@ class RegionalRound(FederatedRound):
             self.network.server.cohort.spread_to(x, heads, wait=False)
         emulate = self.network.emulate
         return 2 * (emulate.delay + x.nbytes / (emulate.region_bandwidth or emulate.bandwidth or np.inf))
+
+    def _announce_models(self, models: np.ndarray, after: State) -> tuple[np.ndarray, State]:
+        """Send each region the coded change of its model: return the models (regions, d) that they have then."""
+        change, everybody = models - self.models, np.arange(len(self.region))
+        if self.feedback:
+            change += after.server_error[0].reshape(change.shape)
+        heard = np.array([self._spread(r, everybody, each, self.network.coded) for r, each in enumerate(change)])
+        heard *= self.damping
+        if self.feedback:
+            after = after._replace(server_error=shared_rows((change - heard).ravel(), len(after.x)))
+        return self.models + heard, after

@@ -32,10 +32,9 @@ class Scaffold(FedAvg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, wanted in (("optimizer", "sgd"), ("momentum", 0.0), ("weight_decay", 0.0), ("two_way", False)):
+        for key, wanted in (("optimizer", "sgd"), ("momentum", 0.0), ("weight_decay", 0.0)):
             if getattr(self, key) != wanted:
-                said = repr(wanted).lower() if isinstance(wanted, bool) else repr(wanted)
-                raise UsageError(f"algorithm.{key} = {getattr(self, key)!r}: 'scaffold' wants {said}")
+                raise UsageError(f"algorithm.{key} = {getattr(self, key)!r}: 'scaffold' wants {wanted!r}")
         if self.personal:
             raise UsageError("algorithm.personal: 'scaffold' corrects all layers; want none, or fedavg")
 
@@ -58,3 +57,10 @@ class Scaffold(FedAvg):
     def receive(self, mean: np.ndarray, x: np.ndarray, share: float, state: State) -> tuple[np.ndarray, State]:
         common = state.common[0] + share * mean[len(x) :]
         return super().receive(mean, x, share, state._replace(common=shared_rows(common, len(state.x))))
+
+    def known(self, x: np.ndarray, state: State) -> np.ndarray:
+        return np.concatenate([x, state.common[0]])
+
+    def learn(self, known: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        x, common = np.split(known, 2)
+        return x, state._replace(common=shared_rows(common, len(state.x)))
