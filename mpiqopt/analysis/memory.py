@@ -57,10 +57,11 @@ def _libraries(experiment: Experiment, ranks: int) -> float:
 
 
 def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
-    """Return the bytes of the data on the rank with most samples, and of them while they are loaded in float64.
+    """Return the bytes of the data on the rank with most samples, and of them while they are loaded.
 
     The second number is larger: features are read, put in the order of the nodes, scaled and converted one after the
-    other, and targets of all ranks are there at once.
+    other, until then in float64 but for images and texts of a run of float32; and targets of all ranks are there at
+    once.
     """
     shares, source = experiment.shares, experiment.config.data
     own = np.add.reduceat(shares.sizes, place.bounds[:-1]).max() / shares.sizes.sum()
@@ -69,10 +70,11 @@ def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:
     item, samples = shares.features.dtype.itemsize, shares.sizes.sum() + len(shares.test_targets)
     targets = samples * (ALL_TARGETS + TESTED * bool(shares.held_out) + OWN_TARGETS * own)
     copies = _copies(source, shares.sizes.max() / shares.sizes.sum() / own)
-    if item != 8:
+    loaded = 8 if shares.shape is None else item
+    if item != loaded:
         changed = source.scale == "unit-rows" or source.intercept
-        copies = max(copies, 1 + changed + (item + index) / (8 + index))
-    return values * (item + index) + samples * OWN_TARGETS * own, values * copies * (8 + index) + targets
+        copies = max(copies, 1 + changed + (item + index) / (loaded + index))
+    return values * (item + index) + samples * OWN_TARGETS * own, values * copies * (loaded + index) + targets
 
 
 def _values(features: Any) -> int:
@@ -81,7 +83,7 @@ def _values(features: Any) -> int:
 
 
 def _copies(source: Source, share: float) -> float:
-    """Return the most copies of the features in float64 that are there at once, while they are loaded.
+    """Return the most copies of the features that are there at once, while they are loaded.
 
     share: of the largest node in the samples of a rank.
     """
