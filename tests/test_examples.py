@@ -36,7 +36,7 @@ def marked(name: str):
     return pytest.param(name, marks=[pytest.mark.torch] * name.startswith("mpiqopt.neural."))
 
 
-@pytest.mark.parametrize("name", map(marked, modules_with_examples()))
+@pytest.mark.parametrize("name", [marked(name) for name in modules_with_examples()])
 def test_examples_print_what_they_say(name, tmp_path, monkeypatch):
     if name.startswith("mpiqopt.neural"):
         pytest.importorskip("torch")
