@@ -21,7 +21,7 @@ export OMP_NUM_THREADS = 1
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
-.PHONY: run test test-slow test-mpi test-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak fuzz soak-files lint format docs bench clean help
+.PHONY: run test test-slow test-mpi test-openmpi test-torch test-torch-mpi test-torch-openmpi test-newest test-lowest test-slurm test-hosts matrix dist soak fuzz soak-files lint format docs bench clean help
 
 run: $(VENV)/ready
 	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpiqopt run configs/digits.toml -o results/digits.h5 --overwrite
@@ -29,21 +29,32 @@ run: $(VENV)/ready
 	$(BIN)/mpiqopt show results/digits.h5
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not slow and not mpi"
-	$(BIN)/python -m pytest -m "not slow and mpi"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not slow and not mpi and not torch"
+	$(BIN)/python -m pytest -m "not slow and mpi and not torch"
 
 # The slow tests, which make test leaves out.
 test-slow: $(VENV)/ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "slow and not mpi"
-	$(BIN)/python -m pytest -m "slow and mpi"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "slow and not mpi and not torch"
+	$(BIN)/python -m pytest -m "slow and mpi and not torch"
+
+# The tests of networks, also the slow ones: 5 minutes at most. They alone need PyTorch, which is installed for them.
+test-torch: $(VENV)/torch
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "torch and not mpi"
+	$(BIN)/python -m pytest -m "torch and mpi"
+
+test-torch-mpi: $(VENV)/torch
+	$(BIN)/python -m pytest -m "torch and mpi"
 
 # The tests that start mpiexec, with the other MPI library.
 test-openmpi:
 	$(MAKE) MPI=openmpi test-mpi
 
+test-torch-openmpi:
+	$(MAKE) MPI=openmpi test-torch-mpi
+
 # MPI=debian-mpich and MPI=debian-openmpi: with Debian's packages mpich and openmpi-bin. TESTS=... takes some of them.
 test-mpi: $(VENV)/ready
-	$(BIN)/python -m pytest -m mpi $(TESTS)
+	$(BIN)/python -m pytest -m "mpi and not torch" $(TESTS)
 
 # The core of the suite in an empty environment: on the newest Python with the newest versions, and the lowest of both.
 test-newest test-lowest: .venv/ready
@@ -111,10 +122,16 @@ $(VENV)/ready:
 	touch $@
 endif
 
+# Of the version in constraints.txt: the newest that there is for CPUs alone on some package indexes. Where pip would
+# bring CUDA, 2.9 GB, install torch from PyTorch's own index into $(VENV) first.
+$(VENV)/torch: $(VENV)/ready constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(MPI),torch]'
+	touch $@
+
 clean:
 	rm -rf .venv .venv-* build dist mpiqopt/*.so *.egg-info
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint, format, docs, bench, soak, fuzz, soak-files, matrix, dist, clean, test-slow, test-mpi, test-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
+	@echo "make lint, format, docs, bench, soak, fuzz, soak-files, matrix, dist, clean, test-slow, test-torch, test-mpi, test-openmpi, test-torch-mpi, test-torch-openmpi, test-newest, test-lowest, test-slurm, test-hosts"
 	@echo "MPI=openmpi | debian-mpich | debian-openmpi, PYTHON=..., RANKS=..., CALLS=..., TESTS=..., SEED=..., CASE=..., KINDS=..., KILLS=..., RACES=..., FULL=..., UNLOCKED=..."

@@ -31,7 +31,12 @@ def modules_with_examples() -> list[str]:
     return sorted(name for name, path in named.items() if EXAMPLE.search(path.read_text()))
 
 
-@pytest.mark.parametrize("name", modules_with_examples())
+def marked(name: str):
+    """Return a module's name as a parameter of the test; examples of networks need PyTorch."""
+    return pytest.param(name, marks=[pytest.mark.torch] * name.startswith("mpiqopt.neural."))
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in modules_with_examples()])
 def test_examples_print_what_they_say(name, tmp_path, monkeypatch):
     if name.startswith("mpiqopt.neural"):
         pytest.importorskip("torch")

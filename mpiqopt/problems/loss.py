@@ -101,6 +101,10 @@ class Loss:
         """Return which coordinates of x each parameter of a network has, by its name. By default x has no parts."""
         return {}
 
+    def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
+        """Return what ``mpiqopt check`` prints of the model, as (name, text). By default nothing."""
+        return []
+
     def make_trainable(self, evaluator: "Evaluator") -> "Trainable | None":
         """Return what clients train of an evaluator that ``make_evaluator`` has made; None: arrays of NumPy."""
         return None

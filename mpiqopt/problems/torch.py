@@ -114,6 +114,13 @@ class Torch(Loss):
         """Return the coordinates of each parameter and running statistic, by the name that the network gives it."""
         return self._kind(shares, self.default_dtype).of_this_thread().names
 
+    def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
+        """Return the blocks of the network and the options of its builder."""
+        from mpiqopt.neural.model import network_facts
+
+        net = self._kind(shares, self.default_dtype).of_this_thread()
+        return network_facts(net.model, self.model, self.options)
+
     def make_trainable(self, evaluator: "Evaluator") -> "NetworkClient":
         """Return what trains the network on the samples of an evaluator."""
         from mpiqopt.neural.client import NetworkClient

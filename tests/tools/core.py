@@ -23,7 +23,10 @@ CORE = (
     "test_tables.py test_topologies.py test_trajectories.py test_wiring.py test_wrong_input.py"
 )
 # as make test
-PARTS = (["-n", "auto", "--maxprocesses", "8", "-m", "not slow and not mpi"], ["-m", "not slow and mpi"])
+PARTS = (
+    ["-n", "auto", "--maxprocesses", "8", "-m", "not slow and not mpi and not torch"],
+    ["-m", "not slow and mpi and not torch"],
+)
 
 
 def main(bounds: str) -> int:
