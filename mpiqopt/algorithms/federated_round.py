@@ -101,6 +101,7 @@ class FederatedRound:
         self.width = method.sent(self.layers.travelling)
         self.feedback = method.feeds_back(network)
         self.damping = network.codec(self._kind()).damping if self.feedback else 1.0
+        self.longest = 0.0  # seconds of the round at the slowest of the hosted clients
         self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
         self.personal: dict[int, np.ndarray] = {}  # points of hosted clients with personal layers
         # whose arrays of what clients keep are changed row by row
@@ -114,8 +115,8 @@ class FederatedRound:
         mean = self._train_and_upload(plan)
         after = self._serve(mean, plan)
         if self.network.emulate.sleep:
-            lasts = min(after.seconds - self.state.seconds, LONGEST)
-            time.sleep(max(0.0, lasts - (time.perf_counter() - began)))
+            lasts = max(after.seconds - self.state.seconds, self.longest)
+            time.sleep(max(0.0, min(lasts, LONGEST) - (time.perf_counter() - began)))
         return after
 
     def _kind(self) -> np.ndarray:
@@ -276,7 +277,9 @@ class FederatedRound:
             own[name] = np.full(place.hosted, np.nan)
         for i, result in trained.items():
             own["loss"][i], own["accuracy"][i], own["steps"][i] = result.loss, result.accuracy, result.steps
-            own["seconds"][i] = own["seconds"][i] or result.seconds
+            if not self.network.emulate.gradient_seconds:  # ``plan.seconds`` are those of the messages alone
+                own["seconds"][i] += result.seconds
+        self.longest = own["seconds"].max(initial=0.0)
         self.problem.client_trainer(self.streams).log.add(self.state.t, own)
 
 
