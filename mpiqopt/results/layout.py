@@ -38,7 +38,9 @@ QUANTITIES = {
     "bytes": Quantity("int64", "byte", "payload from node to node so far, summed over directed edges"),
     "mpi_bytes": Quantity("int64", "byte", "bytes handed to MPI between ranks so far"),
     "codec_time": Quantity("float64", "s", "time spent on rank 0 in encoding and decoding, part of time", True),
-    "emulated_time": Quantity("float64", "s", "emulated time of the rounds of clients: messages, and trainings with emulate.gradient_seconds", True),
+    "emulated_time": Quantity(
+        "float64", "s", "emulated time of rounds: messages, and trainings with emulate.gradient_seconds", True
+    ),
     "test_loss": Quantity("float64", "1", "mean loss of the held-out samples at the mean iterate, nothing added", True),
     "accuracy": Quantity("float64", "1", "held-out samples classified rightly at the mean iterate", True),
     "accuracy_spread": Quantity("float64", "1", "standard deviation of client_accuracy over clients (parity)", True),
