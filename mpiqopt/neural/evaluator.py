@@ -67,53 +67,58 @@ class NetworkEvaluator:
             if i == 0 or len(x) > 1:
                 net.load(x[i])
             chosen = None if index is None or counts is None else torch.from_numpy(index[i, : int(counts[i])])
-            losses = self._losses(i, chosen) if gradient is None else self._differentiate_with_buffers(i, chosen)
-            if gradient is not None:
+            if gradient is None:
+                losses = self._losses(net, i, chosen)
+            else:
+                losses = self._differentiate_with_buffers(net, i, chosen)
                 torch.from_numpy(gradient[i]).copy_(net.gradient)
             if value is not None:
-                value[i] = sum(loss.item() * share for loss, share in losses) + self._regularizers()
+                value[i] = sum(loss.item() * share for loss, share in losses) + self._regularizers(net)
 
     def differentiate(self, node: int, chosen: torch.Tensor | None) -> list[Piece]:
         """Leave the gradient of f_i at the point of ``net`` in ``net.gradient``, and return what the samples brought.
 
         chosen : int64 (k,), positions within the node's samples; None for all.
         """
-        pieces = []
-        self.net.gradient.zero_()
+        net, pieces = self.net, []
+        net.gradient.zero_()
         for inputs, targets, share in self._pieces(node, chosen):
-            outputs, loss = self._backward(inputs, targets, share)
+            outputs, loss = self._backward(net, inputs, targets, share)
             pieces.append(Piece(loss, self.samples.hits(outputs, targets).sum(), len(targets)))
-        self._differentiate_regularizers()
+        self._differentiate_regularizers(net)
         return pieces
 
-    def _losses(self, node: int, chosen: torch.Tensor | None) -> list[tuple[torch.Tensor, float]]:
+    def _losses(self, net: RowModule, node: int, chosen: torch.Tensor | None) -> list[tuple[torch.Tensor, float]]:
         """Return the mean loss of each piece of a node's samples, and the share of the piece."""
         with torch.no_grad():
             return [
-                (self.samples.loss(self.net.model(inputs), targets), share)
+                (self.samples.loss(net.model(inputs), targets), share)
                 for inputs, targets, share in self._pieces(node, chosen)
             ]
 
-    def _differentiate_with_buffers(self, node: int, chosen: torch.Tensor | None) -> list[tuple[torch.Tensor, float]]:
+    def _differentiate_with_buffers(
+        self, net: RowModule, node: int, chosen: torch.Tensor | None
+    ) -> list[tuple[torch.Tensor, float]]:
         """Leave the gradient in ``net.gradient``, that of running statistics included, and return ``_losses``.
 
         Running statistics stay as they were: each piece moves them to r + MOMENTUM (s - r), which is taken back.
         """
-        net, losses = self.net, []
+        losses = []
         net.gradient.zero_()
-        running, difference = net.row[net.weights :], net.gradient[net.weights :]
-        before = running.clone()
+        before = net.buffers.clone() if net.normalizes else net.buffers
         for inputs, targets, share in self._pieces(node, chosen):
-            losses.append((self._backward(inputs, targets, share)[1], share))
+            losses.append((self._backward(net, inputs, targets, share)[1], share))
             if net.normalizes:
-                difference += share / MOMENTUM * (before - running)
-                running.copy_(before)
-        self._differentiate_regularizers()
+                net.gradient[net.weights :] += share / MOMENTUM * (before - net.buffers)
+                net.buffers.copy_(before)
+        self._differentiate_regularizers(net)
         return losses
 
-    def _backward(self, inputs: torch.Tensor, targets: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _backward(
+        self, net: RowModule, inputs: torch.Tensor, targets: torch.Tensor, share: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add share times the gradient of the mean loss of a batch to ``net.gradient``; return outputs and loss."""
-        outputs = self.net.model(inputs)
+        outputs = net.model(inputs)
         loss = self.samples.loss(outputs, targets)
         (loss if share == 1 else loss * share).backward()
         return outputs.detach(), loss.detach()
@@ -131,18 +136,17 @@ class NetworkEvaluator:
             which = slice(first + start, first + stop) if chosen is None else chosen[start:stop] + first
             yield *self.samples.batch(which), (stop - start) / count
 
-    def _differentiate_regularizers(self) -> None:
+    def _differentiate_regularizers(self, net: RowModule) -> None:
         """Add the gradient of the smooth regularisers to ``net.gradient``."""
         if self._l2 or self._nonconvex:
-            net = self.net
             w = net.row[: net.weights]
             net.gradient[: net.weights] += self._l2 * w + 2 * self._nonconvex * w / (1 + w * w) ** 2
 
-    def _regularizers(self) -> float:
+    def _regularizers(self, net: RowModule) -> float:
         """Return (l2/2) |w|^2 + nonconvex sum_k w_k^2/(1 + w_k^2) at the point of the network."""
         if not (self._l2 or self._nonconvex):
             return 0.0
-        squares = self.net.row[: self.net.weights] ** 2
+        squares = net.row[: net.weights] ** 2
         return (0.5 * self._l2 * squares.sum() + self._nonconvex * (squares / (1 + squares)).sum()).item()
 
     def hits(self, x: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ class RowModule:
     ----------
     row, gradient : (d,) tensors; ``backward`` adds to the gradient, whose part for buffers stays 0
     weights : number of parameters, the first of the d coordinates
+    buffers : the rest of the row
     names : by name of each parameter and buffer, its slice of the row
     normalizes : True if there is batch normalisation or another buffer that training changes
 
@@ -71,6 +72,7 @@ class RowModule:
                 number = dtype if constant.is_floating_point() else constant.dtype
                 module._buffers[name] = constant.to(device, number)
         _switch_off_dropout(model)
+        self.buffers = self.row[self.weights :]
         self.normalizes = bool(buffers)
         self._training = True
         self.train(False)
