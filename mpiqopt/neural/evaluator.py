@@ -24,8 +24,8 @@ class NetworkEvaluator:
         f_i(x) = mean loss over the samples of node i + (l2/2) |w|^2 + nonconvex sum_k w_k^2/(1 + w_k^2)
 
     x is a row, w its parameters. Where a value is asked for, batch normalisation uses its running statistics; where
-    only the gradient is, that of the batch s, and the gradient of the running statistics r is r - s, that of
-    |r - s|^2/2: methods that know nothing of buffers take them along.
+    only the gradient is, those s of the batch (or of each piece of many samples), and the gradient of the running
+    statistics r is r - s, that of |r - s|^2/2: methods that know nothing of buffers take them along.
 
     Parameters
     ----------
@@ -68,61 +68,85 @@ class NetworkEvaluator:
                 net.load(x[i])
             chosen = None if index is None or counts is None else torch.from_numpy(index[i, : int(counts[i])])
             if gradient is None:
-                with torch.no_grad():
-                    pieces = [piece for piece, _ in self._pieces(i, chosen)]
+                losses = self._losses(net, i, chosen)
             else:
-                pieces = self._differentiate_with_buffers(i, chosen)
+                losses = self._differentiate_with_buffers(net, i, chosen)
                 torch.from_numpy(gradient[i]).copy_(net.gradient)
             if value is not None:
-                losses = sum(piece.loss.item() * piece.samples for piece in pieces)
-                value[i] = losses / sum(piece.samples for piece in pieces) + self._regularizers()
+                value[i] = sum(loss.item() * share for loss, share in losses) + self._regularizers(net)
 
     def differentiate(self, node: int, chosen: torch.Tensor | None) -> list[Piece]:
-        """Leave the gradient of f_i at the point of ``net`` in ``net.gradient``, and return the losses.
+        """Leave the gradient of f_i at the point of ``net`` in ``net.gradient``, and return what the samples brought.
 
         chosen : int64 (k,), positions within the node's samples; None for all.
         """
-        net = self.net
+        net, pieces = self.net, []
         net.gradient.zero_()
-        pieces = []
-        with torch.enable_grad():
-            for piece, share in self._pieces(node, chosen):
-                (piece.loss if share == 1 else piece.loss * share).backward()
-                pieces.append(piece._replace(loss=piece.loss.detach()))
+        for inputs, targets, share in self._pieces(node, chosen):
+            outputs, loss = self._backward(net, inputs, targets, share)
+            pieces.append(Piece(loss, self.samples.hits(outputs, targets).sum(), len(targets)))
+        self._differentiate_regularizers(net)
+        return pieces
+
+    def _losses(self, net: RowModule, node: int, chosen: torch.Tensor | None) -> list[tuple[torch.Tensor, float]]:
+        """Return the mean loss of each piece of a node's samples, and the share of the piece."""
+        with torch.no_grad():
+            return [
+                (self.samples.loss(net.model(inputs), targets), share)
+                for inputs, targets, share in self._pieces(node, chosen)
+            ]
+
+    def _differentiate_with_buffers(
+        self, net: RowModule, node: int, chosen: torch.Tensor | None
+    ) -> list[tuple[torch.Tensor, float]]:
+        """Leave the gradient in ``net.gradient``, that of running statistics included, and return ``_losses``.
+
+        Running statistics stay as they were: each piece moves them to r + MOMENTUM (s - r), which is taken back.
+        """
+        losses = []
+        net.gradient.zero_()
+        before = net.buffers.clone() if net.normalizes else net.buffers
+        for inputs, targets, share in self._pieces(node, chosen):
+            losses.append((self._backward(net, inputs, targets, share)[1], share))
+            if net.normalizes:
+                net.gradient[net.weights :] += share / MOMENTUM * (before - net.buffers)
+                net.buffers.copy_(before)
+        self._differentiate_regularizers(net)
+        return losses
+
+    def _backward(
+        self, net: RowModule, inputs: torch.Tensor, targets: torch.Tensor, share: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add share times the gradient of the mean loss of a batch to ``net.gradient``; return outputs and loss."""
+        outputs = net.model(inputs)
+        loss = self.samples.loss(outputs, targets)
+        (loss if share == 1 else loss * share).backward()
+        return outputs.detach(), loss.detach()
+
+    def _pieces(self, node: int, chosen: torch.Tensor | None) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+        """Yield inputs and targets of a node, or some of them, in pieces of nearly equal size, and each one's share.
+
+        Nearly equal: batch normalisation cannot take a last piece of one sample.
+        """
+        first = self.offsets[node]
+        count = self.offsets[node + 1] - first if chosen is None else len(chosen)
+        pieces = -(-count // self.samples.piece)
+        for k in range(pieces):
+            start, stop = k * count // pieces, (k + 1) * count // pieces
+            which = slice(first + start, first + stop) if chosen is None else chosen[start:stop] + first
+            yield *self.samples.batch(which), (stop - start) / count
+
+    def _differentiate_regularizers(self, net: RowModule) -> None:
+        """Add the gradient of the smooth regularisers to ``net.gradient``."""
         if self._l2 or self._nonconvex:
             w = net.row[: net.weights]
             net.gradient[: net.weights] += self._l2 * w + 2 * self._nonconvex * w / (1 + w * w) ** 2
-        return pieces
 
-    def _differentiate_with_buffers(self, node: int, chosen: torch.Tensor | None) -> list[Piece]:
-        """Do the same, with the gradient r - s of running statistics, which stay as they were."""
-        net = self.net
-        if not net.normalizes:
-            return self.differentiate(node, chosen)
-        running = net.row[net.weights :]
-        before = running.clone()
-        pieces = self.differentiate(node, chosen)
-        net.gradient[net.weights :] = (before - running) / MOMENTUM
-        running.copy_(before)
-        return pieces
-
-    def _pieces(self, node: int, chosen: torch.Tensor | None) -> Iterator[tuple[Piece, float]]:
-        """Yield the samples of a node, or some of them, piece by piece, and the share of each piece."""
-        samples, first = self.samples, self.offsets[node]
-        count = self.offsets[node + 1] - first if chosen is None else len(chosen)
-        for start in range(0, count, samples.piece):
-            stop = min(start + samples.piece, count)
-            which = slice(first + start, first + stop) if chosen is None else first + chosen[start:stop]
-            inputs, targets = samples.batch(which)
-            outputs = self.net.model(inputs)
-            hits = samples.hits(outputs.detach(), targets).sum()
-            yield Piece(samples.loss(outputs, targets), hits, stop - start), (stop - start) / count
-
-    def _regularizers(self) -> float:
+    def _regularizers(self, net: RowModule) -> float:
         """Return (l2/2) |w|^2 + nonconvex sum_k w_k^2/(1 + w_k^2) at the point of the network."""
         if not (self._l2 or self._nonconvex):
             return 0.0
-        squares = self.net.row[: self.net.weights] ** 2
+        squares = net.row[: net.weights] ** 2
         return (0.5 * self._l2 * squares.sum() + self._nonconvex * (squares / (1 + squares)).sum()).item()
 
     def hits(self, x: np.ndarray) -> np.ndarray:

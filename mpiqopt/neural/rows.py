@@ -10,16 +10,20 @@ from torch import nn
 MOMENTUM = 0.1
 
 
-def _float_buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, torch.Tensor]]:
-    """Yield the buffers that are real numbers, such as running means, with the module that each belongs to."""
+def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, torch.Tensor, bool]]:
+    """Yield the buffers with their modules and names, and True for those that are learnt: real and persistent.
+
+    Running means are; masks and tables of positions, constants that ``state_dict`` leaves out, are not.
+    """
     for module in model.modules():
         for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.is_floating_point():
-                yield module, name, buffer
+            if buffer is not None:
+                learnt = buffer.is_floating_point() and name not in module._non_persistent_buffers_set
+                yield module, name, buffer, learnt
 
 
 class RowModule:
-    """A network whose parameters, and after them its real buffers, are views of one vector.
+    """A network whose parameters, and after them its real persistent buffers, are views of one vector.
 
     The row of a node is (d,) = parameters in the order of ``model.parameters()``, then buffers, such as the running
     statistics of batch normalisation, in the order of modules. Buffers have no gradient: training updates them as
@@ -34,6 +38,7 @@ class RowModule:
     ----------
     row, gradient : (d,) tensors; ``backward`` adds to the gradient, whose part for buffers stays 0
     weights : number of parameters, the first of the d coordinates
+    buffers : the rest of the row
     names : by name of each parameter and buffer, its slice of the row
     normalizes : True if there is batch normalisation or another buffer that training changes
 
@@ -47,7 +52,7 @@ class RowModule:
     def __init__(self, model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
         self.model = model
         parameters = dict(model.named_parameters())
-        buffers = list(_float_buffers(model))
+        buffers = [(module, name, buffer) for module, name, buffer, learnt in _buffers(model) if learnt]
         self.weights = sum(p.numel() for p in parameters.values())
         d = self.weights + sum(buffer.numel() for _, _, buffer in buffers)
         self.row = torch.empty(d, dtype=dtype, device=device)
@@ -62,10 +67,12 @@ class RowModule:
         for module, name, buffer in buffers:
             part = self._take(f"{modules[module]}.{name}".lstrip("."), buffer)
             module._buffers[name] = self.row[part].view_as(buffer)
-        for module in model.modules():  # of integers, such as the number of batches
-            for name, counter in module._buffers.items():
-                if counter is not None and not counter.is_floating_point():
-                    module._buffers[name] = counter.to(device)
+        for module, name, constant, learnt in list(_buffers(model)):
+            if not learnt:
+                number = dtype if constant.is_floating_point() else constant.dtype
+                module._buffers[name] = constant.to(device, number)
+        _switch_off_dropout(model)
+        self.buffers = self.row[self.weights :]
         self.normalizes = bool(buffers)
         self._training = True
         self.train(False)
@@ -95,6 +102,13 @@ class RowModule:
                 module.eval()
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = MOMENTUM
+
+
+def _switch_off_dropout(model: nn.Module) -> None:
+    """Let layers that drop numbers by themselves, not by a module ``Dropout``, drop none."""
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            module.dropout = 0.0
 
 
 def row_to_tensor(row: np.ndarray, device: torch.device) -> torch.Tensor:

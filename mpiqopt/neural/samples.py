@@ -1,5 +1,6 @@
 """The samples of nodes as tensors, in the shape that a network takes, and its loss on some of them."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from mpiqopt.memory import require_memory
+
 # Input numbers of a piece of a full batch: activations of more would not fit in the caches, and at last in memory.
 PIECE = 1 << 17
 # the same for tokens, each of which becomes a vector
 TOKENS = 1 << 14
+# Bytes. Matrix products round differently where rows are not aligned to 16, and where the samples of a node lie in
+# memory depends on the ranks; 64 is what PyTorch's own tensors have.
+ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,19 @@ class Samples:
     @property
     def piece(self) -> int:
         """Number of samples that are evaluated together where all of a node's are wanted."""
-        size = self.inputs[0].numel() if len(self.inputs) else 1
-        return max(1, (TOKENS if self.kind == "tokens" else PIECE) // size)
+        return max(1, (TOKENS if self.kind == "tokens" else PIECE) // math.prod(self.inputs.shape[1:]))
 
     def batch(self, which: "slice | torch.Tensor") -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs and targets of some samples: for sequences all tokens but the last, and all but the first."""
-        inputs = self.inputs[which]
+        if isinstance(which, slice):
+            inputs, targets = _aligned(self.inputs[which]), self.targets[which]
+        else:
+            which = which.to(self.inputs.device)
+            inputs, targets = self.inputs.index_select(0, which), self.targets.index_select(0, which)
         if self.kind == "tokens":
             tokens = inputs.long()
             return tokens[:, :-1], tokens[:, 1:]
-        return inputs, self.targets[which]
+        return inputs, targets
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
         """Return the mean (or "sum") of the loss over the predictions of a batch.
@@ -78,9 +87,20 @@ def tensor_samples(
     features : (samples, product of shape), dense or a SciPy CSR array, which becomes dense
     targets : (samples,), class numbers, signs or numbers
     """
-    dense = features if isinstance(features, np.ndarray) else features.toarray()
     number = torch.float32 if kind == "tokens" else dtype  # tokens are made integers batch by batch
+    dense = features if isinstance(features, np.ndarray) else _dense(features, number)
     inputs = torch.from_numpy(np.ascontiguousarray(dense)).to(device, number).reshape(len(dense), *shape)
     classes = kind in ("classes", "tokens")
     wanted = torch.from_numpy(np.ascontiguousarray(targets)).to(device, torch.int64 if classes else dtype)
     return Samples(inputs, wanted, kind)
+
+
+def _dense(features: Any, number: torch.dtype) -> np.ndarray:
+    """Return a CSR array with all its zeros. Raises MemoryError if this machine has too little memory for them."""
+    require_memory(math.prod(features.shape) * number.itemsize, "features with all their zeros, as networks take them,")
+    return features.astype(str(number).removeprefix("torch.")).toarray()
+
+
+def _aligned(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows, copied if they do not begin at a multiple of ALIGNMENT: the same bits wherever they lie."""
+    return rows.clone() if rows.data_ptr() % ALIGNMENT else rows
