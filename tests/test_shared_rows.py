@@ -41,6 +41,7 @@ class Point(NamedTuple):
 @register("algorithm", "one-point")
 @part
 class OnePoint(Algorithm):
+    common_point = True
     one_row = True
     server = True
 
