@@ -13,7 +13,6 @@ from mpiqopt.run.metrics import PIECE_BYTES
 from mpiqopt.topologies.topology import DENSE_LIMIT
 
 # All of these are measured: peaks of runs of 2 to 131,072 nodes (benchmarks/size.py memory), of networks of fedavg.
-
 # Python, NumPy, h5py and this package; MPI; SciPy, where graphs are large or directed and for sparse data; PyTorch for
 # processors, with networks
 PYTHON, MPI, SCIPY, TORCH = 80e6, 21e6, 26e6, 200e6
