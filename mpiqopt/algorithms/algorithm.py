@@ -130,7 +130,6 @@ class Algorithm(ABC):
     mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
     common_point: ClassVar[bool] = False  # all nodes have the same x
-    one_row: ClassVar[bool] = False  # the same, and x is ``placement.shared_rows``: it makes ``common_point`` True
     observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     federated: ClassVar[bool] = False  # an iteration is a round of clients, whose seconds can be emulated
@@ -147,11 +146,13 @@ class Algorithm(ABC):
         ),
     ] = "auto"
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Set what follows from the properties that a class has."""
-        super().__init_subclass__(**kwargs)
-        if cls.one_row:
-            cls.common_point = True
+    @property
+    def one_row(self) -> bool:
+        """Return True if nodes have one point in one row of memory, as ``placement.shared_rows`` makes it.
+
+        The start is given so, and the x of every state must be so; checkpoints and results then have it once.
+        """
+        return False
 
     @property
     def trains(self) -> bool:

@@ -12,9 +12,10 @@ from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.metrics import PIECE_BYTES
 from mpiqopt.topologies.topology import DENSE_LIMIT
 
-# All of these are measured: peaks of runs of 2 to 131,072 nodes (benchmarks/size.py memory).
-# Python, NumPy, h5py and this package; MPI; SciPy, where graphs are large or directed and for sparse data
-PYTHON, MPI, SCIPY = 80e6, 21e6, 26e6
+# All of these are measured: peaks of runs of 2 to 131,072 nodes (benchmarks/size.py memory), of networks of fedavg.
+# Python, NumPy, h5py and this package; MPI; SciPy, where graphs are large or directed and for sparse data; PyTorch for
+# processors, with networks
+PYTHON, MPI, SCIPY, TORCH = 80e6, 21e6, 26e6, 200e6
 # for each entry of W: what stays, and what is there while W is made and written
 ENTRY, ENTRY_MADE = 40, 50
 # for each coordinate of each node: arrays of a step and of a record
@@ -22,7 +23,7 @@ STEP = {8: 40, 4: 32}
 # the same with coded gossip; a method says what coordination adds
 CODED = 40
 # vectors of a step where all nodes have one point, in the type of the run; sums of a record for each doubling of nodes
-COMMON, SUMS = 8, 1
+COMMON, SUMS = 24, 1
 # for each node that trains by itself: Python's objects
 TRAINED = 2700
 # for each sample of all ranks while data are loaded, more if some are held out; for each of a rank
@@ -47,13 +48,13 @@ def memory_per_rank(experiment: Experiment, ranks: int) -> float:
 
 
 def _libraries(experiment: Experiment, ranks: int) -> float:
-    """Return the bytes of Python, MPI and SciPy.
+    """Return the bytes of Python, MPI, SciPy and PyTorch.
 
     SciPy counts where something imports it: large or directed graphs and sparse data.
     """
     dense = isinstance(experiment.shares.features, np.ndarray)
     scipy = experiment.network.place.nodes > DENSE_LIMIT or experiment.algorithm.directed or not dense
-    return PYTHON + MPI * (ranks > 1) + SCIPY * scipy
+    return PYTHON + MPI * (ranks > 1) + SCIPY * scipy + TORCH * (experiment.config.problem.name == "torch")
 
 
 def _data(experiment: Experiment, place: Placement) -> tuple[float, float]:

@@ -145,7 +145,8 @@ class RunningSum:
             sibling = self.blocks.pop((level, index ^ 1), None)
             if sibling is not None:
                 sibling += total
-                self._spare.append(total)
+                if len(self._spare) < 2:  # as the next two leaves need; whole blocks need none
+                    self._spare.append(total)
                 total = sibling
             elif index ^ 1 < width:
                 break

@@ -55,7 +55,7 @@ def _earlier_point(config: Config, d: int, nodes: int) -> np.ndarray:
         raise UsageError(f"{where}: is {' x '.join(map(str, point.shape))}, want {d} numbers or {nodes} x {d}")
     if not finite:
         raise UsageError(f"{where}: holds numbers that are not finite")
-    if point.ndim == 2 and config.algorithm.common_point:
+    if point.ndim == 2 and (config.algorithm.common_point or config.algorithm.one_row):
         raise UsageError(f"{where}: a start for each node, but nodes of {config.algorithm.name!r} share one point")
     return point
 
