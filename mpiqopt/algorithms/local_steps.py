@@ -33,8 +33,8 @@ class LocalSteps(Minibatch):
     local_steps: Annotated[
         PositiveInt,
         Field(
-            description="k, gradient steps of an iteration: k - 1 of every node alone, then one with the gossip; "
-            "automatic steps shrink with k as far as nodes would drift apart"
+            description="k, gradient steps of an iteration, each with a batch of its own: k - 1 of every node alone, "
+            "then one with the gossip; automatic steps shrink with k, as nodes drift apart meanwhile"
         ),
     ] = 1
 
