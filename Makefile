@@ -125,7 +125,7 @@ endif
 # Of the version in constraints.txt: the newest that there is for CPUs alone on some package indexes. Where pip would
 # bring CUDA, 2.9 GB, install torch from PyTorch's own index into $(VENV) first.
 $(VENV)/torch: $(VENV)/ready constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(MPI),torch]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'mpiqopt[torch]'
 	touch $@
 
 clean:

@@ -146,7 +146,7 @@ def spread(nodes: int, rounds: int, **settings) -> float:
 
 @pytest.mark.parametrize("nodes", [2, 7, 32])
 def test_pairs_agree(nodes):
-    """The largest eigenvalue of a cycle, per round, was at most 0.93 for 40 seeds of many sizes: 120 rounds leave 2e-4."""
+    """The largest eigenvalue of a cycle, a round, was at most 0.93 for 40 seeds of many sizes: 120 rounds leave 2e-4."""
     assert spread(nodes, 120) < 1e-3
 
 
