@@ -22,7 +22,7 @@ from mpiqopt.topologies.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalSteps(Minibatch):
+class WithLocalSteps(Minibatch):
     """A method whose iteration is k = ``local_steps`` gradient steps, of which the last comes with the gossip.
 
     The others are taken by every node alone, so that a gradient costs 1/k of the bytes. Nodes drift apart meanwhile,
