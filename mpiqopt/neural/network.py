@@ -18,19 +18,20 @@ class _Settings:
 
     device: torch.device
     threads: int
+    folder: str | None
 
 
-_settings = _Settings(torch.device("cpu"), 1)
+_settings = _Settings(torch.device("cpu"), 1, None)
 
 
-def set_up_torch(device: torch.device, threads: int) -> None:
+def set_up_torch(device: torch.device, threads: int, folder: str | None = None) -> None:
     """Let PyTorch use a device and so many threads, and only algorithms that give the same bits every time.
 
-    These are settings of the process.
+    These are settings of the process. folder: where modules of the user's are looked for, too.
     """
     import os
 
-    _settings.device, _settings.threads = device, threads
+    _settings.device, _settings.threads, _settings.folder = device, threads, folder
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants for it
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -57,7 +58,7 @@ class NetworkKind:
     def make(self, seed: int) -> RowModule:
         """Return a new network with initial parameters drawn from ``seed``."""
         options = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options}
-        made = make_model(self.model, self.shape, self.outputs, options, seed)
+        made = make_model(self.model, self.shape, self.outputs, options, seed, _settings.folder)
         return RowModule(made, torch_dtype(self.dtype), torch_device())
 
     def of_this_thread(self) -> RowModule:

@@ -54,10 +54,11 @@ class Loss:
         """Return True if targets are classes, so that accuracy is recorded: the loss defines ``predict``."""
         return type(self).predict is not Loss.predict
 
-    def prepare(self, device: str, local_rank: int) -> None:
+    def prepare(self, device: str, local_rank: int, folder: str) -> None:
         """Do what a process has to do before it evaluates: choose among the devices of its host.
 
-        device: ``run.device``; local_rank: number of the rank on its host. Raises UsageError if something is missing.
+        device: ``run.device``; local_rank: number of the rank on its host; folder: of the config, where modules of the
+        user's are. Raises UsageError if something is missing.
         """
 
     def outputs(self, shares: Shares) -> int:

@@ -65,14 +65,14 @@ class Torch(Loss):
     def draws_start(self) -> bool:
         return True
 
-    def prepare(self, device: str, local_rank: int) -> None:
+    def prepare(self, device: str, local_rank: int, folder: str) -> None:
         """Choose the device and threads of this process. Raises UsageError if PyTorch or the device is missing."""
         if find_spec("torch") is None:
             raise UsageError("problem.name = 'torch': PyTorch is not installed: pip install 'mpiqopt[torch]' (README)")
         from mpiqopt.neural.device import choose_device
         from mpiqopt.neural.network import set_up_torch
 
-        set_up_torch(choose_device(device, local_rank), self.threads)
+        set_up_torch(choose_device(device, local_rank), self.threads, folder)
 
     def outputs(self, shares: Shares) -> int:
         """Return the number of classes or characters; 1 for the other losses."""

@@ -198,7 +198,7 @@ def _build_problem(config: Config, shares: Shares, place: Placement, local_rank:
     """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
     machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
     with errors_name_file(config.path):
-        config.problem.prepare(config.run.device, local_rank)
+        config.problem.prepare(config.run.device, local_rank, config.folder)
         problem = Problem(config.problem, shares, config.regularizer, config.dtype, machines)
     # an iterate, its gradient and two more, before the first is made
     rows = 1 if config.algorithm.one_row else problem.hosted

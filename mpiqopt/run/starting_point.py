@@ -24,7 +24,7 @@ def starting_point(config: Config, problem: Problem, place: Placement, transport
     Raises AgreedError if ``run.start`` names a file that holds no such point.
     """
     if config.run.start == "auto":
-        point = problem.start(config.run.seed)
+        point = _drawn_point(transport, config, problem)
     elif config.run.start == "zero":
         point = np.zeros(problem.d)
     elif config.run.start == "normal":
@@ -35,6 +35,12 @@ def starting_point(config: Config, problem: Problem, place: Placement, transport
         return shared_rows(point.astype(problem.dtype), problem.hosted)
     rows = point[place.first : place.last] if point.ndim == 2 else np.repeat(point[None], problem.hosted, axis=0)
     return np.ascontiguousarray(rows, dtype=problem.dtype)
+
+
+@on_rank_0
+def _drawn_point(config: Config, problem: Problem) -> np.ndarray:
+    """Return the start (d,) that the problem draws: rank 0's, as processors may differ in the last bit of it."""
+    return problem.start(config.run.seed)
 
 
 @on_rank_0
