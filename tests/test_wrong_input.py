@@ -258,3 +258,12 @@ def test_ef_sgd_refuses_mere_signs(config, mpiqopt):
     result = mpiqopt("check", config(algorithm={"name": "ef-sgd"}, compressor={"name": "sign"}))
     assert result.returncode == 2
     assert "'sign': gives a direction only; try scaled-sign" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["[{}]\nx = 1\n", "{} = 1\n"])
+def test_names_of_very_many_parts(text, capsys, tmp_path):
+    """They are refused at once: Python's reader would take minutes."""
+    path = tmp_path / "long.toml"
+    path.write_text(text.format(".".join(["a"] * 100_000)))
+    assert main(["check", str(path)]) == 2
+    assert "not valid TOML: a name of more than 100 parts (at line 1)" in capsys.readouterr().err
