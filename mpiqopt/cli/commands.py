@@ -23,6 +23,7 @@ COMMANDS = (
     "topology",
     "show",
     "plot",
+    "export",
     "compress-bench",
     "test",
     "doctor",

@@ -3,7 +3,6 @@
 import sys
 from typing import Any
 
-
 # parts of a dotted name; a config has two
 DEEPEST = 100
 

@@ -1,6 +1,7 @@
 """The network of a process: made once for each thread and kind of problem, and shared by all that evaluates it."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,17 @@ class NetworkKind:
             torch.set_num_threads(_settings.threads)
             known[self] = self.make(seed=0)
         return known[self]
+
+
+def network_kind(model: str, options: dict[str, Any], shape: Sequence[int], outputs: int, dtype: str) -> NetworkKind:
+    """Return the kind of network that a config's keys stand for, whose ``options`` may hold lists."""
+    frozen = tuple(sorted((key, _frozen(value)) for key, value in options.items()))
+    return NetworkKind(model, frozen, tuple(shape), outputs, dtype)
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value of the config with tuples for its lists."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def torch_dtype(name: str) -> torch.dtype:

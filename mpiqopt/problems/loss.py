@@ -98,6 +98,10 @@ class Loss:
             )
         return targets
 
+    def model_facts(self, shares: Shares) -> dict[str, Any]:
+        """Return what a result file says of a network, so that it can be made again; nothing of other models."""
+        return {}
+
     def parameter_slices(self, shares: Shares) -> Mapping[str, slice]:
         """Return which coordinates of x each parameter of a network has, by its name. By default x has no parts."""
         return {}

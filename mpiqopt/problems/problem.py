@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -151,6 +151,11 @@ class Problem:
             names = self.loss.parameter_slices(self._shares) if personal else {}
             self._layers[personal] = Layers(self.d, names, personal)
         return self._layers[personal]
+
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        """Return what a result file says of the network; nothing of other models."""
+        return self.loss.model_facts(self._shares)
 
     def trainable(self) -> "Trainable":
         """Return the model of the hosted clients, which ``client_training`` trains."""

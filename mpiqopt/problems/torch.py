@@ -67,8 +67,7 @@ class Torch(Loss):
 
     def prepare(self, device: str, local_rank: int, folder: str) -> None:
         """Choose the device and threads of this process. Raises UsageError if PyTorch or the device is missing."""
-        if find_spec("torch") is None:
-            raise UsageError("problem.name = 'torch': PyTorch is not installed: pip install 'mpiqopt[torch]' (README)")
+        require_torch()
         from mpiqopt.neural.device import choose_device
         from mpiqopt.neural.network import set_up_torch
 
@@ -110,6 +109,11 @@ class Torch(Loss):
         )
         return NetworkEvaluator(kind.of_this_thread, samples, shares.offsets, self.l2, self.nonconvex)
 
+    def model_facts(self, shares: Shares) -> dict[str, Any]:
+        """Return the model, its options, the shape of a sample and the number of outputs."""
+        kind = self._kind(shares, self.default_dtype)
+        return {"model": self.model, "options": self.options, "shape": kind.shape, "outputs": kind.outputs}
+
     def parameter_slices(self, shares: Shares) -> dict[str, slice]:
         """Return the coordinates of each parameter and running statistic, by the name that the network gives it."""
         return self._kind(shares, self.default_dtype).of_this_thread().names
@@ -135,15 +139,15 @@ class Torch(Loss):
         return "signs" if self.loss == "logistic" else "numbers"
 
     def _kind(self, shares: Shares, dtype: str) -> "NetworkKind":
-        from mpiqopt.neural.network import NetworkKind
+        from mpiqopt.neural.network import network_kind
 
-        options = tuple(sorted((key, _frozen(value)) for key, value in self.options.items()))
         shape = shares.shape or (int(shares.features.shape[1]),)
         if shares.vocabulary is not None:
             shape = (shape[0] - 1,)  # the last token is only predicted
-        return NetworkKind(self.model, options, shape, self.outputs(shares), dtype)
+        return network_kind(self.model, self.options, shape, self.outputs(shares), dtype)
 
 
-def _frozen(value: Any) -> Any:
-    """Return a value of the config with tuples for its lists."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def require_torch() -> None:
+    """Raise UsageError unless PyTorch is installed."""
+    if find_spec("torch") is None:
+        raise UsageError("problem.name = 'torch': PyTorch is not installed: pip install 'mpiqopt[torch]' (README)")

@@ -89,6 +89,7 @@ class Recorder:
             "run_id": run_id,
             "status": "running",
             "stop_reason": "",
+            **({"network": dumps(facts)} if (facts := self._experiment.problem.model_facts) else {}),
         }
 
     @property
