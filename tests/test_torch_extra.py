@@ -1,6 +1,5 @@
 """PyTorch is an extra: nothing but networks imports it; what check, list and doctor say with and without it."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from tools.commands import environment
 
 from mpiqopt.cli import doctor, main
 from mpiqopt.neural.models import model_names
-from mpiqopt.problems import torch as networks
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -27,7 +25,6 @@ status = main()
 print("IMPORTED", *{"torch", "torchao", "mlxtend"} & {name.split(".")[0] for name in sys.modules})
 sys.exit(status)
 """
-NETWORK = {"name": "torch", "model": "mlp", "options": {"hidden": [5]}}
 
 
 @pytest.mark.parametrize(
@@ -46,13 +43,6 @@ def test_nothing_without_a_network_imports_pytorch(words, config, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "IMPORTED"
-
-
-def test_without_pytorch_one_line_says_what_to_install(config, monkeypatch, capsys):
-    monkeypatch.setattr(networks, "find_spec", lambda name: None)
-    assert main(["check", config(problem=NETWORK)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "problem.name = 'torch': PyTorch is not installed: pip install 'mpiqopt[torch]'" in line
 
 
 def test_doctor_says_that_pytorch_is_not_installed(monkeypatch):
@@ -125,12 +115,11 @@ def test_check_lists_blocks_and_options(config, capsys):
 def test_the_example_of_an_own_network_learns_alike_on_any_ranks(mpiqopt, tmp_path):
     """docs/examples/own_model.toml, shortened: more than 9 of 10 held-out digits are right after 10 iterations."""
     pytest.importorskip("torch")
-    path = os.pathsep.join(filter(None, [str(EXAMPLES), os.environ.get("PYTHONPATH")]))
     shorter = ["--set", "run.iterations=10", "--set", "record.every=10"]
     found = []
     for ranks in (0, 3):
         words = ["run", EXAMPLES / "own_model.toml", *shorter, "-q", "-o", f"{ranks}.h5"]
-        result = mpiqopt(*words, ranks=ranks, PYTHONPATH=path)
+        result = mpiqopt(*words, ranks=ranks)
         assert result.returncode == 0, result.stderr
         with h5py.File(tmp_path / f"{ranks}.h5") as file:
             found.append([file[name][()] for name in ("final/x", "objective", "accuracy")])

@@ -1,7 +1,4 @@
-"""A network of your own: `problem.model = "own_model:build"`, with this folder in PYTHONPATH.
-
-PYTHONPATH=docs/examples mpiqopt run docs/examples/own_model.toml
-"""
+"""A network of your own: `problem.model = "own_model:build"` in a config in this folder (own_model.toml)."""
 
 import torch
 from torch import nn
