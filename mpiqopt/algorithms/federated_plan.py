@@ -63,8 +63,7 @@ def plan_round(
     came = arrivals(cohort, seconds, t, busy, method.deadline, method.late, method.min_clients)
     due = due_clients(busy, t)
     senders = np.union1d(cohort[came.used], due)
-    # the coded change of x goes to everybody, if there is one
-    receivers = np.arange(nodes if len(senders) else 0) if method.two_way else cohort
+    receivers = np.arange(nodes) if method.two_way else cohort
     return Plan(cohort, seconds, came, drawn[weak], due, senders, receivers)
 
 

@@ -183,16 +183,15 @@ class FederatedRound:
     def _serve(self, mean: np.ndarray, plan: Plan) -> State:
         """Take the server's step along the mean of the updates, and return the state after the round."""
         after = self._advanced(plan, plan.arrivals.seconds)
-        x = self.layers.travel(self.state.x[0])
+        x = new = self.layers.travel(self.state.x[0])
         if len(plan.senders):
             share = len(plan.senders) / self.network.place.nodes
             new, after = self.method.receive(self.damping * mean, x, self.moving, share, after)
-            if self.method.two_way:
-                before, now = self.method.known(x, self.state), self.method.known(new, after)
-                heard, after = self._announce(now - before, plan, after)
-                new, after = self.method.learn(before + heard, after)
-            x = new
-        return after._replace(x=self._rows(x))
+        if self.method.two_way:
+            before, now = self.method.known(x, self.state), self.method.known(new, after)
+            heard, after = self._announce(now - before, plan, after)
+            new, after = self.method.learn(before + heard, after)
+        return after._replace(x=self._rows(new))
 
     def _advanced(self, plan: Plan, seconds: float) -> State:
         """Return the state after the round but for what the server does. seconds: emulated, that it lasts."""
