@@ -21,6 +21,7 @@ SETTINGS = {
     "proxgt-sa": {"batch_size": 5},
     "proxgt-sr-o": {"batch_size": 3, "large_batch_size": 11, "epoch_length": 7},
     "proxgt-sr-e": {"batch_size": 4, "epoch_length": 5},
+    "diloco": {"local_steps": 3},  # hundreds of AdamW's steps near an optimum blow rounding up
 }
 CLASSES = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}
 DATA = {
@@ -163,5 +164,6 @@ def test_float32_stays_float32(name):
     experiment = example(topology, method(name), dtype="float32")
     state = list(islice(states(experiment), 3))[-1]
     fields = [field for key, field in state._asdict().items() if isinstance(field, np.ndarray) and key != "mass"]
-    assert {field.dtype for field in fields} == {np.dtype(np.float32)}
+    counters = {np.dtype(np.int64)}  # of clients' steps
+    assert {field.dtype for field in fields} - counters == {np.dtype(np.float32)}
     assert_follows(example(topology, method(name), dtype="float32"), [metropolis(edges)], ITERATIONS, rtol=2e-5)

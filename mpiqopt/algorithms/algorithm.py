@@ -1,8 +1,9 @@
 """The base class of methods: hyper-parameters in a frozen dataclass, and two functions of a state."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import family_members
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
+
+if TYPE_CHECKING:
+    from mpiqopt.network.server_round import ServerRound
 
 # a L below which gradient descent converges
 DESCENT = 2.0
@@ -257,6 +261,15 @@ class Algorithm(ABC):
     def coded_downlink(self) -> bool:
         """Return True if the server compresses what it sends to the nodes, too."""
         return False
+
+    def server_rounds(
+        self, problem: Problem, network: Network, seed: int, rounds: int
+    ) -> Iterator["ServerRound"] | None:
+        """Return what the first rounds with a server will cost, for `mpiqopt check`; None if all nodes send in each.
+
+        seed: of the run. rounds: how many are asked for.
+        """
+        return None
 
     def facts_for_check(self, given: "Algorithm", topology: Topology, coded: bool) -> list[tuple[str, str]]:
         """Return what `mpiqopt check` prints about values of this method alone, as (name, text).

@@ -1,5 +1,6 @@
 """Training on the union of all samples: what methods that leave data where they are can be compared with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from mpiqopt.algorithms.local_training import LocalOptimization
 from mpiqopt.network.network import Network
+from mpiqopt.network.server_round import ServerRound
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
@@ -46,7 +48,7 @@ class Centralized(LocalOptimization):
         return State(shared_rows(x[0], len(x)), first, second, 0)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        drawn, own = self._batch(state.t, problem, network, rng)
+        drawn, own = self._batch(state.t, problem, network, rng.seed)
         members = np.unique(drawn)
         counts = np.bincount(drawn)[members].astype(float)
         server, trainer = network.server.cohort, problem.client_trainer(rng)
@@ -57,13 +59,19 @@ class Centralized(LocalOptimization):
             uploads.add(node, trainer.gradient(i, state.x[0], own[drawn == node], state.t))
         return self._moved(state, uploads.finish(), trainer.weights)
 
-    def _batch(self, t: int, problem: Problem, network: Network, rng: Streams) -> tuple[np.ndarray, np.ndarray]:
+    def server_rounds(self, problem: Problem, network: Network, seed: int, rounds: int) -> Iterator[ServerRound]:
+        for t in range(rounds):
+            drawn, _ = self._batch(t, problem, network, seed)
+            members = np.unique(drawn)
+            yield ServerRound(members, members, problem.d, np.ones_like(members), len(drawn))
+
+    def _batch(self, t: int, problem: Problem, network: Network, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the node of each sample of a batch, and its position among the node's samples, int64 (k,) each."""
         ends = np.cumsum(problem.all_sizes)
         total = int(ends[-1])
         size = total if self.batch_size == "all" else min(self.batch_size, total)
         epoch, batch = divmod(t, -(-total // size))
-        drawn = _order(rng.seed, network.place.nodes, epoch, total)[batch * size : (batch + 1) * size]
+        drawn = _order(seed, network.place.nodes, epoch, total)[batch * size : (batch + 1) * size]
         nodes = np.searchsorted(ends, drawn, side="right")
         return nodes, drawn - (ends - problem.all_sizes)[nodes]
 

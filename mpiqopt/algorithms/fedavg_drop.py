@@ -17,5 +17,7 @@ class FedAvgDrop(FedAvg):
     deadline nobody is left out.
     """
 
+    drops_late = True
+
     def left_out(self, cohort: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         return seconds > (self.deadline or np.inf)

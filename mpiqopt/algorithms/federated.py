@@ -11,18 +11,21 @@ One round with all clients, one step each and all samples is a step of gradient 
 True
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 
 from mpiqopt.algorithms.federated_keys import Deadline
+from mpiqopt.algorithms.federated_plan import plans_ahead
 from mpiqopt.algorithms.federated_round import FederatedRound, Rows, State
 from mpiqopt.algorithms.local_training import LocalTraining
 from mpiqopt.federation.deadline import all_free
 from mpiqopt.federation.outer import Memory, OuterOptimizer
 from mpiqopt.field import Field, unless
 from mpiqopt.network.network import Network
+from mpiqopt.network.server_round import ServerRound
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.client_training import Trained
 from mpiqopt.problems.problem import Problem
@@ -111,17 +114,20 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         """
         return moved
 
-    def receive(self, mean: np.ndarray, x: np.ndarray, share: float, state: State) -> tuple[np.ndarray, State]:
+    def receive(
+        self, mean: np.ndarray, x: np.ndarray, moving: int, share: float, state: State
+    ) -> tuple[np.ndarray, State]:
         """Return the server's x+ (p,), and the state with what else the server keeps.
 
         Parameters
         ----------
         mean : (``sent``,), the weighted mean of what clients have sent
         x : (p,), the coordinates that travel
+        moving : how many of them the server's optimiser moves, as in ``serve``
         share : of all clients, that have sent something
         """
         memory = tuple(rows[0] for rows in (state.first, state.second) if isinstance(rows, np.ndarray))
-        x, memory = self.outer().apply(x, -mean[: len(x)], memory)
+        x, memory = self.serve(x, mean[: len(x)], moving, memory)
         first, second = two_shared(memory, len(state.x))
         return x, state._replace(first=first, second=second)
 
@@ -134,6 +140,37 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         return known, state
 
     # What all have in common
+
+    def serve(self, x: np.ndarray, moved: np.ndarray, moving: int, memory: Memory) -> tuple[np.ndarray, Memory]:
+        """Return x+ (p,) and what the server's optimiser keeps, from what clients have ``moved`` in the mean, (p,).
+
+        moving : the first coordinates are the optimiser's; those after them are running statistics of a network, which
+        become their mean: with a step or a momentum of its own a variance could be negative
+        """
+        point, memory = self.outer().apply(x[:moving], -moved[:moving], memory)
+        return (point if moving == len(x) else np.concatenate([point, x[moving:] + moved[moving:]])), memory
+
+    def weights(self, sizes: np.ndarray) -> np.ndarray:
+        """Return the weights p_i of all clients, float64 (nodes,). sizes: their samples."""
+        return sizes.astype(float) if self.weighting == "samples" else np.ones(len(sizes))
+
+    def width(self, problem: Problem) -> int:
+        """Return how many numbers a message has on a problem, up or down."""
+        return self.sent(problem.layers(tuple(self.personal)).travelling)
+
+    def server_rounds(self, problem: Problem, network: Network, seed: int, rounds: int) -> Iterator[ServerRound]:
+        for t, plan in enumerate(plans_ahead(self, problem, network, seed, rounds)):
+            work, sizes = self.work(t), problem.all_sizes[plan.trained]
+            yield ServerRound(
+                senders=plan.senders,
+                receivers=plan.receivers,
+                values=self.width(problem),
+                steps=work.count_steps(sizes),
+                evaluations=int(work.count_evaluations(sizes).sum()),
+                late=int((~plan.arrivals.used).sum()),
+                left_out=len(plan.left_out),
+                seconds=plan.arrivals.seconds,
+            )
 
     @property
     def one_row(self) -> bool:
@@ -149,7 +186,8 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         layers = problem.layers(tuple(self.personal))
         sent, inner = self.sent(layers.travelling), self.local_optimizer(0).slots if self.keep_optimizer else 0
         feedback, late = self.feeds_back(network), self.applies_late
-        first, second = two_shared(self.outer().start(layers.travel(x[0])), hosted)
+        moving = layers.travelling_before(problem.client_trainer(rng).weights)
+        first, second = two_shared(self.outer().start(layers.travel(x[0])[:moving]), hosted)
 
         def zeros(width: int, wanted: bool) -> Rows:
             return np.zeros((hosted, width), x.dtype) if wanted else ()

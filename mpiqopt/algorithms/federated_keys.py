@@ -1,17 +1,18 @@
 """The base classes of federated methods: which clients take part in a round, and for how long it waits for them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.federation.client_times import TICKS, require_clock
 from mpiqopt.federation.deadline import LateRule
-from mpiqopt.field import Field, unless
+from mpiqopt.field import Field, only, unless
 from mpiqopt.topologies.topology import Topology
 
 DEADLINE = unless("deadline", None)
+WAITS = only("drops_late", False, "late clients do not take part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Sampled(Algorithm):
 class Deadline(Sampled):
     """A method whose rounds end at a deadline, by the rules of ``federation.deadline``."""
 
+    drops_late: ClassVar[bool] = False  # clients that would be late do not even begin
+
     deadline: Annotated[
         float | None,
         Field(
@@ -54,7 +57,7 @@ class Deadline(Sampled):
         Field(
             description="what becomes of late updates: discard: the client gives up; apply: it goes on, is not drawn "
             "meanwhile, and its update is applied in the round in which it arrives",
-            needs=(DEADLINE,),
+            needs=(DEADLINE, WAITS),
         ),
     ] = "discard"
     min_clients: Annotated[
@@ -62,7 +65,7 @@ class Deadline(Sampled):
         Field(
             ge=1,
             description="clients of a round, at most clients_per_round, that it waits for beyond the deadline",
-            needs=(DEADLINE,),
+            needs=(DEADLINE, WAITS),
         ),
     ] = 1
 

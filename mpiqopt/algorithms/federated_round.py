@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mpiqopt.algorithms.federated_plan import LEFT_OUT, Plan, message_bytes, plan_round
 from mpiqopt.emulation.settings import LONGEST
-from mpiqopt.federation.client_times import ClientTimes
-from mpiqopt.federation.cohort import draw_cohort
-from mpiqopt.federation.deadline import Arrivals, all_free, arrivals, due_clients, free_clients
+from mpiqopt.federation.deadline import all_free
 from mpiqopt.network.cohort_server import CohortMean
 from mpiqopt.network.network import Network
 from mpiqopt.placement.shared_rows import shared_rows
@@ -58,29 +57,6 @@ class State(NamedTuple):
 
 # Fields of the state that clients keep, of which a round changes some rows.
 KEPT = ("own", "inner_first", "inner_second", "taken", "error", "late")
-# /clients/sampled of a client that was drawn and too weak to take part; those that took part have their outcome there
-LEFT_OUT = 4
-
-
-class Plan(NamedTuple):
-    """Who does what in a round; arrays of clients are sorted int64, the same on all ranks.
-
-    Attributes
-    ----------
-    cohort : clients that take part
-    seconds : emulated, of each of them, float64
-    arrivals : what becomes of their updates
-    left_out : clients that were drawn and do not take part, being too weak
-    due : clients whose late update arrives now
-    senders : those whose updates are used now: in time, or due
-    """
-
-    cohort: np.ndarray
-    seconds: np.ndarray
-    arrivals: Arrivals
-    left_out: np.ndarray
-    due: np.ndarray
-    senders: np.ndarray
 
 
 class FederatedRound:
@@ -98,11 +74,12 @@ class FederatedRound:
     ):
         self.method, self.state, self.problem, self.network, self.streams = method, state, problem, network, streams
         self.layers = problem.layers(tuple(method.personal))
-        self.width = method.sent(self.layers.travelling)
+        self.width = method.width(problem)
+        self.moving = self.layers.travelling_before(problem.client_trainer(streams).weights)
         self.feedback = method.feeds_back(network)
         self.damping = network.codec(self._kind()).damping if self.feedback else 1.0
-        self.longest = 0.0  # seconds of the round at the slowest of the hosted clients
         self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
+        self.slowest = 0.0  # seconds of the slowest hosted client, where trainings take as long as they take here
         self.personal: dict[int, np.ndarray] = {}  # points of hosted clients with personal layers
         # whose arrays of what clients keep are changed row by row
         self.after = state._replace(**{name: rows.copy() for name in KEPT if len(rows := getattr(state, name))})
@@ -115,8 +92,8 @@ class FederatedRound:
         mean = self._train_and_upload(plan)
         after = self._serve(mean, plan)
         if self.network.emulate.sleep:
-            lasts = max(after.seconds - self.state.seconds, self.longest)
-            time.sleep(max(0.0, min(lasts, LONGEST) - (time.perf_counter() - began)))
+            lasts = min(max(after.seconds - self.state.seconds, self.slowest), LONGEST)
+            time.sleep(max(0.0, lasts - (time.perf_counter() - began)))
         return after
 
     def _kind(self) -> np.ndarray:
@@ -125,31 +102,14 @@ class FederatedRound:
 
     def _plan(self) -> Plan:
         """Draw the clients of the round, and find out whose updates are used."""
-        method, state, network = self.method, self.state, self.network
-        t, nodes = state.t, network.place.nodes
-        busy = state.busy[0] if method.applies_late else all_free(nodes)
-        drawn = draw_cohort(self.streams.seed, t, nodes, method.cohort_size(nodes), free_clients(busy, t))
-        down, up = self._message_bytes()
-        steps = method.work(t).count_steps(self.problem.all_sizes[drawn])
-        times = ClientTimes(network.emulate, network.place, self.streams.seed)
-        seconds = times.seconds(drawn, t, steps, up, down)
-        weak = method.left_out(drawn, seconds)
-        cohort, seconds = drawn[~weak], seconds[~weak]
-        came = arrivals(cohort, seconds, t, busy, method.deadline, method.late, method.min_clients)
-        due = due_clients(busy, t)
-        return Plan(cohort, seconds, came, drawn[weak], due, np.union1d(cohort[came.used], due))
-
-    def _message_bytes(self) -> tuple[int, int]:
-        """Return the bytes of a message down and of one up."""
-        plain = self.width * self.problem.dtype.itemsize
-        coded = self.network.codec(self._kind()).nbytes if self.network.coded else plain
-        return coded if self.method.two_way else plain, coded
+        busy = self.state.busy[0] if self.method.applies_late else all_free(self.network.place.nodes)
+        return plan_round(self.method, self.problem, self.network, self.streams.seed, self.state.t, busy)
 
     def _download(self, plan: Plan) -> None:
-        """Count what the clients of the round download, unless all get the coded change at the end of each round."""
+        """Count what the clients of the round download, unless all get the coded change at its end."""
         if not self.method.two_way:
             nothing = np.broadcast_to(self.problem.dtype.type(0), self.width)  # everybody knows what it would be
-            self.network.server.cohort.spread_to(nothing, plan.cohort, wait=False)
+            self.network.server.cohort.spread_to(nothing, plan.receivers, wait=False)
 
     def _train_and_upload(self, plan: Plan) -> np.ndarray:
         """Let the hosted clients of the round train and send: return the mean of what they send, (width,).
@@ -157,10 +117,9 @@ class FederatedRound:
         With ``groups`` that of each, (groups, width).
         """
         place, network, dtype = self.network.place, self.network, self.problem.dtype
-        weights = self.problem.all_sizes[plan.senders] if self.method.weighting == "samples" else plan.senders * 0 + 1
         uploads = network.server.cohort.begin(
             plan.senders,
-            weights.astype(float),
+            self.method.weights(self.problem.all_sizes)[plan.senders],
             network.coded,
             self.width,
             dtype,
@@ -170,7 +129,7 @@ class FederatedRound:
         )
         now, due = set(plan.senders.tolist()), set(plan.due.tolist())
         trained: dict[int, Trained] = {}
-        for node in _hosted(np.union1d(plan.cohort[plan.arrivals.applied_in >= 0], plan.due), place.first, place.last):
+        for node in _hosted(np.union1d(plan.trained, plan.due), place.first, place.last):
             i = node - place.first
             if node in due:
                 row = self.state.late[i]
@@ -224,16 +183,15 @@ class FederatedRound:
     def _serve(self, mean: np.ndarray, plan: Plan) -> State:
         """Take the server's step along the mean of the updates, and return the state after the round."""
         after = self._advanced(plan, plan.arrivals.seconds)
-        x = self.layers.travel(self.state.x[0])
+        x = new = self.layers.travel(self.state.x[0])
         if len(plan.senders):
             share = len(plan.senders) / self.network.place.nodes
-            new, after = self.method.receive(self.damping * mean, x, share, after)
-            if self.method.two_way:
-                before, now = self.method.known(x, self.state), self.method.known(new, after)
-                heard, after = self._announce(now - before, after)
-                new, after = self.method.learn(before + heard, after)
-            x = new
-        return after._replace(x=self._rows(x))
+            new, after = self.method.receive(self.damping * mean, x, self.moving, share, after)
+        if self.method.two_way:
+            before, now = self.method.known(x, self.state), self.method.known(new, after)
+            heard, after = self._announce(now - before, plan, after)
+            new, after = self.method.learn(before + heard, after)
+        return after._replace(x=self._rows(new))
 
     def _advanced(self, plan: Plan, seconds: float) -> State:
         """Return the state after the round but for what the server does. seconds: emulated, that it lasts."""
@@ -242,12 +200,12 @@ class FederatedRound:
             after = after._replace(busy=shared_rows(plan.arrivals.busy_until, hosted))
         return after._replace(seconds=self.state.seconds + seconds)
 
-    def _announce(self, change: np.ndarray, after: State) -> tuple[np.ndarray, State]:
+    def _announce(self, change: np.ndarray, plan: Plan, after: State) -> tuple[np.ndarray, State]:
         """Send the coded change (width,) of what all know to all nodes: return what they hear, and the state."""
         network = self.network
         if self.feedback:
             change = change + after.server_error[0]
-        heard = network.server.cohort.spread_to(change, np.arange(network.place.nodes), coded=network.coded, wait=False)
+        heard = network.server.cohort.spread_to(change, plan.receivers, coded=network.coded, wait=False)
         heard = self.damping * heard
         if self.feedback:
             after = after._replace(server_error=shared_rows(change - heard, len(after.x)))
@@ -269,7 +227,7 @@ class FederatedRound:
         columns = {name: np.zeros(place.nodes, np.int64) for name in ("sampled", "steps", "up_bytes", "down_bytes")}
         columns["sampled"][plan.cohort], columns["sampled"][plan.left_out] = came.outcome, LEFT_OUT
         columns["up_bytes"][plan.senders] = up_bytes
-        columns["down_bytes"][slice(None) if self.method.two_way else plan.cohort] = self._message_bytes()[0]
+        columns["down_bytes"][plan.receivers] = message_bytes(self.method, self.problem, self.network)[0]
         seconds = np.zeros(place.nodes)
         seconds[plan.cohort] = plan.seconds
         own = {name: values[place.first : place.last] for name, values in (columns | {"seconds": seconds}).items()}
@@ -277,9 +235,9 @@ class FederatedRound:
             own[name] = np.full(place.hosted, np.nan)
         for i, result in trained.items():
             own["loss"][i], own["accuracy"][i], own["steps"][i] = result.loss, result.accuracy, result.steps
-            if not self.network.emulate.gradient_seconds:  # ``plan.seconds`` are those of the messages alone
+            if not self.network.emulate.gradient_seconds:  # else the plan has the seconds of training
                 own["seconds"][i] += result.seconds
-        self.longest = own["seconds"].max(initial=0.0)
+                self.slowest = max(self.slowest, own["seconds"][i])
         self.problem.client_trainer(self.streams).log.add(self.state.t, own)
 
 

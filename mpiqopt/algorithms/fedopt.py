@@ -31,7 +31,7 @@ class FedOpt(FederatedAlgorithm):
         Field(
             ge=0,
             lt=1,
-            description="of the server's optimiser; beta_1 of adam and yogi",
+            description="of the server's optimiser; beta_1 of the adaptive ones",
             needs=(unless("outer_optimizer", "sgd"),),
         ),
     ] = 0.9

@@ -1,5 +1,6 @@
 """Federated averaging on two levels: often within regions, and now and then between them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,11 +8,14 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import PositiveInt
 from mpiqopt.algorithms.fedavg import FedAvg
-from mpiqopt.algorithms.federated_round import FederatedRound, Plan, State
+from mpiqopt.algorithms.federated_plan import Plan
+from mpiqopt.algorithms.federated_round import FederatedRound, State
+from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.federation.regions import region_of
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
+from mpiqopt.network.server_round import ServerRound
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
@@ -26,8 +30,8 @@ class HierarchicalFedAvg(FedAvg):
 
         x_r+ = x_r + a_g mean of the updates of its clients;   every ``global_every`` rounds all x_r become their mean,
 
-    weighted by the clients of each region; that mean is what is recorded. Messages within a region use the links
-    ``emulate.bandwidth``, those between regions, 2 (R - 1) of them, ``emulate.region_bandwidth``.
+    weighted as the clients of each region together; that mean is what is recorded. Messages within a region use the
+    links ``emulate.bandwidth``, those between regions, 2 (R - 1) of them, ``emulate.region_bandwidth``.
     Source: Liu, Zhang, Song, Letaief, "Client-edge-cloud hierarchical federated learning", ICC 2020.
     """
 
@@ -59,6 +63,18 @@ class HierarchicalFedAvg(FedAvg):
         errors = shared_rows(np.zeros(regions * x.shape[1], x.dtype), len(x)) if len(state.server_error) else ()
         return state._replace(common=shared_rows(np.tile(x[0], regions), len(x)), server_error=errors)
 
+    def server_rounds(self, problem: Problem, network: Network, seed: int, rounds: int) -> Iterator[ServerRound]:
+        groups = self.region_of(network.place.nodes)
+        for t, each in enumerate(super().server_rounds(problem, network, seed, rounds)):
+            if self.averages_after(t):
+                seconds = each.seconds + between_seconds(network.emulate, each.values * problem.dtype.itemsize)
+                each = each._replace(between=2 * int(groups.max()), seconds=seconds)
+            yield each._replace(groups=groups)
+
+    def averages_after(self, t: int) -> bool:
+        """Return True if round t ends with the average between regions."""
+        return (t + 1) % self.global_every == 0
+
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         return RegionalRound(self, state, problem, network, rng).run()
 
@@ -71,8 +87,9 @@ class RegionalRound(FederatedRound):
     def __init__(self, method: HierarchicalFedAvg, state: State, problem: Problem, network: Network, streams: Streams):
         super().__init__(method, state, problem, network, streams)
         self.region = self.groups = method.region_of(network.place.nodes)
-        self.clients = np.bincount(self.region)
-        self.models = state.common[0].reshape(len(self.clients), -1)
+        weights = np.bincount(self.region, weights=method.weights(problem.all_sizes))
+        self.weights = (weights / weights.sum()).astype(problem.dtype)[:, None]
+        self.models = state.common[0].reshape(len(weights), -1)
 
     def _start(self, i: int) -> np.ndarray:
         return self.models[self.region[self.network.place.first + i]]
@@ -80,28 +97,27 @@ class RegionalRound(FederatedRound):
     def _download(self, plan: Plan) -> None:
         if not self.method.two_way:
             for region, model in enumerate(self.models):
-                self._spread(region, plan.cohort, model, coded=False)
+                self._spread(region, plan, model, coded=False)
 
-    def _spread(self, region: int, cohort: np.ndarray, vector: np.ndarray, coded: bool) -> np.ndarray:
-        """Send a vector to those of the cohort that are in a region: return what they hear."""
-        members, head = cohort[self.region[cohort] == region], int(np.argmax(self.region == region))
+    def _spread(self, region: int, plan: Plan, vector: np.ndarray, coded: bool) -> np.ndarray:
+        """Send a vector to those of a region who receive one: return what they hear."""
+        members, head = plan.receivers[self.region[plan.receivers] == region], int(np.argmax(self.region == region))
         return self.network.server.cohort.spread_to(vector, members, coded, server=head, wait=False)
 
     def _serve(self, mean: np.ndarray, plan: Plan) -> State:
         method, state = self.method, self.state
         models = self.models.copy()
         for region in np.unique(self.region[plan.senders]).tolist():
-            models[region], _ = method.outer().apply(models[region], -self.damping * mean[region], ())
-        weights = (self.clients / len(self.region)).astype(models.dtype)
-        together = np.add.reduce(weights[:, None] * models, axis=0)
+            models[region], _ = method.serve(models[region], self.damping * mean[region], self.moving, ())
+        together = np.add.reduce(self.weights * models, axis=0)
         seconds = plan.arrivals.seconds
-        if (state.t + 1) % method.global_every == 0:
+        if method.averages_after(state.t):
             models[:] = together
             seconds += self._average_regions(together)
         after = self._advanced(plan, seconds)
         if method.two_way:
-            models, after = self._announce_models(models, after)
-            together = np.add.reduce(weights[:, None] * models, axis=0)
+            models, after = self._announce_models(models, plan, after)
+            together = np.add.reduce(self.weights * models, axis=0)
         hosted = len(state.x)
         return after._replace(x=shared_rows(together, hosted), common=shared_rows(models.ravel(), hosted))
 
@@ -110,16 +126,20 @@ class RegionalRound(FederatedRound):
         heads = np.unique(self.region, return_index=True)[1]
         for _ in ("up", "down"):
             self.network.server.cohort.spread_to(x, heads, wait=False)
-        emulate = self.network.emulate
-        return 2 * (emulate.delay + x.nbytes / (emulate.region_bandwidth or emulate.bandwidth or np.inf))
+        return between_seconds(self.network.emulate, x.nbytes)
 
-    def _announce_models(self, models: np.ndarray, after: State) -> tuple[np.ndarray, State]:
+    def _announce_models(self, models: np.ndarray, plan: Plan, after: State) -> tuple[np.ndarray, State]:
         """Send each region the coded change of its model: return the models (regions, d) that they have then."""
-        change, everybody = models - self.models, np.arange(len(self.region))
+        change = models - self.models
         if self.feedback:
             change += after.server_error[0].reshape(change.shape)
-        heard = np.array([self._spread(r, everybody, each, self.network.coded) for r, each in enumerate(change)])
+        heard = np.array([self._spread(r, plan, each, self.network.coded) for r, each in enumerate(change)])
         heard *= self.damping
         if self.feedback:
             after = after._replace(server_error=shared_rows((change - heard).ravel(), len(after.x)))
         return self.models + heard, after
+
+
+def between_seconds(emulate: Emulate, nbytes: int) -> float:
+    """Return the emulated seconds of an average between regions: a message of so many bytes up and one down."""
+    return 2 * (emulate.delay + nbytes / (emulate.region_bandwidth or emulate.bandwidth or np.inf))

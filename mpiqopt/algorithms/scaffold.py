@@ -54,9 +54,11 @@ class Scaffold(FedAvg):
         after.own[i] = state.own[i] + change
         return np.concatenate([moved, change])
 
-    def receive(self, mean: np.ndarray, x: np.ndarray, share: float, state: State) -> tuple[np.ndarray, State]:
+    def receive(
+        self, mean: np.ndarray, x: np.ndarray, moving: int, share: float, state: State
+    ) -> tuple[np.ndarray, State]:
         common = state.common[0] + share * mean[len(x) :]
-        return super().receive(mean, x, share, state._replace(common=shared_rows(common, len(state.x))))
+        return super().receive(mean, x, moving, share, state._replace(common=shared_rows(common, len(state.x))))
 
     def known(self, x: np.ndarray, state: State) -> np.ndarray:
         return np.concatenate([x, state.common[0]])

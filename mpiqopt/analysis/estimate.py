@@ -13,6 +13,7 @@ import numpy as np
 from mpiqopt.analysis import node_samples
 from mpiqopt.analysis.graphs import diameter, graph_file_facts
 from mpiqopt.analysis.memory import memory_per_rank
+from mpiqopt.analysis.server_cost import describe_rounds, mean_traffic, plan_rounds
 from mpiqopt.analysis.tables import bytes_for_tables
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.config.config import Config
@@ -67,13 +68,16 @@ def _described(config: Config, experiment: Experiment, ranks: int, width: int | 
 def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) -> tuple[float, float]:
     """Return the payload from node to node, and the bytes between ranks, of one iteration.
 
-    Over topologies in turn both are means over a cycle. Only for methods without ``variable_traffic``.
+    Over topologies in turn both are means over a cycle, and with cohorts of clients over the first rounds. Only for
+    methods without ``variable_traffic``.
 
     Parameters
     ----------
     experiment: the assembled run, all nodes in this process. ranks: how many the nodes are to be spread over.
     coded: True for messages of the config's compressor, False for what would be sent without it.
     """
+    if rounds := plan_rounds(experiment):
+        return mean_traffic(experiment, rounds, ranks, coded and experiment.network.coded)
     place = Placement(experiment.network.place.nodes, ranks)
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
     # weights are float64, and so are the vectors that they travel with
@@ -201,6 +205,7 @@ def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
         return describe_coordination(experiment, ranks) or unknown
     payload, moved = bytes_per_iteration(experiment, ranks)
     return [
+        *describe_rounds(experiment, plan_rounds(experiment)),
         ("rounds per iteration", str(experiment.algorithm.rounds())),
         (
             "bytes per iteration",
@@ -214,7 +219,9 @@ def _costs(experiment: Experiment, ranks: int) -> list[tuple[str, str]]:
 def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[str, str]]:
     """Return what an iteration would send without compression, and the size of a coded message."""
     plain, moved = bytes_per_iteration(experiment, ranks, coded=False)
-    codec, d = experiment.network.codec(experiment.start), experiment.problem.d
+    planned = plan_rounds(experiment)
+    d = planned[0].values if planned else experiment.problem.d
+    codec = experiment.network.codec(np.empty((0, d), experiment.problem.dtype))
     times = f", {plain / payload:.3g} times as many" if payload else ""
     return [
         (

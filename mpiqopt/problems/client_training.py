@@ -47,6 +47,12 @@ class Work(NamedTuple):
             return np.full_like(samples, self.steps)
         return self.epochs * (-(-samples // self.batch) if self.batch else np.ones_like(samples))
 
+    def count_evaluations(self, samples: np.ndarray) -> np.ndarray:
+        """Return the gradients of single samples that clients with so many samples take, int64 like ``samples``."""
+        if self.epochs:
+            return self.epochs * samples
+        return self.steps * (np.minimum(self.batch, samples) if self.batch else samples)
+
 
 class Trained(NamedTuple):
     """What a training has come to.
@@ -86,7 +92,7 @@ class Trainable(Protocol):
         """
 
     def counted(self) -> tuple[float, float]:
-        """Return the mean loss and accuracy over all gradients since the last call."""
+        """Return the mean loss and accuracy over the samples of all gradients since the last call."""
 
     def vector(self, row: np.ndarray) -> Vector:
         """Return a row (d,) in the form of points; of the same memory where that is possible."""

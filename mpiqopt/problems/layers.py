@@ -42,6 +42,12 @@ class Layers:
         if not self.travelling:
             raise UsageError("algorithm.personal: all layers are personal, so nothing travels; want some that are not")
 
+    def travelling_before(self, end: int) -> int:
+        """Return how many of the coordinates 0 .. end - 1 travel."""
+        if self._all:
+            return end
+        return sum(max(0, min(part.stop, end) - part.start) for part in self._travels)
+
     def travel(self, row: np.ndarray) -> np.ndarray:
         """Return the coordinates (p,) of a row (d,) that travel: the row itself if all do."""
         return row if self._all else np.concatenate([row[part] for part in self._travels])

@@ -19,7 +19,7 @@ class VectorModel:
         self._point, self._gradient = (np.zeros((1, problem.d), problem.dtype) for _ in range(2))
         self.point, self.gradient = self._point[0], self._gradient[0]
         self.weights = problem.d
-        self._value, self._losses = np.empty(1), list[float]()
+        self._value, self._losses = np.empty(1), list[tuple[float, int]]()
 
     def load(self, start: np.ndarray) -> np.ndarray:
         """Set the point: ``Trainable.load``."""
@@ -32,12 +32,15 @@ class VectorModel:
             self._evaluators[client] = self._problem.node_evaluator(client)
         batch = {} if chosen is None else {"index": chosen[None], "counts": np.array([len(chosen)])}
         self._evaluators[client].evaluate(self._point, self._gradient, self._value, **batch)
-        self._losses.append(float(self._value[0]))
+        self._losses.append(
+            (float(self._value[0]), int(self._problem.sizes[client]) if chosen is None else len(chosen))
+        )
 
     def counted(self) -> tuple[float, float]:
-        """Return the mean loss since the last call, and NaN."""
+        """Return the mean loss over all samples since the last call, and NaN."""
         losses, self._losses = self._losses, []
-        return float(np.mean(losses)) if losses else np.nan, np.nan
+        samples = sum(count for _, count in losses)
+        return sum(loss * count for loss, count in losses) / samples if samples else np.nan, np.nan
 
     def vector(self, row: np.ndarray) -> np.ndarray:
         """Return the row itself."""

@@ -37,6 +37,7 @@ SETTINGS = {
     "proxgt-sa": {"batch_size": 5},
     "proxgt-sr-o": {"batch_size": 3, "large_batch_size": 11, "epoch_length": 7},
     "proxgt-sr-e": {"batch_size": 4, "epoch_length": 5},
+    "diloco": {"local_steps": 3},
 }
 DATA = {"name": "synthetic", "samples": 107, "features": D, "task": "classification", "split": "dirichlet"}
 RING, CYCLE = GRAPHS["ring-8"]

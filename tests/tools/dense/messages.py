@@ -2,19 +2,32 @@
 
 import numpy as np
 
+from mpiqopt.algorithms.federated import FederatedAlgorithm
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.run.assembly import Experiment
 
 Sent = dict[tuple[int, int], np.ndarray]
 
 
+def width(experiment: Experiment) -> int:
+    """How many numbers a message has."""
+    method, d = experiment.algorithm, experiment.start.shape[1]
+    return method.width(experiment.problem) if isinstance(method, FederatedAlgorithm) else d
+
+
 def recorded(experiment: Experiment) -> Sent:
-    """The vectors that the package encodes from now on, by round and number of the (first) sender."""
-    codec, sent = experiment.network.codec(experiment.start), {}
-    encode = codec.encode
+    """The vectors that the package encodes from now on, by round and number of the (first) sender.
+
+    What the server sends to regions of nodes, one after the other, has the numbers n, n + 1, ...
+    """
+    codec, sent = experiment.network.codec(np.empty((0, width(experiment)), experiment.start.dtype)), {}
+    encode, nodes_in_all = codec.encode, len(experiment.start)
 
     def listen(rows, nodes, round, *blocks):
-        sent[round, int(nodes[0])] = rows.copy()
+        sender = int(nodes[0])
+        while sender >= nodes_in_all and (round, sender) in sent:
+            sender += 1
+        sent[round, sender] = rows.copy()
         return encode(rows, nodes, round, *blocks)
 
     codec.encode = listen
@@ -33,7 +46,7 @@ class Wire:
 
     def __init__(self, experiment: Experiment, sent: Sent, rtol: float):
         self._compressor, self.nodes = experiment.config.compressor, len(experiment.start)
-        d, dtype = experiment.start.shape[1], experiment.start.dtype
+        d, dtype = width(experiment), experiment.start.dtype
         self._codec = Codec(self._compressor, d, dtype, experiment.config.run.seed, self.nodes)
         self._sent, self._round = sent, 0
         self._atol = rtol * max((np.abs(rows).max() for rows in sent.values()), default=0.0)
@@ -48,14 +61,23 @@ class Wire:
 
     upload = gossip
 
+    def collect(self, vectors: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """C of the vectors of some nodes, by node, in one round."""
+        self._round += 1
+        return {i: self._decoded(v[None], np.array([i]), self._round - 1)[0] for i, v in vectors.items()}
+
     def download(self, vector: np.ndarray) -> np.ndarray:
         """C of one vector (d,), sent by node n, the server."""
         return self._decoded(vector[None], np.array([self.nodes]), self._round - 1)[0]
 
-    def _decoded(self, rows: np.ndarray, senders: np.ndarray, round: int) -> np.ndarray:
+    def announce(self, vector: np.ndarray, region: int = 0) -> np.ndarray:
+        """C of one vector (d,), sent to clients by node n, the server of a region, after the round."""
+        return self._decoded(vector[None], np.array([self.nodes]), self._round, region)[0]
+
+    def _decoded(self, rows: np.ndarray, senders: np.ndarray, round: int, region: int = 0) -> np.ndarray:
         if not self.coded:
             return rows
-        sent = self._sent[round, int(senders[0])]
+        sent = self._sent[round, int(senders[0]) + region]
         np.testing.assert_allclose(sent, rows, rtol=0, atol=self._atol)
         messages = self._codec.encode(sent, senders, round)
         return self._codec.decode(messages, senders, round).astype(np.float64)

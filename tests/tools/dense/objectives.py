@@ -60,7 +60,8 @@ class Objective:
         self.A = np.split(shares.features.astype(np.float64), cuts)
         self.b = np.split(shares.targets.astype(np.float64), cuts)
         self.sizes = np.array([len(b) for b in self.b])
-        self._streams = Streams(experiment.config.run.seed, 0, self.sizes)
+        self.seed, self.emulate = experiment.config.run.seed, experiment.config.emulate
+        self._streams = Streams(self.seed, 0, self.sizes)
 
     def grad(self, X: np.ndarray, t: int = 0, size: int | str = "all") -> np.ndarray:
         """Gradients of the f_i at their rows: full, or the mean over the minibatch of iteration t."""
@@ -71,6 +72,16 @@ class Objective:
         loss = LOSSES[self.settings.name]
         G = np.array([loss(A[c], b[c], x) for A, b, c, x in zip(self.A, self.b, chosen, X, strict=True)])
         return G + self.settings.l2 * X + 2 * self.settings.nonconvex * X / (1 + X**2) ** 2
+
+    def draws(self, i: int, t: int, size: int) -> np.ndarray:
+        """The samples of node i that the minibatch of iteration t has."""
+        index, counts = self._streams.batch(t, size)
+        return index[i, : counts[i]].copy()
+
+    def node_grad(self, i: int, x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """The gradient of f_i at x (d,), of some samples of node i."""
+        smooth = self.settings.l2 * x + 2 * self.settings.nonconvex * x / (1 + x**2) ** 2
+        return LOSSES[self.settings.name](self.A[i][chosen], self.b[i][chosen], x) + smooth
 
     def trains(self, t: int, activation: str, activation_probability: float, **others) -> np.ndarray:
         """Which nodes train in round t, bool (n,)."""

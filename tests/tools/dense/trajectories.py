@@ -8,6 +8,7 @@ import numpy as np
 
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.run.assembly import Experiment
+from tools.dense import federated
 from tools.dense.coded import choco_gossip, choco_sgd, compressed_sgd, ef_sgd, lead, prox_lead, sgd, sign_sgd
 from tools.dense.coordinated import ftqc_admm, ftqc_dgd
 from tools.dense.messages import Sent, Wire, recorded
@@ -28,18 +29,26 @@ from tools.dense.uncoded import (
 from tools.experiments import states
 
 METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
+    "centralized": federated.centralized,
     "centralized-prox-gradient": centralised,
     "choco-gossip": choco_gossip,
     "choco-sgd": choco_sgd,
     "d2": d2,
     "dgd": dgd,
+    "diloco": federated.fedopt,
     "ef-sgd": ef_sgd,
     "extra": extra,
+    "fedavg": federated.fedavg,
+    "fedavg-drop": federated.fedavg_drop,
+    "fedopt": federated.fedopt,
+    "fedprox": federated.fedprox,
     "fo-sgd": compressed_sgd,
     "ftqc-admm": ftqc_admm,
     "ftqc-dgd": ftqc_dgd,
     "gradient-tracking": gradient_tracking,
+    "hierarchical-fedavg": federated.hierarchical_fedavg,
     "lead": lead,
+    "local-sgd": federated.fedavg,
     "nids": nids,
     "noloco": noloco,
     "pg-extra": pg_extra,
@@ -50,6 +59,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "proxgt-sr-o": proxgt_sr_o,
     "push-sum": push_sum,
     "qsgd-sgd": compressed_sgd,
+    "scaffold": federated.scaffold,
     "sgd": sgd,
     "sign-sgd": sign_sgd,
 }

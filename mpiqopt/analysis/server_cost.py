@@ -1,0 +1,115 @@
+"""What rounds of a server and some of the nodes will cost, found by planning the first of them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from mpiqopt.network.cohort import Cohort
+from mpiqopt.network.cohort_mean import CodedMean, CohortMean, PlainMean
+from mpiqopt.network.served_blocks import ServedBlocks
+from mpiqopt.network.server_round import ServerRound
+from mpiqopt.placement.placement import Placement
+from mpiqopt.run.assembly import Experiment
+from mpiqopt.transport.serial import SerialTransport
+
+# rounds that are planned at most: of 10,000 clients they take a second
+PLANNED = 100
+
+
+def plan_rounds(experiment: Experiment) -> list[ServerRound]:
+    """Return what the first rounds will cost, PLANNED at most; none if all nodes take part in every one."""
+    config = experiment.config
+    rounds = min(PLANNED, config.run.iterations)
+    return list(
+        experiment.algorithm.server_rounds(experiment.problem, experiment.network, config.run.seed, rounds) or ()
+    )
+
+
+class Traffic(NamedTuple):
+    """Bytes from node to node, and between ranks."""
+
+    payload: float
+    moved: float
+
+
+def mean_traffic(experiment: Experiment, rounds: Iterable[ServerRound], ranks: int, coded: bool) -> Traffic:
+    """Return the bytes of a round in the mean over some rounds.
+
+    ranks: how many the nodes are to be spread over. coded: False for messages that are not compressed.
+    """
+    counted: dict[tuple[bytes, bytes, int], Traffic] = {}
+    found = []
+    for each in rounds:
+        key = each.senders.tobytes(), each.receivers.tobytes(), each.between
+        if key not in counted:
+            counted[key] = _traffic(experiment, each, ranks, coded)
+        found.append(counted[key])
+    return Traffic(*np.mean(found, axis=0).tolist())
+
+
+def _traffic(experiment: Experiment, each: ServerRound, ranks: int, coded: bool) -> Traffic:
+    """Return the bytes of a round, as ``CohortServer`` counts them."""
+    plain = each.values * experiment.problem.dtype.itemsize
+    up, down = (_cohort(nodes, each) for nodes in (each.senders, each.receivers))
+    mean = _mean(experiment, up, each.values, ranks, coded)
+    compressed = coded and experiment.algorithm.coded_downlink
+    size = mean.nbytes if compressed else plain
+    payload = up.senders * mean.nbytes + down.senders * size + each.between * plain
+    # of what is not coded every rank has the vector
+    spread = len(up.sizes) * (ranks - 1) * size if compressed and len(each.receivers) else 0
+    return Traffic(payload, mean.moved() + spread)
+
+
+def _cohort(nodes: np.ndarray, each: ServerRound) -> Cohort:
+    return Cohort(nodes, np.ones(len(nodes)), each.groups, True, np.dtype(float))
+
+
+def _mean(experiment: Experiment, cohort: Cohort, values: int, ranks: int, coded: bool) -> CohortMean:
+    """Return the mean that a round would make, which knows the bytes that it would move."""
+    place, transport = Placement(experiment.network.place.nodes, ranks), SerialTransport()
+    dtype = experiment.problem.dtype
+    if not coded:
+        return PlainMean(cohort, place, transport, values, dtype)
+    codec = experiment.network.codec(np.empty((0, values), dtype))
+    return CodedMean(cohort, place, transport, ServedBlocks(codec, place, transport), 0)
+
+
+def describe_rounds(experiment: Experiment, rounds: list[ServerRound]) -> list[tuple[str, str]]:
+    """Return who takes part in rounds and how much is computed, as (name, text); nothing without such rounds."""
+    if not rounds:
+        return []
+    steps = np.concatenate([each.steps for each in rounds])
+    work = f"{np.mean([each.evaluations for each in rounds]):.4g} of single samples, in the mean"
+    facts = [("clients per round", _clients(experiment, rounds)), ("gradients per round", work)]
+    if experiment.algorithm.federated and len(steps):
+        most = f" to {steps.max()}" if steps.max() > steps.min() else ""
+        facts.insert(1, ("  local steps", f"{steps.min()}{most} of a client"))
+    return [*facts, *_devices(experiment), *_seconds(experiment, rounds)]
+
+
+def _clients(experiment: Experiment, rounds: list[ServerRound]) -> str:
+    """Return how many clients take part in a round, in the mean."""
+    late, left_out = (float(np.mean([getattr(each, name) for each in rounds])) for name in ("late", "left_out"))
+    drawn = float(np.mean([len(each.steps) for each in rounds]))
+    words = [f"{drawn:.4g} of {experiment.network.place.nodes} train"]
+    words += [f"{late:.3g} late"] * (late > 0) + [f"{left_out:.3g} left out"] * (left_out > 0)
+    return ", ".join(words)
+
+
+def _devices(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the classes of devices; nothing if all are alike."""
+    slowdowns, counts = np.unique(
+        experiment.network.emulate.factors(experiment.network.place.nodes), return_counts=True
+    )
+    if len(slowdowns) < 2:
+        return []
+    classes = ", ".join(f"{count} of slowdown {factor:g}" for factor, count in zip(slowdowns, counts, strict=True))
+    return [("classes of devices", f"{len(slowdowns)}: {classes}" if len(slowdowns) <= 8 else f"{len(slowdowns)}")]
+
+
+def _seconds(experiment: Experiment, rounds: list[ServerRound]) -> list[tuple[str, str]]:
+    """Return how long rounds last, as emulated; nothing if they take no emulated time."""
+    mean = float(np.mean([each.seconds for each in rounds]))
+    whole = mean * experiment.config.run.iterations
+    return [("emulated time", f"{mean:.4g} s a round, {whole:.4g} s of the whole run")] if mean else []
