@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossipAlgorithm
+from mpiqopt.algorithms.local_steps import LocalSteps
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.network.gossip import Memory
 from mpiqopt.network.network import Network
@@ -25,11 +26,11 @@ class State(NamedTuple):
 
 @register("algorithm", "choco-sgd")
 @dataclass(frozen=True, kw_only=True)
-class ChocoSGD(CodedGossipAlgorithm, StochasticAlgorithm):
+class ChocoSGD(LocalSteps, CodedGossipAlgorithm, StochasticAlgorithm):
     """Y = X - a G,  X^+ = X^ + C(Y - X^),  X+ = Y + gamma (W - I) X^+.
 
     X^ is what all nodes know of a node's row; gamma is ``gossip_step``. It needs one symmetric W and no h. Biased like
-    DGD unless the f_i have a common minimiser or the step size shrinks.
+    DGD unless the f_i have a common minimiser or the step size shrinks. Y is the point after ``local_steps`` steps.
     Source: Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip algorithms with compressed
     communication", ICML 2019, Algorithm 2.
     """
@@ -37,13 +38,13 @@ class ChocoSGD(CodedGossipAlgorithm, StochasticAlgorithm):
     proximal = False
 
     def automatic_step(self, facts: Facts) -> float:
-        """Return half of 1/L(b): larger steps have a larger bias."""
-        return 1 / (2 * self.smoothness(facts))
+        """Return half of 1/L(b), for local steps of ``smoothness_of_drift``: larger steps have a larger bias."""
+        return 1 / (2 * self.smoothness_of_drift(facts))
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, network.gossip.memory(x), 0)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        y = state.x - self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
+        y = self.descend(state.x, self.local_steps, state.t, self.step_at(state.t), problem, rng)
         memory = network.gossip.innovate(y, state.memory)
         return State(self.approach(y, memory), memory, state.t + 1)

@@ -23,7 +23,8 @@ class DGD(ProxDGD):
 
     Converges to a neighbourhood of the optimum whose size is proportional to the step: the minimiser of
     sum_i f_i(x_i) + (1/2a) <X, (I - W) X>.
-    Any doubly stochastic W, also several in turn; no h.
+    Any doubly stochastic W, also several in turn; no h. With k = ``local_steps`` X <- X - a G(X) goes before, k - 1
+    times, and the size is proportional to k a.
     Source: Nedic and Ozdaglar, "Distributed subgradient methods for multi-agent optimization", 2009; its bias: Yuan,
     Ling, Yin, "On the convergence of decentralized gradient descent", 2016.
     """

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT, Facts
+from mpiqopt.algorithms.local_steps import LocalSteps
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.field import Field, only
@@ -35,14 +36,16 @@ class State(NamedTuple):
 
 @register("algorithm", "push-sum")
 @dataclass(frozen=True, kw_only=True)
-class PushSum(StochasticAlgorithm):
+class PushSum(LocalSteps, StochasticAlgorithm):
     """u_i -= a g_i(x_i); (u, w)+ = W (u, w) with columns of W that sum to 1; x_i = u_i / w_i. Also called SGP.
 
-    In asynchronous execution each node takes a gradient in its own time, adds what has come meanwhile, steps by
-    u_i -= a w_i g_i(x_i), and hands equal parts of (u, w) to its out-neighbours and itself when the last have arrived;
-    an iteration is ``interval`` seconds. With a constant step it stops at a bias. Source: Assran, Loizou, Ballas,
-    Rabbat, ICML 2019, algorithm 1. The factor w_i is ours: without it a node whose weight is low for the moment takes
-    a step of a/w_i, and quick nodes count more than slow ones; with it the weight that a node lacks makes up for that.
+    A node takes ``local_steps`` steps u_i -= a g_i(u_i/w_i) before each gossip.
+    In asynchronous execution each node trains in its own time, adds what has come meanwhile, steps by
+    u_i -= a w_i g_i(x_i), or by the sum of several such, and hands equal parts of (u, w) to its out-neighbours and
+    itself when the last have arrived; an iteration is ``interval`` seconds. With a constant step it stops at a bias.
+    Source: Assran, Loizou, Ballas, Rabbat, ICML 2019, algorithm 1. The factor w_i is ours: without it a node whose
+    weight is low for the moment takes a step of a/w_i, and quick nodes count more than slow ones; with it the weight
+    that a node lacks makes up for that.
     """
 
     proximal = False
@@ -79,11 +82,14 @@ class PushSum(StochasticAlgorithm):
         return DESCENT if self.in_background else DESCENT * lowest_weight(facts.topology)
 
     def automatic_step(self, facts: Facts) -> float:
-        """At most 1/(8L), the bias grows with it (undirected: (1 + lambda_min)/(4L)); half of what it bears (ours)."""
+        """At most 1/(8L), the bias grows with it (undirected: (1 + lambda_min)/(4L)); half of what it bears (ours).
+
+        For local steps L is that of ``smoothness_of_drift``.
+        """
         topology = facts.topology
         undirected = topology.symmetric and not topology.varies
         most = (1 + topology.smallest_eigenvalue) / 4 if undirected else 0.125
-        return min(most, self.require_step(facts) / 2) / self.smoothness(facts)
+        return min(most, self.require_step(facts) / 2) / self.smoothness_of_drift(facts)
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         return State(x, np.hstack([x.astype(np.float64), np.ones((len(x), 1))]), 0)
@@ -91,14 +97,16 @@ class PushSum(StochasticAlgorithm):
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         if self.in_background:
             return self._interval(state, problem, network)
-        mass = state.mass.copy()
-        mass[:, :-1] -= self.step_at(state.t) * self.gradient(state.x, state.t, problem, rng)
+        mass, x = state.mass.copy(), state.x
+        for j in range(self.local_steps):
+            mass[:, :-1] -= self.step_at(state.t) * self.local_gradient(x, state.t, j, problem, rng)
+            x = _ratio(mass, x.dtype)
         return _ratios(state, network.gossip.push(mass))
 
     def _interval(self, state: State, problem: Problem, network: Network) -> State:
         """Let the hosted nodes train and hand on mass for one interval; returns the state after it."""
         training, push = problem.background_trainer(), network.coordination.asynchronous_push(state.mass.shape[1])
-        how = Descent(self.step_at(state.t), 1, 0 if self.batch_size == "all" else self.batch_size)
+        how = Descent(self.step_at(state.t), self.local_steps, 0 if self.batch_size == "all" else self.batch_size)
         mass, x, end = state.mass.copy(), state.x, time.perf_counter() + self.interval
         while True:
             training.start(x, x, x, how, state.t)
@@ -144,6 +152,11 @@ def lowest_weight(topology: Topology) -> float:
     return round_significant(lowest, 6)
 
 
+def _ratio(mass: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return u_i/w_i, (hosted, d)."""
+    return (mass[:, :-1] / mass[:, -1:]).astype(dtype)
+
+
 def _ratios(state: State, mass: np.ndarray) -> State:
     """Return the state after an iteration that led to ``mass``."""
-    return State((mass[:, :-1] / mass[:, -1:]).astype(state.x.dtype), mass, state.t + 1)
+    return State(_ratio(mass, state.x.dtype), mass, state.t + 1)
