@@ -21,7 +21,7 @@ FULL = {
     "proxgt-sr-e": {"batch_size": "all", "epoch_length": 3},
 }
 # X+ = W X - a G, its proximal form and W (X - a G) do not stop at the optimum.
-BIASED = ["dgd", "prox-dgd", "choco-sgd", "push-sum"]
+BIASED = ["dgd", "prox-dgd", "choco-sgd", "push-sum", "noloco"]
 # Coded gradients do not vanish at the optimum unless the nodes' own do; averaging has another aim.
 NOISY = ["ef-sgd", "fo-sgd", "qsgd-sgd", "sign-sgd"]
 EXACT = [name for name, cls in ALGORITHMS.items() if cls.exact]

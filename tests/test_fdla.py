@@ -41,7 +41,8 @@ BY_CLARABEL = {
     ("exponential", 16, 0): 0.3348487,
     ("random-regular", 16, 0): 0.6490206,
 }
-UNDIRECTED = sorted(family_members("topology").keys() - DIGRAPHS - {"complete", "file", "one-peer-exponential"})
+VARYING = {"one-peer-exponential", "random-pairs"}
+UNDIRECTED = sorted(family_members("topology").keys() - DIGRAPHS - VARYING - {"complete", "file"})
 
 
 def edges_of(name: str, nodes: int, seed: int = 0) -> np.ndarray:

@@ -60,7 +60,7 @@ NETWORKX = {
 
 
 @pytest.mark.parametrize(
-    "name", sorted(family_members("topology").keys() - DIGRAPHS - {"file", "one-peer-exponential"})
+    "name", sorted(family_members("topology").keys() - DIGRAPHS - {"file", "one-peer-exponential", "random-pairs"})
 )
 def test_graph_is_networkx_graph(name):
     (mixing,) = topology(f'[topology]\nname = "{name}"\nnodes = 8\nseed = 2').cycle
@@ -117,6 +117,24 @@ def test_one_peer_exponential_averages_exactly():
     product = np.linalg.multi_dot([mixing.dense() for mixing in made.cycle])
     assert np.allclose(product, 1 / 16, atol=1e-16)
     assert made.rounds_needed(False, 0.25) == 4
+
+
+@pytest.mark.parametrize("nodes", [2, 6, 7, 16, 80])
+def test_random_pairs_meet_once_in_a_tournament(nodes):
+    """In each round all nodes have a partner, but for one of an odd number; seeds differ in who meets when."""
+    text = f'[topology]\nname = "random-pairs"\nnodes = {nodes}\nseed = '
+    cycle = [mixing.dense() for mixing in topology(text + "1").cycle]
+    for W in cycle:
+        assert np.array_equal(W, W.T)
+        assert np.count_nonzero(W.diagonal() == 0.5) == nodes - nodes % 2
+        assert np.count_nonzero(W == 0.5) == 2 * (nodes - nodes % 2)
+    off, whole = ~np.eye(nodes, dtype=bool), nodes - 1 + nodes % 2
+    assert len(cycle) == (63 if nodes > 64 else whole * -(-15 // whole))
+    meetings = 2 * sum(cycle[:whole])[off]
+    assert meetings.max() == 1
+    assert np.all(meetings == 1) or nodes > 64
+    other = [mixing.dense() for mixing in topology(text + "2").cycle]
+    assert nodes == 2 or not np.array_equal(cycle, other)
 
 
 def test_a_list_of_graphs_is_connected_together():

@@ -16,6 +16,7 @@ PLACED = [
     ("directed-ring", 7),
     ("random-digraph", 15),
     ("one-peer-exponential", 11),
+    ("random-pairs", 7),
 ]
 
 

@@ -26,8 +26,8 @@ class LocalSteps(Minibatch):
     """A method whose iteration is k = ``local_steps`` gradient steps, of which the last comes with the gossip.
 
     The others are taken by every node alone, so that a gradient costs 1/k of the bytes. Nodes drift apart meanwhile,
-    about as far as one step of k a with a batch of k b would bring them, and so automatic steps are chosen (ours): bytes
-    are saved where batches are noisy or nodes alike, and none where full gradients of unequal nodes pull them apart.
+    about as far as one step of k a with a batch of k b would bring them; automatic steps are chosen for that (ours).
+    They save bytes where batches are noisy. With full gradients one step of k a does the same.
     """
 
     local_steps: Annotated[

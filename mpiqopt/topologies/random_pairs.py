@@ -4,35 +4,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpiqopt.errors import UsageError
 from mpiqopt.registry import register
 from mpiqopt.topologies.graph import Graph
 from mpiqopt.topologies.mixing import Mixing, mixing_from_edges
 
-# as many pairs as the largest complete graph has
-MOST_NODES = 5000
+# rounds of a cycle: shorter ones of few nodes can resonate with the momentum of a method, longer ones of many nodes
+# would take much memory
+LEAST_ROUNDS, MOST_ROUNDS = 15, 63
 
 
-def tournament(players: int) -> np.ndarray:
-    """Return the partners of all players in every round of a tournament, int64 (rounds, players): all play all, once.
+def tournament_round(players: int, number: int) -> np.ndarray:
+    """Return each player's partner in a round of a tournament in which all play all, once; int64 (players,).
 
-    The circle method: one player stays, the others turn around it. An odd number of players have one more round, and a
-    player who rests is its own partner.
+    number: from 0, below players - 1, or players if that is odd: then one player rests, and is its own partner. The
+    circle method: one stays, the others turn around it.
 
-    >>> tournament(4).tolist()
+    >>> [tournament_round(4, number).tolist() for number in range(3)]
     [[3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]]
-    >>> tournament(3).tolist()
+    >>> [tournament_round(3, number).tolist() for number in range(3)]
     [[0, 2, 1], [2, 1, 0], [1, 0, 2]]
     """
-    turning = players - 1 + players % 2
-    rounds, player = np.ogrid[:turning, :turning]
-    # in round r those whose numbers sum to 2 r meet; r itself meets the one that stays, or rests
-    partner = (2 * rounds - player) % turning
+    turning = rounds_of_tournament(players)
+    # those meet whose numbers sum to twice the round's; the round's own meets the one that stays, or rests
+    partner = (2 * number - np.arange(turning)) % turning
     if players % 2:
         return partner
-    stays = np.arange(turning)
-    partner[stays, stays] = turning
-    return np.concatenate([partner, stays[:, None]], axis=1)
+    partner[number] = turning
+    return np.append(partner, number)
+
+
+def rounds_of_tournament(players: int) -> int:
+    """Return n - 1 rounds for an even number of players, n for an odd one."""
+    return players - 1 + players % 2
 
 
 @register("topology", "random-pairs")
@@ -40,32 +43,29 @@ def tournament(players: int) -> np.ndarray:
 class RandomPairs(Graph):
     """Varies in time: in every round each node averages with one partner, w = 1/2 and 1/2; ``weights`` is not used.
 
-    A random tournament (ours): within n - 1 rounds every pair meets once, in an order that the seed decides, and then
-    again. Of an odd number of nodes one rests in each of the n rounds.
+    Random tournaments (ours): every pair meets once before any meets again, in an order that the seed decides; it
+    comes again after 15 to 63 rounds, so of more than 64 nodes not all pairs meet. Of an odd number one rests.
     """
 
     weighted = False
 
     def size(self) -> float:
-        return self.nodes * self.nodes / 2
+        return self.nodes * min(max(rounds_of_tournament(self.nodes), LEAST_ROUNDS), MOST_ROUNDS) / 2
 
     def edges(self) -> np.ndarray:
-        """Return the pairs of all rounds together: all that there are."""
-        return np.stack(np.triu_indices(self.nodes, 1), axis=1)
+        """Return the pairs of all rounds together, each in both directions."""
+        return np.concatenate([mixing.arcs() for mixing in self.cycle()])
 
     def cycle(self) -> list[Mixing]:
-        """Return n - 1 matrices, n if that is odd. Raises UsageError for more than 5000 nodes.
+        """Return the matrices of the rounds: of whole tournaments up to 64 nodes, of the first rounds of one beyond.
 
         >>> matrices = [W.dense() for W in RandomPairs(nodes=4).cycle()]
-        >>> (sum(matrices) / 3).round(6).tolist()[0]  # the mean over all partners
-        [0.5, 0.166667, 0.166667, 0.166667]
+        >>> len(matrices), (sum(matrices) / len(matrices)).round(6).tolist()[0]  # the mean over all partners
+        (15, [0.5, 0.166667, 0.166667, 0.166667])
         """
-        if self.nodes > MOST_NODES:
-            raise UsageError(
-                f"topology.nodes = {self.nodes}: all pairs of more than {MOST_NODES} nodes do not fit in memory; "
-                "one-peer-exponential has ceil(log2 n) partners for each node"
-            )
-        draw = np.random.default_rng(self.seed)
-        rounds, label = draw.permutation(tournament(self.nodes)), draw.permutation(self.nodes)
-        pairs = [np.stack([label, label[partner]], axis=1) for partner in rounds]
+        draw, pairs = np.random.default_rng(self.seed), []
+        while len(pairs) < LEAST_ROUNDS:
+            label = draw.permutation(self.nodes)
+            for number in draw.permutation(rounds_of_tournament(self.nodes))[:MOST_ROUNDS]:
+                pairs.append(np.stack([label, label[tournament_round(self.nodes, number)]], axis=1))
         return [mixing_from_edges(self.nodes, edges, "metropolis") for edges in pairs]

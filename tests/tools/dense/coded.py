@@ -3,9 +3,11 @@
 W: iterator over the mixing matrices; f: an Objective; a: the step; wire: what receivers decode.
 """
 
+from itertools import count
+
 import numpy as np
 
-from tools.dense.objectives import samples_of
+from tools.dense.objectives import samples_of, scheduled
 
 
 def choco_gossip(X, W, f, a, wire, gossip_step):
@@ -18,11 +20,12 @@ def choco_gossip(X, W, f, a, wire, gossip_step):
         yield X
 
 
-def choco_sgd(X, W, f, a, wire, gossip_step, **sampling):
+def choco_sgd(X, W, f, a, wire, gossip_step, local_steps, batch_size, **schedule):
     W = next(W)
     hat = np.zeros_like(X)
-    for a_t, grad in samples_of(f, a, **sampling):
-        X = X - a_t * grad(X)
+    for t in count():
+        for j in range(local_steps):
+            X = X - scheduled(a, t, **schedule) * f.grad(X, t * local_steps + j, batch_size)
         hat = hat + wire.damping * wire.gossip(X - hat)
         X = X + gossip_step * (W @ hat - hat)
         yield X

@@ -13,7 +13,18 @@ from tools.dense.coordinated import ftqc_admm, ftqc_dgd
 from tools.dense.messages import Sent, Wire, recorded
 from tools.dense.objectives import Objective
 from tools.dense.proxgt import proxgt_sa, proxgt_sr_e, proxgt_sr_o
-from tools.dense.uncoded import centralised, d2, dgd, extra, gradient_tracking, nids, pg_extra, prox_dgd, push_sum
+from tools.dense.uncoded import (
+    centralised,
+    d2,
+    dgd,
+    extra,
+    gradient_tracking,
+    nids,
+    noloco,
+    pg_extra,
+    prox_dgd,
+    push_sum,
+)
 from tools.experiments import states
 
 METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
@@ -30,6 +41,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "gradient-tracking": gradient_tracking,
     "lead": lead,
     "nids": nids,
+    "noloco": noloco,
     "pg-extra": pg_extra,
     "prox-dgd": prox_dgd,
     "prox-lead": prox_lead,

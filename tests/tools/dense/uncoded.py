@@ -7,26 +7,50 @@ from itertools import count
 
 import numpy as np
 
-from tools.dense.objectives import samples_of
+from tools.dense.objectives import scheduled
 
 
-def dgd(X, W, f, a, batch_size):
-    for t in count():
-        X = next(W) @ X - a * f.grad(X, t, batch_size)
-        yield X
+def steps_of(W, nodes, local_steps):
+    """I, ..., I, W_1, I, ..., I, W_2, ...: matrices of gradient steps of which every k-th comes with a gossip."""
+    for M in W:
+        yield from [np.eye(nodes)] * (local_steps - 1)
+        yield M
 
 
-def push_sum(X, W, f, a, execution, interval, **sampling):
+def dgd(X, W, f, a, batch_size, local_steps):
+    """Every gradient step has a matrix: of k of them the last has the next W, the others have I."""
+    for t, M in enumerate(steps_of(W, len(X), local_steps)):
+        X = M @ X - a * f.grad(X, t, batch_size)
+        if (t + 1) % local_steps == 0:
+            yield X
+
+
+def push_sum(X, W, f, a, execution, interval, local_steps, batch_size, **schedule):
     mass, weight = X, np.ones((len(X), 1))
-    for a_t, grad in samples_of(f, a, **sampling):
-        w = next(W)
-        mass, weight = w @ (mass - a_t * grad(mass / weight)), w @ weight
+    for t in count():
+        a_t, M = scheduled(a, t, **schedule), next(W)
+        for j in range(local_steps):
+            mass = mass - a_t * f.grad(mass / weight, t * local_steps + j, batch_size)
+        mass, weight = M @ mass, M @ weight
         yield mass / weight
 
 
-def prox_dgd(X, W, f, a, batch_size):
+def prox_dgd(X, W, f, a, batch_size, local_steps):
+    for t, M in enumerate(steps_of(W, len(X), local_steps)):
+        X = f.prox(M @ X - a * f.grad(X, t, batch_size), a)
+        if (t + 1) % local_steps == 0:
+            yield X
+
+
+def noloco(X, W, f, a, batch_size, local_steps, outer_momentum, outer_step_size, pull):
+    """As in the paper, with two vectors a message: what training has moved, and where it began."""
+    V = np.zeros_like(X)
     for t in count():
-        X = f.prox(next(W) @ X - a * f.grad(X, t, batch_size), a)
+        U, M = X, next(W)
+        for j in range(local_steps):
+            U = U - a * f.grad(U, t * local_steps + j, batch_size)
+        V = outer_momentum * V + outer_step_size * (M @ (U - X)) - pull * (X - M @ X)
+        X = X + V
         yield X
 
 
@@ -80,15 +104,15 @@ def d2(X, W, f, a, batch_size):
         yield X
 
 
-def gradient_tracking(X, W, f, a, batch_size):
+def gradient_tracking(X, W, f, a, batch_size, local_steps):
     """Both exchanges of an iteration by the same W."""
     Y = before = f.grad(X, 0, batch_size)
-    for t in count(1):
-        M = next(W)
+    for t, M in enumerate(steps_of(W, len(X), local_steps), 1):
         X = M @ (X - a * Y)
         G = f.grad(X, t, batch_size)
         Y, before = M @ (Y + G - before), G
-        yield X
+        if t % local_steps == 0:
+            yield X
 
 
 def centralised(X, W, f, a):
