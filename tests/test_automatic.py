@@ -66,7 +66,8 @@ def made(algorithm: dict, topology, tables: dict, **others):
     )
 
 
-CURES = ("lazy-metropolis", "methods for directed graphs", "one symmetric mixing matrix")
+# the last: of many nodes in pairs, whose matrices do not commute
+CURES = ("lazy-metropolis", "methods for directed graphs", "one symmetric mixing matrix", "W is too large for that")
 
 
 def made_or_refused(algorithm: dict, topology: dict, tables: dict):

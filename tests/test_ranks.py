@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tools.run_many import run_on
 
-from mpiqopt.algorithms.local_steps import LocalSteps
+from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.placement.placement import Placement
 from mpiqopt.placement.reduction import Reduction, RunningSum
 from mpiqopt.registry import family_members
@@ -43,9 +43,9 @@ def configs(write) -> list[str]:
         regularizer = {"name": "l1", "weight": 0.01} if cls.proximal else {"name": "zero"}
         tables = {"algorithm": {"name": name, **SAMPLED.get(name, {})}, "regularizer": regularizer}
         paths.append(write(f"{name}.toml", **tables, run={"iterations": 25}))
-        if issubclass(cls, LocalSteps):
+        if issubclass(cls, WithLocalSteps):
             alone = {**tables, "algorithm": {"name": name, "local_steps": 3, "batch_size": 2}}
-            pairs = {"name": "random-pairs", "nodes": 7} if name == "noloco" else {"name": "ring", "nodes": 8}
+            pairs = {"name": "random-pairs", "nodes": 9} if name == "noloco" else {"name": "ring", "nodes": 8}
             paths.append(write(f"{name}-local.toml", **alone, topology=pairs, run={"iterations": 25}))
         if name in CODED:
             paths.append(write(f"{name}-coded.toml", **tables, compressor=CODED[name], run={"iterations": 25}))

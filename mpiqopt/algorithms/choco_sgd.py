@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.coded import CodedGossipAlgorithm
-from mpiqopt.algorithms.local_steps import LocalSteps
+from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.network.gossip import Memory
 from mpiqopt.network.network import Network
@@ -26,7 +26,7 @@ class State(NamedTuple):
 
 @register("algorithm", "choco-sgd")
 @dataclass(frozen=True, kw_only=True)
-class ChocoSGD(LocalSteps, CodedGossipAlgorithm, StochasticAlgorithm):
+class ChocoSGD(WithLocalSteps, CodedGossipAlgorithm, StochasticAlgorithm):
     """Y = X - a G,  X^+ = X^ + C(Y - X^),  X+ = Y + gamma (W - I) X^+.
 
     X^ is what all nodes know of a node's row; gamma is ``gossip_step``. It needs one symmetric W and no h. Biased like

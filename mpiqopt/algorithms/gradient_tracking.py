@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import SHARE, Facts, tracking_step
-from mpiqopt.algorithms.local_steps import LocalSteps
+from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
@@ -28,7 +28,7 @@ class State(NamedTuple):
 
 @register("algorithm", "gradient-tracking")
 @dataclass(frozen=True, kw_only=True)
-class GradientTracking(LocalSteps):
+class GradientTracking(WithLocalSteps):
     """X+ = W (X - a Y),  Y+ = W (Y + G+ - G),  Y_0 = G_0; mean(Y) = mean(G) always.
 
     Y tracks the mean gradient, so that every node reaches the optimum with a constant step. The adapt-then-combine form

@@ -22,7 +22,7 @@ from mpiqopt.topologies.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalSteps(Minibatch):
+class WithLocalSteps(Minibatch):
     """A method whose iteration is k = ``local_steps`` gradient steps, of which the last comes with the gossip.
 
     The others are taken by every node alone, so that a gradient costs 1/k of the bytes. Nodes drift apart meanwhile,
@@ -33,8 +33,8 @@ class LocalSteps(Minibatch):
     local_steps: Annotated[
         PositiveInt,
         Field(
-            description="k, gradient steps of an iteration: k - 1 of every node alone, then one with the gossip; "
-            "automatic steps shrink with k as far as nodes would drift apart"
+            description="k, gradient steps of an iteration, each with a batch of its own: k - 1 of every node alone, "
+            "then one with the gossip; automatic steps shrink with k, as nodes drift apart meanwhile"
         ),
     ] = 1
 

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, Positive
-from mpiqopt.algorithms.local_steps import LocalSteps
+from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 @register("algorithm", "noloco")
 @dataclass(frozen=True, kw_only=True)
-class NoLoCo(LocalSteps):
+class NoLoCo(WithLocalSteps):
     """U = X after k steps U -= a G(U);  V+ = alpha V + beta W (U - X) - gamma (X - W X),  X+ = X + V+.
 
     alpha is ``outer_momentum``, beta ``outer_step_size``, gamma ``pull``, k ``local_steps``. With the topology

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, kept_share
-from mpiqopt.algorithms.local_steps import LocalSteps
+from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
@@ -22,7 +22,7 @@ class State(NamedTuple):
 
 @register("algorithm", "prox-dgd")
 @dataclass(frozen=True, kw_only=True)
-class ProxDGD(LocalSteps):
+class ProxDGD(WithLocalSteps):
     """X+ = prox_{a h}(W X - a G(X)); biased like DGD. Zeng and Yin 2018.
 
     The iterates stay at a distance from the optimum that is proportional to the step. Any doubly stochastic W, also

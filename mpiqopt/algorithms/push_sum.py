@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import DESCENT, Facts
-from mpiqopt.algorithms.local_steps import LocalSteps
+from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.algorithms.stochastic import StochasticAlgorithm
 from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.field import Field, only
@@ -36,7 +36,7 @@ class State(NamedTuple):
 
 @register("algorithm", "push-sum")
 @dataclass(frozen=True, kw_only=True)
-class PushSum(LocalSteps, StochasticAlgorithm):
+class PushSum(WithLocalSteps, StochasticAlgorithm):
     """u_i -= a g_i(x_i); (u, w)+ = W (u, w) with columns of W that sum to 1; x_i = u_i / w_i. Also called SGP.
 
     A node takes ``local_steps`` steps u_i -= a g_i(u_i/w_i) before each gossip.

@@ -63,7 +63,8 @@ class RandomPairs(Graph):
         >>> len(matrices), (sum(matrices) / len(matrices)).round(6).tolist()[0]  # the mean over all partners
         (15, [0.5, 0.166667, 0.166667, 0.166667])
         """
-        draw, pairs = np.random.default_rng(self.seed), []
+        draw = np.random.default_rng(self.seed)
+        pairs: list[np.ndarray] = []
         while len(pairs) < LEAST_ROUNDS:
             label = draw.permutation(self.nodes)
             for number in draw.permutation(rounds_of_tournament(self.nodes))[:MOST_ROUNDS]:
