@@ -21,7 +21,10 @@ from mpiqopt.transport.serial import SerialTransport
 ALGORITHMS = family_members("algorithm")
 OPTIMISERS = [name for name in ALGORITHMS if name != "choco-gossip"]
 # Where a record is a fixed distance from the optimum for ever: X+ = W X - a G and its kin, coded or sampled gradients.
-BIASED = {"dgd", "prox-dgd", "choco-sgd", "push-sum", "ef-sgd", "fo-sgd", "qsgd-sgd", "sign-sgd", "proxgt-sa"}
+BIASED = {
+    *("dgd", "prox-dgd", "choco-sgd", "push-sum", "noloco"),
+    *("ef-sgd", "fo-sgd", "qsgd-sgd", "sign-sgd", "proxgt-sa"),
+}
 SETTINGS = {
     "proxgt-sa": {"batch_size": 8},
     "proxgt-sr-o": {"batch_size": 4, "large_batch_size": "all", "epoch_length": 10},
