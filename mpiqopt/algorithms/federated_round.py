@@ -80,6 +80,7 @@ class FederatedRound:
         self.damping = network.codec(self._kind()).damping if self.feedback else 1.0
         self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
         self.slowest = 0.0  # seconds of the slowest hosted client, where trainings take as long as they take here
+        self.common = state.x[0]  # one object for all clients: what trains them moves it to a device once
         self.personal: dict[int, np.ndarray] = {}  # points of hosted clients with personal layers
         # whose arrays of what clients keep are changed row by row
         self.after = state._replace(**{name: rows.copy() for name in KEPT if len(rows := getattr(state, name))})
@@ -168,7 +169,7 @@ class FederatedRound:
 
     def _start(self, i: int) -> np.ndarray:
         """Return where hosted client i begins, (d,)."""
-        return self.state.x[i] if self.method.personal else self.state.x[0]
+        return self.state.x[i] if self.method.personal else self.common
 
     def _upload(self, uploads: CohortMean, i: int, row: np.ndarray) -> None:
         """Send what client i sends, with what its earlier messages have left out."""
