@@ -192,7 +192,7 @@ def test_the_bound_of_tracking_holds_for_unequal_hessians(matrix, seed):
 def test_extra_bears_what_its_paper_says():
     """(5 + 3 lambda_min)/4 by the criterion, too: x+ = W x - a g - s, s+ = s + (I - W)/2 x."""
 
-    def extra(W):
+    def extra(W, before):
         eye = np.broadcast_to(np.eye(W.shape[-1]), W.shape)
         A = stability.block_matrix([[W, -1.0], [(eye - W) / 2, 1.0]])
         return stability.Recursion(A, np.concatenate([eye, 0 * eye], axis=-2), np.concatenate([eye, 0 * eye], axis=-1))
@@ -200,6 +200,23 @@ def test_extra_bears_what_its_paper_says():
     for lowest in (-1 / 3, -0.6, 0.1):
         spectrum = [np.linspace(lowest, 1, 40).reshape(-1, 1, 1)]
         assert stability.largest_stable_linear_step(spectrum, extra) == pytest.approx((5 + 3 * lowest) / 4, rel=1e-5)
+
+
+def test_recursion_of_tracking_is_the_method():
+    """Over two matrices in turn X+ = W (X - a Y), Y+ = W (Y + G+ - G) has the X of the recursion; G = H X."""
+    pair, H, a = (
+        [(np.eye(5) + shift(5)) / 2, (np.eye(5) + shift(5) @ shift(5)) / 2],
+        np.diag([0.2, 1, 0, 0.7, 0.4]),
+        0.3,
+    )
+    x = np.arange(5.0)
+    y, s = H @ x, np.concatenate([x, a * (H @ x - pair[1] @ H @ x)])
+    for t in range(6):
+        W, step = pair[t % 2], stability.tracking_recursion(pair[t % 2], pair[t % 2 - 1])
+        new = W @ (x - a * y)
+        y, x = W @ (y + H @ new - H @ x), new
+        s = step.A @ s - a * step.B @ (H @ s[:5])
+        assert np.abs(s[:5] - x).max() < 1e-14
 
 
 def test_matrices_in_turn_are_lifted():

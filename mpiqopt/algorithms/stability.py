@@ -61,15 +61,15 @@ def block_matrix(rows: list[list[np.ndarray | float]]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=-1) for row in wide], axis=-2)
 
 
-def tracking_recursion(W: np.ndarray) -> Recursion:
-    """Return X+ = W (X - a Y), Y+ = W (Y + G+ - G) as a recursion of X and R = a (Y - W G).
+def tracking_recursion(W: np.ndarray, before: np.ndarray) -> Recursion:
+    """Return X+ = W (X - a Y), Y+ = W (Y + G+ - G) as a recursion of X and R = a (Y - V G), V the W before.
 
-    X+ = W X - W R - a W^2 G,  R+ = W R - a (W - W^2) G.
+    X+ = W X - W R - a W V G,  R+ = W R - a (W - W V) G.
     """
-    square, eye = W @ W, np.broadcast_to(np.eye(W.shape[-1]), W.shape)
+    twice, eye = W @ before, np.broadcast_to(np.eye(W.shape[-1]), W.shape)
     return Recursion(
         block_matrix([[W, -W], [0.0, W]]),
-        np.concatenate([square, W - square], axis=-2),
+        np.concatenate([twice, W - twice], axis=-2),
         np.concatenate([eye, 0 * eye], axis=-1),
     )
 
@@ -161,18 +161,20 @@ def largest_stable_proximal_step(matrices: list[np.ndarray] | None) -> float:
 
 
 def largest_stable_linear_step(
-    matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray], Recursion]
+    matrices: list[np.ndarray] | None, recursion: Callable[[np.ndarray, np.ndarray], Recursion]
 ) -> float | None:
     """Return r: the method converges for a L < r, at most that of gradient descent, 2; rounded to 6 digits.
 
     Parameters
     ----------
     matrices: of ``stability_spectrum`` or ``stability_spectrum_of_gossip``; None where nothing is known: r is None.
-    recursion: makes A, B, C of the matrices (modes, n, n) of one iteration, such as ``tracking_recursion``.
+    recursion: makes A, B, C of the matrices (modes, n, n) of one iteration and of the one before it, such as
+        ``tracking_recursion``.
     """
     if matrices is None:
         return None
-    lifted = _cycle([recursion(matrix.astype(complex)) for matrix in matrices])
+    complexes = [matrix.astype(complex) for matrix in matrices]
+    lifted = _cycle([recursion(matrix, complexes[k - 1]) for k, matrix in enumerate(complexes)])
     lowest = min(_lowest(*lifted, angle) for angle in _angles(lifted[0]))
     return DESCENT if lowest * DESCENT >= -1 - 1e-9 else round_significant(-1 / lowest, 6)
 
