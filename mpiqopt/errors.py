@@ -88,6 +88,8 @@ def out_of_memory_error_line(error: BaseException) -> str:
     if isinstance(error, (OSError, ImportError)):  # a library could not be loaded
         lacking = getattr(error, "errno", None) == errno.ENOMEM or "failed to map segment" in str(error)
         return f"not enough memory: {error}" if lacking else ""
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU: where it is raised, PyTorch is imported
+        return f"not enough memory: {error}"
     if not isinstance(error, MemoryError):
         return ""
     if str(error):  # NumPy names the size, Python nothing

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from mpiqopt.neural.device import upload_positions
 from mpiqopt.neural.evaluator import NetworkEvaluator
-from mpiqopt.neural.rows import row_to_tensor
 
 
 class NetworkClient:
@@ -18,7 +18,7 @@ class NetworkClient:
     def __init__(self, evaluator: NetworkEvaluator) -> None:
         self._evaluator, self._net = evaluator, evaluator.net
         self.point, self.gradient, self.weights = self._net.row, self._net.gradient, self._net.weights
-        self._start: tuple[np.ndarray | None, torch.Tensor | None] = None, None
+        self._start: tuple[np.ndarray, torch.Tensor] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -28,18 +28,17 @@ class NetworkClient:
         self._samples = 0
 
     def load(self, start: np.ndarray) -> torch.Tensor:
-        """Set the point: ``Trainable.load``. The start of a round, equal for many clients, is moved once."""
-        known, moved = self._start
-        if known is not start or moved is None:
-            moved = self.vector(start)
-            self._start = start, moved
+        """Set the point: ``Trainable.load``. The start of a round that all clients share is moved once."""
+        if self._start is None or not _are_same_constant(self._start[0], start):
+            self._start = start, self.vector(start)  # the row too, so that its memory is not given to another
+        moved = self._start[1]
         self._net.load(moved)
         self._net.train(True)
         return moved
 
     def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int]) -> None:
         """Leave the gradient in ``gradient``: ``Trainable.differentiate``."""
-        which = None if chosen is None else torch.from_numpy(chosen)
+        which = None if chosen is None else upload_positions(chosen, self.point.device)
         for loss, hits, samples in self._evaluator.differentiate(client, which):
             self._losses.append(loss * samples)
             self._hits.append(hits)
@@ -55,11 +54,15 @@ class NetworkClient:
         return torch.stack(losses).sum().item() / samples, right if self._evaluator.classifies else np.nan
 
     def vector(self, row: np.ndarray) -> torch.Tensor:
-        """Return a row as a tensor on the device: of the same memory on a CPU."""
-        return row_to_tensor(row, self.point.device)
+        """Return a row as a tensor on the device: ``Staging.vector``."""
+        return self._net.staging.vector(row)
 
     def store(self, vector: torch.Tensor, out: np.ndarray) -> None:
-        """Write a tensor into a row, through pinned memory from a GPU."""
-        own = torch.from_numpy(out)
-        if own.data_ptr() != vector.data_ptr():
-            own.copy_(vector)
+        """Write a tensor into a row: ``Staging.download``."""
+        self._net.staging.download(vector, out)
+
+
+def _are_same_constant(row: np.ndarray, other: np.ndarray) -> bool:
+    """Return True if two rows (d,) are the same memory, and nobody writes to it: shared rows, which never change."""
+    address, read_only = other.__array_interface__["data"]
+    return read_only and row.__array_interface__["data"] == (address, True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mpiqopt.neural.device import upload_positions
 from mpiqopt.neural.rows import MOMENTUM, RowModule
 from mpiqopt.neural.samples import Samples
 
@@ -66,19 +67,21 @@ class NetworkEvaluator:
         for i in range(len(self.offsets) - 1):
             if i == 0 or len(x) > 1:
                 net.load(x[i])
-            chosen = None if index is None or counts is None else torch.from_numpy(index[i, : int(counts[i])])
+            chosen = None
+            if index is not None and counts is not None:
+                chosen = upload_positions(index[i, : int(counts[i])], net.row.device)
             if gradient is None:
                 losses = self._losses(net, i, chosen)
             else:
                 losses = self._differentiate_with_buffers(net, i, chosen)
-                torch.from_numpy(gradient[i]).copy_(net.gradient)
+                net.staging.download(net.gradient, gradient[i])
             if value is not None:
                 value[i] = sum(loss.item() * share for loss, share in losses) + self._regularizers(net)
 
     def differentiate(self, node: int, chosen: torch.Tensor | None) -> list[Piece]:
         """Leave the gradient of f_i at the point of ``net`` in ``net.gradient``, and return what the samples brought.
 
-        chosen : int64 (k,), positions within the node's samples; None for all.
+        chosen : int64 (k,), positions within the node's samples, on the device; None for all.
         """
         net, pieces = self.net, []
         net.gradient.zero_()

@@ -33,7 +33,9 @@ def set_up_torch(device: torch.device, threads: int, folder: str | None = None) 
     import os
 
     _settings.device, _settings.threads, _settings.folder = device, threads, folder
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants for it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants for it, before it starts
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else whatever names no device takes memory of the first one, too
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # with NaN, which takes time in every operation

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from mpiqopt.neural.device import Staging
+
 # of the running statistics of batch normalisation, in a training step
 MOMENTUM = 0.1
 
@@ -39,6 +41,7 @@ class RowModule:
     row, gradient : (d,) tensors; ``backward`` adds to the gradient, whose part for buffers stays 0
     weights : number of parameters, the first of the d coordinates
     buffers : the rest of the row
+    staging : moves rows to the device and back
     names : by name of each parameter and buffer, its slice of the row
     normalizes : True if there is batch normalisation or another buffer that training changes
 
@@ -57,6 +60,7 @@ class RowModule:
         d = self.weights + sum(buffer.numel() for _, _, buffer in buffers)
         self.row = torch.empty(d, dtype=dtype, device=device)
         self.gradient = torch.zeros(d, dtype=dtype, device=device)
+        self.staging = Staging(self.row)
         self.names: dict[str, slice] = {}
         self._end = 0
         for name, parameter in parameters.items():
@@ -86,7 +90,10 @@ class RowModule:
 
     def load(self, row: torch.Tensor | np.ndarray) -> None:
         """Copy a row (d,) into the network."""
-        self.row.copy_(row if isinstance(row, torch.Tensor) else row_to_tensor(row, self.row.device))
+        if isinstance(row, torch.Tensor):
+            self.row.copy_(row)
+        else:
+            self.staging.upload(row, self.row)
 
     def train(self, training: bool) -> None:
         """Let batch normalisation use, and update, the statistics of each batch; or its running ones.
@@ -120,12 +127,3 @@ def _switch_off_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
             module.dropout = 0.0
-
-
-def row_to_tensor(row: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return a row (d,) as a tensor on a device: a view of it on a CPU, else a copy through pinned memory.
-
-    Rows that may not be written, such as those that all nodes share, are copied: PyTorch knows no such tensors.
-    """
-    tensor = torch.from_numpy(row if row.flags.writeable else row.copy())
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device)
