@@ -158,9 +158,9 @@ def test_ranks_take_gpus_in_turn(monkeypatch):
 def test_a_gpu_that_is_asked_for_and_missing_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto", 0) == torch.device("cpu")
-    with pytest.raises(UsageError, match="run.device = 'cuda': PyTorch finds no GPU here; want 'auto' or 'cpu'"):
+    with pytest.raises(UsageError, match=r"run.device = 'cuda': PyTorch finds no GPU here; want 'auto' or 'cpu'"):
         choose_device("cuda", 0)
-    with pytest.raises(AgreedError, match="test: run.device = 'cuda'"):
+    with pytest.raises(AgreedError, match=r"test: run.device = 'cuda'"):
         experiment("fedavg", {}, device="cuda")
 
 
@@ -173,6 +173,7 @@ def test_a_gpu_without_memory_is_told_in_one_line():
 # ------------------------------------------------------------------------------------------- fake tensors
 
 GPU = torch.device("cuda:0")
+
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_an_optimizer_stays_on_the_gpu(name):
