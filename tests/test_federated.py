@@ -134,7 +134,9 @@ def test_special_cases_are_the_bits_of_federated_averaging():
     np.testing.assert_array_equal(final({"name": "fedprox", "mu": 0.0, **SAMPLED}), plain)
     np.testing.assert_array_equal(final({"name": "hierarchical-fedavg", "regions": 1, **SAMPLED}), plain)
     np.testing.assert_array_equal(final({"name": "fedavg-drop", **SAMPLED}), plain)
-    np.testing.assert_array_equal(final({"name": "fedopt", "outer_optimizer": "sgd", "outer_step": 1, **SAMPLED}), plain)
+    np.testing.assert_array_equal(
+        final({"name": "fedopt", "outer_optimizer": "sgd", "outer_step": 1, **SAMPLED}), plain
+    )
     coded = {"compressor": CODED["qsgd"]}
     two_way = {**SAMPLED, "two_way": True}
     plain = final({"name": "fedavg", **two_way}, **coded)
