@@ -131,7 +131,7 @@ def test_check_says_who_takes_part(alone):
     assert "emulated time" in said
     assert "coded message 72 B" in " ".join(
         estimate_run(load(paths["scaffold"])).split()
-    )  # 36 numbers: 9 blocks of 8 B
+    )  # 36 numbers
     assert "local steps" not in estimate_run(load(paths["centralized"]))
 
 
