@@ -18,7 +18,7 @@ from mpiqopt.cli import main
             "algorithm.stepsize: unknown key (did you mean 'step_size'?)",
         ),
         ({"algorithm": {"name": "gradient-traking"}}, "(did you mean 'gradient-tracking'?)"),
-        ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized-prox-gradient, choco-gossip,"),
+        ({"algorithm": {}}, "algorithm.name: missing; allowed: centralized, centralized-prox-gradient, choco-gossip,"),
         ({"algorithm": {"name": 3}}, "algorithm.name = 3: want one of"),
         ({"algorithm": {"name": "proxgt-sa"}}, "algorithm.batch_size = 'auto': is made of run.tolerance"),
         (
@@ -30,7 +30,7 @@ from mpiqopt.cli import main
         ({"algorithm": {"name": "proxgt-sr-e", "gossip_rounds": 1.5}}, "algorithm.gossip_rounds = 1.5: want"),
         ({"run": {"iterations": -1}}, "run.iterations = -1: want greater than or equal to 0"),
         ({"run": {"iterations": "10"}}, "run.iterations = '10': want a valid integer"),
-        ({"run": {"dtype": "float16"}}, "run.dtype = 'float16': want 'float64' or 'float32'"),
+        ({"run": {"dtype": "float16"}}, "run.dtype = 'float16': want 'auto', 'float64' or 'float32'"),
         ({"run": {"start": "nowhere.h5"}}, "run.start = 'nowhere.h5'"),
         ({"runs": {}}, "runs: unknown table (did you mean 'run'?)"),
         ({"run": 3}, "run = 3: want a table [run]"),

@@ -20,13 +20,17 @@ GRAPHS = {
 }
 
 
-def assembled(topology, problem, algorithm, regularizer=None, data=None, compressor=None, **run) -> Experiment:
+def assembled(
+    topology, problem, algorithm, regularizer=None, data=None, compressor=None, emulate=None, **run
+) -> Experiment:
     """The package's objects for a config that is given table by table."""
     tables = {"run": run, "data": data, "problem": problem, "topology": topology, "algorithm": algorithm}
     if regularizer is not None:
         tables["regularizer"] = regularizer
     if compressor is not None:
         tables["compressor"] = compressor
+    if emulate is not None:
+        tables["emulate"] = emulate
     return assemble(parse(tomli_w.dumps(tables), "test.toml"), SerialTransport())
 
 
