@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from tools import run_many
 from tools.commands import environment
 
+from mpiqopt.data.augmentation import Augmentation, augment
 from mpiqopt.data.shares import Shares
 from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import find_member
@@ -185,10 +186,41 @@ def test_training_moves_running_statistics_as_pytorch_does(normalized):
     f = normalized()
     client, x = f.trainable(), f.start(0)
     client.load(x)
-    client.differentiate(2, np.arange(8), (0, 0))
+    client.differentiate(2, np.arange(8), (0, 2, 0))
     hidden = f._shares.features[15:23] @ x[:35].reshape(5, 7).T + x[35:40]
     got = client.point.numpy()[f.d - 10 :]
     np.testing.assert_allclose(got, (1 - MOMENTUM) * x[f.d - 10 :] + MOMENTUM * statistics(hidden), rtol=1e-11)
+
+
+def test_one_sample_is_normalized_by_running_statistics(normalized):
+    """A batch of one has no variance; its gradient is finite, and nothing is learnt of the data's."""
+    f = normalized()
+    client, x = f.trainable(), f.start(0)
+    client.load(x)
+    client.differentiate(1, np.array([0]), (0, 1, 0))
+    assert np.isfinite(client.gradient.numpy()).all()
+    assert client.gradient.abs().max() > 0
+    assert np.array_equal(client.point.numpy(), x)
+
+
+def test_clients_train_on_changed_images():
+    """The gradient is that of the images as ``augment`` changes them for the seed, the node and the batch."""
+    ways, pixels = ("flip", "shift"), 1
+    data = replace(shares(3, d=12, shape=(1, 3, 4)), augmentation=Augmentation(ways, pixels))
+    made = Problem(find_member("problem", "torch")(model="mlp"), data, find_member("regularizer", "zero")())
+    client, x = made.trainable(), made.start(0)
+    client.load(x)
+    client.differentiate(3, np.array([4, 2, 9]), (7, 3, 5))
+    found = client.gradient.numpy().copy()
+    images = data.features[15:][[4, 2, 9]].reshape(3, 1, 3, 4)
+    changed = augment(images, 7, 3, 5, ways=ways, pixels=pixels)
+    assert not np.array_equal(changed, images)
+    features = data.features.copy()
+    features[[19, 17, 24]] = changed.reshape(3, 12)
+    plain = Problem(made.loss, replace(data, features=features, augmentation=None), made.regularizer)
+    rows = np.repeat(x[None], 4, axis=0)
+    batch = Batch(np.array([[0, 0, 0]] * 3 + [[4, 2, 9]]), np.array([1, 1, 1, 3]))
+    np.testing.assert_allclose(found, plain.grad(rows, batch)[3], rtol=1e-11, atol=1e-13)
 
 
 def test_constants_of_a_network_are_no_coordinates():

@@ -136,6 +136,7 @@ class Algorithm(ABC):
     common_point: ClassVar[bool] = False  # all nodes have the same x
     observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
+    augments: ClassVar[bool] = False  # trains on images that are changed as ``data.augment`` says
     federated: ClassVar[bool] = False  # an iteration is a round of clients, whose seconds can be emulated
     in_regions: ClassVar[bool] = False  # averages within regions, then between them
     exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that

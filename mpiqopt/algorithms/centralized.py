@@ -38,6 +38,7 @@ class Centralized(LocalOptimization):
     """
 
     proximal = False
+    augments = True
     server = True
     common_point = True
     one_row = True

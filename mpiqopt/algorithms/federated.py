@@ -50,6 +50,7 @@ class FederatedAlgorithm(Deadline, LocalTraining):
 
     proximal = False
     federated = True
+    augments = True
     server = True
     common_point = True
     default_compressor = "identity"

@@ -1,11 +1,19 @@
 """Changed copies of images to train on: more samples than there are, from what does not change their classes."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mpiqopt.streams import random_stream
+
+
+class Augmentation(NamedTuple):
+    """Which changes: ``data.augment`` and ``data.augment_pixels``."""
+
+    ways: tuple[str, ...]
+    pixels: int
 
 
 def augment(

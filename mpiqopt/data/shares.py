@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpiqopt.arithmetic.distinct import distinct_values
+from mpiqopt.data.augmentation import Augmentation
 from mpiqopt.data.shapes import with_shape
 from mpiqopt.data.source import Features, Source, Table
 from mpiqopt.data.splits import BY_CLASS, split_equally, split_homes, split_samples
@@ -56,6 +57,8 @@ class Shares:
         number of samples on all ranks whose label ``data.label_noise`` has changed
     groups:
         n names, what the data call the samples of each node, for ``split = "natural"``; on rank 0 alone
+    augmentation:
+        how images are changed that clients train on; None for not at all
     where, solution, names, words, read, shape, vocabulary:
         as in ``Table``; the shape is that of ``data.shape`` where it is given, and None where ``data.intercept`` has
         appended a feature
@@ -80,6 +83,7 @@ class Shares:
     read: dict[str, str] = field(default_factory=dict)
     shape: tuple[int, ...] | None = None
     vocabulary: str | None = None
+    augmentation: Augmentation | None = None
 
 
 def require_sample_for_each_node(samples: int, nodes: int) -> None:
@@ -155,6 +159,7 @@ def load_shares(
         classes=classes,
         noisy=0 if trained is targets else int(np.count_nonzero(trained != targets)),
         groups=groups if place.rank == 0 else (),
+        augmentation=Augmentation(tuple(source.augment), source.augment_pixels) if source.augment else None,
     )
 
 

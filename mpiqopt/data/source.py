@@ -234,7 +234,11 @@ class Source(ABC):
         list[Literal["flip", "shift"]] | None,
         Field(
             description="what networks train on instead of the images: flip: every other one, at random, left-right "
-            "reversed; shift: moved by up to augment_pixels in each direction, at random"
+            "reversed; shift: moved by up to augment_pixels in each direction, at random",
+            needs=(
+                only("problem.name", "torch"),
+                only("algorithm.augments", True, "only clients of federated methods, and centralized, change images"),
+            ),
         ),
     ] = None
     augment_pixels: Annotated[

@@ -36,10 +36,10 @@ class NetworkClient:
         self._net.train(True)
         return moved
 
-    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int]) -> None:
+    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int, int]) -> None:
         """Leave the gradient in ``gradient``: ``Trainable.differentiate``."""
         which = None if chosen is None else upload_positions(chosen, self.point.device)
-        for loss, hits, samples in self._evaluator.differentiate(client, which):
+        for loss, hits, samples in self._evaluator.differentiate(client, which, key):
             self._losses.append(loss * samples)
             self._hits.append(hits)
             self._samples += samples

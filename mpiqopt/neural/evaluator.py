@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mpiqopt.data.augmentation import Augmentation, augment
 from mpiqopt.neural.device import upload_positions
 from mpiqopt.neural.rows import MOMENTUM, RowModule
 from mpiqopt.neural.samples import Samples
@@ -34,6 +35,7 @@ class NetworkEvaluator:
     samples : of the nodes, one after the other
     offsets : int64 (nodes + 1,), where each node's begin and end
     l2, nonconvex : weights of the smooth regularisers
+    augmentation : of the images that clients train on; None for them as they are
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class NetworkEvaluator:
         offsets: np.ndarray,
         l2: float = 0.0,
         nonconvex: float = 0.0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self._network, self.samples, self.offsets = network, samples, (offsets - offsets[0]).tolist()
         self.predictions, self.classifies = samples.predictions, samples.kind != "numbers"
-        self._l2, self._nonconvex = l2, nonconvex
+        self._l2, self._nonconvex, self._augmentation = l2, nonconvex, augmentation
 
     @property
     def net(self) -> RowModule:
@@ -78,18 +81,34 @@ class NetworkEvaluator:
             if value is not None:
                 value[i] = sum(loss.item() * share for loss, share in losses) + self._regularizers(net)
 
-    def differentiate(self, node: int, chosen: torch.Tensor | None) -> list[Piece]:
+    def differentiate(
+        self, node: int, chosen: torch.Tensor | None, key: tuple[int, int, int] = (0, 0, 0)
+    ) -> list[Piece]:
         """Leave the gradient of f_i at the point of ``net`` in ``net.gradient``, and return what the samples brought.
 
-        chosen : int64 (k,), positions within the node's samples, on the device; None for all.
+        Images are augmented if the data say so. Batch normalisation uses its running statistics for a single sample.
+
+        chosen : int64 (k,), positions within the node's samples; None for all. key : seed, node of the network and
+        number of the batch, from which augmentation draws.
         """
         net, pieces = self.net, []
         net.gradient.zero_()
-        for inputs, targets, share in self._pieces(node, chosen):
+        for number, (images, targets, share) in enumerate(self._pieces(node, chosen)):
+            inputs = self._augmented(images, key, number)
+            if net.normalizes:
+                net.train(len(targets) > 1)
             outputs, loss = self._backward(net, inputs, targets, share)
             pieces.append(Piece(loss, self.samples.hits(outputs, targets).sum(), len(targets)))
         self._differentiate_regularizers(net)
         return pieces
+
+    def _augmented(self, images: torch.Tensor, key: tuple[int, int, int], piece: int) -> torch.Tensor:
+        """Return the images of a piece of a batch as they are trained on."""
+        if self._augmentation is None:
+            return images
+        ways, pixels = self._augmentation
+        changed = augment(images.cpu().numpy(), *key[:2], (piece << 48) + key[2], ways=ways, pixels=pixels)
+        return torch.from_numpy(np.ascontiguousarray(changed)).to(images.device)
 
     def _losses(self, net: RowModule, node: int, chosen: torch.Tensor | None) -> list[tuple[torch.Tensor, float]]:
         """Return the mean loss of each piece of a node's samples, and the share of the piece."""

@@ -84,11 +84,11 @@ class Trainable(Protocol):
     def load(self, start: np.ndarray) -> Vector:
         """Set the point to ``start`` (d,), and return that in the form of points."""
 
-    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int]) -> None:
+    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int, int]) -> None:
         """Leave the gradient of f_i of a hosted client on some samples in ``gradient``, and count loss and hits.
 
-        chosen : int64 (k,), positions among the client's samples; None for all. key : keys what is drawn, such as
-        shifts of images.
+        chosen : int64 (k,), positions among the client's samples; None for all. key : seed, node of the network and
+        number of the batch, which key what is drawn, such as shifts of images.
         """
 
     def counted(self) -> tuple[float, float]:
@@ -155,7 +155,7 @@ class ClientTrainer:
         kept = [row[weights] for row in rows] or work.optimizer.begin(point)
         steps = 0
         for chosen in self._batches(client, work, round):
-            model.differentiate(client, chosen, (round, steps))
+            model.differentiate(client, chosen, self._key(client, round, steps))
             self._problem.evaluations[client] += self._problem.sizes[client] if chosen is None else len(chosen)
             if work.pull:
                 add_scaled(gradient, work.pull, point - origin[weights])
@@ -178,7 +178,7 @@ class ClientTrainer:
         """
         model, statistics = self._model, slice(self._model.weights, None)
         model.load(point)
-        model.differentiate(client, chosen, (round, 0))
+        model.differentiate(client, chosen, self._key(client, round, 0))
         model.counted()
         self._problem.evaluations[client] += len(chosen)
         out, updated = np.empty_like(point), np.empty_like(point)
@@ -186,6 +186,10 @@ class ClientTrainer:
         model.store(model.point, updated)
         out[statistics] = point[statistics] - updated[statistics]
         return out
+
+    def _key(self, client: int, round: int, step: int) -> tuple[int, int, int]:
+        """Return what keys a batch: seed, node of the network, number of the batch."""
+        return self._streams.seed, self._streams.first + client, (round << 24) + step
 
     def _batches(self, client: int, work: Work, round: int) -> Iterator[np.ndarray | None]:
         """Yield the samples of each step, int64 positions among the client's; None for all."""

@@ -107,7 +107,9 @@ class Torch(Loss):
         samples = tensor_samples(
             shares.features, targets, shape, self._targets_kind(shares), torch_dtype(dtype), torch_device()
         )
-        return NetworkEvaluator(kind.of_this_thread, samples, shares.offsets, self.l2, self.nonconvex)
+        return NetworkEvaluator(
+            kind.of_this_thread, samples, shares.offsets, self.l2, self.nonconvex, shares.augmentation
+        )
 
     def model_facts(self, shares: Shares) -> dict[str, Any]:
         """Return the model, its options, the shape of a sample and the number of outputs."""

@@ -26,7 +26,7 @@ class VectorModel:
         self.point[:] = start
         return start
 
-    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int]) -> None:
+    def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int, int]) -> None:
         """Leave the gradient in ``gradient``: ``Trainable.differentiate``; nothing is drawn."""
         if client not in self._evaluators:
             self._evaluators[client] = self._problem.node_evaluator(client)
