@@ -18,10 +18,12 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def apply_overrides(tables: dict[str, Any], words: Iterable[str]) -> None:
     """Replace values in tables by ``TABLE.KEY=VALUE`` words, in place. Raises UsageError for other forms.
 
+    Of a key that is a table itself, such as problem.options, one value may be replaced.
+
     >>> tables = {"run": {"seed": 0}}
-    >>> apply_overrides(tables, ["run.seed=7", "algorithm.step_size=.5"])
+    >>> apply_overrides(tables, ["run.seed=7", "algorithm.step_size=.5", "problem.options.width=8"])
     >>> tables
-    {'run': {'seed': 7}, 'algorithm': {'step_size': 0.5}}
+    {'run': {'seed': 7}, 'algorithm': {'step_size': 0.5}, 'problem': {'options': {'width': 8}}}
     """
     # names first: they decide which keys are left, and other overrides are for the part that is named last
     for word in sorted(words, key=lambda word: not word.partition("=")[0].strip().endswith(".name")):
@@ -37,6 +39,12 @@ def _override_one(tables: dict[str, Any], word: str) -> None:
     if not isinstance(target, dict):
         raise UsageError(f"--set {word}: the config's {table} is not a single table")
     before, parsed = target.get("name"), parse_override_word(value.strip(), f"--set {word}")
+    outer, dot, inner = name.partition(".")
+    if dot:
+        if not isinstance(target.setdefault(outer, {}), dict):
+            raise UsageError(f"--set {word}: {table}.{outer} is not a table")
+        target[outer] = target[outer] | {inner: parsed}
+        return
     target[name] = parsed
     if name == "name" and table in FAMILY_TABLES:
         _drop_foreign_keys(tables, table, before, parsed)
