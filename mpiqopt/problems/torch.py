@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from mpiqopt.data.shares import Shares
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import UsageError, clip_for_error_line
 from mpiqopt.field import Field
 from mpiqopt.problems.logistic import label_signs
 from mpiqopt.problems.loss import Loss
@@ -150,6 +150,11 @@ class Torch(Loss):
 
 
 def require_torch() -> None:
-    """Raise UsageError unless PyTorch is installed."""
+    """Raise UsageError unless PyTorch is installed and can be imported."""
     if find_spec("torch") is None:
         raise UsageError("problem.name = 'torch': PyTorch is not installed: pip install 'mpiqopt[torch]' (README)")
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # a library of it is missing
+        why = clip_for_error_line(str(error).splitlines()[0], 120)
+        raise UsageError(f"problem.name = 'torch': PyTorch cannot be imported: {why}") from error
