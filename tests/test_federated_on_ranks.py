@@ -129,9 +129,7 @@ def test_check_says_who_takes_part(alone):
     assert "local steps 2 of a client" in said
     assert "classes of devices 4: 6 of slowdown 1, 2 of slowdown 2, 2 of slowdown 4, 1 of slowdown 6" in said
     assert "emulated time" in said
-    assert "coded message 72 B" in " ".join(
-        estimate_run(load(paths["scaffold"])).split()
-    )  # 36 numbers
+    assert "coded message 72 B" in " ".join(estimate_run(load(paths["scaffold"])).split())  # 36 numbers
     assert "local steps" not in estimate_run(load(paths["centralized"]))
 
 
