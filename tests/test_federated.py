@@ -8,6 +8,8 @@ from tools.dense.objectives import Objective
 from tools.dense.trajectories import assert_follows
 from tools.experiments import after, assembled, states
 
+from mpiqopt.config.idle import idle_keys_warning
+from mpiqopt.config.parse import load
 from mpiqopt.problems.client_training import ClientTrainer
 
 NODES, ITERATIONS = 8, 25
@@ -171,15 +173,16 @@ def test_scaffold_reaches_the_optimum_of_unlike_clients_where_averaging_stalls(c
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-13), ("float32", 1e-6)])
 @pytest.mark.parametrize("model", ["mlp", "softmax"])
-def test_one_full_step_of_a_network_is_gradient_descent(model):
+def test_one_full_step_of_a_network_is_gradient_descent(model, dtype, rtol):
     pytest.importorskip("torch")
     problem = {"name": "torch", "model": model, "threads": 1}
-    experiment = made({"name": "fedavg"}, problem, dtype="float64")
+    experiment = made({"name": "fedavg"}, problem, dtype=dtype)
     x = experiment.start[0].copy()
     for state in islice(states(experiment), 1, 6):
         x = x - 0.2 * experiment.problem.grad(np.tile(x, (NODES, 1))).mean(axis=0)
-        assert_close(state.x[0], x, 1e-13)
+        assert_close(state.x[0], x, rtol)
 
 
 # Books
@@ -232,6 +235,17 @@ def test_rounds_of_nobody_change_nothing():
     np.testing.assert_array_equal(state.x, experiment.start)
     assert experiment.network.traffic.bytes == 0
     assert experiment.problem.evaluations.sum() == 0
+
+
+def test_rules_for_late_clients_are_idle_where_they_do_not_take_part(config):
+    """`run` and `check` say so."""
+    keys = {"name": "fedavg-drop", "deadline": 1.0, "late": "apply", "min_clients": 2}
+    known = load(config(algorithm=keys, emulate={"gradient_seconds": 1.0}))
+    warning = idle_keys_warning(known)
+    for key in ("late", "min_clients"):
+        assert f"algorithm.{key}" in warning
+    fedavg = load(config(algorithm={**keys, "name": "fedavg"}, emulate={"gradient_seconds": 1.0}))
+    assert idle_keys_warning(fedavg) == ""
 
 
 # Layers that clients keep
