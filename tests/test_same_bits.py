@@ -161,9 +161,10 @@ def problems() -> dict[str, dict]:
 
 
 def cases() -> dict[str, dict]:
-    """Configs by name."""
+    """Configs by name, but for those of networks, whose bits are those of one kind of processor."""
     own = {path.stem: from_repository(path) for path in sorted(CONFIGS.glob("*.toml"))}
-    return own | methods() | problems()
+    plain = {name: tables for name, tables in own.items() if tables["problem"]["name"] != "torch"}
+    return plain | methods() | problems()
 
 
 def digests(configs: list[str], variables: dict[str, str]) -> dict[str, dict[str, str]]:
