@@ -210,7 +210,7 @@ def test_figures_show_what_the_files_say(here, monkeypatch, capsys):
     paths = [clients.write("a.h5", 30), str(here / "start.h5")]
     clients.finish(clients.start(Path(paths[1])))
     assert main(["plot", "--clients", *paths, "-o", "a.png"]) == 0
-    assert "participation: start.h5 did not record it" in capsys.readouterr().err.replace(f"{here}/", "")
+    assert "start.h5 did not record it" in capsys.readouterr().err
     assert imread("a.png").std() > 0.05
     axes = [each for each in drawn[0].axes if each.get_title()]
     assert [each.get_title().strip() for each in axes[:5]] == [

@@ -141,7 +141,7 @@ def test_steps_and_evaluations_are_counted_before_and_after(keys, batch):
     experiment = made({"name": "fedavg", "batch_size": batch, **keys})
     work, sizes = experiment.algorithm.work(0), experiment.problem.sizes
     after(experiment, 1)
-    assert experiment.problem.clients.log.take()[1]["steps"][0].tolist() == work.count_steps(sizes).tolist()
+    assert experiment.problem.clients.client_log.take()[1]["steps"][0].tolist() == work.count_steps(sizes).tolist()
     assert experiment.problem.evaluations.tolist() == work.count_evaluations(sizes).tolist()
 
 
@@ -170,7 +170,7 @@ def test_the_loss_of_a_training_is_the_mean_over_samples():
     """Of one epoch, before each step: with a step of nearly 0 that of all samples, whatever the batches."""
     experiment = made({"name": "fedavg", "batch_size": 3, "step_size": 1e-12})
     after(experiment, 1)
-    losses = experiment.problem.clients.log.take()[1]["loss"][0]
+    losses = experiment.problem.clients.client_log.take()[1]["loss"][0]
     np.testing.assert_allclose(losses, experiment.problem.values(experiment.start), rtol=1e-6)  # stored in float32
 
 
@@ -191,7 +191,7 @@ def test_rows_of_clients_say_what_became_of_them(late):
     keys = {"name": "fedavg", "local_steps": 2, "batch_size": 3, "deadline": 3.5, "late": late}
     experiment = made(keys, emulate=SLOW)
     state = after(experiment, 4)
-    _, rows = experiment.problem.clients.log.take()
+    _, rows = experiment.problem.clients.client_log.take()
     message = 8 * experiment.problem.d
     wanted = {
         "discard": {"sampled": [2] * 4, "steps": [0] * 4, "seconds": [10] * 4, "up_bytes": [0] * 4},
@@ -229,7 +229,7 @@ def test_rounds_last_as_long_as_emulated(emulate):
     for _ in range(5):
         state = next(trajectory)
     taken = time.perf_counter() - began
-    seconds = experiment.problem.clients.log.take()[1]["seconds"]
+    seconds = experiment.problem.clients.client_log.take()[1]["seconds"]
     assert taken >= 0.99 * seconds.max(axis=1).sum() > 0
     if "slowdown" not in emulate:
         assert taken >= state.seconds == pytest.approx(5 * 0.02)
@@ -239,8 +239,8 @@ def test_seconds_of_clients_are_transfers_and_trainings():
     """Without a given time of gradients the real one is added, which no rank but the client's own knows."""
     experiment = made({"name": "fedavg"}, emulate={"delay": 100.0, "slowdown": 2.0, "sleep": False})
     after(experiment, 1)
-    seconds = experiment.problem.clients.log.take()[1]["seconds"][0].astype(float)
+    seconds = experiment.problem.clients.client_log.take()[1]["seconds"][0].astype(float)
     assert ((seconds >= 200) & (seconds < 250)).all()
     plain = made({"name": "fedavg"})
     after(plain, 1)
-    assert (plain.problem.clients.log.take()[1]["seconds"] > 0).all()
+    assert (plain.problem.clients.client_log.take()[1]["seconds"] > 0).all()

@@ -120,7 +120,8 @@ def test_a_result_file_is_the_config_that_it_was_run_with(result, tmp_path, caps
         np.testing.assert_array_equal(new["objective"][()], old["objective"][()])
     assert main(["check", result, "--set", "run.seed=5"]) == 0
     assert resolved(capsys)["run"] | {"seed": 5, "iterations": 7} == tomllib.loads(
-        "seed = 5\niterations = 7\ntolerance_on = 'nodes'\ndtype = 'float64'\ntransport = 'auto'\nstart = 'zero'"
+        "seed = 5\niterations = 7\ntolerance_on = 'nodes'\ndtype = 'float64'\ndevice = 'auto'\n"
+        "transport = 'auto'\nstart = 'zero'"
     )
     assert main(["topology", result]) == 0
     assert "ring" in capsys.readouterr().out

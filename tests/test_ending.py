@@ -242,7 +242,7 @@ def test_wrong_starts(config, tmp_path, monkeypatch, capsys, array, said):
     np.save("start.npy", array)
     assert main(["run", config(run={"start": "start.npy"})]) == 2
     assert f"run.start = 'start.npy': {said}" in capsys.readouterr().err.replace(
-        "want zero, normal, a result file or a .npy file: ", ""
+        "want auto, zero, normal, a result file or a .npy file: ", ""
     )
 
 

@@ -94,7 +94,7 @@ def test_cases_have_late_clients_and_rounds_without_any():
     for case in ("discarded", "late", "weak"):
         experiment = made(KEYS[case], emulate=SLOW)
         after(experiment, ITERATIONS)
-        outcomes[case] = set(experiment.problem.clients.log.take()[1]["sampled"].ravel().tolist())
+        outcomes[case] = set(experiment.problem.clients.client_log.take()[1]["sampled"].ravel().tolist())
     assert outcomes == {"discarded": {0, 1, 2}, "late": {0, 1, 3}, "weak": {0, 1, 4}}
 
 
@@ -263,7 +263,7 @@ def test_personal_layers_never_travel():
     own = slice(names[-2][1].start, names[-1][1].stop)
     experiment = made({**keys, "personal": [last]}, problem)
     state, drawn = after(experiment, 2), np.zeros(NODES, bool)
-    drawn[experiment.problem.clients.log.take()[1]["sampled"].any(axis=0)] = True
+    drawn[experiment.problem.clients.client_log.take()[1]["sampled"].any(axis=0)] = True
     assert (state.x[:, : own.start] == state.x[0, : own.start]).all()
     changed = (state.x[:, own] != experiment.start[:, own]).any(axis=1)
     assert changed.tolist() == drawn.tolist()

@@ -239,7 +239,7 @@ class FederatedRound:
             if not self.network.emulate.gradient_seconds:  # else the plan has the seconds of training
                 own["seconds"][i] += result.seconds
                 self.slowest = max(self.slowest, own["seconds"][i])
-        self.problem.client_trainer(self.streams).log.add(self.state.t, own)
+        self.problem.client_trainer(self.streams).client_log.add(self.state.t, own)
 
 
 def _hosted(nodes: np.ndarray, first: int, last: int) -> list[int]:

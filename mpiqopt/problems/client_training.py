@@ -113,14 +113,14 @@ class ClientTrainer:
     Attributes
     ----------
     weights : coordinates that optimisers move; the others are running statistics
-    log : what clients have done, round by round
+    client_log : what clients have done, round by round
     """
 
     def __init__(self, problem: "Problem", streams: Streams, machines: "MachineTimes | None"):
         self._problem, self._streams, self._machines = problem, streams, machines
         self._model = problem.trainable()
         self.weights = self._model.weights
-        self.log = ClientLog(problem.hosted)
+        self.client_log = ClientLog(problem.hosted)
 
     def train(
         self,

@@ -107,7 +107,7 @@ class Recorder:
         made = self._experiment
         if made.problem.clients is None:
             return
-        first, own = made.problem.clients.log.take()
+        first, own = made.problem.clients.client_log.take()
         gathered = {name: self._transport.gather(rows.T, made.network.place.counts) for name, rows in own.items()}
         columns = {name: rows.T for name, rows in gathered.items() if rows is not None}
         if self._writer is not None and len(own["sampled"]):

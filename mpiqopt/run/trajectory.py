@@ -280,7 +280,7 @@ class Trajectory:
             self.counters.restore(self._retreat.counters)
             self.ending.watched = self._retreat.watched
         if self.problem.clients is not None:
-            self.problem.clients.log.drop_after(self.position.iteration)
+            self.problem.clients.client_log.drop_after(self.position.iteration)
         self.recorder.drop_after(self.position.iteration)
         self._save(control)
         return End("stopped", control.watch.reason(control.watch.number, True))
