@@ -24,6 +24,8 @@ OPTIMISERS = [name for name in ALGORITHMS if name != "choco-gossip"]
 BIASED = {
     *("dgd", "prox-dgd", "choco-sgd", "push-sum", "noloco"),
     *("ef-sgd", "fo-sgd", "qsgd-sgd", "sign-sgd", "proxgt-sa"),
+    # local steps at unlike clients, and optimisers whose steps do not shrink with gradients
+    *("local-sgd", "hierarchical-fedavg", "fedopt", "diloco", "centralized"),
 }
 SETTINGS = {
     "proxgt-sa": {"batch_size": 8},
@@ -31,6 +33,7 @@ SETTINGS = {
     "ftqc-admm": {"coordinator": "tree"},
     "ftqc-dgd": {"coordinator": "tree"},
     "sign-sgd": {"step_size": 0.01},
+    "diloco": {"local_steps": 10, "step_size": 0.01},
 }
 GRAPHS = [name for name in family_members("topology") if name != "file"]
 # Where 400 iterations do not make nodes agree, whatever the method.

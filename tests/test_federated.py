@@ -1,6 +1,6 @@
 """Methods with clients and a server: against dense references, against each other, and the books of what was sent."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -170,6 +170,23 @@ def test_scaffold_reaches_the_optimum_of_unlike_clients_where_averaging_stalls(c
         distances[name] = np.linalg.norm(x - Objective(experiment).minimiser())
     assert distances["scaffold"] < 1e-9
     assert distances["fedavg"] > 1e-3
+
+
+@pytest.mark.parametrize("server_step", [0.5, 1.5, 4.0])
+@pytest.mark.parametrize("steps", [1, 10])
+def test_automatic_steps_converge_whatever_the_servers_step(server_step, steps):
+    """The last of 3000 rounds moves x by less than 1e-9 of what the first did: of least squares, all full batches."""
+    problem, data = {"name": "least-squares", "l2": 0.1}, {"name": "synthetic", "samples": 107, "features": 5}
+    keys = {"name": "fedavg", "step_size": "auto", "local_steps": steps, "server_step": server_step}
+    trajectory = states(made(keys, problem, data))
+    moved = [np.linalg.norm(second.x - first.x) for first, second in pairwise(islice(trajectory, 3000))]
+    assert moved[-1] < 1e-9 * moved[0]
+
+
+def test_the_automatic_step_of_adamw_is_that_of_pytorch():
+    assert made({"name": "diloco", "step_size": "auto"}).algorithm.step_size == 0.001
+    keys = {"name": "centralized", "step_size": "auto", "optimizer": "adamw"}
+    assert made(keys).algorithm.step_size == 0.001
 
 
 @pytest.mark.torch

@@ -1,8 +1,11 @@
 """Federated averaging."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
+
+from mpiqopt.algorithms.algorithm import Facts
 from mpiqopt.algorithms.federated import FederatedAlgorithm
 from mpiqopt.federation.outer import OuterOptimizer
 from mpiqopt.field import Field
@@ -25,3 +28,16 @@ class FedAvg(FederatedAlgorithm):
 
     def outer(self) -> OuterOptimizer:
         return OuterOptimizer("sgd", self.server_step)
+
+    def largest_stable_step(self, facts: Facts) -> float | None:
+        """Return 2/(1 + K (a_g - 1)) for K local steps and a_g > 1.
+
+        K steps of gradient descent are an averaged map with constant K/(K - 1 + 2/(a L)), and so is their mean over
+        clients (Combettes and Yamada, "Compositions and convex combinations of averaged nonexpansive operators", 2015);
+        steps along it converge while a_g is less than its inverse.
+        """
+        bound = super().largest_stable_step(facts)
+        if bound is None or self.server_step <= 1:
+            return bound
+        steps = replace(self, step_size=1.0).work(0).count_steps(np.array([facts.most_samples]))
+        return bound / (1 + int(steps[0]) * (self.server_step - 1))

@@ -9,6 +9,7 @@ from mpiqopt.field import Field, only, unless
 from mpiqopt.problems.client_training import Work
 from mpiqopt.problems.local_optimizers import LocalOptimizer
 
+ADAMW_STEP = 1e-3
 # Keys that methods have with other defaults.
 LocalSteps = Annotated[
     int,
@@ -52,6 +53,18 @@ class LocalOptimization(Scheduled):
 
     def smoothness(self, facts: Facts) -> float:
         return facts.smoothness(self.batch_size)
+
+    def automatic_from_data(self) -> list[str]:
+        """Return ``Algorithm.automatic_from_data``: AdamW's step has the size of x, whatever the gradients'."""
+        return [key for key in super().automatic_from_data() if key != "step_size" or self.optimizer == "sgd"]
+
+    def largest_stable_step(self, facts: Facts) -> float | None:
+        """Return that of gradient descent; None for AdamW."""
+        return super().largest_stable_step(facts) if self.optimizer == "sgd" else None
+
+    def automatic_step(self, facts: Facts) -> float:
+        """Return ``Algorithm.automatic_step``; PyTorch's default for AdamW."""
+        return super().automatic_step(facts) if self.optimizer == "sgd" else ADAMW_STEP
 
     def local_optimizer(self, t: int) -> LocalOptimizer:
         """Return the optimiser of iteration t."""
