@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from mpiqopt.config.parse import parse
 from mpiqopt.results.reader import Result, read_result
@@ -45,6 +46,7 @@ SPLITS = {
     "Dirichlet(0.1)": 'split = "dirichlet", alpha = 0.1',
     "two classes a client": 'split = "pathological", classes_per_node = 2',
 }
+FIRST = next(iter(SPLITS))
 CLIENTS, STEPS, TUNING, SEEDS = 30, (0.1, 0.3, 1.0), 0, (1, 2, 3)
 # accuracies of the tables: after so many rounds, and at so many bytes
 ROUNDS, BYTES = (10, 30, 50), (10e6, 100e6)
@@ -145,11 +147,16 @@ def measured_by(job: Job) -> Job:
 
 def solve_everything(folder: Path, processes: int) -> None:
     """Do all runs: those that tune, those that are reported, and what measures the clients' accuracy."""
-    pairs = [(method, split) for method in METHODS for split in SPLITS] + [(UNION, next(iter(SPLITS)))]
+    pairs = [(method, split) for method in METHODS for split in SPLITS] + [(UNION, FIRST)]
     solve_all([Job(*pair, step, TUNING) for pair in pairs for step in STEPS], folder, processes)
     jobs = [job for pair in pairs for job in chosen(*pair, folder)]
     solve_all(jobs, folder, processes)
     solve_all([measured_by(job) for job in jobs], folder, processes)
+
+
+def accuracies(job: Job, folder: Path) -> np.ndarray:
+    """Return the accuracy of each record."""
+    return read_result(job.path(folder), ["accuracy"]).columns["accuracy"]
 
 
 def at(result: Result, axis: str, most: float) -> float:
@@ -187,15 +194,30 @@ def table(split: str, folder: Path) -> None:
 def draw(folder: Path, output: Path) -> None:
     """Draw accuracy against rounds and bytes, a row for each split, with the range of the seeds."""
     figure = Figure(figsize=(11, 8), layout="constrained")
-    for (split, row), first in zip(zip(SPLITS, figure.subplots(2, 2, sharey=True), strict=True), (True, False)):
+    best = np.mean([accuracies(job, folder)[-1] for job in chosen(UNION, FIRST, folder)])
+    for split, row in zip(SPLITS, figure.subplots(2, 2, sharey=True, sharex="col"), strict=True):
         for method in METHODS:
-            runs = [read_result(job.path(folder)) for job in chosen(method, split, folder)]
-            heights = np.array([run.columns["accuracy"] for run in runs])
+            jobs = chosen(method, split, folder)
             for axis, count in zip(row, ("iteration", "bytes"), strict=True):
-                x = np.mean([run.columns[count] for run in runs], axis=0)
-                axis.plot(x[1:], heights.mean(axis=0)[1:], label=method)
-                axis.fill_between(x[1:], heights.min(axis=0)[1:], heights.max(axis=0)[1:], alpha=0.2)
+                curve(axis, [read_result(job.path(folder)) for job in jobs], count, method)
+        for axis, label in zip(row, ("rounds (of FO-SGD and EF-SGD: iterations)", "sent, both ways"), strict=True):
+            axis.axhline(best, color="black", linestyle="dotted", linewidth=1, label=UNION)
+            axis.set(xlabel=label, xscale="log", title=split)
+            axis.grid(True, alpha=0.3)
+        row[0].set_ylabel("held-out accuracy")
+        row[0].yaxis.set_major_formatter(PercentFormatter(1, 0))
+        row[1].xaxis.set_major_formatter(EngFormatter("B"))
+        row[0].xaxis.set_major_formatter(EngFormatter())
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.savefig(output, dpi=110)
+
+
+def curve(axis: Axes, runs: list[Result], count: str, method: str) -> None:
+    """Draw the mean of the seeds, and the range between the worst and the best."""
+    x = np.mean([run.columns[count] for run in runs], axis=0)[1:]
+    heights = np.array([run.columns["accuracy"] for run in runs])[:, 1:]
+    (line,) = axis.plot(x, heights.mean(axis=0), label=method, linestyle="dashed" if "1 bit" in method else "solid")
+    axis.fill_between(x, heights.min(axis=0), heights.max(axis=0), color=line.get_color(), alpha=0.15, linewidth=0)
 
 
 def main() -> None:
@@ -209,6 +231,7 @@ def main() -> None:
         solve_everything(options.folder, options.processes)
     for split in SPLITS:
         table(split, options.folder)
+    print(f"\n{UNION}: {spread([accuracies(job, options.folder)[-1] for job in chosen(UNION, FIRST, options.folder)])}")
     draw(options.folder, Path(__file__).with_suffix(".png"))
 
 
