@@ -32,6 +32,7 @@ OPTIMISERS = {
     "all": LocalOptimizer("sgd", 0.1, momentum=0.9, nesterov=True, decay=0.3),
     "adamw": LocalOptimizer("adamw", 0.1, momentum=0.8, second_momentum=0.95),
     "adamw-decay": LocalOptimizer("adamw", 0.1, momentum=0.8, decay=0.3),
+    "adamw-plain": LocalOptimizer("adamw", 0.1),
 }
 GRADIENTS = np.random.default_rng(7).normal(size=(12, 6)) * np.logspace(-3, 1, 6)
 

@@ -154,7 +154,8 @@ def problems() -> dict[str, dict]:
         found[f"regularizer {name}"] = example(regularizer={"name": name, **BOUNDS.get(name, {})})
     for name, cls in family_members("topology").items():
         graph = {"name": name, "nodes": 32 if name == "hypercube" else 36}
-        for algorithm in ("push-sum",) if issubclass(cls, Digraph) else ("dgd", "proxgt-sr-e"):
+        own = ("dgd", "noloco" if name == "random-pairs" else "proxgt-sr-e")  # of which no step is known for pairs
+        for algorithm in ("push-sum",) if issubclass(cls, Digraph) else own:
             if name != "file":
                 found[f"{name} {algorithm}"] = example(topology=graph, algorithm={"name": algorithm})
     return found

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mpiqopt.arithmetic.rounding import exact_power
+
 # (d,): an array of NumPy or a tensor of PyTorch
 Vector = Any
 
@@ -72,6 +74,6 @@ class LocalOptimizer(NamedTuple):
         second *= self.second_momentum
         gradient *= gradient
         add_scaled(second, 1 - self.second_momentum, gradient)
-        scale = (second / (1 - self.second_momentum**t)) ** 0.5
+        scale = (second / (1 - exact_power(self.second_momentum, t))) ** 0.5
         scale += self.epsilon
-        add_scaled(point, -self.step / (1 - self.momentum**t), first / scale)
+        add_scaled(point, -self.step / (1 - exact_power(self.momentum, t)), first / scale)
