@@ -80,7 +80,9 @@ def test_asynchronous_gradient_descent_comes_near():
     assert np.all(state.x == state.x[0])
 
 
-@pytest.mark.parametrize("graph", ["directed-ring", "random-digraph", "star"])
+@pytest.mark.parametrize(
+    "graph", ["star", *(pytest.param(name, marks=pytest.mark.slow) for name in ("directed-ring", "random-digraph"))]
+)
 def test_asynchronous_execution_on_digraphs_with_lost_and_late_frames(graph):
     bad = {"emulate__loss": 0.15, "emulate__delay": 2e-4, "emulate__delay_distribution": "pareto"}
     run = experiment(

@@ -22,6 +22,7 @@ SETTINGS = {
     ("regularizer", "group-l1"): [{"weight": 0.6, "group_size": 3}],
     # a smooth network, for differences of values
     ("problem", "torch"): [{"options": {"hidden": [6], "activation": "tanh"}}],
+    ("algorithm", "diloco"): [{"local_steps": 5}],  # of the 100 by default, which take long
     ("topology", "file"): [{"path": "graph.edges"}],
     ("topology", "erdos-renyi"): [{"seed": 2}],
     ("data", "synthetic"): [{"samples": 1100}, {"samples": 90, "task": "classification", "classes": 3}],

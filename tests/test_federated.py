@@ -173,7 +173,7 @@ def test_scaffold_reaches_the_optimum_of_unlike_clients_where_averaging_stalls(c
 
 
 @pytest.mark.parametrize("server_step", [0.5, 1.5, 4.0])
-@pytest.mark.parametrize("steps", [1, 10])
+@pytest.mark.parametrize("steps", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_automatic_steps_converge_whatever_the_servers_step(server_step, steps):
     """The last of 3000 rounds moves x by less than 1e-9 of what the first did: of least squares, all full batches."""
     problem, data = {"name": "least-squares", "l2": 0.1}, {"name": "synthetic", "samples": 107, "features": 5}

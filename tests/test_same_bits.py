@@ -105,9 +105,12 @@ def example(**tables) -> dict:
 
 
 def from_repository(path: Path) -> dict:
-    """A config of the repository, without emulation and asynchronous execution."""
+    """A config of the repository, without asynchronous execution, and without waiting for emulated nodes and links."""
     tables = tomllib.loads(path.read_text())
-    tables.pop("emulate", None)
+    if tables["algorithm"].get("deadline") is None:
+        tables.pop("emulate", None)
+    else:
+        tables["emulate"]["sleep"] = False
     tables["algorithm"].pop("execution", None)
     return tables
 
