@@ -200,6 +200,7 @@ def _build_problem(config: Config, shares: Shares, place: Placement, local_rank:
     with errors_name_file(config.path):
         config.problem.prepare(config.run.device, local_rank, config.folder)
         problem = Problem(config.problem, shares, config.regularizer, config.dtype, machines)
+        problem.layers(tuple(getattr(config.algorithm, "personal", ())))  # there are such layers
     # an iterate, its gradient and two more, before the first is made
     rows = 1 if config.algorithm.one_row else problem.hosted
     size = 4 * rows * problem.d * problem.dtype.itemsize
