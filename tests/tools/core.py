@@ -17,10 +17,11 @@ from tools.try_dist import unpacked
 
 # what differs between versions of Python and libraries: arrays, files, kernels, graphs, the command line, ranks
 CORE = (
-    "test_coordination.py test_coordination_frames.py test_coordination_integers.py test_coordination_on_ranks.py "
-    "test_data.py test_docs.py test_formats.py test_graph_files.py test_graph_names.py test_install.py test_kernels.py "
-    "test_launchers.py test_problems.py test_random_words.py test_ranks.py test_results.py test_structure.py "
-    "test_tables.py test_topologies.py test_trajectories.py test_wiring.py test_wrong_input.py"
+    "test_client_results.py test_coordination.py test_coordination_frames.py test_coordination_integers.py "
+    "test_coordination_on_ranks.py test_data.py test_docs.py test_formats.py test_graph_files.py test_graph_names.py "
+    "test_image_data.py test_install.py test_kernels.py test_launchers.py test_problems.py test_random_words.py "
+    "test_ranks.py test_results.py test_shared_rows.py test_structure.py test_tables.py test_text_data.py "
+    "test_topologies.py test_trajectories.py test_wiring.py test_wrong_input.py"
 )
 # as make test
 PARTS = (
