@@ -132,7 +132,10 @@ def checked_and_run(case: Case) -> None:
 def _same_config(case: Case, checked: Outcome, ran: Outcome) -> None:
     read = case.read(RESULT)
     # a process that could not wait for the end of an iteration leaves the file as it was
-    ends = (*ENDS, "running") if "in the middle of something long" in ran.err else ENDS
+    cut = "in the middle of something long" in ran.err
+    ends = (*ENDS, "running") if cut else ENDS
+    if read is None and cut and (case.folder / CHECKPOINT).exists():
+        return None  # the first record was what took long: a continuation begins at the start
     if read is None or read["attributes"].get("status") not in ends:
         return case.complain("no result", f"status {ran.status} and no file that opens and says so", ran)
     if ran.status == 75 and not (case.folder / CHECKPOINT).exists():
