@@ -9,7 +9,7 @@ import pytest
 import tomli_w
 import xarray
 from tools.experiments import after
-from tools.interruption import interrupted
+from tools.interruption import interrupted, wait_until_nobody_writes
 from tools.outputs import assert_equal, records, refused
 
 from mpiqopt.analysis.memory import memory_per_rank
@@ -182,6 +182,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(ranks, config, mpiqopt, one_point
     job = interrupted(tmp_path, ranks, *one_point)
     job.kill()
     job.wait()
+    wait_until_nobody_writes(tmp_path / "small.h5")  # ranks may outlive their mpiexec
     last = saved_iteration(tmp_path) + 100
     assert mpiqopt("run", path, *one_point, "--resume", "--set", f"run.iterations={last}").returncode == 0
     assert mpiqopt("run", path, *one_point, "--set", f"run.iterations={last}", "-o", "whole.h5").returncode == 0

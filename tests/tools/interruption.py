@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 
+from mpiqopt.results.lock import is_being_written
 from tools.commands import TIMEOUT, command, environment
 
 
@@ -42,3 +43,10 @@ def descendants(pid: int) -> list[int]:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
             found += map(int, task.read_text().split())
     return found[1:]
+
+
+def wait_until_nobody_writes(path: Path) -> None:
+    """Return when no process has the lock of a result file any more; at most half a minute."""
+    until = time.monotonic() + 30
+    while is_being_written(path) and time.monotonic() < until:
+        time.sleep(0.05)
