@@ -14,9 +14,6 @@ from mpiqopt.problems.problem import Problem
 if TYPE_CHECKING:
     from mpiqopt.algorithms.federated import FederatedAlgorithm
 
-# /clients/sampled of a client that was drawn and too weak to take part; those that took part have their outcome there
-LEFT_OUT = 4
-
 
 class Plan(NamedTuple):
     """Who does what in a round; arrays of clients are sorted int64.

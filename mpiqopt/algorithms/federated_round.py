@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.federated_plan import LEFT_OUT, Plan, message_bytes, plan_round
+from mpiqopt.algorithms.federated_plan import Plan, message_bytes, plan_round
 from mpiqopt.emulation.settings import LONGEST
-from mpiqopt.federation.deadline import all_free
+from mpiqopt.federation.deadline import LEFT_OUT, all_free
 from mpiqopt.network.cohort_server import CohortMean
 from mpiqopt.network.network import Network
 from mpiqopt.placement.shared_rows import shared_rows

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 LateRule = Literal["discard", "apply"]
-# What becomes of the update of a client that was drawn, as /clients/sampled has it.
-USED, DISCARDED, POSTPONED = 1, 2, 3
+# What becomes of a client that was drawn, as /clients/sampled has it: of its update, or it was too weak to take part.
+USED, DISCARDED, POSTPONED, LEFT_OUT = 1, 2, 3, 4
 # decimals of a number of rounds: 0.6/0.2 is 3, not a little less or more
 DECIMALS = 9
 
