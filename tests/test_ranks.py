@@ -103,9 +103,10 @@ def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
             assert many.attrs["ranks"] == ranks
             for quantity in [*(q for q in REPRODUCIBLE if q in one), "final/x"]:
                 assert np.array_equal(one[quantity], many[quantity]), f"{name}: {quantity}"
-            one_node_per_rank = ranks == one["topology"].attrs["nodes"]
-            assert np.array_equal(many["mpi_bytes"], many["bytes"]) or not one_node_per_rank
-            assert np.all(many["mpi_bytes"][()] <= many["bytes"][()])
+            if name != "hierarchical-fedavg.h5":  # whose ranks get the means of all regions
+                one_node_per_rank = ranks == one["topology"].attrs["nodes"]
+                assert np.array_equal(many["mpi_bytes"], many["bytes"]) or not one_node_per_rank
+                assert np.all(many["mpi_bytes"][()] <= many["bytes"][()])
             assert (many["mpi_bytes"][-1] > 0) == (ranks > 1)
 
 
