@@ -34,6 +34,9 @@ PURPOSES = {
     "cohort": 12,
     "order": 13,
     "augment": 14,
+    "device": 15,
+    "window": 16,
+    "dropout": 17,
 }
 # of NumPy's ziggurat for normal numbers: one in 4000 is larger
 ZIGGURAT_END = 3.6541528853610088

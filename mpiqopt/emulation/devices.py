@@ -1,0 +1,97 @@
+"""Devices of different strength: the config tables [[devices]], which client has which, and its limits in a round."""
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from mpiqopt.errors import UsageError
+from mpiqopt.field import Field
+from mpiqopt.streams import random_stream
+
+Part = Annotated[float, Field(gt=0, le=1)]
+Limit = Part | Annotated[list[Part], Field(min_length=2, max_length=2)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceClass:
+    """A class of devices. Limits are parts of what training the whole network takes: 1 is enough for all of it.
+
+    A limit [low, high] is drawn uniformly for each client and round.
+    """
+
+    share: Annotated[float, Field(gt=0, description="of the clients, relative to the shares of the other classes")] = (
+        1.0
+    )
+    time: Annotated[
+        Limit, Field(description="what such a device computes in a round; it is 1/time times slower than the strongest")
+    ] = 1.0
+    memory: Annotated[Limit, Field(description="how much of the memory of training the whole network it has")] = 1.0
+    upload: Annotated[Limit, Field(description="how much of the whole network it can upload in a round")] = 1.0
+
+
+class Limits(NamedTuple):
+    """What a device can do in a round, as parts of what training the whole network takes."""
+
+    time: float
+    memory: float
+    upload: float
+
+    @property
+    def full(self) -> bool:
+        """True if the device can train the whole network."""
+        return min(self) >= 1
+
+
+class Devices:
+    """The devices of all clients, the same on every rank.
+
+    Clients have classes in the order of the tables, in blocks: of n clients the first n share_1/(sum of shares),
+    rounded, are of the first class.
+
+    Parameters
+    ----------
+    tables : the classes; none for one class that can do everything.
+    nodes : number of clients.
+    seed : of the run; what is drawn depends on the client and the round alone.
+
+    Attributes
+    ----------
+    tables : the classes, at least one
+    classes : int64 (nodes,), the class of each client
+
+    >>> devices = Devices([DeviceClass(), DeviceClass(time=0.5, upload=[0.5, 1.0])], 4, seed=0)
+    >>> devices.classes.tolist(), devices.limits(0, 3).full, devices.limits(2, 3).time
+    ([0, 0, 1, 1], True, 0.5)
+    """
+
+    def __init__(self, tables: "list[DeviceClass] | tuple[DeviceClass, ...]", nodes: int, seed: int):
+        self.tables, self._seed = tuple(tables) or (DeviceClass(),), seed
+        shares = np.array([each.share for each in self.tables])
+        ends = np.rint(np.cumsum(shares) / shares.sum() * nodes).astype(np.int64)
+        counts = np.diff(ends, prepend=0)
+        if (counts == 0).any():
+            empty = int(np.argmin(counts > 0))
+            raise UsageError(f"devices[{empty}].share = {shares[empty]:g}: no client of {nodes} is of this class")
+        self.classes = np.repeat(np.arange(len(counts)), counts)
+
+    def limits(self, client: int, round: int) -> Limits:
+        """Return the limits of a client in a round."""
+        table = self.tables[int(self.classes[client])]
+        stream = random_stream(self._seed, "device", client, round)
+        return Limits(*(_drawn(limit, stream) for limit in (table.time, table.memory, table.upload)))
+
+    def least(self, device: int) -> Limits:
+        """Return the smallest limits of a class that may be drawn."""
+        table = self.tables[device]
+        return Limits(*(_low(limit) for limit in (table.time, table.memory, table.upload)))
+
+
+def _low(limit: float | list[float]) -> float:
+    return min(limit) if isinstance(limit, list) else limit
+
+
+def _drawn(limit: float | list[float], stream: np.random.Generator) -> float:
+    """Return a limit, drawn from the stream if it is a range; each takes one number of it."""
+    number = stream.random()
+    return limit[0] + (limit[1] - limit[0]) * number if isinstance(limit, list) else limit
