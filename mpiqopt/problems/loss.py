@@ -12,6 +12,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
 if TYPE_CHECKING:
+    from mpiqopt.neural.block_count import BlockCount
     from mpiqopt.problems.client_training import Trainable
     from mpiqopt.problems.evaluators import Evaluator
 
@@ -105,6 +106,10 @@ class Loss:
     def parameter_slices(self, shares: Shares) -> Mapping[str, slice]:
         """Return which coordinates of x each parameter of a network has, by its name. By default x has no parts."""
         return {}
+
+    def block_counts(self, shares: Shares) -> "list[BlockCount]":
+        """Return what each block of a network computes and keeps. UsageError for models that are no networks."""
+        raise UsageError(f"problem.name = {self.name!r}: has no blocks of which clients could train some, want 'torch'")
 
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
         """Return what ``mpiqopt check`` prints of the model, as (name, text). By default nothing."""

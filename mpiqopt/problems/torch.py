@@ -15,6 +15,7 @@ from mpiqopt.problems.softmax import class_numbers, number_of_classes
 from mpiqopt.registry import register
 
 if TYPE_CHECKING:  # PyTorch, which problems without networks do without
+    from mpiqopt.neural.block_count import BlockCount
     from mpiqopt.neural.client import NetworkClient
     from mpiqopt.neural.evaluator import NetworkEvaluator
     from mpiqopt.neural.network import NetworkKind
@@ -119,6 +120,15 @@ class Torch(Loss):
     def parameter_slices(self, shares: Shares) -> dict[str, slice]:
         """Return the coordinates of each parameter and running statistic, by the name that the network gives it."""
         return self._kind(shares, self.default_dtype).of_this_thread().names
+
+    def block_counts(self, shares: Shares) -> "list[BlockCount]":
+        """Return what each block of the network computes and keeps."""
+        from mpiqopt.neural.counts import count_blocks
+        from mpiqopt.neural.model import blocks
+
+        kind = self._kind(shares, self.default_dtype)
+        net = kind.of_this_thread()
+        return count_blocks(net, blocks(net.model), kind.shape, tokens=shares.vocabulary is not None)
 
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
         """Return the blocks of the network and the options of its builder."""
