@@ -97,7 +97,7 @@ def _memory(
 ) -> float:
     """Return the bytes that a step takes at most above the network itself. after: the kind of each block."""
     window = counts[first : last + 1]
-    total = FLOAT * sum(count.parameters for count in window)
+    total: float = FLOAT * sum(count.parameters for count in window)
     total += SAVED * FLOAT * batch * (counts[first].inputs + sum(count.saved for count in window))
     total += MASK * batch * sum(count.saved for count in counts[last + 1 :])
     total += BYTES[before] * sum(count.parameters for count in counts[:first])

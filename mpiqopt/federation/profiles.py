@@ -125,7 +125,7 @@ def counted_profile(
 
 def write_profile(profile: Profile, path: str) -> None:
     """Write a profile as JSON, whole or not at all. Raises UsageError if that is not possible."""
-    content = {"format": FORMAT, "version": VERSION} | asdict(profile)
+    content: dict[str, Any] = {"format": FORMAT, "version": VERSION} | asdict(profile)
     content |= {"full": profile.full._asdict(), "windows": [cost._asdict() for cost in content.pop("costs")]}
     try:
         replace_file(Path(os.path.realpath(path)), (json.dumps(content, indent=1) + "\n").encode())
