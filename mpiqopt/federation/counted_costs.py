@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from mpiqopt.federation.windows import Cost, all_windows
 from mpiqopt.neural.block_count import BlockCount
+from mpiqopt.neural.partial import Frozen
 
 # multiply-adds in the time that one saved number takes, by norms and activations and by depthwise convolutions
 PER_NUMBER = 86.0
@@ -51,31 +52,39 @@ FORWARD = {"float": FOLDED, "int8": INT8_FORWARD}
 BACKWARD = {"float": FOLDED, "int8": INT8_BACKWARD}
 
 
-def pays_after(count: BlockCount) -> bool:
-    """Return True if int8 pays for a block after the window: its multiply-adds take most of its time."""
-    return count.multiply_adds > 2 * PER_NUMBER * count.saved
+def int8_after(counts: Sequence[BlockCount], frozen: Frozen) -> list[bool]:
+    """Return for each block if it is computed in int8 after a window, when its multiply-adds take most of its time."""
+    if frozen.after != "auto":
+        return [frozen.after == "int8"] * len(counts)
+    return [count.multiply_adds > 2 * PER_NUMBER * count.saved for count in counts]
 
 
-def counted_costs(counts: Sequence[BlockCount], batch: int, before: str = "int8", after: str = "auto") -> list[Cost]:
+def counted_costs(counts: Sequence[BlockCount], batch: int, frozen: Frozen) -> list[Cost]:
     """Return the cost of every window, in the order of first and last blocks.
 
     Parameters
     ----------
     counts : of the blocks, from input to output
     batch : samples of a step
-    before, after : numbers of the frozen blocks, "int8" or "float"; after the window also "auto", int8 where it pays
+    frozen : how frozen blocks are computed
     """
-    kinds = [after if after != "auto" else "int8" if pays_after(count) else "float" for count in counts]
-    whole = _time(counts, 0, len(counts) - 1, before, kinds), full_memory(counts, batch), _upload(counts)
+    before, kinds = frozen.before, ["int8" if pays else "float" for pays in int8_after(counts, frozen)]
+    whole = _time(counts, 0, len(counts) - 1, before, kinds), full_memory(counts, batch), upload(counts, frozen)
     return [
         Cost(
             *window,
             _time(counts, *window, before, kinds) / whole[0],
             _memory(counts, *window, batch, before, kinds) / whole[1],
-            _upload(counts[window.first : window.last + 1]) / whole[2],
+            upload(counts[window.first : window.last + 1], frozen) / whole[2],
         )
         for window in all_windows(len(counts))
     ]
+
+
+def upload(counts: Sequence[BlockCount], frozen: Frozen) -> int:
+    """Return how many numbers a client sends that trains these blocks: scales, too, if frozen blocks take them."""
+    scaled = frozen.before != "float" or frozen.after != "float"
+    return sum(count.coordinates + scaled * count.scales for count in counts)
 
 
 def full_memory(counts: Sequence[BlockCount], batch: int) -> float:
@@ -108,8 +117,3 @@ def _memory(
     scratch += [PASSING * BYTES[before] * count.largest for count in counts[:first]]
     scratch += [PASSING * FLOAT * count.largest for count in counts[last + 1 :]]
     return total + batch * max(scratch)
-
-
-def _upload(counts: Sequence[BlockCount]) -> int:
-    """Return how many numbers travel of these blocks."""
-    return sum(count.coordinates for count in counts)

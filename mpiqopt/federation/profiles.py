@@ -1,6 +1,6 @@
 """Profiles: what training each window of a network takes, counted or measured, and their files.
 
->>> counts = [BlockCount("body", 100, 0, 1000, 10, 20, 20), BlockCount("head", 20, 0, 20, 20, 2, 2)]
+>>> counts = [BlockCount("body", 100, 0, 0, 1000, 10, 20, 20), BlockCount("head", 20, 0, 0, 20, 20, 2, 2)]
 >>> profile = counted_profile(counts, batch=32)
 >>> [str(cost.window) for cost in profile.costs], round(profile.costs[-1].upload, 3)
 (['0-0', '0-1', '1-1'], 0.167)
@@ -10,19 +10,21 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mpiqopt.errors import UsageError, errors_name_file, quote_in_error
-from mpiqopt.federation.counted_costs import FLOAT, counted_costs, full_memory, pays_after
-from mpiqopt.federation.windows import Cost, Window
+from mpiqopt.federation.counted_costs import FLOAT, counted_costs, full_memory, int8_after, upload
+from mpiqopt.federation.windows import Cost
 from mpiqopt.files.replacement import replace_file
 from mpiqopt.files.textfiles import read_decompressed_textfile
 from mpiqopt.neural.block_count import BlockCount
+from mpiqopt.neural.partial import Frozen, Window
 
 FORMAT, VERSION = "mpiqopt profile", 1
 RESOURCES = ("time", "memory", "upload")
+FROZEN = Frozen()
 
 
 class Full(NamedTuple):
@@ -51,8 +53,8 @@ class Profile:
     blocks : names of its blocks, from input to output
     coordinates : how many coordinates of x each block has
     batch : samples of a step
-    before, after : numbers of the blocks that are frozen, "int8" or "float"; "auto" after a window: int8 where it pays
-    int8_after : for each block, if int8 pays for it after a window
+    frozen : how blocks that are not trained are computed
+    int8_after : for each block, if it is computed in int8 after a window
     full : what training the whole network takes
     costs : of windows, relative to that; all windows of a complete profile
     device : facts about where it was measured, by name
@@ -63,8 +65,7 @@ class Profile:
     blocks: list[str]
     coordinates: list[int]
     batch: int
-    before: str
-    after: str
+    frozen: Frozen
     int8_after: list[bool]
     full: Full
     costs: list[Cost]
@@ -97,36 +98,34 @@ def _differ(theirs: Sequence[str], ours: Sequence[str]) -> str:
     return f"block {k} is {quote_in_error(theirs[k])} there and {quote_in_error(ours[k])} here"
 
 
-def counted_profile(
-    counts: Sequence[BlockCount], batch: int, before: str = "int8", after: str = "auto", network: str = ""
-) -> Profile:
-    """Return a profile from what blocks compute and keep, by the model of ``counted_costs``; as everywhere the same.
+def counted_profile(counts: Sequence[BlockCount], batch: int, frozen: Frozen = FROZEN, network: str = "") -> Profile:
+    """Return a profile by the model of ``counted_costs``, the same on every machine.
 
     Parameters
     ----------
     counts : of the blocks, from input to output: ``problem.block_counts()``
     batch : samples of a step
-    before, after, network : as the profile's
+    frozen : how frozen blocks are computed
+    network : its name
     """
-    coordinates = [count.coordinates for count in counts]
     return Profile(
         source="counted",
         network=network,
         blocks=[count.name for count in counts],
-        coordinates=coordinates,
+        coordinates=[count.coordinates for count in counts],
         batch=batch,
-        before=before,
-        after=after,
-        int8_after=[after == "int8" or (after == "auto" and pays_after(count)) for count in counts],
-        full=Full(None, full_memory(counts, batch), FLOAT * sum(coordinates)),
-        costs=counted_costs(counts, batch, before, after),
+        frozen=frozen,
+        int8_after=int8_after(counts, frozen),
+        full=Full(None, full_memory(counts, batch), FLOAT * upload(counts, frozen)),
+        costs=counted_costs(counts, batch, frozen),
     )
 
 
 def write_profile(profile: Profile, path: str) -> None:
     """Write a profile as JSON, whole or not at all. Raises UsageError if that is not possible."""
-    content: dict[str, Any] = {"format": FORMAT, "version": VERSION} | asdict(profile)
-    content |= {"full": profile.full._asdict(), "windows": [cost._asdict() for cost in content.pop("costs")]}
+    content = {"format": FORMAT, "version": VERSION} | vars(profile)
+    content |= {"frozen": profile.frozen._asdict(), "full": profile.full._asdict()}
+    content["windows"] = [cost._asdict() for cost in content.pop("costs")]
     try:
         replace_file(Path(os.path.realpath(path)), (json.dumps(content, indent=1) + "\n").encode())
     except OSError as error:
@@ -166,12 +165,20 @@ def _profile(found: dict[str, Any]) -> Profile:
         blocks=blocks,
         coordinates=counts,
         batch=_checked(found, "batch", lambda value: type(value) is int and value >= 0, "a number of samples"),
-        before=_checked(found, "before", ("int8", "float").__contains__, "'int8' or 'float'"),
-        after=_checked(found, "after", ("auto", "int8", "float").__contains__, "'auto', 'int8' or 'float'"),
+        frozen=_frozen(_checked(found, "frozen", _is_object, "an object")),
         int8_after=pays,
         full=_full(_checked(found, "full", _is_object, "an object")),
         costs=_costs(_checked(found, "windows", _is_list_of(dict), "a list of windows"), len(blocks)),
         device=_checked(found, "device", _is_object, "an object"),
+    )
+
+
+def _frozen(found: dict[str, Any]) -> Frozen:
+    """Return how frozen blocks are computed."""
+    return Frozen(
+        _checked(found, "before", ("int8", "float").__contains__, "'int8' or 'float'", "frozen."),
+        _checked(found, "after", ("auto", "int8", "float").__contains__, "'auto', 'int8' or 'float'", "frozen."),
+        _checked(found, "bits", range(2, 9).__contains__, "2 to 8", "frozen."),
     )
 
 

@@ -9,7 +9,8 @@ class BlockCount(NamedTuple):
     Attributes
     ----------
     name : its modules, joined by "+"
-    parameters, statistics : how many numbers of each it has; both travel
+    parameters, statistics : how many numbers of each it has
+    scales : of tensors that it makes and others quantise
     multiply_adds : of its convolutions and products of matrices in a forward pass
     inputs : numbers that enter it
     saved : numbers, of four bytes, that its forward pass saves for the backward pass, its parameters left out
@@ -19,6 +20,7 @@ class BlockCount(NamedTuple):
     name: str
     parameters: int
     statistics: int
+    scales: int
     multiply_adds: int
     inputs: int
     saved: int

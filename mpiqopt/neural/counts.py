@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from mpiqopt.neural.block_count import BlockCount
+from mpiqopt.neural.partial import Block
 from mpiqopt.neural.rows import RowModule
 
 # samples of the batch: some layers treat a single one differently
@@ -17,15 +18,13 @@ SAMPLES = 2
 NUMBER = 4
 
 
-def count_blocks(
-    net: RowModule, blocks: Sequence[Sequence[str]], shape: Sequence[int], tokens: bool
-) -> list[BlockCount]:
+def count_blocks(net: RowModule, blocks: Sequence[Block], shape: Sequence[int], tokens: bool) -> list[BlockCount]:
     """Return the counts of each block, by a forward pass on zeros with running statistics; the network stays as it is.
 
     Parameters
     ----------
     net : the network, of float32
-    blocks : names of the modules of each block, from input to output
+    blocks : of ``row_blocks``
     shape : of a sample
     tokens : True if samples are tokens
 
@@ -37,8 +36,8 @@ def count_blocks(
     recorder = _Recorder(net, len(blocks))
     hooks = [
         hook
-        for k, names in enumerate(blocks)
-        for module in (net.model.get_submodule(name) for name in names)
+        for k, block in enumerate(blocks)
+        for module in map(net.model.get_submodule, block.modules)
         for hook in (
             module.register_forward_pre_hook(recorder.enters(k)),
             module.register_forward_hook(recorder.leaves(k)),
@@ -50,26 +49,14 @@ def count_blocks(
     finally:
         for hook in hooks:
             hook.remove()
-    sizes = _coordinates(net, blocks)
     return [
-        BlockCount("+".join(names) or "all", *size, *counted)
-        for names, size, counted in zip(blocks, sizes, recorder.counts(), strict=True)
+        BlockCount(block.name, _length(block.parameters), _length(block.statistics), _length(block.scales), *counted)
+        for block, counted in zip(blocks, recorder.counts(), strict=True)
     ]
 
 
-def _coordinates(net: RowModule, blocks: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """Return how many parameters and running statistics each block has; the first block has what others share."""
-    left, sizes = dict(net.names), []
-    for names in blocks:
-        mine = [key for key in left if any(not name or key.startswith(f"{name}.") for name in names)]
-        parts = [left.pop(key) for key in mine]
-        sizes.append(
-            (
-                sum(part.stop - part.start for part in parts if part.start < net.weights),
-                sum(part.stop - part.start for part in parts if part.start >= net.weights),
-            )
-        )
-    return sizes
+def _length(part: slice) -> int:
+    return part.stop - part.start
 
 
 class _Recorder:

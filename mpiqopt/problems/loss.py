@@ -13,6 +13,7 @@ from mpiqopt.field import Field
 
 if TYPE_CHECKING:
     from mpiqopt.neural.block_count import BlockCount
+    from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import Trainable
     from mpiqopt.problems.evaluators import Evaluator
 
@@ -108,8 +109,12 @@ class Loss:
         return {}
 
     def block_counts(self, shares: Shares) -> "list[BlockCount]":
-        """Return what each block of a network computes and keeps. UsageError for models that are no networks."""
-        raise UsageError(f"problem.name = {self.name!r}: has no blocks of which clients could train some, want 'torch'")
+        """Return what each block of a network computes and keeps; none of other models."""
+        return []
+
+    def row_blocks(self, shares: Shares) -> "list[Block]":
+        """Return the blocks of a network, from input to output, with their coordinates of x; none of other models."""
+        return []
 
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
         """Return what ``mpiqopt check`` prints of the model, as (name, text). By default nothing."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from mpiqopt.neural.block_count import BlockCount
+    from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import ClientTrainer, Trainable
     from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
 
@@ -153,13 +154,21 @@ class Problem:
             self._layers[personal] = Layers(self.d, names, personal)
         return self._layers[personal]
 
+    def blocks(self) -> "list[Block]":
+        """Return the blocks of the network, from input to output. Raises UsageError for models without blocks."""
+        found = self.loss.row_blocks(self._shares)
+        if not found:
+            raise UsageError(f"problem.name = {self.loss.name!r} has no blocks; want a network, problem.name = 'torch'")
+        return found
+
     @property
     def model_facts(self) -> dict[str, Any]:
         """Return what a result file says of the network; nothing of other models."""
         return self.loss.model_facts(self._shares)
 
     def block_counts(self) -> "list[BlockCount]":
-        """Return what each block of the network computes and keeps. Raises UsageError for other models."""
+        """Return what each block of the network computes and keeps. Raises UsageError for models without blocks."""
+        self.blocks()
         return self.loss.block_counts(self._shares)
 
     def trainable(self) -> "Trainable":
