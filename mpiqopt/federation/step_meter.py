@@ -13,6 +13,8 @@ from mpiqopt.problems.problem import Problem
 
 # steps before the first that is timed: codes are generated, scales observed, the allocator has what it needs
 FIRST_STEPS = 2
+# steps of a measurement go on until they have taken so many seconds together, or are so many
+LEAST_SECONDS, MOST_STEPS = 0.3, 100
 
 
 class Steps(NamedTuple):
@@ -58,7 +60,9 @@ class StepMeter:
         return self.measure(whole, repeats=1).scales
 
     def measure(self, partial: Partial | None, repeats: int) -> Steps:
-        """Return what ``repeats`` steps take, after some that are not timed. partial : what is trained; None for all.
+        """Return what steps take, after some that are not timed. partial : what is trained; None for all.
+
+        repeats : steps of which the median is taken; more, where they are short, unless it is 1
 
         The gradient's memory is given back first: a step that does not use all of it does not take all of it.
         """
@@ -71,6 +75,9 @@ class StepMeter:
         kept = self._optimizer.begin(model.point[trained])
         seconds = [self._step(trained, kept, k) for k in range(FIRST_STEPS + repeats)]
         memory = peak.taken()
+        # short steps are disturbed most by what else the machine does
+        while len(seconds) < MOST_STEPS and sum(seconds[FIRST_STEPS:]) < LEAST_SECONDS * (repeats > 1):
+            seconds.append(self._step(trained, kept, len(seconds)))
         scales = np.zeros(0, np.float32) if partial is None else model.end_window()
         model.counted()
         return Steps(median(seconds[FIRST_STEPS:]), memory, scales)
