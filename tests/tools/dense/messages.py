@@ -12,7 +12,9 @@ Sent = dict[tuple[int, int], np.ndarray]
 def width(experiment: Experiment) -> int:
     """How many numbers a message has."""
     method, d = experiment.algorithm, experiment.start.shape[1]
-    return method.width(experiment.problem) if isinstance(method, FederatedAlgorithm) else d
+    if not isinstance(method, FederatedAlgorithm):
+        return d
+    return method.portions(experiment.problem, experiment.network, experiment.config.run.seed).parts.width
 
 
 def recorded(experiment: Experiment) -> Sent:
