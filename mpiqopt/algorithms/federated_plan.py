@@ -82,8 +82,9 @@ def plan_round(method: "FederatedAlgorithm", problem: Problem, network: Network,
     portions[drawn] = chosen.draw(drawn, t)
     steps = method.work(t).count_steps(problem.all_sizes[drawn])
     sent = MessageBytes(method, problem, network, chosen)
-    times = ClientTimes(network.emulate, network.place, seed)
-    seconds = times.seconds(drawn, t, steps * chosen.work[portions[drawn]], sent.up(portions[drawn]), sent.down)
+    work = chosen.work[portions[drawn]]
+    times = ClientTimes(network.emulate, network.place, seed, network.devices)
+    seconds = times.seconds(drawn, t, steps, sent.up(portions[drawn]), sent.down, work)
     weak = method.left_out(drawn, seconds) | (portions[drawn] == NONE)
     lost = draw_lost(seed, t, nodes, method.drop_out)[drawn] & ~weak
     cohort, seconds = drawn[~weak & ~lost], seconds[~weak & ~lost]
