@@ -218,13 +218,16 @@ class FederatedAlgorithm(Deadline, LocalTraining):
             self._portions[network] = self.make_portions(problem, network, seed)
         return self._portions[network]
 
+    def prepare(self, problem: Problem, network: Network, seed: int) -> None:
+        if self.rollback:
+            require_held_out(problem)
+        self.portions(problem, network, seed)
+
     @cached_property
     def _portions(self) -> WeakKeyDictionary[Network, Portions]:
         return WeakKeyDictionary()
 
     def server_rounds(self, problem: Problem, network: Network, seed: int, rounds: int) -> Iterator[ServerRound]:
-        if self.rollback:
-            require_held_out(problem)
         chosen = self.portions(problem, network, seed)
         for t, plan in enumerate(plans_ahead(self, problem, network, seed, rounds)):
             work, sizes = self.work(t), problem.all_sizes[plan.trained]

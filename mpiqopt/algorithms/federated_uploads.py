@@ -57,8 +57,9 @@ class Uploads:
         echo: bool = False,
     ):
         self._dtype = dtype
-        total = float(weights.sum())
-        self._coverage = weights @ held / (total if total > 0 else 1.0)
+        # summed in one order: what all send counts for exactly 1
+        total = np.add.reduce(weights[:, None], axis=0)
+        self._coverage = np.add.reduce(weights[:, None] * held, axis=0) / np.where(total > 0, total, 1.0)
         cohort, parts, beside = network.server.cohort, portions.parts, portions.beside
         self.messages = cohort.begin_parts(
             parts, held, senders, weights, network.coded, dtype, groups=groups, echo=echo
