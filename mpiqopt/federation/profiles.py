@@ -121,13 +121,30 @@ def counted_profile(counts: Sequence[BlockCount], batch: int, frozen: Frozen = F
     )
 
 
+def profile_path(output: str) -> Path:
+    """Return the file that ``-o OUTPUT`` means, links followed; commands ask this before they begin to work.
+
+    Raises UsageError if its folder is missing or write-protected, or if something is there that is no profile.
+    """
+    path = Path(os.path.realpath(output))
+    if path.exists() and (not path.is_file() or path.stat().st_size):
+        with errors_name_file(f"-o {output}"):
+            _object(str(path))
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {output}: cannot write there: there is no such folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UsageError(f"-o {output}: cannot write there: it is write-protected")
+    return path
+
+
 def write_profile(profile: Profile, path: str) -> None:
     """Write a profile as JSON, whole or not at all. Raises UsageError if that is not possible."""
     content = {"format": FORMAT, "version": VERSION} | vars(profile)
     content |= {"frozen": profile.frozen._asdict(), "full": profile.full._asdict()}
-    content["windows"] = [cost._asdict() for cost in content.pop("costs")]
+    del content["costs"]
+    content["windows"] = [cost._asdict() for cost in profile.costs]
     try:
-        replace_file(Path(os.path.realpath(path)), (json.dumps(content, indent=1) + "\n").encode())
+        replace_file(profile_path(path), (json.dumps(content, indent=1) + "\n").encode())
     except OSError as error:
         raise UsageError(f"-o {path}: cannot write there: {error.strerror or error}") from error
 
@@ -141,7 +158,7 @@ def read_profile(path: str) -> Profile:
 def _object(path: str) -> dict[str, Any]:
     """Return the JSON object of a file that says that it is a profile."""
     try:
-        found = json.loads(read_decompressed_textfile(path, "profile"))
+        found = json.loads(read_decompressed_textfile(path, "profile").decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"is no profile, but no JSON at all: {error}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
