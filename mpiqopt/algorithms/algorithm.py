@@ -138,6 +138,7 @@ class Algorithm(ABC):
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     augments: ClassVar[bool] = False  # trains on images that are changed as ``data.augment`` says
     federated: ClassVar[bool] = False  # an iteration is a round of clients, whose seconds can be emulated
+    fits_devices: ClassVar[bool] = False  # asks what a client's device can do: the limits of [[devices]]
     in_regions: ClassVar[bool] = False  # averages within regions, then between them
     exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
     keys_from_data: ClassVar[tuple[str, ...]] = ("step_size",)  # whose automatic values need constants of the data

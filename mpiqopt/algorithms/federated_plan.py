@@ -54,7 +54,7 @@ def plan_round(
     drawn = draw_cohort(seed, t, nodes, method.cohort_size(nodes), free_clients(busy, t))
     down, up = message_bytes(method, problem, network)
     steps = method.work(t).count_steps(problem.all_sizes[drawn])
-    seconds = ClientTimes(network.emulate, network.place, seed).seconds(drawn, t, steps, up, down)
+    seconds = ClientTimes(network.emulate, network.place, seed, network.devices).seconds(drawn, t, steps, up, down)
     weak = method.left_out(drawn, seconds)
     cohort, seconds = drawn[~weak], seconds[~weak]
     came = arrivals(cohort, seconds, t, busy, method.deadline, method.late, method.min_clients)

@@ -6,10 +6,13 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field
+from mpiqopt.field import Field, only
 from mpiqopt.streams import random_stream
 
 Part = Annotated[float, Field(gt=0, le=1)]
+# in whose rounds a device's time counts; what trains only what a device can, and so asks for memory and upload
+OF_CLIENTS = (only("algorithm.federated", True, "the method has no clients"),)
+OF_LIMITS = (only("algorithm.fits_devices", True, "the method trains the whole network on every device"),)
 Limit = Part | Annotated[list[Part], Field(min_length=2, max_length=2)]
 
 
@@ -17,17 +20,28 @@ Limit = Part | Annotated[list[Part], Field(min_length=2, max_length=2)]
 class DeviceClass:
     """A class of devices. Limits are parts of what training the whole network takes: 1 is enough for all of it.
 
-    A limit [low, high] is drawn uniformly for each client and round.
+    A limit [low, high] is drawn uniformly for each client and round. Clients have classes in blocks, in the order of
+    the tables. With one table or none all are alike. ``time`` counts in rounds of clients, ``memory`` and ``upload``
+    with methods that train on each device what it can.
     """
 
     share: Annotated[float, Field(gt=0, description="of the clients, relative to the shares of the other classes")] = (
         1.0
     )
     time: Annotated[
-        Limit, Field(description="what such a device computes in a round; it is 1/time times slower than the strongest")
+        Limit,
+        Field(
+            description="what such a device computes in a round; it is 1/time times slower than the strongest",
+            needs=OF_CLIENTS,
+        ),
     ] = 1.0
-    memory: Annotated[Limit, Field(description="how much of the memory of training the whole network it has")] = 1.0
-    upload: Annotated[Limit, Field(description="how much of the whole network it can upload in a round")] = 1.0
+    memory: Annotated[
+        Limit,
+        Field(description="how much of the memory of training the whole network it has", needs=OF_LIMITS),
+    ] = 1.0
+    upload: Annotated[
+        Limit, Field(description="how much of the whole network it can upload in a round", needs=OF_LIMITS)
+    ] = 1.0
 
 
 class Limits(NamedTuple):
@@ -74,6 +88,11 @@ class Devices:
             empty = int(np.argmin(counts > 0))
             raise UsageError(f"devices[{empty}].share = {shares[empty]:g}: no client of {nodes} is of this class")
         self.classes = np.repeat(np.arange(len(counts)), counts)
+
+    @property
+    def slow(self) -> bool:
+        """True if some device computes more slowly than the strongest."""
+        return any(self.least(device).time < 1 for device in range(len(self.tables)))
 
     def limits(self, client: int, round: int) -> Limits:
         """Return the limits of a client in a round."""

@@ -10,21 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mpiqopt.emulation.devices import Limits
+from mpiqopt.neural.partial import Window
 from mpiqopt.streams import random_stream
-
-
-class Window(NamedTuple):
-    """Consecutive blocks, numbered from 0, both ends included."""
-
-    first: int
-    last: int
-
-    def contains(self, other: "Window") -> bool:
-        """Return True if all blocks of ``other`` are in this window."""
-        return self.first <= other.first and other.last <= self.last
-
-    def __str__(self) -> str:
-        return f"{self.first}-{self.last}"
 
 
 class Cost(NamedTuple):

@@ -1,10 +1,15 @@
 """The ``Trainable`` of networks: points are tensors, on the device of the process."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
 from mpiqopt.neural.device import upload_positions
 from mpiqopt.neural.evaluator import NetworkEvaluator
+from mpiqopt.neural.network_blocks import Wanted, named_blocks, row_blocks
+from mpiqopt.neural.partial import Block, Partial
+from mpiqopt.neural.window import WindowNetwork
 
 
 class NetworkClient:
@@ -13,10 +18,12 @@ class NetworkClient:
     Parameters
     ----------
     evaluator : of the hosted nodes' samples
+    blocks : modules of each block of the network, for ``network_blocks.named_blocks``; needed for windows alone
     """
 
-    def __init__(self, evaluator: NetworkEvaluator) -> None:
-        self._evaluator, self._net = evaluator, evaluator.net
+    def __init__(self, evaluator: NetworkEvaluator, blocks: Wanted = "auto") -> None:
+        self._evaluator, self._net, self._wanted = evaluator, evaluator.net, blocks
+        self._window: WindowNetwork | None = None
         self.point, self.gradient, self.weights = self._net.row, self._net.gradient, self._net.weights
         self._start: tuple[np.ndarray, torch.Tensor] | None = None
         self._begin()
@@ -39,10 +46,27 @@ class NetworkClient:
     def differentiate(self, client: int, chosen: np.ndarray | None, key: tuple[int, int, int]) -> None:
         """Leave the gradient in ``gradient``: ``Trainable.differentiate``."""
         which = None if chosen is None else upload_positions(chosen, self.point.device)
-        for loss, hits, samples in self._evaluator.differentiate(client, which, key):
+        for loss, hits, samples in self._evaluator.differentiate(client, which, key, self._window):
             self._losses.append(loss * samples)
             self._hits.append(hits)
             self._samples += samples
+
+    @cached_property
+    def _blocks(self) -> list[Block]:
+        """The blocks of the network."""
+        return row_blocks(self._net, named_blocks(self._net.model, self._wanted))
+
+    def begin_window(self, partial: Partial) -> slice:
+        """Train a part of the network from now on: ``Trainable.begin_window``."""
+        self._window = WindowNetwork(self._net, self._blocks, partial)
+        return self._window.parameters
+
+    def end_window(self) -> np.ndarray:
+        """Train the whole network again, and return scales: ``Trainable.end_window``."""
+        assert self._window is not None  # ``begin_window`` comes first
+        self._window.close()
+        observed, self._window = self._window.observed(), None
+        return observed
 
     def counted(self) -> tuple[float, float]:
         """Return the mean loss and accuracy over all samples since the last call."""

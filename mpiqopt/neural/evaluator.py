@@ -10,6 +10,7 @@ from mpiqopt.data.augmentation import Augmentation, augment
 from mpiqopt.neural.device import upload_positions
 from mpiqopt.neural.rows import MOMENTUM, RowModule
 from mpiqopt.neural.samples import Samples
+from mpiqopt.neural.window import WindowNetwork
 
 
 class Piece(NamedTuple):
@@ -82,24 +83,31 @@ class NetworkEvaluator:
                 value[i] = sum(loss.item() * share for loss, share in losses) + self._regularizers(net)
 
     def differentiate(
-        self, node: int, chosen: torch.Tensor | None, key: tuple[int, int, int] = (0, 0, 0)
+        self,
+        node: int,
+        chosen: torch.Tensor | None,
+        key: tuple[int, int, int] = (0, 0, 0),
+        window: WindowNetwork | None = None,
     ) -> list[Piece]:
         """Leave the gradient of f_i at the point of ``net`` in ``net.gradient``, and return what the samples brought.
 
         Images are augmented if the data say so. Batch normalisation uses its running statistics for a single sample.
 
         chosen : int64 (k,), positions within the node's samples; None for all. key : seed, node of the network and
-        number of the batch, from which augmentation draws.
+        number of the batch, from which augmentation draws. window : of ``net``, whose parameters alone have a gradient;
+        None for all.
         """
         net, pieces = self.net, []
-        net.gradient.zero_()
+        computes: RowModule | WindowNetwork = net if window is None else window
+        trained = slice(0, net.weights) if window is None else window.parameters
+        net.gradient[trained].zero_()
         for number, (images, targets, share) in enumerate(self._pieces(node, chosen)):
             inputs = self._augmented(images, key, number)
             if net.normalizes:
-                net.train(len(targets) > 1)
-            outputs, loss = self._backward(net, inputs, targets, share)
+                computes.train(len(targets) > 1)
+            outputs, loss = self._backward(computes, inputs, targets, share)
             pieces.append(Piece(loss, self.samples.hits(outputs, targets).sum(), len(targets)))
-        self._differentiate_regularizers(net)
+        self._differentiate_regularizers(net, trained)
         return pieces
 
     def _augmented(self, images: torch.Tensor, key: tuple[int, int, int], piece: int) -> torch.Tensor:
@@ -133,14 +141,14 @@ class NetworkEvaluator:
             if net.normalizes:
                 net.gradient[net.weights :] += share / MOMENTUM * (before - net.buffers)
                 net.buffers.copy_(before)
-        self._differentiate_regularizers(net)
+        self._differentiate_regularizers(net, slice(0, net.weights))
         return losses
 
     def _backward(
-        self, net: RowModule, inputs: torch.Tensor, targets: torch.Tensor, share: float
+        self, net: RowModule | WindowNetwork, inputs: torch.Tensor, targets: torch.Tensor, share: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add share times the gradient of the mean loss of a batch to ``net.gradient``; return outputs and loss."""
-        outputs = net.model(inputs)
+        """Add share times the gradient of the mean loss of a batch to the row's; return outputs and loss."""
+        outputs = net.forward(inputs)
         loss = self.samples.loss(outputs, targets)
         (loss if share == 1 else loss * share).backward()
         return outputs.detach(), loss.detach()
@@ -158,11 +166,11 @@ class NetworkEvaluator:
             which = slice(first + start, first + stop) if chosen is None else chosen[start:stop] + first
             yield *self.samples.batch(which), (stop - start) / count
 
-    def _differentiate_regularizers(self, net: RowModule) -> None:
-        """Add the gradient of the smooth regularisers to ``net.gradient``."""
+    def _differentiate_regularizers(self, net: RowModule, trained: slice) -> None:
+        """Add the gradient of the smooth regularisers with regard to some parameters to ``net.gradient``."""
         if self._l2 or self._nonconvex:
-            w = net.row[: net.weights]
-            net.gradient[: net.weights] += self._l2 * w + 2 * self._nonconvex * w / (1 + w * w) ** 2
+            w = net.row[trained]
+            net.gradient[trained] += self._l2 * w + 2 * self._nonconvex * w / (1 + w * w) ** 2
 
     def _regularizers(self, net: RowModule) -> float:
         """Return (l2/2) |w|^2 + nonconvex sum_k w_k^2/(1 + w_k^2) at the point of the network."""

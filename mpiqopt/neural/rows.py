@@ -78,7 +78,7 @@ class RowModule:
         _switch_off_dropout(model)
         self.buffers = self.row[self.weights :]
         self.normalizes = bool(buffers)
-        self._training = True
+        self._mode: tuple[bool, tuple[nn.Module, ...]] = True, ()
         self.train(False)
 
     def _take(self, name: str, values: torch.Tensor) -> slice:
@@ -95,20 +95,28 @@ class RowModule:
         else:
             self.staging.upload(row, self.row)
 
-    def train(self, training: bool) -> None:
+    def train(self, training: bool, within: tuple[nn.Module, ...] = ()) -> None:
         """Let batch normalisation use, and update, the statistics of each batch; or its running ones.
 
         Dropout stays off: what it draws would depend on the order of evaluations.
+
+        within : in these modules alone, the others use their running statistics; by default in all.
         """
-        if training == self._training:
+        if (training, within) == self._mode:
             return
-        self._training = training
-        self.model.train(training)
+        self._mode = training, within
+        self.model.train(training and not within)
+        for trained in within:
+            trained.train(training)
         for module in self.model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.eval()
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = MOMENTUM
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the network makes of a batch."""
+        return self.model(inputs)
 
 
 def shape_like(part: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mpiqopt.neural.partial import Partial
 from mpiqopt.problems.client_log import ClientLog
 from mpiqopt.problems.local_optimizers import LocalOptimizer, add_scaled
 from mpiqopt.streams import Streams, random_stream
@@ -62,12 +63,15 @@ class Trained(NamedTuple):
     loss, accuracy : over the batches, each at the point before its step; accuracy NaN for losses without classes
     steps : gradient steps
     seconds : that it took here
+    scales : float32 (S,), of a training of a window: the largest magnitude of each quantised tensor that the window has
+        made, 0 for the others; None if the whole model was trained
     """
 
     loss: float
     accuracy: float
     steps: int
     seconds: float
+    scales: np.ndarray | None = None
 
 
 class Trainable(Protocol):
@@ -90,6 +94,15 @@ class Trainable(Protocol):
         chosen : int64 (k,), positions among the client's samples; None for all. key : seed, node of the network and
         number of the batch, which key what is drawn, such as shifts of images.
         """
+
+    def begin_window(self, partial: Partial) -> slice:
+        """Let gradients be those of a part of the model, at the point that is loaded, until ``end_window``.
+
+        Returns the coordinates that optimisers move: ``gradient`` is written there alone.
+        """
+
+    def end_window(self) -> np.ndarray:
+        """Let gradients be those of the whole model again, and return ``Trained.scales`` of the window."""
 
     def counted(self) -> tuple[float, float]:
         """Return the mean loss and accuracy over the samples of all gradients since the last call."""
@@ -132,6 +145,7 @@ class ClientTrainer:
         correction: np.ndarray | None = None,
         memory: tuple[np.ndarray, ...] = (),
         taken: int = 0,
+        partial: Partial | None = None,
     ) -> Trained:
         """Train a client, and write the point that it reaches.
 
@@ -146,9 +160,11 @@ class ClientTrainer:
         memory : (d,) arrays that the optimiser keeps, ``work.optimizer.slots`` of them, changed in place; by default
             they begin at zero and are forgotten
         taken : steps that it took before with this memory
+        partial : what of a network is trained, everything else stays as it is; None for all of it
         """
         began, model = time.perf_counter(), self._model
-        origin, weights = model.load(start), slice(0, model.weights)
+        origin = model.load(start)
+        weights = slice(0, model.weights) if partial is None else model.begin_window(partial)
         point, gradient = model.point[weights], model.gradient[weights]
         shift = None if correction is None else model.vector(correction)
         rows = [model.vector(row) for row in memory]
@@ -166,8 +182,10 @@ class ClientTrainer:
         model.store(model.point, out)
         for vector, row in zip(rows, memory, strict=True):
             model.store(vector, row)
+        scales = None if partial is None else model.end_window()
         loss, accuracy = model.counted()
-        return Trained(loss, accuracy, steps, self._seconds(client, round, steps, time.perf_counter() - began))
+        seconds = self._seconds(client, round, steps, time.perf_counter() - began)
+        return Trained(loss, accuracy, steps, seconds, scales)
 
     def gradient(self, client: int, point: np.ndarray, chosen: np.ndarray, round: int) -> np.ndarray:
         """Return the gradient of a hosted client's loss on some samples at a point, both (d,); evaluations are counted.

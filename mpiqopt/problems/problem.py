@@ -23,6 +23,7 @@ from mpiqopt.streams import Batch, Streams
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import ClientTrainer, Trainable
     from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
 
@@ -151,6 +152,13 @@ class Problem:
             names = self.loss.parameter_slices(self._shares) if personal else {}
             self._layers[personal] = Layers(self.d, names, personal)
         return self._layers[personal]
+
+    def blocks(self) -> "list[Block]":
+        """Return the blocks of the network, from input to output. Raises UsageError for models without blocks."""
+        found = self.loss.row_blocks(self._shares)
+        if not found:
+            raise UsageError(f"problem.name = {self.loss.name!r} has no blocks; want a network, problem.name = 'torch'")
+        return found
 
     @property
     def model_facts(self) -> dict[str, Any]:

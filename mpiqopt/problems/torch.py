@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # PyTorch, which problems without networks do without
     from mpiqopt.neural.client import NetworkClient
     from mpiqopt.neural.evaluator import NetworkEvaluator
     from mpiqopt.neural.network import NetworkKind
+    from mpiqopt.neural.partial import Block
     from mpiqopt.problems.evaluators import Evaluator
 
 
@@ -46,6 +47,13 @@ class Torch(Loss):
         dict[str, Any],
         Field(description='of the model, such as { hidden = [64], activation = "tanh" }; check lists them'),
     ] = field(default_factory=dict)
+    blocks: Annotated[
+        Literal["auto"] | list[str | list[str]],
+        Field(
+            description="for methods that train some of them: the modules of each block, from input to output, such as "
+            '["stem", ["body", "norm"], "head"]; auto: those that check prints'
+        ),
+    ] = "auto"
     loss: Annotated[
         Literal["cross-entropy", "logistic", "squared"],
         Field(
@@ -120,6 +128,13 @@ class Torch(Loss):
         """Return the coordinates of each parameter and running statistic, by the name that the network gives it."""
         return self._kind(shares, self.default_dtype).of_this_thread().names
 
+    def row_blocks(self, shares: Shares) -> "list[Block]":
+        """Return the blocks of the network, by the key ``blocks``. Raises UsageError if that names no such blocks."""
+        from mpiqopt.neural.network_blocks import named_blocks, row_blocks
+
+        net = self._kind(shares, self.default_dtype).of_this_thread()
+        return row_blocks(net, named_blocks(net.model, self.blocks))
+
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
         """Return the blocks of the network and the options of its builder."""
         from mpiqopt.neural.model import network_facts
@@ -133,7 +148,7 @@ class Torch(Loss):
         from mpiqopt.neural.evaluator import NetworkEvaluator
 
         assert isinstance(evaluator, NetworkEvaluator)  # of ``make_evaluator``
-        return NetworkClient(evaluator)
+        return NetworkClient(evaluator, self.blocks)
 
     def _targets_kind(self, shares: Shares) -> str:
         if self.loss == "cross-entropy":

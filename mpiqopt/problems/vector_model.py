@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpiqopt.neural.partial import Partial
 from mpiqopt.problems.evaluators import Evaluator
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class VectorModel:
     def vector(self, row: np.ndarray) -> np.ndarray:
         """Return the row itself."""
         return row
+
+    def begin_window(self, partial: Partial) -> slice:
+        """Raise TypeError: there are no blocks."""
+        raise TypeError("windows of blocks are trained of networks (problem.name = 'torch') alone")
+
+    def end_window(self) -> np.ndarray:
+        """Raise TypeError: there are no blocks."""
+        raise TypeError("no window is trained")
 
     def store(self, vector: np.ndarray, out: np.ndarray) -> None:
         """Copy a vector into a row, unless it is that row."""

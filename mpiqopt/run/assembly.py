@@ -196,7 +196,9 @@ def _require_features(config: Config, shares: Shares, transport: Transport) -> N
 @on_all_ranks
 def _build_problem(config: Config, shares: Shares, place: Placement, local_rank: int) -> Problem:
     """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
-    machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
+    devices = config.devices_of(place.nodes) if config.algorithm.federated else None
+    is_slow = config.emulate.of_machines or (devices is not None and devices.slow)
+    machines = Machines(config.emulate, place, config.run.seed, devices) if is_slow else None
     with errors_name_file(config.path):
         config.problem.prepare(config.run.device, local_rank, config.folder)
         problem = Problem(config.problem, shares, config.regularizer, config.dtype, machines)
@@ -321,6 +323,7 @@ def _build_network(
         interval=tuple(derived["interval"]) if "interval" in derived else None,
         mail_transport=config.run.transport,
         emulate=config.emulate,
+        devices=config.devices_of(place.nodes),
     )
 
 

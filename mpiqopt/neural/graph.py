@@ -1,0 +1,171 @@
+"""What a network computes, layer by layer, found by tracing it (``torch.fx``), and the block that each layer is of."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+Node: TypeAlias = fx.Node
+PASSING: tuple[type, ...] = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
+NORMS: tuple[type, ...] = nn.BatchNorm1d, nn.BatchNorm2d
+ADDITIONS = (operator.add, operator.iadd, torch.add)
+RECTIFIERS = (torch.relu, torch.relu_, functional.relu)
+
+
+class Layer(NamedTuple):
+    """One or several nodes of a traced network that are computed together.
+
+    Attributes
+    ----------
+    output : the last node, whose value the layer makes
+    inputs : nodes whose values it takes, the one that is added last
+    core : the convolution or linear module; None for other layers
+    norm : batch normalisation behind it, with running statistics
+    adds : True if another value is added
+    rectifies : True if ReLU comes last
+    """
+
+    output: Node
+    inputs: tuple[Node, ...]
+    core: nn.Module | None = None
+    norm: nn.Module | None = None
+    adds: bool = False
+    rectifies: bool = False
+
+
+class Graph:
+    """A traced network.
+
+    Parameters
+    ----------
+    model : the network
+    blocks : names of the modules of each block, from input to output
+
+    Attributes
+    ----------
+    nodes : in the order of computation, from the input to the output, both included
+    block : the block of each node: that of its module, otherwise the latest of its inputs
+    layers : convolutions and linear layers with what can be joined to them within a block, and all other nodes by
+        themselves, in the order of computation
+    scaled : nodes whose values are quantised where the layers that take them are, in the order of blocks
+
+    Raises
+    ------
+    ValueError
+        If the network cannot be traced (its Python code depends on values) or its blocks are not in order.
+    """
+
+    def __init__(self, model: nn.Module, blocks: Sequence[Sequence[str]]) -> None:
+        self._owner = {name: k for k, names in enumerate(blocks) for name in names}
+        try:
+            graph = fx.Tracer().trace(model)
+        except Exception as error:  # whatever the user's code does with a value that is not there
+            raise ValueError(f"cannot be traced: {error}") from error
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        self.nodes = list(graph.nodes)
+        self.block: dict[Node, int] = {}
+        for node in self.nodes:
+            self.block[node] = self._block_of(node)
+        self.layers = self._joined()
+        self.scaled = self._scaled()
+
+    def _block_of(self, node: Node) -> int:
+        """Return the block of a node. Raises ValueError if it takes a value from a later one."""
+        latest = max((self.block[each] for each in node.all_input_nodes), default=0)
+        if node.op not in ("call_module", "get_attr"):
+            return latest
+        parts = str(node.target).split(".")
+        names = [".".join(parts[:k]) for k in range(len(parts) + 1)]
+        own = [self._owner[name] for name in names if name in self._owner]
+        if own and own[0] < latest:
+            raise ValueError(f"{node.target} of block {own[0]} takes values from block {latest}")
+        return own[0] if own else latest
+
+    def module(self, node: Node) -> nn.Module | None:
+        """Return the module that a node calls, None if it is no such node."""
+        return self.modules[str(node.target)] if node.op == "call_module" else None
+
+    def passes_on(self, node: Node) -> bool:
+        """Return True for layers that do nothing: identities, dropout, which is always off."""
+        return isinstance(self.module(node), PASSING)
+
+    def rectifies(self, node: Node) -> bool:
+        """Return True for ReLU in all its forms."""
+        if node.op == "call_method":
+            return node.target in ("relu", "relu_")
+        return isinstance(self.module(node), nn.ReLU) or (node.op == "call_function" and node.target in RECTIFIERS)
+
+    def adds(self, node: Node) -> bool:
+        """Return True for the sum of two different values of the network."""
+        called = node.op == "call_function" and node.target in ADDITIONS and not node.kwargs
+        return called and len(set(node.args)) == 2 and all(isinstance(each, Node) for each in node.args)
+
+    def source(self, node: Node) -> Node:
+        """Return the node whose value a node passes on: itself for most."""
+        while self.passes_on(node):
+            node = node.all_input_nodes[0]
+        return node
+
+    def _joined(self) -> list[Layer]:
+        """Return ``layers``."""
+        layers: dict[Node, Layer] = {}
+        taken: set[Node] = set()
+        for node in self.nodes:
+            if isinstance(self.module(node), nn.Conv2d | nn.Linear):
+                layer, nodes = self._join(node, taken)
+                taken.update(nodes)
+                layers[layer.output] = layer
+        for node in self.nodes:
+            if node not in taken and not self.passes_on(node):
+                layers[node] = Layer(node, tuple(map(self.source, node.all_input_nodes)))
+        return [layers[node] for node in self.nodes if node in layers]
+
+    def _join(self, core: Node, taken: set[Node]) -> tuple[Layer, list[Node]]:
+        """Return a convolution or linear layer with the norm, sum and ReLU behind it, and the nodes that it is of."""
+        layer = Layer(core, (self.source(core.all_input_nodes[0]),), self.module(core))
+        nodes = [core]
+        while not layer.rectifies and (after := self._only_user(nodes[-1])) is not None and after not in taken:
+            module = self.module(after)
+            if isinstance(module, NORMS) and layer.norm is None and not layer.adds and module.track_running_stats:
+                layer = layer._replace(output=after, norm=module)
+            elif self.adds(after) and not layer.adds:
+                (other,) = (each for each in after.args if isinstance(each, Node) and each is not nodes[-1])
+                layer = layer._replace(output=after, inputs=(*layer.inputs, self.source(other)), adds=True)
+            elif self.rectifies(after):
+                layer = layer._replace(output=after, rectifies=True)
+            elif not self.passes_on(after):
+                break
+            nodes.append(after)
+        return layer, nodes
+
+    def _only_user(self, node: Node) -> Node | None:
+        """Return the only node of the same block that takes a node's value, None if there are several."""
+        (user, *others) = node.users or [None]
+        return user if user is not None and not others and self.block[user] == self.block[node] else None
+
+    def _scaled(self) -> list[Node]:
+        """Return ``scaled``: what convolutions take, and what is added to what they make."""
+        taken = {node for layer in self.layers if isinstance(layer.core, nn.Conv2d) for node in layer.inputs}
+        return sorted((node for node in self.nodes if node in taken), key=self.block.__getitem__)
+
+
+def node_name(node: Node) -> str:
+    """Return the name of a node: that of its module, or what PyTorch calls the operation."""
+    return str(node.target) if node.op == "call_module" else node.name
+
+
+def trace(model: nn.Module, blocks: Sequence[Sequence[str]]) -> Graph | None:
+    """Return a traced network, None if it cannot be traced: then its frozen blocks are computed as they are."""
+    try:
+        return Graph(model, blocks)
+    except ValueError:
+        return None
+
+
+def arguments(node: Node, values: dict[Node, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a node, with values in place of nodes."""
+    args = fx.node.map_arg(node.args, values.__getitem__)
+    return args, fx.node.map_arg(node.kwargs, values.__getitem__)

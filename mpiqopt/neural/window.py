@@ -1,0 +1,63 @@
+"""A network of which a window of blocks is trained, and the rest is frozen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from mpiqopt.neural.partial import Block, Partial
+from mpiqopt.neural.rows import RowModule
+
+
+class WindowNetwork:
+    """A network that computes and differentiates as training a window of its blocks wants it.
+
+    Gradients reach the window's parameters alone; blocks outside use running statistics and keep every bit.
+
+    Parameters
+    ----------
+    net : the network, its row loaded
+    blocks : of ``row_blocks``
+    partial : what is trained
+
+    Attributes
+    ----------
+    parameters : the window's coordinates that optimisers move
+    parts : all of its coordinates: with running statistics
+    """
+
+    def __init__(self, net: RowModule, blocks: Sequence[Block], partial: Partial) -> None:
+        window = partial.window
+        trained = blocks[window.first : window.last + 1]
+        self._net, self._size = net, len(partial.scales)
+        self.parameters = slice(trained[0].parameters.start, trained[-1].parameters.stop)
+        self.parts = [part for block in trained for part in block.parts]
+        self._trained = tuple(net.model.get_submodule(name) for block in trained for name in block.modules)
+        self._frozen = [
+            parameter
+            for name, parameter in net.model.named_parameters()
+            if parameter.requires_grad and not self._has(net.names[name])
+        ]
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
+
+    def _has(self, part: slice) -> bool:
+        return self.parameters.start <= part.start < self.parameters.stop
+
+    def train(self, training: bool) -> None:
+        """Let batch normalisation in the window use the statistics of each batch, or its running ones."""
+        self._net.train(training, self._trained)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the network makes of a batch; gradients reach the window's parameters."""
+        return self._net.forward(inputs)
+
+    def observed(self) -> np.ndarray:
+        """Return the largest magnitude of each quantised tensor that the window has made, float32 (S,); 0 of others."""
+        return np.zeros(self._size, np.float32)
+
+    def close(self) -> None:
+        """Let the network be trained as a whole again."""
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._net.train(False)
