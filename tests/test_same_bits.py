@@ -58,7 +58,8 @@ SOURCES = {
 HELD_OUT = {"test_fraction": 0.3}
 BOUNDS = {"box": {"lower": 0.0, "upper": 0.1}}
 SCALES = ("none", "standard", "unit-rows")
-SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
+DEVICES = {"resource-dirichlet": {"devices": [{"share": 2.0}, {"time": 0.5}]}}
 SIZES = {"inner-dirichlet": {"sizes": "linear", "label_noise": 0.1}}
 
 
@@ -149,7 +150,8 @@ def problems() -> dict[str, dict]:
             **HELD_OUT,
             **SIZES.get(split, {}),
         }
-        found[f"split {split}"] = example(data=data, problem=softmax, record={"per_node": split == "dirichlet"})
+        record = {"per_node": split == "dirichlet"}
+        found[f"split {split}"] = example(data=data, problem=softmax, record=record, **DEVICES.get(split, {}))
     found["three classes"] = example(data={"name": "synthetic", **LABELS, "classes": 3}, problem=softmax)
     found["mean"] = example(problem={"name": "mean"}, algorithm={"name": "choco-gossip"}, compressor={"name": "eden"})
     found["long rows"] = example(data={"name": "synthetic", "features": 700, "samples": 900}, problem=squares)

@@ -10,7 +10,14 @@ from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
 from mpiqopt.data.source import Source, Table
-from mpiqopt.data.splits import dirichlet_split, inner_dirichlet_split, pathological_split, split_bounds, split_samples
+from mpiqopt.data.splits import (
+    dirichlet_split,
+    inner_dirichlet_split,
+    pathological_split,
+    resource_dirichlet_split,
+    split_bounds,
+    split_samples,
+)
 from mpiqopt.errors import UsageError, error_line
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
@@ -18,7 +25,7 @@ from mpiqopt.run.assembly import assemble
 from mpiqopt.streams import random_stream
 from mpiqopt.transport.serial import SerialTransport
 
-SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
 RARE = np.repeat(np.arange(100.0), 4)
 
 
@@ -39,7 +46,13 @@ def table(targets: np.ndarray, **fields) -> Table:
 
 def division(split: str, targets: np.ndarray, nodes: int, seed: int = 0, **keys):
     source = find_member("data", "synthetic")(split=split, **keys)
-    return split_samples(source, np.asarray(targets, float), None, nodes, random_stream(seed, "split"))
+    stream = random_stream(seed, "split")
+    return split_samples(source, np.asarray(targets, float), None, nodes, stream, three_classes(nodes))
+
+
+def three_classes(nodes: int) -> np.ndarray:
+    """The class of devices of each node."""
+    return np.arange(nodes) * 3 // nodes
 
 
 def counts(found, targets: np.ndarray) -> np.ndarray:
@@ -129,8 +142,8 @@ def test_sizes_are_in_proportion():
     assert np.array_equal(split_bounds([0.1] * 7, 70, 7), split_bounds("equal", 70, 7))
 
 
-@pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "inner-dirichlet"])
-def test_sizes_belong_to_four_splits(split):
+@pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "inner-dirichlet", "resource-dirichlet"])
+def test_sizes_belong_to_five_splits(split):
     found = division(split, np.arange(90.0) % 3, 4, sizes=[2.0, 1.0, 5.0, 1.0])
     assert np.diff(found.bounds).tolist() == [20, 10, 50, 10]
 
@@ -165,6 +178,48 @@ def test_pathological_gives_each_node_so_many_labels(nodes, each, labels):
         for s in range(40)
     ]
     assert np.abs(np.mean(sizes, axis=0) - len(targets) / nodes).max() < 3.5 * np.std(sizes) / 40**0.5 + 0.5
+
+
+def of_devices(alpha: float, devices: np.ndarray, seed: int) -> np.ndarray:
+    """Samples of each of ten labels at each class of devices, whose nodes have equal sizes."""
+    targets = np.repeat(np.arange(10.0), 300)
+    bounds = split_bounds("equal", len(targets), len(devices))
+    found = counts(resource_dirichlet_split(targets, devices, bounds, alpha, random_stream(seed, "split")), targets)
+    assert np.array_equal(found.sum(axis=1), np.diff(bounds))
+    return np.array([found[devices == k].sum(axis=0) for k in range(devices[-1] + 1)])
+
+
+def test_labels_go_with_classes_of_devices_as_alpha_says():
+    """For small alpha most of a label is at one class of devices, for large alpha all have the same labels."""
+    devices = three_classes(30)
+    largest = [np.mean([of_devices(alpha, devices, seed).max(axis=0) for seed in range(40)]) for alpha in (0.1, 1e6)]
+    assert largest[0] > 200  # of 300
+    assert 100 <= largest[1] <= 102
+
+
+def test_nodes_of_a_class_of_devices_have_the_same_labels():
+    """But for the nodes at its borders; in the mean over classes and labels within the noise of a shuffle."""
+    targets, devices = np.repeat(np.arange(5.0), 1200), three_classes(12)
+    bounds = split_bounds("equal", 6000, 12)
+    found = counts(resource_dirichlet_split(targets, devices, bounds, 1.0, random_stream(4, "split")), targets)
+    drawn = np.linalg.norm(found[:, None] - found[None], axis=2)
+    same = [drawn[i, i + 1] for i in range(11) if i % 4 in (1,)]  # the two in the middle of each class
+    other = [drawn[i, i + 4] for i in (1, 2, 5, 6)]
+    assert max(same) < 60
+    assert min(other) > 2 * max(same)
+
+
+def test_a_class_of_devices_draws_by_its_share_in_the_mean():
+    """Ours: with a_k = alpha K n_k/n a class of few devices has not as many samples of its own as a large one."""
+    devices = np.repeat([0, 1], [9, 3])
+    first = [
+        resource_dirichlet_split(RARE, devices, split_bounds("equal", 400, 12), 1e8, random_stream(s, "split"))
+        for s in range(3)
+    ]
+    for found in first:
+        labels = counts(found, RARE)
+        assert labels[:9].sum(axis=0).tolist() == [3] * 100
+        assert labels[9:].sum(axis=0).tolist() == [1] * 100
 
 
 def check(capsys, config, **tables) -> tuple[int, str, str]:
@@ -217,6 +272,10 @@ REFUSED = {
     "nobody named": (
         {"data": {**DIGITS, "split": "natural"}, "problem": SOFTMAX},
         "digits: data.split = 'natural': nothing here names the nodes that samples belong to",
+    ),
+    "labels that go with devices that are alike": (
+        {"data": {**DIGITS, "split": "resource-dirichlet"}, "problem": SOFTMAX, "devices": [{"time": 0.5}]},
+        "data.split = 'resource-dirichlet': all devices are alike; want several tables [[devices]]",
     ),
     "all labels wrong": ({"data": {**DIGITS, "label_noise": 1.0}, "problem": SOFTMAX}, "data.label_noise = 1.0: want"),
 }
@@ -318,9 +377,11 @@ def test_wrong_labels_are_other_labels_of_training_samples():
 def test_ranks_hold_what_one_would(split, keys):
     """Whether each reads for itself or rank 0 hands out the parts."""
     source = Given(table=table(np.arange(90.0) % 3), split=split, **keys)
-    whole = shares.load_shares(source, source.table, Placement(7), 5)
+    devices = three_classes(7)
+    whole = shares.load_shares(source, source.table, Placement(7), 5, devices=devices)
     for ranks in (2, 3, 7):
-        own = [shares.load_shares(source, source.table, Placement(7, ranks, rank), 5) for rank in range(ranks)]
+        places = [Placement(7, ranks, rank) for rank in range(ranks)]
+        own = [shares.load_shares(source, source.table, place, 5, devices=devices) for place in places]
         dealt = [shares.cut_shares(whole, Placement(7, ranks, rank)) for rank in range(ranks)]
         for name in ("features", "targets", "test_features", "test_targets"):
             for parts in (own, dealt):

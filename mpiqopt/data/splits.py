@@ -18,7 +18,7 @@ from mpiqopt.files.names import sort_names
 from mpiqopt.memory import require_memory
 
 # splits that divide each class by itself
-BY_CLASS = ("dirichlet", "inner-dirichlet", "pathological")
+BY_CLASS = ("dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
 # Of Dirichlet distributions: beyond it proportions are equal to the last bit, and sums of gamma variables overflow.
 LARGEST_ALPHA = 1e100
 # Relative sizes of nodes 0, 1, ... by ``data.sizes``; those of "exponential" are divided by the largest, e^(n-1), which
@@ -42,7 +42,12 @@ class Division(NamedTuple):
 
 
 def split_samples(
-    source: Source, targets: np.ndarray, homes: np.ndarray | None, nodes: int, stream: np.random.Generator
+    source: Source,
+    targets: np.ndarray,
+    homes: np.ndarray | None,
+    nodes: int,
+    stream: np.random.Generator,
+    devices: np.ndarray | None = None,
 ) -> Division:
     """Return the division that ``data.split`` asks for.
 
@@ -58,6 +63,8 @@ def split_samples(
         n
     stream:
         what random numbers are taken from
+    devices:
+        int64 (nodes,), ascending: the class of devices of each node; for "resource-dirichlet" only
 
     Raises
     ------
@@ -90,12 +97,21 @@ def split_samples(
             division = Division(stream.permutation(len(targets)), bounds)
         elif split == "by-label":
             division = Division(np.argsort(targets, kind="stable"), bounds)
+        elif split == "resource-dirichlet":
+            division = resource_dirichlet_split(targets, _several(devices), bounds, source.alpha, stream)
         else:
             division = inner_dirichlet_split(targets, bounds, source.alpha, stream)
     empty = np.flatnonzero(np.diff(division.bounds) == 0)
     if len(empty):
         raise UsageError(f"{_key(source)}: node {empty[0]} of {nodes} would hold none of {len(targets)} samples")
     return division
+
+
+def _several(devices: np.ndarray | None) -> np.ndarray:
+    """Return the classes of devices. Raises UsageError if there are less than two."""
+    if devices is None or devices[0] == devices[-1]:
+        raise UsageError("data.split = 'resource-dirichlet': all devices are alike; want several tables [[devices]]")
+    return devices
 
 
 def _key(source: Source) -> str:
@@ -160,17 +176,59 @@ def dirichlet_split(targets: np.ndarray, nodes: int, alpha: float, stream: np.ra
     al., "Bayesian nonparametric federated learning of neural networks", ICML 2019, for proportions of each label over
     the nodes. The systematic sampling is ours.
     """
-    owner = np.empty(len(targets), np.int64)
-    for members in _by_label(_coded(targets)[1], stream):
-        parts = np.cumsum(_proportions(nodes, alpha, stream))
-        places = (np.arange(len(members)) + stream.random()) / len(members)
-        # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
-        owner[members] = np.minimum(np.searchsorted(parts, places, side="right"), nodes - 1)
+    owner = _owners_of_labels(targets, np.full(nodes, alpha), stream)
     return _by_owner(_nobody_empty(owner, nodes, stream), nodes)
 
 
-def _proportions(count: int, alpha: float, stream: np.random.Generator, size: int | None = None) -> np.ndarray:
-    return stream.dirichlet(np.full(count, min(alpha, LARGEST_ALPHA)), size)
+def resource_dirichlet_split(
+    targets: np.ndarray, devices: np.ndarray, bounds: np.ndarray, alpha: float, stream: np.random.Generator
+) -> Division:
+    """Share out each label's samples among K classes of devices, in proportions p ~ Dirichlet(a_1, ..., a_K).
+
+        a_k = alpha K n_k/n,   n_k of n nodes being of class k, so that classes of equal share have a_k = alpha
+
+    Samples of a class of devices are shuffled, classes follow each other, and nodes take what they are to have from
+    this queue. So for small alpha labels go with the strength of devices, while nodes have the sizes given; where a
+    class of devices has drawn more or less samples than its nodes take, those at its border have some of both classes.
+
+    Parameters
+    ----------
+    targets:
+        float64 (m,), the labels of all samples
+    devices:
+        int64 (nodes,), the class of devices of each node, 0, 1, ..., K - 1 in ascending order
+    bounds:
+        int64 (nodes + 1,), as ``split_bounds`` returns them: what the sizes of nodes are
+    alpha:
+        concentration, > 0
+    stream:
+        what random numbers are taken from
+
+    References
+    ----------
+    Pfeiffer, Rapp, Khalili and Henkel, "CoCoFL: communication- and computation-aware federated learning via partial NN
+    freezing and quantization", TMLR 2023: resource-correlated non-iid data, for equal shares and sizes. Other shares
+    and sizes, and the systematic sampling, are ours.
+    """
+    counts = np.bincount(devices)
+    owner = _owners_of_labels(targets, alpha * len(counts) * counts / len(devices), stream)
+    shuffled = stream.permutation(len(owner))
+    return Division(shuffled[np.argsort(owner[shuffled], kind="stable")], bounds)
+
+
+def _owners_of_labels(targets: np.ndarray, alphas: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+    """Return the owner of each sample, int64 (m,): of a label, owner i gets p_i m or so, p ~ Dirichlet(alphas)."""
+    owner = np.empty(len(targets), np.int64)
+    for members in _by_label(_coded(targets)[1], stream):
+        parts = np.cumsum(_proportions(alphas, stream))
+        places = (np.arange(len(members)) + stream.random()) / len(members)
+        # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
+        owner[members] = np.minimum(np.searchsorted(parts, places, side="right"), len(alphas) - 1)
+    return owner
+
+
+def _proportions(alphas: np.ndarray, stream: np.random.Generator, size: int | None = None) -> np.ndarray:
+    return stream.dirichlet(np.minimum(alphas, LARGEST_ALPHA), size)
 
 
 def _by_label(codes: np.ndarray, stream: np.random.Generator) -> list[np.ndarray]:
@@ -240,7 +298,7 @@ def inner_dirichlet_split(
     left = np.bincount(codes)
     nodes, classes = len(bounds) - 1, len(left)
     require_memory(32.0 * nodes * classes, f"data.split = 'inner-dirichlet': {classes} labels of {nodes} nodes")
-    proportions = _proportions(classes, alpha, stream, nodes)
+    proportions = _proportions(np.full(classes, alpha), stream, nodes)
     turns = stream.permutation(np.repeat(np.arange(nodes), np.diff(bounds)))
     label = np.full(len(turns), -1)
     waiting = np.arange(len(turns))

@@ -160,7 +160,8 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     names = topology.names if topology.named else None
     with errors_name_file(config.path):
         table, has_classes = config.data.open(seed), config.problem.has_classes
-        return load_shares(config.data, table, place, seed, has_classes, names, config.dtype)
+        devices = config.devices_of(place.nodes).classes
+        return load_shares(config.data, table, place, seed, has_classes, names, config.dtype, devices)
 
 
 _load_shares = on_all_ranks(_load)
