@@ -177,7 +177,7 @@ class FederatedRound:
         """Train a portion at hosted client i: return what that came to, and what it sends (width,)."""
         method, state, after, layers = self.method, self.state, self.after, self.layers
         start = self._start(i)
-        reached = np.empty_like(start)
+        reached = start.copy()  # some portions are written alone
         memory = tuple(rows[i] for rows in (after.inner_first, after.inner_second) if len(rows))
         trained = self.portions.trainer(self.problem, self.streams, portion).train(
             i,
