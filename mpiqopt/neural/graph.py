@@ -2,11 +2,13 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
+
+from mpiqopt.neural.frozen import can_fold
 
 Node: TypeAlias = fx.Node
 PASSING: tuple[type, ...] = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
@@ -67,10 +69,22 @@ class Graph:
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.nodes = list(graph.nodes)
         self.block: dict[Node, int] = {}
+        self._check_effects()
         for node in self.nodes:
             self.block[node] = self._block_of(node)
         self.layers = self._joined()
         self.scaled = self._scaled()
+
+    def _check_effects(self) -> None:
+        """Raise ValueError for operations that change values which others still take."""
+        for node in self.nodes:
+            if not node.users and node.op not in ("output", "placeholder"):
+                raise ValueError(f"nothing takes the value of {node}")
+            name = node.target.__name__ if callable(node.target) else str(node.target)
+            changes = getattr(self.module(node), "inplace", False) or node.target is operator.iadd
+            changes = changes or (node.op != "call_module" and name.endswith("_")) or node.kwargs.get("inplace", False)
+            if changes and len(node.all_input_nodes[0].users) > 1:
+                raise ValueError(f"{node} changes a value that others take")
 
     def _block_of(self, node: Node) -> int:
         """Return the block of a node. Raises ValueError if it takes a value from a later one."""
@@ -87,6 +101,12 @@ class Graph:
     def module(self, node: Node) -> nn.Module | None:
         """Return the module that a node calls, None if it is no such node."""
         return self.modules[str(node.target)] if node.op == "call_module" else None
+
+    def is_rectified(self, node: Node) -> bool:
+        """Return True for values that are not negative: of ReLU, and their maxima."""
+        while isinstance(self.module(node), nn.MaxPool2d) or self.passes_on(node):
+            node = node.all_input_nodes[0]
+        return self.rectifies(node)
 
     def passes_on(self, node: Node) -> bool:
         """Return True for layers that do nothing: identities, dropout, which is always off."""
@@ -114,7 +134,7 @@ class Graph:
         layers: dict[Node, Layer] = {}
         taken: set[Node] = set()
         for node in self.nodes:
-            if isinstance(self.module(node), nn.Conv2d | nn.Linear):
+            if can_fold(self.module(node)):
                 layer, nodes = self._join(node, taken)
                 taken.update(nodes)
                 layers[layer.output] = layer
@@ -152,20 +172,9 @@ class Graph:
         return sorted((node for node in self.nodes if node in taken), key=self.block.__getitem__)
 
 
-def node_name(node: Node) -> str:
-    """Return the name of a node: that of its module, or what PyTorch calls the operation."""
-    return str(node.target) if node.op == "call_module" else node.name
-
-
 def trace(model: nn.Module, blocks: Sequence[Sequence[str]]) -> Graph | None:
     """Return a traced network, None if it cannot be traced: then its frozen blocks are computed as they are."""
     try:
         return Graph(model, blocks)
     except ValueError:
         return None
-
-
-def arguments(node: Node, values: dict[Node, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a node, with values in place of nodes."""
-    args = fx.node.map_arg(node.args, values.__getitem__)
-    return args, fx.node.map_arg(node.kwargs, values.__getitem__)
