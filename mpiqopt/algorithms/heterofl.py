@@ -12,7 +12,7 @@ from mpiqopt.algorithms.federated_portions import NONE, Portions
 from mpiqopt.emulation.devices import Devices
 from mpiqopt.errors import UsageError, errors_name_file
 from mpiqopt.federation.counted_costs import full_memory, full_time
-from mpiqopt.federation.feasible import FeasibleCosts
+from mpiqopt.federation.feasible import FeasibleCosts, shares_of
 from mpiqopt.federation.windows import Cost
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
@@ -92,6 +92,7 @@ class Widths(Portions):
             Parts(problem.d, [*shells, held[-1]]),
             held=numbers >= numbers[:, None],
             work=np.array([cost.time for cost in costs]),
+            facts={"width": np.array(widths)} | shares_of(costs),
         )
         self._devices, self._feasible = devices, FeasibleCosts(costs, [f"width {width:g}" for width in widths])
         for device in range(len(devices.tables)):

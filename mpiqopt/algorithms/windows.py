@@ -7,13 +7,12 @@ import numpy as np
 
 from mpiqopt.algorithms.federated_portions import NONE, Portions
 from mpiqopt.emulation.devices import Devices, Limits
-from mpiqopt.federation.feasible import FeasibleCosts
+from mpiqopt.federation.feasible import FeasibleCosts, shares_of
 from mpiqopt.federation.windows import Cost, draw_window, maximal_windows
 from mpiqopt.network.parts import Parts
 from mpiqopt.neural.partial import Block, Frozen, Partial
 
 if TYPE_CHECKING:
-    from mpiqopt.algorithms.federated_plan import Plan
     from mpiqopt.algorithms.federated_round import State
 
 
@@ -57,6 +56,9 @@ class Windows(Portions):
             None if in_float or not scales else Parts(scales, [[block.scales] for block in blocks]),
             held,
             np.array([cost.time for cost in first]),
+            {"window_first": np.array([cost.first for cost in first])}
+            | {"window_last": np.array([cost.last for cost in first])}
+            | shares_of(first),
         )
         self._frozen, self._scales, self._seed = frozen, np.zeros(scales, np.float32), seed
         self._maximal, self._rank_of, self._devices = [_MaximalWindows(each) for each in costs], rank_of, devices
@@ -79,11 +81,6 @@ class Windows(Portions):
     def partial(self, portion: int, state: "State") -> dict[str, Any]:
         scales = self._scales if self.beside is None else state.common[0]
         return {"partial": Partial(self._windows[portion], self._frozen, scales)}
-
-    def columns(self, plan: "Plan") -> dict[str, np.ndarray]:
-        ends = np.full((2, len(plan.portions)), -1, np.int64)
-        ends[:, plan.cohort] = np.array(self._windows)[plan.portions[plan.cohort]].T
-        return {"window_first": ends[0], "window_last": ends[1]}
 
 
 class _MaximalWindows:

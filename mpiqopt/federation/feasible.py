@@ -51,3 +51,8 @@ class FeasibleCosts:
             for values in (self._numbers[best], limits)
         )
         raise UsageError(f"{where}: nothing fits all limits ({given}); {self._names[best]} wants {wanted}")
+
+
+def shares_of(costs: Sequence[Cost]) -> dict[str, np.ndarray]:
+    """Return time and memory of costs as the client log calls them, float64 (costs,) each."""
+    return {f"{name}_share": np.array([getattr(cost, name) for cost in costs]) for name in ("time", "memory")}
