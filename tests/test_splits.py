@@ -5,19 +5,14 @@ from dataclasses import dataclass, field, replace
 import h5py
 import numpy as np
 import pytest
+from tools.divisions import counts, three_classes
 
 from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
+from mpiqopt.data.dirichlet_splits import dirichlet_split, inner_dirichlet_split
 from mpiqopt.data.source import Source, Table
-from mpiqopt.data.splits import (
-    dirichlet_split,
-    inner_dirichlet_split,
-    pathological_split,
-    resource_dirichlet_split,
-    split_bounds,
-    split_samples,
-)
+from mpiqopt.data.splits import pathological_split, split_bounds, split_samples
 from mpiqopt.errors import UsageError, error_line
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
@@ -48,18 +43,6 @@ def division(split: str, targets: np.ndarray, nodes: int, seed: int = 0, **keys)
     source = find_member("data", "synthetic")(split=split, **keys)
     stream = random_stream(seed, "split")
     return split_samples(source, np.asarray(targets, float), None, nodes, stream, three_classes(nodes))
-
-
-def three_classes(nodes: int) -> np.ndarray:
-    """The class of devices of each node."""
-    return np.arange(nodes) * 3 // nodes
-
-
-def counts(found, targets: np.ndarray) -> np.ndarray:
-    """Samples of each label at each node."""
-    order = np.arange(len(targets)) if found.order is None else found.order
-    labels = np.unique(targets)
-    return np.array([(targets[part][:, None] == labels).sum(axis=0) for part in np.split(order, found.bounds[1:-1])])
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -178,48 +161,6 @@ def test_pathological_gives_each_node_so_many_labels(nodes, each, labels):
         for s in range(40)
     ]
     assert np.abs(np.mean(sizes, axis=0) - len(targets) / nodes).max() < 3.5 * np.std(sizes) / 40**0.5 + 0.5
-
-
-def of_devices(alpha: float, devices: np.ndarray, seed: int) -> np.ndarray:
-    """Samples of each of ten labels at each class of devices, whose nodes have equal sizes."""
-    targets = np.repeat(np.arange(10.0), 300)
-    bounds = split_bounds("equal", len(targets), len(devices))
-    found = counts(resource_dirichlet_split(targets, devices, bounds, alpha, random_stream(seed, "split")), targets)
-    assert np.array_equal(found.sum(axis=1), np.diff(bounds))
-    return np.array([found[devices == k].sum(axis=0) for k in range(devices[-1] + 1)])
-
-
-def test_labels_go_with_classes_of_devices_as_alpha_says():
-    """For small alpha most of a label is at one class of devices, for large alpha all have the same labels."""
-    devices = three_classes(30)
-    largest = [np.mean([of_devices(alpha, devices, seed).max(axis=0) for seed in range(40)]) for alpha in (0.1, 1e6)]
-    assert largest[0] > 200  # of 300
-    assert 100 <= largest[1] <= 102
-
-
-def test_nodes_of_a_class_of_devices_have_the_same_labels():
-    """But for the nodes at its borders; in the mean over classes and labels within the noise of a shuffle."""
-    targets, devices = np.repeat(np.arange(5.0), 1200), three_classes(12)
-    bounds = split_bounds("equal", 6000, 12)
-    found = counts(resource_dirichlet_split(targets, devices, bounds, 1.0, random_stream(4, "split")), targets)
-    drawn = np.linalg.norm(found[:, None] - found[None], axis=2)
-    same = [drawn[i, i + 1] for i in range(11) if i % 4 in (1,)]  # the two in the middle of each class
-    other = [drawn[i, i + 4] for i in (1, 2, 5, 6)]
-    assert max(same) < 60
-    assert min(other) > 2 * max(same)
-
-
-def test_a_class_of_devices_draws_by_its_share_in_the_mean():
-    """Ours: with a_k = alpha K n_k/n a class of few devices has not as many samples of its own as a large one."""
-    devices = np.repeat([0, 1], [9, 3])
-    first = [
-        resource_dirichlet_split(RARE, devices, split_bounds("equal", 400, 12), 1e8, random_stream(s, "split"))
-        for s in range(3)
-    ]
-    for found in first:
-        labels = counts(found, RARE)
-        assert labels[:9].sum(axis=0).tolist() == [3] * 100
-        assert labels[9:].sum(axis=0).tolist() == [1] * 100
 
 
 def check(capsys, config, **tables) -> tuple[int, str, str]:

@@ -208,7 +208,7 @@ class Algorithm(ABC):
         """Return the method with its paths relative to a folder, that of the config."""
         return self
 
-    def prepare(self, problem: Problem, network: Network, seed: int) -> None:  # noqa: B027  # most need nothing
+    def prepare(self, problem: Problem, network: Network, seed: int) -> None:  # noqa: B027 (most need nothing)
         """Make what the method needs of a problem and a network, collective; before ``init`` and ``server_rounds``.
 
         seed: of the run. Raises UsageError, the same on all ranks, for what does not fit.

@@ -28,6 +28,7 @@ class Portions:
     beside : parts, as many, of the float32 numbers that travel with a message and are never coded; none by default
     held : bool (portions, parts), which parts a portion has; by default one portion has all
     work : float64 (portions,), what a training step takes, relative to one of the whole model; by default 1
+    facts : (portions,) each, what the client log says of them, by the names of its columns; none by default
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Portions:
         beside: Parts | None = None,
         held: np.ndarray | None = None,
         work: np.ndarray | None = None,
+        facts: dict[str, np.ndarray] | None = None,
     ):
         self.parts, self.beside = parts, beside
         self.held = np.ones((1, len(parts)), bool) if held is None else held
         self.work = np.ones(len(self.held)) if work is None else work
+        self.facts = facts or {}
 
     def draw(self, clients: np.ndarray, t: int) -> np.ndarray:
         """Return the portion of each client in round t, int64 (k,); NONE for one that is too weak."""
@@ -54,5 +57,12 @@ class Portions:
         return {}
 
     def columns(self, plan: "Plan") -> dict[str, np.ndarray]:
-        """Return what the client log says of what clients train, (nodes,) by the names of its columns."""
-        return {}
+        """Return what the client log says of what the clients of a round train, (nodes,) by the names of its columns.
+
+        That is nothing of a client that trains nothing: -1, or NaN.
+        """
+        columns = {}
+        for name, values in self.facts.items():
+            columns[name] = np.full(len(plan.portions), -1 if values.dtype.kind == "i" else np.nan, values.dtype)
+            columns[name][plan.cohort] = values[plan.portions[plan.cohort]]
+        return columns

@@ -9,7 +9,7 @@ from mpiqopt.algorithms.federated_plan import Late, MessageBytes, Plan, none_lat
 from mpiqopt.algorithms.federated_uploads import Heard, Uploads
 from mpiqopt.algorithms.rollback import held_out_loss
 from mpiqopt.emulation.settings import LONGEST
-from mpiqopt.federation.deadline import LEFT_OUT, LOST, TAKEN_BACK, USED
+from mpiqopt.federation.deadline import LEFT_OUT, LOST, ROLLED_BACK, USED
 from mpiqopt.network.network import Network
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.client_training import Trained
@@ -177,7 +177,7 @@ class FederatedRound:
         """Train a portion at hosted client i: return what that came to, and what it sends (width,)."""
         method, state, after, layers = self.method, self.state, self.after, self.layers
         start = self._start(i)
-        reached = np.empty_like(start)
+        reached = start.copy()  # some portions are written alone
         memory = tuple(rows[i] for rows in (after.inner_first, after.inner_second) if len(rows))
         trained = self.portions.trainer(self.problem, self.streams, portion).train(
             i,
@@ -278,7 +278,7 @@ class FederatedRound:
         place, sent = self.network.place, MessageBytes(self.method, self.problem, self.network, self.portions)
         columns = {name: np.zeros(place.nodes, np.int64) for name in ("sampled", "steps", "up_bytes", "down_bytes")}
         outcome = plan.arrivals.outcome
-        columns["sampled"][plan.cohort] = outcome if kept else np.where(outcome == USED, TAKEN_BACK, outcome)
+        columns["sampled"][plan.cohort] = outcome if kept else np.where(outcome == USED, ROLLED_BACK, outcome)
         columns["sampled"][plan.left_out], columns["sampled"][plan.lost] = LEFT_OUT, LOST
         columns["up_bytes"][plan.senders] = sent.up(plan.portions[plan.senders])
         columns["down_bytes"][plan.receivers] = sent.down

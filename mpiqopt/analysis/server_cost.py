@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.emulation.devices import group_devices, name_devices
 from mpiqopt.network.cohort import Cohort
 from mpiqopt.network.cohort_mean import CodedMean, CohortMean, PlainMean
 from mpiqopt.network.served_blocks import ServedBlocks
@@ -110,13 +111,14 @@ def _clients(experiment: Experiment, rounds: list[ServerRound]) -> str:
 
 def _devices(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the classes of devices; nothing if all are alike."""
-    slowdowns, counts = np.unique(
-        experiment.network.emulate.factors(experiment.network.place.nodes), return_counts=True
-    )
-    if len(slowdowns) < 2:
+    network = experiment.network
+    groups = group_devices(network.devices, network.emulate.factors(network.place.nodes))
+    if groups.size < 2:
         return []
-    classes = ", ".join(f"{count} of slowdown {factor:g}" for factor, count in zip(slowdowns, counts, strict=True))
-    return [("classes of devices", f"{len(slowdowns)}: {classes}" if len(slowdowns) <= 8 else f"{len(slowdowns)}")]
+    names, counts = name_devices(groups.facts), np.bincount(groups.classes).tolist()
+    between = "; " if "time_low" in groups.facts else ", "
+    said = between.join(f"{count} of {name}" for name, count in zip(names, counts, strict=True))
+    return [("classes of devices", f"{groups.size}: {said}" if groups.size <= 8 else f"{groups.size}")]
 
 
 def _seconds(experiment: Experiment, rounds: list[ServerRound]) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ def make_model(
     with torch.random.fork_rng(devices=[]), _importable(folder):
         # not torch.manual_seed, which seeds the generators of accelerators, too
         torch.default_generator.manual_seed(int(stream.integers(2**32)))
-        build = _find_builder(name)
+        build = find_builder(name)
         check_options(build, options)
         if ":" not in name:
             _require_space(name, build, shape, outputs, options)
@@ -90,7 +90,7 @@ def network_facts(model: nn.Module, name: str, options: dict[str, Any]) -> list[
     statistics = sum(buffer.numel() for buffer in model.buffers() if buffer.is_floating_point())
     parts = [(name, f"{count} parameters") for name, count in describe(model)]
     parts += [("buffers", f"{statistics} numbers, such as running statistics")] * bool(statistics)
-    parts += [(f"options.{option}", text) for option, text in describe_options(_find_builder(name), options)]
+    parts += [(f"options.{option}", text) for option, text in describe_options(find_builder(name), options)]
     return [("network", name), *((f"  {part}", text) for part, text in parts)]
 
 
@@ -111,7 +111,7 @@ def _importable(folder: str | None) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _find_builder(name: str) -> Build:
+def find_builder(name: str) -> Build:
     """Return the function that makes a network. Raises UsageError if there is none of that name."""
     where = f"problem.model = {quote_in_error(name)}"
     if ":" in name:

@@ -16,6 +16,7 @@ from mpiqopt.data.shares import (
     require_sample_for_each_node,
 )
 from mpiqopt.data.source import Source
+from mpiqopt.emulation.devices import group_devices
 from mpiqopt.emulation.machines import Machines
 from mpiqopt.errors import AgreedError, UsageError, errors_name_file
 from mpiqopt.memory import require_memory
@@ -366,4 +367,5 @@ def _build_client_evaluator(
     """Return what measures the accuracy of clients; None for methods without clients, and without accuracy."""
     if not config.algorithm.federated:
         return None
-    return make_client_evaluator(problem, place, transport, shares, config.emulate.factors(place.nodes))
+    groups = group_devices(config.devices_of(place.nodes), config.emulate.factors(place.nodes))
+    return make_client_evaluator(problem, place, transport, shares, groups)

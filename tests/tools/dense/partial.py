@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,3 +119,51 @@ class Windows(PartialFederation):
 
 def cocofl(X, W, f, a, wire, server_step, **s) -> Iterator[np.ndarray]:
     return Windows(X, f, a, wire, averaging(server_step), SimpleNamespace(**s)).rows(X)
+
+
+class Widths(PartialFederation):
+    """Clients train the leading units of hidden layers; parts: what each width has and the next smaller one has not.
+
+    A client takes the widest network whose share of coordinates is within its limit of upload, the only one.
+    """
+
+    share = False
+
+    def __init__(self, X, f, a, wire, server, s):
+        super().__init__(X, f, a, wire, server, s)
+        self.sends = {}
+        ends = [f.widths[0], f.widths[-1]]
+        hidden = [[ceil(each * width) for each in f.widths[1:-1]] for width in s.widths]
+        self.widths = [[ends[0], *each, ends[1]] for each in hidden]
+        self.held = [leading(f.widths, each) for each in self.widths]
+        kept = [set(each) for each in self.held] + [set()]
+        self.parts = [np.array(sorted(a - b)) for a, b in zip(kept[:-1], kept[1:], strict=True)]
+
+    def level(self, i: int, t: int) -> int:
+        limit = self.f.devices.limits(i, t).upload
+        return next(k for k, each in enumerate(self.held) if len(each) <= limit * len(self.held[0]))
+
+    def chosen(self, i: int, t: int) -> list[int]:
+        return list(range(self.level(i, t), len(self.parts)))
+
+    def gradient(self, i: int, t: int, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        k, f = self.level(i, t), self.f
+        out = np.zeros_like(y)
+        samples = f.A[i][chosen], f.b[i][chosen].astype(int)
+        out[self.held[k]] = f.grad_of(*samples, y[self.held[k]], self.widths[k], self.s.widths[k])
+        return out
+
+
+def leading(wide: list[int], narrow: list[int]) -> np.ndarray:
+    """Coordinates of a narrow perceptron in the row of a wide one, in the order of the narrow one's row."""
+    found, at = [], 0
+    for k in range(1, len(wide)):
+        W = at + np.arange(wide[k] * wide[k - 1]).reshape(wide[k], wide[k - 1])
+        at += W.size
+        found += [W[: narrow[k], : narrow[k - 1]].ravel(), at + np.arange(narrow[k])]
+        at += wide[k]
+    return np.concatenate(found)
+
+
+def heterofl(X, W, f, a, wire, server_step, **s) -> Iterator[np.ndarray]:
+    return Widths(X, f, a, wire, averaging(server_step), SimpleNamespace(**s)).rows(X)

@@ -47,6 +47,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "ftqc-admm": ftqc_admm,
     "ftqc-dgd": ftqc_dgd,
     "gradient-tracking": gradient_tracking,
+    "heterofl": partial.heterofl,
     "hierarchical-fedavg": federated.hierarchical_fedavg,
     "lead": lead,
     "local-sgd": federated.fedavg,
