@@ -101,6 +101,17 @@ def wrap_for_terminal(text: str, width: int, first: str = "", rest: str = "") ->
     )
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people write it.
+
+    >>> duration(75.2), duration(3600)
+    ('1:15', '1:00:00')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 class LiveLine:
     """A line on a terminal that is written over, never longer than the terminal is wide at that moment.
 

@@ -14,7 +14,7 @@ from mpiqopt.results.layout import OUTCOMES
 from mpiqopt.results.reader import Clients, Result
 from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal, two_terminal_columns
 
-NOT_DRAWN, USED, DISCARDED, APPLIED, LEFT_OUT = range(len(OUTCOMES))
+NOT_DRAWN, USED, DISCARDED, APPLIED, LEFT_OUT, LOST, TAKEN_BACK = range(len(OUTCOMES))
 # up to so many classes of samples have a column each, whose name has so many characters at most
 MOST_CLASSES, NAME = 20, 16
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpiqopt.errors import UsageError
+from mpiqopt.files.replacement import replace_file
 from mpiqopt.terminal import escape_for_terminal, shorten_for_terminal
 
 if TYPE_CHECKING:
@@ -115,21 +116,9 @@ def save_figure(figure: "Figure", output: str) -> None:
     path, image = figure_path(output), BytesIO()
     figure.savefig(image, format=Path(output).suffix[1:].lower(), dpi=DOTS_PER_INCH)
     try:
-        _replace(path, image.getvalue())
+        replace_file(path, image.getvalue())
     except OSError as error:
         raise UsageError(f"{_said(output)}: cannot write there: {error.strerror or error}") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Make ``content`` that of the file at ``path`` in one step, with the permissions of a file that is there."""
-    part = path.with_name(f".{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        if path.exists():
-            part.chmod(path.stat().st_mode & 0o777)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ COMMANDS = (
     "plot",
     "export",
     "compress-bench",
+    "profile",
     "test",
     "doctor",
     "config-schema",

@@ -109,6 +109,8 @@ def build_member(family: str, table: Table, folder: str) -> Any:
     """Return the part that a family's table describes, its paths relative to ``folder`` resolved. Raises WrongKeys."""
     cls = _class_of(family, table.get("name"))
     part = _build(cls, {key: value for key, value in table.items() if key != "name"}, family)
+    if isinstance(part, Algorithm):
+        part = part.in_folder(folder)
     given = {key: getattr(part, key, None) for key in PATHS}
     return replace(part, **{key: str(Path(folder) / path) for key, path in given.items() if path is not None})
 

@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 from mpiqopt.emulation.devices import Limits
@@ -31,6 +32,11 @@ class Cost(NamedTuple):
     def fits(self, limits: Limits) -> bool:
         """Return True if a device with such limits can train the window."""
         return self.time <= limits.time and self.memory <= limits.memory and self.upload <= limits.upload
+
+
+def all_windows(blocks: int) -> list[Window]:
+    """Return all windows of so many blocks, sorted."""
+    return [Window(*ends) for ends in combinations_with_replacement(range(blocks), 2)]
 
 
 def feasible_windows(costs: Sequence[Cost], limits: Limits) -> list[Cost]:

@@ -12,6 +12,7 @@ from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
 if TYPE_CHECKING:
+    from mpiqopt.neural.block_count import BlockCount
     from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import Trainable
     from mpiqopt.problems.evaluators import Evaluator
@@ -106,6 +107,10 @@ class Loss:
     def parameter_slices(self, shares: Shares) -> Mapping[str, slice]:
         """Return which coordinates of x each parameter of a network has, by its name. By default x has no parts."""
         return {}
+
+    def block_counts(self, shares: Shares) -> "list[BlockCount]":
+        """Return what each block of a network computes and keeps; none of other models."""
+        return []
 
     def row_blocks(self, shares: Shares) -> "list[Block]":
         """Return the blocks of a network, from input to output, with their coordinates of x; none of other models."""

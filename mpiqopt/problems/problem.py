@@ -23,6 +23,7 @@ from mpiqopt.streams import Batch, Streams
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from mpiqopt.neural.block_count import BlockCount
     from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import ClientTrainer, Trainable
     from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
@@ -164,6 +165,11 @@ class Problem:
     def model_facts(self) -> dict[str, Any]:
         """Return what a result file says of the network; nothing of other models."""
         return self.loss.model_facts(self._shares)
+
+    def block_counts(self) -> "list[BlockCount]":
+        """Return what each block of the network computes and keeps. Raises UsageError for models without blocks."""
+        self.blocks()
+        return self.loss.block_counts(self._shares)
 
     def trainable(self) -> "Trainable":
         """Return the model of the hosted clients, which ``client_training`` trains."""

@@ -15,6 +15,7 @@ from mpiqopt.problems.softmax import class_numbers, number_of_classes
 from mpiqopt.registry import register
 
 if TYPE_CHECKING:  # PyTorch, which problems without networks do without
+    from mpiqopt.neural.block_count import BlockCount
     from mpiqopt.neural.client import NetworkClient
     from mpiqopt.neural.evaluator import NetworkEvaluator
     from mpiqopt.neural.network import NetworkKind
@@ -127,6 +128,14 @@ class Torch(Loss):
     def parameter_slices(self, shares: Shares) -> dict[str, slice]:
         """Return the coordinates of each parameter and running statistic, by the name that the network gives it."""
         return self._kind(shares, self.default_dtype).of_this_thread().names
+
+    def block_counts(self, shares: Shares) -> "list[BlockCount]":
+        """Return what each block of the network computes and keeps."""
+        from mpiqopt.neural.counts import count_blocks
+
+        kind = self._kind(shares, self.default_dtype)
+        tokens = shares.vocabulary is not None
+        return count_blocks(kind.of_this_thread(), self.row_blocks(shares), kind.shape, tokens)
 
     def row_blocks(self, shares: Shares) -> "list[Block]":
         """Return the blocks of the network, by the key ``blocks``. Raises UsageError if that names no such blocks."""

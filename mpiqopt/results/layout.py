@@ -74,7 +74,7 @@ CLIENT_QUANTITIES = {
     "seconds": Quantity("float32", "s", "training and transfers at the client, as emulated where that is on"),
 }
 # The values of ``sampled``, from 0 on.
-OUTCOMES = ("not_drawn", "used", "late_discarded", "late_applied", "left_out")
+OUTCOMES = ("not_drawn", "used", "late_discarded", "late_applied", "left_out", "lost", "taken_back")
 
 # Along the axis ``node`` of the group /nodes, for methods that train nodes one by one.
 NODE_QUANTITIES = {

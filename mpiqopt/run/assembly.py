@@ -104,6 +104,7 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
         derived = _derive(transport, config, topology, known, shares, problem)
     algorithm = _resolved_algorithm(config, derived)
     network = _build_network(config, topology, place, transport, algorithm, derived)
+    _prepare_algorithm(config, algorithm, problem, network)
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if algorithm.trains:
         problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
@@ -300,6 +301,14 @@ def _derive(config: Config, topology: Topology, known: Constants, shares: Shares
 def _resolved_algorithm(config: Config, derived: dict[str, Any]) -> Algorithm:
     """Return the config's algorithm with the derived numbers in the place of automatic values."""
     return replace(config.algorithm, **{key: derived[key] for key in derived if hasattr(config.algorithm, key)})
+
+
+def _prepare_algorithm(config: Config, algorithm: Algorithm, problem: Problem, network: Network) -> None:
+    """Let a method make what it needs, collective. Raises AgreedError."""
+    try:
+        algorithm.prepare(problem, network, config.run.seed)
+    except UsageError as error:
+        raise AgreedError(f"{config.path}: {error}") from error
 
 
 # The network, and what measures

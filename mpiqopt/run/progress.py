@@ -7,7 +7,7 @@ from typing import TextIO
 
 from mpiqopt.errors import error_line
 from mpiqopt.run.metrics import Metrics
-from mpiqopt.terminal import LiveLine
+from mpiqopt.terminal import LiveLine, duration
 
 # Seconds between lines: people watch the live one, and logs should stay short.
 LIVE, PLAIN = 0.2, 10.0
@@ -59,7 +59,7 @@ class Progress:
             *_measure(metrics),
         ]
         if rate > 0:
-            facts.append((f"{_duration((self.iterations - iteration) / rate)} left",))
+            facts.append((f"{duration((self.iterations - iteration) / rate)} left",))
         return [*facts, (f"consensus {metrics.consensus:.1e}",), (f"{rate:.4g} it/s",)]
 
     def note(self, text: str) -> None:
@@ -82,9 +82,3 @@ def _measure(metrics: Metrics) -> list[tuple[str, ...]]:
     if metrics.accuracy is not None:
         return [(f"accuracy {metrics.accuracy:.4f}", f"acc. {metrics.accuracy:.3f}")]
     return []
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
