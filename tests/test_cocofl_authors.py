@@ -6,9 +6,15 @@ us, or printed by it.
 
 import numpy as np
 import pytest
+from tools.experiments import assembled
 
+from mpiqopt.algorithms.cocofl import CoCoFL
+from mpiqopt.algorithms.federated_portions import Portions
+from mpiqopt.algorithms.federated_round import State
+from mpiqopt.algorithms.federated_uploads import Uploads
 from mpiqopt.emulation.devices import Limits
 from mpiqopt.federation.windows import Cost, feasible_windows, maximal_windows
+from mpiqopt.network.parts import Parts
 
 # made-up costs of windows, in per cent: (first, last, time, memory, upload)
 FIVE = """0 0 20 14 27  0 1 54 38 34  0 2 76 62 56  0 3 50 82 96  0 4 100 100 100  1 1 19 18 14  1 2 31 48 32
@@ -40,6 +46,41 @@ def test_same_windows(costs, time, upload, memory, windows):
     table = [Cost(int(each[0]), int(each[1]), *each[2:] / 100) for each in np.fromstring(costs, sep=" ").reshape(-1, 5)]
     possible = maximal_windows(feasible_windows(table, Limits(time, memory, upload)))
     assert " ".join(str(cost.window) for cost in possible) == windows
+
+
+# Four clients train blocks 0 and 1, 1 and 2, 1, 2 of four blocks. A row has weights of each block, then two running
+# means of block 1; two scales belong to block 1, one to block 2.
+ROW = Parts(12, [[slice(0, 3)], [slice(3, 7), slice(10, 12)], [slice(7, 9)], [slice(9, 10)]])
+SCALES = Parts(3, [[], [slice(0, 2)], [slice(2, 3)], []])
+TRAINED = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0]], bool)
+OLD = [1, -2, 0.5, 0.25, 3, -1, 0, 7, 8, 9, 0.5, 4]
+CLIENTS = [
+    [2, -1, 0.75, 0.5, 2, -2, 1, 0, 0, 0, 1.5, 3],
+    [0, 0, 0, 1, 2.5, 0, 0.125, 6, 10, 0, -0.5, 2],
+    [0, 0, 0, 0, 1, 3, 0.25, 0, 0, 0, 0.25, 0],
+    [0, 0, 0, 0, 0, 0, 0, 5, -4, 0, 0, 0],
+]
+CLIENT_SCALES = [[0.3, 0.6, 0], [0.5, 0.1, 0.8], [0.1, 0.2, 0], [0, 0, 0.3]]
+# their CoCoFLServer.model_averaging of these
+AVERAGE = [1.25, -1.75, 0.5625, 0.4375, 2.125, 0, 0.34375, 6.25, 5.5, 9, 0.4375, 2.25]
+AVERAGE_SCALES = [0.3, 0.3, 0.55]
+
+
+def test_same_average():
+    """Blocks that many, some and none have trained become the same; scales are the mean of those who trained."""
+    data = {"name": "synthetic", "samples": 8, "features": 2}
+    network = assembled({"name": "star", "nodes": 4}, {"name": "least-squares"}, {"name": "sgd"}, data=data).network
+    old, portions, method = np.array(OLD, float), Portions(ROW, SCALES), CoCoFL(step_size=0.1)
+    uploads = Uploads(network, portions, np.arange(4), TRAINED, np.ones(4), old.dtype)
+    assert uploads.beside is not None
+    for node, (row, scales) in enumerate(zip(CLIENTS, CLIENT_SCALES, strict=True)):
+        uploads.messages.add(node, row - old)
+        uploads.beside.add(node, np.array(scales, np.float32))
+    heard = uploads.finish()
+    moved = old + heard.mean * ROW.spread(method.counts_for(heard.coverage), old.dtype)
+    np.testing.assert_allclose(moved, AVERAGE, rtol=1e-15)
+    before = State(*[None] * len(State._fields))._replace(x=old[None], common=np.full((1, 3), 0.1, np.float32))
+    np.testing.assert_allclose(method.receive_beside(heard, portions, before).common[0], AVERAGE_SCALES, rtol=1e-6)
 
 
 # parameters, and running statistics but those of their norms that keep none, of a message of a client of theirs
