@@ -24,7 +24,7 @@ from mpiqopt.analysis.labels import run_labels
 from mpiqopt.analysis.partial_training import block_parts, saved_parts, width_parts
 from mpiqopt.analysis.plots import name_files, visible_points
 from mpiqopt.analysis.tables import summary_rows
-from mpiqopt.emulation.devices import name_devices
+from mpiqopt.emulation.devices import Limits, limit_text, name_devices
 from mpiqopt.errors import UsageError
 from mpiqopt.results.layout import VECTORS
 from mpiqopt.results.reader import Clients, Result
@@ -151,7 +151,9 @@ def _devices(cost: str, name: str, unit: str) -> Callable[["Axes", Result], None
         axes.set_xlabel(name)
         label_counts(axes, x.max(initial=0), unit)
         if cost == "iteration":
-            axes.legend(fontsize="x-small", loc="lower right")
+            limits = result.clients is not None and "time_low" in result.clients.facts
+            title = " / ".join(Limits._fields) if limits else None
+            axes.legend(fontsize="x-small", loc="lower right", title=title, title_fontsize="x-small")
 
     return draw
 
@@ -176,7 +178,10 @@ def _device_names(result: Result) -> list[str | None]:
         return ["mean over clients"] * count
     sizes = np.bincount(result.clients.device, minlength=count)
     named = range(count) if count <= LEGEND else (0, count - 1)
-    names = name_devices(result.clients.facts)
+    facts = result.clients.facts
+    names = name_devices(facts)
+    if "time_low" in facts:  # short: what the numbers are is above them
+        names = [" / ".join(limit_text(facts, name, k) for name in Limits._fields) for k in range(count)]
     return [f"{names[k]} ({sizes[k]} clients)" if k in named else None for k in range(count)]
 
 
