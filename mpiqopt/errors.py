@@ -16,6 +16,8 @@ LINE = WIDTH - len(PREFIX)
 LONG_PATH = 100
 # and what is left of it where the rest is whole then
 SHORT_PATH = 70
+# what PyTorch's message says before it names the size that it cannot get
+CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: "
 # characters of a value that a message quotes
 QUOTED = 60
 
@@ -90,6 +92,8 @@ def out_of_memory_error_line(error: BaseException) -> str:
         return f"not enough memory: {error}" if lacking else ""
     if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU: where it is raised, PyTorch is imported
         return f"not enough memory: {error}"
+    if type(error) is RuntimeError and CPU_ALLOCATOR in str(error):  # PyTorch's, which names the size, too
+        return f"not enough memory: {str(error).partition(CPU_ALLOCATOR)[2]}"
     if not isinstance(error, MemoryError):
         return ""
     if str(error):  # NumPy names the size, Python nothing

@@ -4,6 +4,7 @@ What is measured is kept in FILE.part beside the profile until that is whole: a 
 where it was.
 """
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 # what a file is called that has a part of the measurements
 ENDING = ".part"
+# of Linux: a process is sent a signal when its parent ends, however that ends
+PR_SET_PDEATHSIG = 1
 # of optimisers: the point should stay where it is, and how long a step takes does not depend on it
 STEP = 1e-3
 PLAIN = FedAvg(step_size=STEP)
@@ -170,7 +173,7 @@ def _in_a_child(work: Callable[[], Any]) -> Any:
     except EOFError:
         child.join()
         raise MemoryError(
-            f"the process that measures a window was ended (exit status {child.exitcode}), as it is for lack of memory"
+            f"the process that measures a window was ended (exit status {child.exitcode}), as if for lack of memory"
         ) from None
     finally:
         child.kill()
@@ -184,6 +187,8 @@ def _in_a_child(work: Callable[[], Any]) -> Any:
 def _answer(work: Callable[[], Any], send: "Connection") -> None:
     """Do the work in a child, and send its result, or the error that it raised."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, who gets it, too, ends this process
+    with suppress(OSError, AttributeError):  # another system than Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         answer = True, work()
     except Exception as error:

@@ -142,14 +142,14 @@ class Config(NamedTuple):
 
         Of [run], "auto" is replaced by what it means for the problem.
         """
-        tables: dict[str, Any] = {name: _items(getattr(self, name)) for name in PLAIN_TABLES}
+        tables: dict[str, Any] = {name: given_keys(getattr(self, name)) for name in PLAIN_TABLES}
         tables["run"] |= {"dtype": self.dtype, "start": self.start}
-        lists = {name: [_items(each) for each in getattr(self, name)] for name in LIST_TABLES}
+        lists = {name: [given_keys(each) for each in getattr(self, name)] for name in LIST_TABLES}
         tables |= {name: each for name, each in lists.items() if each}
         for family in SINGLE_TABLES:
             part = getattr(self, family)
-            tables[family] = {"name": part.name, **_items(part)}
-        graphs = [{"name": graph.name, **_items(graph)} for graph in self.graphs]
+            tables[family] = {"name": part.name, **given_keys(part)}
+        graphs = [{"name": graph.name, **given_keys(graph)} for graph in self.graphs]
         return {**tables, "topology": graphs[0] if len(graphs) == 1 else graphs}
 
     def resolved_text(self) -> str:
@@ -159,6 +159,7 @@ class Config(NamedTuple):
         return write_toml(self.resolved())
 
 
-def _items(part: Any) -> dict[str, Any]:
+def given_keys(part: Any) -> dict[str, Any]:
+    """Return the keys of a part of a config with their values, but for those that are None, which TOML cannot say."""
     values = {field.name: getattr(part, field.name) for field in fields(part)}
     return {key: value for key, value in values.items() if value is not None}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.config.config import Config
+from mpiqopt.config.config import Config, given_keys
 from mpiqopt.data.scaling import scale_features
 from mpiqopt.data.shares import (
     Shares,
@@ -293,7 +293,7 @@ def _derive(config: Config, topology: Topology, known: Constants, shares: Shares
     with errors_name_file(config.path):
         resolved = given.resolve(facts)
         resolved.require_resolved()
-    numbers = {key: value for key, value in vars(resolved).items() if getattr(given, key) != value}
+    numbers = {key: value for key, value in given_keys(resolved).items() if getattr(given, key) != value}
     if resolved.uses_interval:
         numbers["interval"] = topology.interval
     return numbers
