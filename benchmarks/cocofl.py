@@ -162,7 +162,7 @@ METHODS = {
     "weakest window for all": Method(f'{COCOFL}\nwindows = "weakest"'),
     "CoCoFL, 4-bit messages": Method(COCOFL, LIMITED + CODED),
     "CoCoFL, mean over trainers": Method(f'{COCOFL}\naggregation = "trainers"'),
-    "CoCoFL, frozen in float": Method(f'{COCOFL}\nfrozen = "float"'),
+    "CoCoFL, frozen in float": Method(f'{COCOFL}\nfrozen = "float"\nfrozen_after = "float"'),
     "centralized": Method('name = "centralized"', ""),
 }
 MAIN = list(METHODS)[:6]
