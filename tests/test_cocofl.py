@@ -8,8 +8,11 @@ from tools.dense.trajectories import assert_follows
 from tools.experiments import after, assembled, states
 
 from mpiqopt.algorithms import cocofl, measured_windows
+from mpiqopt.emulation.devices import Limits
 from mpiqopt.errors import UsageError
+from mpiqopt.federation.feasible import FeasibleCosts
 from mpiqopt.federation.profiles import counted_profile, write_profile
+from mpiqopt.federation.windows import Cost
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
@@ -160,6 +163,17 @@ def test_what_does_not_fit_is_told_in_one_line(keys, devices, said):
         made({**FLOAT, **keys}, devices)
     assert len(str(caught.value)) <= 200
     assert "\n" not in str(caught.value)
+
+
+def test_limits_that_only_together_leave_nothing_are_named_with_what_comes_closest():
+    costs = [Cost(0, 1, 1.0, 1.0, 1.0), Cost(0, 0, 0.9, 0.8, 0.1), Cost(1, 1, 0.4, 0.3, 0.9)]
+    feasible = FeasibleCosts(costs, [f"window {cost.window}" for cost in costs])
+    with pytest.raises(UsageError) as caught:
+        feasible.require(Limits(time=0.5, memory=1.0, upload=0.8), "devices[3]")
+    assert str(caught.value) == (
+        "devices[3]: nothing fits all limits (time 0.5, memory 1, upload 0.8); window 1-1 wants time 0.4, memory 0.3, "
+        "upload 0.9"
+    )
 
 
 def test_losses_without_blocks_and_rollback_without_held_out_samples_are_refused():

@@ -78,5 +78,8 @@ def costs_in_rounds(costs: np.ndarray, facts: np.ndarray, deadline: float | None
 
 
 def _cost(row: np.ndarray, time: float) -> Cost:
-    """Return the cost that a row (first, last, time, memory, upload) has, with another time."""
-    return Cost(int(row[0]), int(row[1]), float(time), float(row[3]), float(row[4]))
+    """Return the cost that a row (first, last, time, memory, upload) has, with another time.
+
+    What a rank can train whole it can train in part: of small networks measured memory is mostly noise.
+    """
+    return Cost(int(row[0]), int(row[1]), float(time), min(float(row[3]), 1.0), float(row[4]))
