@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/windows.py --model resnet18 --cuts 0 3 7 10
 
-Windows lie between the cuts. Beside each other, on random images: freezing by ``requires_grad`` alone, folded float,
+Windows lie between the cuts. Beside each other, on drawn images: freezing by ``requires_grad`` alone, folded float,
 8 bits before the window, 8 bits on both sides. Time is that of this process (thread_time), the median of interleaved
 repetitions; memory is the resident peak of a fresh process over what it has before there is a network. The cosine is
-that of the window's gradient to the one of float, at initial weights.
+that of the window's gradient to the one of float, after some steps of training.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mpiqopt.neural.partial import Frozen, Partial, Window
 from mpiqopt.neural.rows import RowModule
 from mpiqopt.neural.window import WindowNetwork
 
-SHAPE, CLASSES = (3, 32, 32), 10
+SHAPE, CLASSES, STEP = (3, 32, 32), 10, 0.05
 MODES = {
     "naive": None,
     "float": Frozen("float", "float"),
@@ -41,27 +41,37 @@ class Setting:
     """A network with settled statistics, and a batch."""
 
     def __init__(self, model: str, batch: int):
-        drawn = np.random.default_rng(0)
-        self.inputs = torch.from_numpy(drawn.normal(size=(batch, *SHAPE)).astype(np.float32))
-        self.targets = torch.from_numpy(drawn.integers(CLASSES, size=batch))
+        self._drawn, self._batch = torch.Generator().manual_seed(0), batch
+        self._patterns = torch.randn(CLASSES, 3, 4, 4, generator=self._drawn)
+        self.draw()
         self.net = RowModule(make_model(model, SHAPE, CLASSES, {}, seed=0), torch.float32, torch.device("cpu"))
         self.blocks = row_blocks(self.net, named_blocks(self.net.model))
         self.scales = np.zeros(self.blocks[-1].scales.stop, np.float32)
 
-    def settle(self) -> None:
-        """Let running statistics and scales become those of the batch."""
-        self.net.train(True)
-        for module in self.net.model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0  # until the mode changes: the statistics of the batch at once
-        with torch.no_grad():
-            self.net.forward(self.inputs)
+    def draw(self) -> None:
+        """Draw another batch: a smooth pattern a class, with smooth and rough noise."""
+        self.targets = torch.randint(CLASSES, (self._batch,), generator=self._drawn)
+        smooth = torch.randn(self._batch, 3, 8, 8, generator=self._drawn)
+        rough = torch.randn(self._batch, *SHAPE, generator=self._drawn)
+        patterns = functional.interpolate(self._patterns[self.targets], size=SHAPE[1:], mode="bilinear")
+        self.inputs = patterns + 2 * functional.interpolate(smooth, size=SHAPE[1:], mode="bilinear") + 0.3 * rough
+
+    def settle(self, steps: int) -> None:
+        """Train the whole network for some steps, so that statistics settle, and learn the scales."""
+        for _ in range(steps):
+            self.net.gradient.zero_()
+            self.step(self.net)
+            self.net.row[: self.net.weights].add_(self.net.gradient[: self.net.weights], alpha=-STEP)
+            self.draw()
+        start = self.net.row.clone()
         whole = WindowNetwork(self.net, self.blocks, Partial(Window(0, len(self.blocks) - 1), Frozen(), self.scales))
         whole.train(True)
         with torch.no_grad():
             whole.forward(self.inputs)
         self.scales = whole.observed()
         whole.close()
+        self.net.load(start)
+        self.draw()
 
     def window(self, window: Window, mode: str) -> WindowNetwork:
         """Return the network with a window."""
@@ -87,10 +97,13 @@ class Setting:
         return self.net.gradient[part].clone()
 
 
-def times_and_cosines(model: str, batch: int, windows: list[Window], repeats: int) -> dict[str, dict[str, float]]:
+def times_and_cosines(
+    model: str, batch: int, windows: list[Window], repeats: int, steps: int
+) -> dict[str, dict[str, float]]:
     """Return for each window and mode the time relative to a full gradient, and the cosine."""
     setting = Setting(model, batch)
-    setting.settle()
+    setting.settle(steps)
+    start = setting.net.row.clone()
     found: dict[str, dict[str, float]] = {}
     for window in windows:
         taken: dict[str, list[float]] = {mode: [] for mode in MODES}
@@ -99,6 +112,7 @@ def times_and_cosines(model: str, batch: int, windows: list[Window], repeats: in
             full.append(setting.step(setting.net))
             for mode in MODES:
                 network = setting.window(window, mode)
+                setting.net.load(start)
                 gradients[mode] = setting.gradient(network)
                 taken[mode].append(setting.step(network))
                 network.close()
@@ -121,6 +135,7 @@ def measure_memory(model: str, batch: int, window: Window | None, mode: str) -> 
     functional.conv2d(tiny, torch.randn(4, 4, 3, 3, requires_grad=True)).sum().backward()
     before = resident("VmRSS")
     setting = Setting(model, batch)
+    setting.scales[:] = 5.0  # as if known: what they are takes no memory
     release_memory()
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
@@ -147,6 +162,7 @@ def main() -> None:
     arguments.add_argument("--batch", type=int, default=32)
     arguments.add_argument("--cuts", type=int, nargs="+", default=[0, 3, 7, 10])
     arguments.add_argument("--repeats", type=int, default=7)
+    arguments.add_argument("--steps", type=int, default=100, help="of training before anything is measured")
     arguments.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     given = arguments.parse_args()
     torch.set_num_threads(1)
@@ -157,7 +173,7 @@ def main() -> None:
         return
     windows = [Window(first, end - 1) for first, end in zip(given.cuts[:-1], given.cuts[1:], strict=True)]
     print(f"PyTorch {torch.__version__}, 8 bits: {why_not() or 'yes'}, bfloat16: {has_bfloat16()}")
-    found = times_and_cosines(given.model, given.batch, windows, given.repeats)
+    found = times_and_cosines(given.model, given.batch, windows, given.repeats, given.steps)
     full = measured_in_a_process(given.model, given.batch, None, "")
     print(f"{given.model}, batch {given.batch}: full training has a resident peak of {full:.0f} MB")
     for window in windows:
