@@ -29,6 +29,7 @@ def test_every_key_is_described():
     """Every key of every table has a description: it is the documentation."""
     tables = schema.json_schema()["properties"]
     for name, table in tables.items():
+        table = table.get("items", table)
         for part in table.get("oneOf") or table.get("anyOf", [{}])[0].get("oneOf") or [table]:
             assert part["properties"]
             for key, about in part["properties"].items():

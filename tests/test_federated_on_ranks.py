@@ -11,13 +11,12 @@ import pytest
 import tomli_w
 from tools.commands import TIMEOUT
 from tools.interruption import descendants, interrupted
-from tools.outputs import records
+from tools.outputs import assert_same_clients
 from tools.run_many import run_on
 
 from mpiqopt.analysis.estimate import bytes_per_iteration, estimate_run
 from mpiqopt.analysis.server_cost import plan_rounds
 from mpiqopt.config.parse import load
-from mpiqopt.results.layout import CLIENT_QUANTITIES
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
@@ -74,17 +73,6 @@ def alone(tmp_path_factory) -> tuple[Path, list[str]]:
     return folder / "results", paths
 
 
-def assert_same(one: Path, other: Path) -> None:
-    """Records, iterates and what clients did: accuracies of classes without samples are NaN."""
-    first, second = records(one), records(other)
-    with h5py.File(one) as a, h5py.File(other) as b:
-        for name in CLIENT_QUANTITIES if "clients" in a else ():
-            first[f"clients/{name}"], second[f"clients/{name}"] = a["clients"][name][()], b["clients"][name][()]
-    assert first.keys() == second.keys() >= {"objective", "bytes", "final/x"}
-    for name, values in first.items():
-        assert np.array_equal(values, second[name], equal_nan=True), f"{one.stem}: {name}"
-
-
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [3, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2, 8))])
 def test_any_number_of_ranks_gives_the_same_bits_and_the_bytes_that_are_predicted(ranks, alone, tmp_path):
@@ -93,7 +81,7 @@ def test_any_number_of_ranks_gives_the_same_bits_and_the_bytes_that_are_predicte
     run_on(ranks, tmp_path / "results", paths)
     for path in paths:
         name = f"{Path(path).stem}.h5"
-        assert_same(folder / name, tmp_path / "results" / name)
+        assert_same_clients(folder / name, tmp_path / "results" / name)
         predicted = np.multiply(ITERATIONS, bytes_per_iteration(assemble(load(path), SerialTransport()), ranks))
         with h5py.File(tmp_path / "results" / name) as file:
             assert predicted.tolist() == pytest.approx([file["bytes"][-1], file["mpi_bytes"][-1]], rel=1e-12)
@@ -161,7 +149,7 @@ def test_networks_have_the_same_bits_on_three_ranks(tmp_path):
     for ranks in (0, 3):
         run_on(ranks, tmp_path / f"on-{ranks}", paths)
     for case in NETWORKS:
-        assert_same(tmp_path / "on-0" / f"{case}.h5", tmp_path / "on-3" / f"{case}.h5")
+        assert_same_clients(tmp_path / "on-0" / f"{case}.h5", tmp_path / "on-3" / f"{case}.h5")
 
 
 def last_layer(folder: Path, config: dict) -> str:
@@ -190,7 +178,7 @@ def test_a_killed_run_goes_on_with_other_ranks_to_the_same_bits(mpiqopt, config,
     with h5py.File(tmp_path / "small.h5") as file:
         assert 0 < len(file["clients/sampled"]) < 3000
     assert mpiqopt("run", path, "-q", "--resume", ranks=2).returncode == 0
-    assert_same(tmp_path / "whole.h5", tmp_path / "small.h5")
+    assert_same_clients(tmp_path / "whole.h5", tmp_path / "small.h5")
     with h5py.File(tmp_path / "small.h5") as file:
         assert set(np.unique(file["clients/sampled"])) == {0, 1, 3}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-DELAY = 0.005
+DELAY = 0.02
 TIMEOUT = 60
 
 PING_PONG = """
@@ -129,7 +129,7 @@ def test_messages_take_the_delay(thin_link):
     """A turn is two messages. The best of three jobs: other processes may hold up the ranks."""
     with thin_link(rate=None, delay=DELAY) as link:
         medians = [float(link.run(python(PING_PONG), timeout=TIMEOUT)) for _ in range(3)]
-    assert 2 * DELAY <= min(medians) < 2 * DELAY + 0.003
+    assert 2 * DELAY <= min(medians) < 3 * DELAY
 
 
 @pytest.mark.mpi
@@ -216,7 +216,7 @@ def test_frames_arrive_later_and_in_order(links):
         for end in (*pairs[0], *pairs[1]):
             end.close()
     assert not carrier.is_alive()
-    assert DELAY <= min(medians) < DELAY + 0.0005
+    assert DELAY <= min(medians) < 1.25 * DELAY
 
 
 def ways(near: socket.socket, far: socket.socket) -> list[float]:

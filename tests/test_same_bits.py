@@ -20,6 +20,7 @@ import pandas
 import pytest
 import tomli_w
 from tools.commands import TIMEOUT, with_tools
+from tools.methods import GENERAL
 from tools.processors import ENVIRONMENTS
 
 from mpiqopt._processor import LEVELS, lacking
@@ -58,7 +59,8 @@ SOURCES = {
 HELD_OUT = {"test_fraction": 0.3}
 BOUNDS = {"box": {"lower": 0.0, "upper": 0.1}}
 SCALES = ("none", "standard", "unit-rows")
-SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
+DEVICES = {"resource-dirichlet": {"devices": [{"share": 2.0}, {"time": 0.5}]}}
 SIZES = {"inner-dirichlet": {"sizes": "linear", "label_noise": 0.1}}
 
 
@@ -118,7 +120,7 @@ def from_repository(path: Path) -> dict:
 def methods() -> dict[str, dict]:
     """Every algorithm, compressor and coordinator."""
     found = {}
-    for name, cls in family_members("algorithm").items():
+    for name, cls in GENERAL.items():
         algorithm = {"name": name, **SETTINGS.get(name, {})}
         regularizer = {"name": "l1" if cls.proximal else "zero"}
         for dtype in ("float64", "float32"):
@@ -149,7 +151,8 @@ def problems() -> dict[str, dict]:
             **HELD_OUT,
             **SIZES.get(split, {}),
         }
-        found[f"split {split}"] = example(data=data, problem=softmax, record={"per_node": split == "dirichlet"})
+        record = {"per_node": split == "dirichlet"}
+        found[f"split {split}"] = example(data=data, problem=softmax, record=record, **DEVICES.get(split, {}))
     found["three classes"] = example(data={"name": "synthetic", **LABELS, "classes": 3}, problem=softmax)
     found["mean"] = example(problem={"name": "mean"}, algorithm={"name": "choco-gossip"}, compressor={"name": "eden"})
     found["long rows"] = example(data={"name": "synthetic", "features": 700, "samples": 900}, problem=squares)

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 import h5py
 import numpy as np
 import pytest
+from tools.divisions import counts, three_classes
 
 from mpiqopt.cli import main
 from mpiqopt.config.parse import parse
 from mpiqopt.data import shares
+from mpiqopt.data.dirichlet_splits import dirichlet_split, inner_dirichlet_split
 from mpiqopt.data.source import Source, Table
-from mpiqopt.data.splits import dirichlet_split, inner_dirichlet_split, pathological_split, split_bounds, split_samples
+from mpiqopt.data.splits import pathological_split, split_bounds, split_samples
 from mpiqopt.errors import UsageError, error_line
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
@@ -18,7 +20,7 @@ from mpiqopt.run.assembly import assemble
 from mpiqopt.streams import random_stream
 from mpiqopt.transport.serial import SerialTransport
 
-SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological")
+SPLITS = ("contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
 RARE = np.repeat(np.arange(100.0), 4)
 
 
@@ -39,14 +41,8 @@ def table(targets: np.ndarray, **fields) -> Table:
 
 def division(split: str, targets: np.ndarray, nodes: int, seed: int = 0, **keys):
     source = find_member("data", "synthetic")(split=split, **keys)
-    return split_samples(source, np.asarray(targets, float), None, nodes, random_stream(seed, "split"))
-
-
-def counts(found, targets: np.ndarray) -> np.ndarray:
-    """Samples of each label at each node."""
-    order = np.arange(len(targets)) if found.order is None else found.order
-    labels = np.unique(targets)
-    return np.array([(targets[part][:, None] == labels).sum(axis=0) for part in np.split(order, found.bounds[1:-1])])
+    stream = random_stream(seed, "split")
+    return split_samples(source, np.asarray(targets, float), None, nodes, stream, three_classes(nodes))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -129,8 +125,8 @@ def test_sizes_are_in_proportion():
     assert np.array_equal(split_bounds([0.1] * 7, 70, 7), split_bounds("equal", 70, 7))
 
 
-@pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "inner-dirichlet"])
-def test_sizes_belong_to_four_splits(split):
+@pytest.mark.parametrize("split", ["contiguous", "iid", "by-label", "inner-dirichlet", "resource-dirichlet"])
+def test_sizes_belong_to_five_splits(split):
     found = division(split, np.arange(90.0) % 3, 4, sizes=[2.0, 1.0, 5.0, 1.0])
     assert np.diff(found.bounds).tolist() == [20, 10, 50, 10]
 
@@ -217,6 +213,10 @@ REFUSED = {
     "nobody named": (
         {"data": {**DIGITS, "split": "natural"}, "problem": SOFTMAX},
         "digits: data.split = 'natural': nothing here names the nodes that samples belong to",
+    ),
+    "labels that go with devices that are alike": (
+        {"data": {**DIGITS, "split": "resource-dirichlet"}, "problem": SOFTMAX, "devices": [{"time": 0.5}]},
+        "data.split = 'resource-dirichlet': all devices are alike; want several tables [[devices]]",
     ),
     "all labels wrong": ({"data": {**DIGITS, "label_noise": 1.0}, "problem": SOFTMAX}, "data.label_noise = 1.0: want"),
 }
@@ -318,9 +318,11 @@ def test_wrong_labels_are_other_labels_of_training_samples():
 def test_ranks_hold_what_one_would(split, keys):
     """Whether each reads for itself or rank 0 hands out the parts."""
     source = Given(table=table(np.arange(90.0) % 3), split=split, **keys)
-    whole = shares.load_shares(source, source.table, Placement(7), 5)
+    devices = three_classes(7)
+    whole = shares.load_shares(source, source.table, Placement(7), 5, devices=devices)
     for ranks in (2, 3, 7):
-        own = [shares.load_shares(source, source.table, Placement(7, ranks, rank), 5) for rank in range(ranks)]
+        places = [Placement(7, ranks, rank) for rank in range(ranks)]
+        own = [shares.load_shares(source, source.table, place, 5, devices=devices) for place in places]
         dealt = [shares.cut_shares(whole, Placement(7, ranks, rank)) for rank in range(ranks)]
         for name in ("features", "targets", "test_features", "test_targets"):
             for parts in (own, dealt):

@@ -138,6 +138,8 @@ class Algorithm(ABC):
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     augments: ClassVar[bool] = False  # trains on images that are changed as ``data.augment`` says
     federated: ClassVar[bool] = False  # an iteration is a round of clients, whose seconds can be emulated
+    fits_devices: ClassVar[bool] = False  # asks what a client's device can do: the limits of [[devices]]
+    trains_blocks: ClassVar[bool] = False  # wants a network, of whose blocks clients train some
     in_regions: ClassVar[bool] = False  # averages within regions, then between them
     exact: ClassVar[bool] = False  # with full batches every node reaches the optimum; ``mpiqopt test`` holds it to that
     keys_from_data: ClassVar[tuple[str, ...]] = ("step_size",)  # whose automatic values need constants of the data
@@ -201,6 +203,16 @@ class Algorithm(ABC):
         theirs = [cls for cls in type(self).__mro__ if not cls.__module__.startswith("mpiqopt.")]
         added = {key for cls in theirs for key in vars(cls).get("__annotations__", ())}
         return [key for key in sorted(added) if getattr(self, key, None) == "auto"]
+
+    def in_folder(self, folder: str) -> Self:
+        """Return the method with its paths relative to a folder, that of the config."""
+        return self
+
+    def prepare(self, problem: Problem, network: Network, seed: int) -> None:  # noqa: B027 (most need nothing)
+        """Make what the method needs of a problem and a network, collective; before ``init`` and ``server_rounds``.
+
+        seed: of the run. Raises UsageError, the same on all ranks, for what does not fit.
+        """
 
     def require_resolved(self) -> None:
         """Raise UsageError if, after ``resolve``, a key of a plug-in is still 'auto'."""

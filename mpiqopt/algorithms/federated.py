@@ -13,19 +13,26 @@ True
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from mpiqopt.algorithms.federated_keys import Deadline
 from mpiqopt.algorithms.federated_plan import plans_ahead
+from mpiqopt.algorithms.federated_portions import Portions
 from mpiqopt.algorithms.federated_round import FederatedRound, Rows, State
+from mpiqopt.algorithms.federated_uploads import Heard
 from mpiqopt.algorithms.local_training import LocalTraining
+from mpiqopt.algorithms.rollback import held_out_loss, require_held_out
+from mpiqopt.errors import UsageError
 from mpiqopt.federation.deadline import all_free
 from mpiqopt.federation.outer import Memory, OuterOptimizer
-from mpiqopt.field import Field, unless
+from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
-from mpiqopt.network.server_round import ServerRound
+from mpiqopt.network.parts import Parts
+from mpiqopt.network.server_round import Part, ServerRound
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.client_training import Trained
 from mpiqopt.problems.problem import Problem
@@ -82,6 +89,37 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         ),
     ] = field(default_factory=list)
 
+    drop_out: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="probability that a client of a round is lost before it sends anything: it is left out and "
+            "counted, and what it kept is as before",
+        ),
+    ] = 0.0
+    rollback: Annotated[
+        bool,
+        Field(
+            description="take the server's step back if it makes the mean loss of the held-out samples jump: x, the "
+            "server's optimiser and all that it sends are then as before"
+        ),
+    ] = False
+    rollback_threshold: Annotated[
+        float,
+        Field(
+            ge=1,
+            description="a jump is a loss of more than so many times that after the last step that was kept",
+            needs=(only("rollback", True),),
+        ),
+    ] = 1.5
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for personal layers with ``rollback``, which measures the common model."""
+        super().__post_init__()
+        if self.rollback and self.personal:
+            raise UsageError("algorithm.rollback = true: measures the common model; want algorithm.personal = []")
+
     # What a subclass changes
 
     def outer(self) -> OuterOptimizer:
@@ -98,6 +136,25 @@ class FederatedAlgorithm(Deadline, LocalTraining):
     def sent(self, travelling: int) -> int:
         """Return how many numbers a message has, up or down. travelling: coordinates of x that travel."""
         return travelling
+
+    def make_portions(self, problem: Problem, network: Network, seed: int) -> Portions:
+        """Return what of the model clients train and send: by default all of it, as one part."""
+        return Portions(Parts.of_one(self.sent(problem.layers(tuple(self.personal)).travelling)))
+
+    def counts_for(self, coverage: np.ndarray) -> np.ndarray:
+        """Return by what the mean of each part is multiplied, float64 (parts,), where there are several.
+
+        coverage: float64 (parts,), the weight of its senders, relative to that of all clients that send something
+        """
+        return np.ones(len(coverage))
+
+    def beside(self, trained: Trained, state: State) -> np.ndarray:
+        """Return what a client sends beside its message, float32, if its ``Portions`` have something."""
+        raise NotImplementedError
+
+    def receive_beside(self, heard: Heard, portions: Portions, state: State) -> State:
+        """Return the state with what the server makes of what was sent beside messages."""
+        return state
 
     def correction(self, i: int, state: State) -> np.ndarray | None:
         """Return what is added to the gradients of hosted client i, (d,). By default nothing is."""
@@ -155,22 +212,43 @@ class FederatedAlgorithm(Deadline, LocalTraining):
         """Return the weights p_i of all clients, float64 (nodes,). sizes: their samples."""
         return sizes.astype(float) if self.weighting == "samples" else np.ones(len(sizes))
 
-    def width(self, problem: Problem) -> int:
-        """Return how many numbers a message has on a problem, up or down."""
-        return self.sent(problem.layers(tuple(self.personal)).travelling)
+    def portions(self, problem: Problem, network: Network, seed: int) -> Portions:
+        """Return ``make_portions`` of a run, made at the first call. seed: of the run."""
+        if network not in self._portions:
+            self.renew_portions(problem, network, seed)
+        return self._portions[network]
+
+    def renew_portions(self, problem: Problem, network: Network, seed: int) -> None:
+        """Make the portions of a run, again if they were made before."""
+        self._portions[network] = self.make_portions(problem, network, seed)
+
+    def prepare(self, problem: Problem, network: Network, seed: int) -> None:
+        if self.rollback:
+            require_held_out(problem)
+        self.portions(problem, network, seed)
+
+    @cached_property
+    def _portions(self) -> WeakKeyDictionary[Network, Portions]:
+        return WeakKeyDictionary()
 
     def server_rounds(self, problem: Problem, network: Network, seed: int, rounds: int) -> Iterator[ServerRound]:
+        chosen = self.portions(problem, network, seed)
         for t, plan in enumerate(plans_ahead(self, problem, network, seed, rounds)):
             work, sizes = self.work(t), problem.all_sizes[plan.trained]
+            held = chosen.held[plan.portions[plan.senders]]
+            beside = [0] * len(chosen.parts) if chosen.beside is None else chosen.beside.sizes.tolist()
+            sizes_of_parts = zip(chosen.parts.sizes.tolist(), beside, held.T, strict=True)
             yield ServerRound(
                 senders=plan.senders,
                 receivers=plan.receivers,
-                values=self.width(problem),
+                values=chosen.parts.width,
                 steps=work.count_steps(sizes),
                 evaluations=int(work.count_evaluations(sizes).sum()),
                 late=int((~plan.arrivals.used).sum()),
                 left_out=len(plan.left_out),
+                lost=len(plan.lost),
                 seconds=plan.arrivals.seconds,
+                parts=tuple(Part(plan.senders[sends], size, more) for size, more, sends in sizes_of_parts),
             )
 
     @property
@@ -184,14 +262,16 @@ class FederatedAlgorithm(Deadline, LocalTraining):
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         hosted, d = x.shape
-        layers = problem.layers(tuple(self.personal))
-        sent, inner = self.sent(layers.travelling), self.local_optimizer(0).slots if self.keep_optimizer else 0
-        feedback, late = self.feeds_back(network), self.applies_late
+        layers, chosen = problem.layers(tuple(self.personal)), self.portions(problem, network, rng.seed)
+        sent, inner = chosen.parts.width, self.local_optimizer(0).slots if self.keep_optimizer else 0
+        feedback, late, nodes = self.feeds_back(network), self.applies_late, network.place.nodes
+        beside = 0 if chosen.beside is None else chosen.beside.width
+        several = late and len(chosen.held) > 1
         moving = layers.travelling_before(problem.client_trainer(rng).weights)
         first, second = two_shared(self.outer().start(layers.travel(x[0])[:moving]), hosted)
 
-        def zeros(width: int, wanted: bool) -> Rows:
-            return np.zeros((hosted, width), x.dtype) if wanted else ()
+        def zeros(width: int, wanted: bool, dtype: np.dtype = x.dtype) -> Rows:
+            return np.zeros((hosted, width), dtype) if wanted else ()
 
         return State(
             x=shared_rows(x[0], hosted) if self.one_row else x,
@@ -205,7 +285,10 @@ class FederatedAlgorithm(Deadline, LocalTraining):
             error=zeros(sent, feedback),
             server_error=shared_rows(np.zeros(sent, x.dtype), hosted) if feedback and self.two_way else (),
             late=zeros(sent, late),
-            busy=shared_rows(all_free(network.place.nodes), hosted) if late else (),
+            late_beside=zeros(beside, late and beside > 0, np.dtype(np.float32)),
+            busy=shared_rows(all_free(nodes), hosted) if late else (),
+            portions=shared_rows(np.zeros(nodes, np.int64), hosted) if several else (),
+            accepted=held_out_loss(problem, network, x[0]) if self.rollback else np.inf,
             seconds=0.0,
             t=0,
         )

@@ -5,14 +5,28 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mpiqopt.algorithms.federated_portions import NONE, Portions
 from mpiqopt.federation.client_times import ClientTimes
-from mpiqopt.federation.cohort import draw_cohort
+from mpiqopt.federation.cohort import draw_cohort, draw_lost
 from mpiqopt.federation.deadline import Arrivals, all_free, arrivals, due_clients, free_clients
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
 
 if TYPE_CHECKING:
     from mpiqopt.algorithms.federated import FederatedAlgorithm
+
+
+class Late(NamedTuple):
+    """Which clients are at work on late updates.
+
+    Attributes
+    ----------
+    busy : int64 (nodes,), until which round; before it the client is free
+    portions : int64 (nodes,), what of the model they train
+    """
+
+    busy: np.ndarray
+    portions: np.ndarray
 
 
 class Plan(NamedTuple):
@@ -24,60 +38,100 @@ class Plan(NamedTuple):
     seconds : emulated, of each of them, float64
     arrivals : what becomes of their updates
     left_out : clients that were drawn and do not take part, being too weak
+    lost : clients that were drawn and are lost before they have sent anything
     due : clients whose late update arrives now
     senders : those whose updates are used now: in time, or due
     receivers : those to whom the server sends
+    portions : int64 (nodes,), what the clients of the cohort train, and those at work on late updates
     """
 
     cohort: np.ndarray
     seconds: np.ndarray
     arrivals: Arrivals
     left_out: np.ndarray
+    lost: np.ndarray
     due: np.ndarray
     senders: np.ndarray
     receivers: np.ndarray
+    portions: np.ndarray
 
     @property
     def trained(self) -> np.ndarray:
         """Return the clients that train: those of discarded updates give up, and nothing that they did is kept."""
         return self.cohort[self.arrivals.applied_in >= 0]
 
+    @property
+    def late(self) -> Late:
+        """Return which clients are at work on late updates after the round."""
+        return Late(self.arrivals.busy_until, self.portions)
 
-def plan_round(
-    method: "FederatedAlgorithm", problem: Problem, network: Network, seed: int, t: int, busy: np.ndarray
-) -> Plan:
-    """Draw the clients of round t, and find out whose updates are used.
 
-    seed : of the run. busy : int64 (nodes,), until which round clients are at work on late updates.
+def none_late(nodes: int) -> Late:
+    """Return the start: no client is at work on a late update."""
+    return Late(all_free(nodes), np.zeros(nodes, np.int64))
+
+
+def plan_round(method: "FederatedAlgorithm", problem: Problem, network: Network, seed: int, t: int, late: Late) -> Plan:
+    """Draw the clients of round t and what they train, and find out whose updates are used.
+
+    seed : of the run. late : clients that are at work on late updates.
     """
-    nodes = network.place.nodes
-    drawn = draw_cohort(seed, t, nodes, method.cohort_size(nodes), free_clients(busy, t))
-    down, up = message_bytes(method, problem, network)
+    nodes, chosen = network.place.nodes, method.portions(problem, network, seed)
+    drawn = draw_cohort(seed, t, nodes, method.cohort_size(nodes), free_clients(late.busy, t))
+    portions = late.portions.copy()
+    portions[drawn] = chosen.draw(drawn, t)
     steps = method.work(t).count_steps(problem.all_sizes[drawn])
-    seconds = ClientTimes(network.emulate, network.place, seed).seconds(drawn, t, steps, up, down)
-    weak = method.left_out(drawn, seconds)
-    cohort, seconds = drawn[~weak], seconds[~weak]
-    came = arrivals(cohort, seconds, t, busy, method.deadline, method.late, method.min_clients)
-    due = due_clients(busy, t)
+    sent = MessageBytes(method, problem, network, chosen)
+    work = chosen.work[portions[drawn]]
+    times = ClientTimes(network.emulate, network.place, seed, network.devices)
+    seconds = times.seconds(drawn, t, steps, sent.up(portions[drawn]), sent.down, work)
+    weak = method.left_out(drawn, seconds) | (portions[drawn] == NONE)
+    lost = draw_lost(seed, t, nodes, method.drop_out)[drawn] & ~weak
+    cohort, seconds = drawn[~weak & ~lost], seconds[~weak & ~lost]
+    came = arrivals(cohort, seconds, t, late.busy, method.deadline, method.late, method.min_clients)
+    due = due_clients(late.busy, t)
     senders = np.union1d(cohort[came.used], due)
-    receivers = np.arange(nodes) if method.two_way else cohort
-    return Plan(cohort, seconds, came, drawn[weak], due, senders, receivers)
+    receivers = np.arange(nodes) if method.two_way else drawn[~weak]
+    return Plan(cohort, seconds, came, drawn[weak], drawn[lost], due, senders, receivers, portions)
 
 
 def plans_ahead(
     method: "FederatedAlgorithm", problem: Problem, network: Network, seed: int, rounds: int
 ) -> Iterator[Plan]:
     """Yield the plans of the first rounds: nothing in them depends on what clients reach."""
-    free = busy = all_free(network.place.nodes)
+    nobody = late = none_late(network.place.nodes)
     for t in range(rounds):
-        plan = plan_round(method, problem, network, seed, t, busy)
-        busy = plan.arrivals.busy_until if method.applies_late else free
+        plan = plan_round(method, problem, network, seed, t, late)
+        late = plan.late if method.applies_late else nobody
         yield plan
 
 
-def message_bytes(method: "FederatedAlgorithm", problem: Problem, network: Network) -> tuple[int, int]:
-    """Return the bytes of a message down and of one up."""
-    width = method.width(problem)
-    plain = width * problem.dtype.itemsize
-    coded = network.codec(np.empty((0, width), problem.dtype)).nbytes if network.coded else plain
-    return coded if method.two_way else plain, coded
+class MessageBytes:
+    """The bytes of messages up and down.
+
+    Parameters
+    ----------
+    portions : of the clients
+
+    Attributes
+    ----------
+    down : of a message from the server
+    """
+
+    def __init__(self, method: "FederatedAlgorithm", problem: Problem, network: Network, portions: Portions):
+        self._network, self._dtype = network, problem.dtype
+        sizes = portions.parts.sizes.tolist()
+        beside = 0 if portions.beside is None else 4 * portions.beside.sizes
+        self._portions = portions.held @ (np.array([self._coded(size) for size in sizes], np.int64) + beside)
+        width = portions.parts.width
+        down = self._coded(width) if method.two_way else width * self._dtype.itemsize
+        self.down = down + int(np.sum(beside))
+
+    def up(self, portions: np.ndarray) -> np.ndarray:
+        """Return the bytes of messages with these portions, int64 (k,); 0 for NONE."""
+        return np.where(portions == NONE, 0, self._portions[portions])
+
+    def _coded(self, width: int) -> int:
+        if not self._network.coded or not width:
+            return width * self._dtype.itemsize
+        return self._network.codec(np.empty((0, width), self._dtype)).nbytes

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.federated_plan import Plan, message_bytes, plan_round
+from mpiqopt.algorithms.federated_plan import Late, MessageBytes, Plan, none_late, plan_round
+from mpiqopt.algorithms.federated_uploads import Heard, Uploads
+from mpiqopt.algorithms.rollback import held_out_loss
 from mpiqopt.emulation.settings import LONGEST
-from mpiqopt.federation.deadline import LEFT_OUT, all_free
-from mpiqopt.network.cohort_server import CohortMean
+from mpiqopt.federation.deadline import LEFT_OUT, LOST, ROLLED_BACK, USED
 from mpiqopt.network.network import Network
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.client_training import Trained
@@ -34,7 +35,10 @@ class State(NamedTuple):
     inner_first, inner_second, taken : (hosted, d), and int64 (hosted,): what clients' optimisers keep, and their steps
     error, server_error : (hosted, .) and shared rows: what coded messages have left out so far
     late : (hosted, .): updates that are still on their way
+    late_beside : float32 (hosted, .): of late updates what travels beside them, uncoded
     busy : int64 (hosted, nodes) shared rows: until which round clients are at work on a late update
+    portions : int64 (hosted, nodes) shared rows: what of the model they train, where that differs
+    accepted : held-out loss after the last step that was not taken back; inf before the first
     seconds : of all rounds, as emulated
     t : rounds done
     """
@@ -50,13 +54,18 @@ class State(NamedTuple):
     error: Rows
     server_error: Rows
     late: Rows
+    late_beside: Rows
     busy: Rows
+    portions: Rows
+    accepted: float
     seconds: float
     t: int
 
 
 # Fields of the state that clients keep, of which a round changes some rows.
-KEPT = ("own", "inner_first", "inner_second", "taken", "error", "late")
+KEPT = ("own", "inner_first", "inner_second", "taken", "error", "late", "late_beside")
+# Fields of what the server and all clients have in common, which go back to before with a step that is taken back.
+COMMON = ("x", "first", "second", "common", "server_error")
 
 
 class FederatedRound:
@@ -74,10 +83,11 @@ class FederatedRound:
     ):
         self.method, self.state, self.problem, self.network, self.streams = method, state, problem, network, streams
         self.layers = problem.layers(tuple(method.personal))
-        self.width = method.width(problem)
+        self.portions = method.portions(problem, network, streams.seed)
+        self.width = self.portions.parts.width
         self.moving = self.layers.travelling_before(problem.client_trainer(streams).weights)
         self.feedback = method.feeds_back(network)
-        self.damping = network.codec(self._kind()).damping if self.feedback else 1.0
+        self.damping = self._damping()  # (width,), or one number
         self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
         self.slowest = 0.0  # seconds of the slowest hosted client, where trainings take as long as they take here
         self.common = state.x[0]  # one object for all clients: what trains them moves it to a device once
@@ -90,66 +100,86 @@ class FederatedRound:
         began = time.perf_counter()
         plan = self._plan()
         self._download(plan)
-        mean = self._train_and_upload(plan)
-        after = self._serve(mean, plan)
+        trained, heard = self._train_and_upload(plan)
+        after = self._serve(heard, plan)
+        kept = self._kept(after)
+        self._log(plan, trained, kept is after)
         if self.network.emulate.sleep:
             lasts = min(max(after.seconds - self.state.seconds, self.slowest), LONGEST)
             time.sleep(max(0.0, lasts - (time.perf_counter() - began)))
-        return after
+        return kept
 
-    def _kind(self) -> np.ndarray:
-        """Return an empty array of the messages' width and type."""
-        return np.empty((0, self.width), self.problem.dtype)
+    def _damping(self) -> np.ndarray | float:
+        """Return by what coded messages are multiplied so that errors that are fed back do not grow."""
+        parts, dtype = self.portions.parts, self.problem.dtype
+        if not self.feedback:
+            return 1.0
+        sizes = parts.sizes.tolist()
+        factors = [self.network.codec(np.empty((0, size), dtype)).damping if size else 1.0 for size in sizes]
+        return parts.spread(np.array(factors), dtype)
 
     def _plan(self) -> Plan:
         """Draw the clients of the round, and find out whose updates are used."""
-        busy = self.state.busy[0] if self.method.applies_late else all_free(self.network.place.nodes)
-        return plan_round(self.method, self.problem, self.network, self.streams.seed, self.state.t, busy)
+        state, late = self.state, none_late(self.network.place.nodes)
+        if self.method.applies_late:
+            late = Late(state.busy[0], state.portions[0] if len(state.portions) else late.portions)
+        return plan_round(self.method, self.problem, self.network, self.streams.seed, state.t, late)
 
     def _download(self, plan: Plan) -> None:
         """Count what the clients of the round download, unless all get the coded change at its end."""
         if not self.method.two_way:
-            nothing = np.broadcast_to(self.problem.dtype.type(0), self.width)  # everybody knows what it would be
-            self.network.server.cohort.spread_to(nothing, plan.receivers, wait=False)
+            self._spread_known(self.problem.dtype, self.width, plan)
+            self._spread_beside(plan)
 
-    def _train_and_upload(self, plan: Plan) -> np.ndarray:
-        """Let the hosted clients of the round train and send: return the mean of what they send, (width,).
+    def _spread_beside(self, plan: Plan) -> None:
+        """Count the download of what travels beside messages."""
+        if self.portions.beside is not None:
+            self._spread_known(np.dtype(np.float32), self.portions.beside.width, plan)
 
-        With ``groups`` that of each, (groups, width).
+    def _spread_known(self, dtype: np.dtype, width: int, plan: Plan) -> None:
+        """Count the download of a vector (width,); everybody here knows what it is."""
+        nothing = np.broadcast_to(dtype.type(0), width)
+        self.network.server.cohort.spread_to(nothing, plan.receivers, wait=False)
+
+    def _train_and_upload(self, plan: Plan) -> tuple[dict[int, Trained], Heard]:
+        """Let the hosted clients of the round train and send: return what trainings came to, and what the server hears.
+
+        With ``groups`` the mean of each, (groups, width).
         """
-        place, network, dtype = self.network.place, self.network, self.problem.dtype
-        uploads = network.server.cohort.begin(
-            plan.senders,
-            self.method.weights(self.problem.all_sizes)[plan.senders],
-            network.coded,
-            self.width,
-            dtype,
-            groups=self.groups,
-            echo=self.feedback,
-            wait=False,
-        )
+        place, uploads = self.network.place, self._begin_uploads(plan)
         now, due = set(plan.senders.tolist()), set(plan.due.tolist())
         trained: dict[int, Trained] = {}
         for node in _hosted(np.union1d(plan.trained, plan.due), place.first, place.last):
             i = node - place.first
             if node in due:
-                row = self.state.late[i]
+                row, beside = self.state.late[i], self.state.late_beside[i] if uploads.beside else None
             else:
-                trained[i], row = self._train(i)
+                trained[i], row = self._train(i, int(plan.portions[node]))
+                beside = self.method.beside(trained[i], self.state) if uploads.beside else None
             if node in now:
-                self._upload(uploads, i, row)
+                self._upload(uploads, i, row, beside)
             else:
                 self.after.late[i] = row
-        self._log(plan, trained, uploads.nbytes)
-        return uploads.finish()
+                if beside is not None:
+                    self.after.late_beside[i] = beside
+        return trained, uploads.finish()
 
-    def _train(self, i: int) -> tuple[Trained, np.ndarray]:
-        """Train hosted client i: return what that came to, and what it sends (width,)."""
+    def _begin_uploads(self, plan: Plan) -> Uploads:
+        """Begin the means of what the senders of the round send, and count their bytes."""
+        held = self.portions.held[plan.portions[plan.senders]]
+        weights = self.method.weights(self.problem.all_sizes)[plan.senders]
+        network, dtype = self.network, self.problem.dtype
+        return Uploads(
+            network, self.portions, plan.senders, held, weights, dtype, groups=self.groups, echo=self.feedback
+        )
+
+    def _train(self, i: int, portion: int) -> tuple[Trained, np.ndarray]:
+        """Train a portion at hosted client i: return what that came to, and what it sends (width,)."""
         method, state, after, layers = self.method, self.state, self.after, self.layers
         start = self._start(i)
-        reached = np.empty_like(start)
+        reached = start.copy()  # some portions are written alone
         memory = tuple(rows[i] for rows in (after.inner_first, after.inner_second) if len(rows))
-        trained = self.problem.client_trainer(self.streams).train(
+        trained = self.portions.trainer(self.problem, self.streams, portion).train(
             i,
             start,
             method.work(state.t),
@@ -158,6 +188,7 @@ class FederatedRound:
             method.correction(i, state),
             memory,
             int(state.taken[i]) if memory else 0,
+            **self.portions.partial(portion, state),
         )
         if memory:
             after.taken[i] += trained.steps
@@ -171,34 +202,54 @@ class FederatedRound:
         """Return where hosted client i begins, (d,)."""
         return self.state.x[i] if self.method.personal else self.common
 
-    def _upload(self, uploads: CohortMean, i: int, row: np.ndarray) -> None:
+    def _upload(self, uploads: Uploads, i: int, row: np.ndarray, beside: np.ndarray | None) -> None:
         """Send what client i sends, with what its earlier messages have left out."""
         node = self.network.place.first + i
+        if beside is not None and uploads.beside is not None:
+            uploads.beside.add(node, beside)
         if not self.feedback:
-            uploads.add(node, row)
+            uploads.messages.add(node, row)
             return
         wanted = self.after.error[i] + row
-        heard = uploads.add(node, wanted)
+        heard = uploads.messages.add(node, wanted)
         self.after.error[i] = wanted - self.damping * heard
 
-    def _serve(self, mean: np.ndarray, plan: Plan) -> State:
+    def _serve(self, heard: Heard, plan: Plan) -> State:
         """Take the server's step along the mean of the updates, and return the state after the round."""
         after = self._advanced(plan, plan.arrivals.seconds)
         x = new = self.layers.travel(self.state.x[0])
         if len(plan.senders):
             share = len(plan.senders) / self.network.place.nodes
-            new, after = self.method.receive(self.damping * mean, x, self.moving, share, after)
+            new, after = self.method.receive(self._aggregated(heard), x, self.moving, share, after)
+            after = self.method.receive_beside(heard, self.portions, after)
         if self.method.two_way:
+            self._spread_beside(plan)
             before, now = self.method.known(x, self.state), self.method.known(new, after)
-            heard, after = self._announce(now - before, plan, after)
-            new, after = self.method.learn(before + heard, after)
+            change, after = self._announce(now - before, plan, after)
+            new, after = self.method.learn(before + change, after)
         return after._replace(x=self._rows(new))
+
+    def _aggregated(self, heard: Heard) -> np.ndarray:
+        """Return what the server's step is along, (width,): the mean, each part times what its senders count for."""
+        mean, parts = self.damping * heard.mean, self.portions.parts
+        return mean if parts.whole else mean * parts.spread(self.method.counts_for(heard.coverage), mean.dtype)
+
+    def _kept(self, after: State) -> State:
+        """Return the state after the round; with ``rollback``, if the held-out loss jumps, the server's step undone."""
+        if not self.method.rollback:
+            return after
+        loss = held_out_loss(self.problem, self.network, after.x[0])
+        if loss <= self.method.rollback_threshold * self.state.accepted:
+            return after._replace(accepted=loss)
+        return after._replace(**{name: getattr(self.state, name) for name in COMMON})
 
     def _advanced(self, plan: Plan, seconds: float) -> State:
         """Return the state after the round but for what the server does. seconds: emulated, that it lasts."""
         after, hosted = self.after._replace(t=self.state.t + 1), len(self.state.x)
         if len(after.busy):
-            after = after._replace(busy=shared_rows(plan.arrivals.busy_until, hosted))
+            after = after._replace(busy=shared_rows(plan.late.busy, hosted))
+        if len(after.portions):
+            after = after._replace(portions=shared_rows(plan.late.portions, hosted))
         return after._replace(seconds=self.state.seconds + seconds)
 
     def _announce(self, change: np.ndarray, plan: Plan, after: State) -> tuple[np.ndarray, State]:
@@ -222,15 +273,18 @@ class FederatedRound:
             row[:] = self.layers.join(x, self.personal.get(i, before[i]))
         return rows
 
-    def _log(self, plan: Plan, trained: dict[int, Trained], up_bytes: int) -> None:
-        """Log the round for the hosted clients."""
-        place, came = self.network.place, plan.arrivals
+    def _log(self, plan: Plan, trained: dict[int, Trained], kept: bool) -> None:
+        """Log the round for the hosted clients. kept: False if the server's step was taken back."""
+        place, sent = self.network.place, MessageBytes(self.method, self.problem, self.network, self.portions)
         columns = {name: np.zeros(place.nodes, np.int64) for name in ("sampled", "steps", "up_bytes", "down_bytes")}
-        columns["sampled"][plan.cohort], columns["sampled"][plan.left_out] = came.outcome, LEFT_OUT
-        columns["up_bytes"][plan.senders] = up_bytes
-        columns["down_bytes"][plan.receivers] = message_bytes(self.method, self.problem, self.network)[0]
+        outcome = plan.arrivals.outcome
+        columns["sampled"][plan.cohort] = outcome if kept else np.where(outcome == USED, ROLLED_BACK, outcome)
+        columns["sampled"][plan.left_out], columns["sampled"][plan.lost] = LEFT_OUT, LOST
+        columns["up_bytes"][plan.senders] = sent.up(plan.portions[plan.senders])
+        columns["down_bytes"][plan.receivers] = sent.down
         seconds = np.zeros(place.nodes)
         seconds[plan.cohort] = plan.seconds
+        columns |= self.portions.columns(plan)
         own = {name: values[place.first : place.last] for name, values in (columns | {"seconds": seconds}).items()}
         for name in ("loss", "accuracy"):
             own[name] = np.full(place.hosted, np.nan)

@@ -10,6 +10,7 @@ from mpiqopt.algorithms.algorithm import PositiveInt
 from mpiqopt.algorithms.fedavg import FedAvg
 from mpiqopt.algorithms.federated_plan import Plan
 from mpiqopt.algorithms.federated_round import FederatedRound, State
+from mpiqopt.algorithms.federated_uploads import Heard
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.federation.regions import region_of
@@ -104,8 +105,8 @@ class RegionalRound(FederatedRound):
         members, head = plan.receivers[self.region[plan.receivers] == region], int(np.argmax(self.region == region))
         return self.network.server.cohort.spread_to(vector, members, coded, server=head, wait=False)
 
-    def _serve(self, mean: np.ndarray, plan: Plan) -> State:
-        method, state = self.method, self.state
+    def _serve(self, heard: Heard, plan: Plan) -> State:
+        method, state, mean = self.method, self.state, heard.mean
         models = self.models.copy()
         for region in np.unique(self.region[plan.senders]).tolist():
             models[region], _ = method.serve(models[region], self.damping * mean[region], self.moving, ())

@@ -1,4 +1,6 @@
-"""Figures of clients: how accurate the model is for whom, and who took part. A row for each run, panels side by side.
+"""Figures of clients: how accurate the model is for whom, who took part, and with what part of the network.
+
+A row for each run, panels side by side.
 
 >>> np.round(cell_edges(np.array([0, 10, 20, 25])), 1).tolist()
 [-5.0, 5.0, 15.0, 22.5, 27.5]
@@ -19,8 +21,10 @@ from mpiqopt.analysis.figures import (
     without_math,
 )
 from mpiqopt.analysis.labels import run_labels
+from mpiqopt.analysis.partial_training import block_parts, saved_parts, width_parts
 from mpiqopt.analysis.plots import name_files, visible_points
 from mpiqopt.analysis.tables import summary_rows
+from mpiqopt.emulation.devices import Limits, limit_text, name_devices
 from mpiqopt.errors import UsageError
 from mpiqopt.results.layout import VECTORS
 from mpiqopt.results.reader import Clients, Result
@@ -37,10 +41,15 @@ PANEL = (3.5, 3.3)
 LEGEND, NAMED = 6, 20
 # a map has so many columns at most, a histogram so many bars
 CELLS, BARS = 500, 20
+# how much of the distance between groups of bars they take
+GROUP = 0.85
 
 
 class Panel(NamedTuple):
-    """One kind of panel: its title, what draws it, what results need for it, and True if its heights are accuracies."""
+    """One kind of panel: its title, what draws it, what results need for it, and True if its heights are accuracies.
+
+    needs: names of what is recorded, "trained" for windows or widths, or "saved" for something that is.
+    """
 
     title: str
     draw: Callable[["Axes", Result], None]
@@ -51,9 +60,12 @@ class Panel(NamedTuple):
 def plot_clients(results: list[Result], output: str) -> list[str]:
     """Draw accuracies of devices, clients and classes of samples, and in how many rounds clients took part.
 
+    Of methods that train on each device what it can also which blocks or widths, and what that saves.
+
     Parameters
     ----------
-    results: runs that were read with the columns DRAWN and the quantity "sampled" of rounds. output: of the figure.
+    results: runs that were read with the columns DRAWN, the quantity "sampled" of rounds, and what ``partial_training``
+        needs. output: of the figure.
 
     Returns
     -------
@@ -75,8 +87,12 @@ def plot_clients(results: list[Result], output: str) -> list[str]:
 
 def _has(result: Result, panel: Panel) -> bool:
     """Return True if there is something to draw in a panel."""
-    sampled = {} if result.clients is None else result.clients.rounds
-    return all(len((result.columns | sampled).get(name, ())) for name in panel.needs)
+    clients = result.clients
+    known: dict[str, Any] = dict(result.columns)
+    if clients is not None:
+        trained = clients.rounds.get("window_first", clients.rounds.get("width", ()))
+        known |= clients.rounds | {"trained": trained, "saved": saved_parts(clients)}
+    return all(len(known.get(name, ())) for name in panel.needs)
 
 
 def _on_nothing(results: list[Result], panels: list[Panel]) -> list[str]:
@@ -136,7 +152,9 @@ def _devices(cost: str, name: str, unit: str) -> Callable[["Axes", Result], None
         axes.set_xlabel(name)
         label_counts(axes, x.max(initial=0), unit)
         if cost == "iteration":
-            axes.legend(fontsize="x-small", loc="lower right")
+            limits = result.clients is not None and "time_low" in result.clients.facts
+            title = " / ".join(Limits._fields) if limits else None
+            axes.legend(fontsize="x-small", loc="lower right", title=title, title_fontsize="x-small")
 
     return draw
 
@@ -148,7 +166,7 @@ def _curve(axes: "Axes", x: np.ndarray, values: np.ndarray, **look: Any) -> None
 
 
 def _colours(count: int) -> list:
-    """Return a colour for each class of devices, in the order of their slowdowns: from violet to green."""
+    """Return a colour for each class of devices, in their order: from violet to green."""
     import matplotlib
 
     return [matplotlib.colormaps["viridis"](0.8 * k / max(count - 1, 1)) for k in range(count)]
@@ -161,8 +179,11 @@ def _device_names(result: Result) -> list[str | None]:
         return ["mean over clients"] * count
     sizes = np.bincount(result.clients.device, minlength=count)
     named = range(count) if count <= LEGEND else (0, count - 1)
-    slowdown = result.clients.slowdown
-    return [f"slowdown {slowdown[k]:g} ({sizes[k]} clients)" if k in named else None for k in range(count)]
+    facts = result.clients.facts
+    names = name_devices(facts)
+    if "time_low" in facts:  # short: what the numbers are is above them
+        names = [" / ".join(limit_text(facts, name, k) for name in Limits._fields) for k in range(count)]
+    return [f"{names[k]} ({sizes[k]} clients)" if k in named else None for k in range(count)]
 
 
 def _clients(axes: "Axes", result: Result) -> None:
@@ -219,7 +240,7 @@ def _participation(axes: "Axes", result: Result) -> None:
     low, high = int(used.min()), int(used.max())
     step = -(-(high - low + 1) // BARS)
     edges = np.arange(low, high + step + 1, step) - 0.5
-    axes.hist(_by_device(clients, used), edges, stacked=True, color=_colours(len(clients.slowdown)), rwidth=0.9)
+    axes.hist(_by_device(clients, used), edges, stacked=True, color=_colours(clients.classes), rwidth=0.9)
     axes.set_xlabel("rounds in which its update was used")
     axes.set_ylabel("clients")
     for axis in (axes.xaxis, axes.yaxis):
@@ -228,7 +249,47 @@ def _participation(axes: "Axes", result: Result) -> None:
 
 def _by_device(clients: Clients, values: np.ndarray) -> list[np.ndarray]:
     """Return values (clients,) of each class of devices."""
-    return [values[clients.device == k] for k in range(len(clients.slowdown))]
+    return [values[clients.device == k] for k in range(clients.classes)]
+
+
+def _trained(axes: "Axes", result: Result) -> None:
+    """Draw in which part of the trainings of each class of devices each block, or each width, was trained."""
+    from matplotlib.ticker import MaxNLocator
+
+    clients = result.clients
+    assert clients is not None  # there are rounds
+    if "window_first" in clients.rounds:
+        windows = clients.rounds["window_first"], clients.rounds["window_last"]
+        _bars(axes, block_parts(*windows, clients.device, clients.classes))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("block")
+    else:
+        widths, parts = width_parts(clients.rounds["width"], clients.device, clients.classes)
+        _bars(axes, parts)
+        axes.set_xticks(range(len(widths)), [f"{width:g}" for width in widths])
+        axes.set_xlabel("width")
+    axes.set_ylabel("% of trainings")
+
+
+def _saved(axes: "Axes", result: Result) -> None:
+    """Draw what each class of devices saves, compared with training and sending the whole network."""
+    clients = result.clients
+    assert clients is not None  # something is saved
+    saved = saved_parts(clients)
+    _bars(axes, np.array([parts[:-1] for parts in saved.values()]))
+    axes.set_xticks(range(len(saved)), [name.replace(" ", "\n") for name in saved], fontsize="small")
+    axes.set_ylabel("% saved")
+
+
+def _bars(axes: "Axes", parts: np.ndarray) -> None:
+    """Draw parts (k, classes) in per cent, k groups of bars in the colours of devices."""
+    count, classes = parts.shape
+    for device, colour in enumerate(_colours(classes)):
+        places = np.arange(count) + (device - (classes - 1) / 2) * GROUP / classes
+        axes.bar(places, 100 * np.nan_to_num(parts[:, device]), GROUP / classes, color=colour)
+    axes.set_ylim(min(0, axes.get_ylim()[0]), max(100, axes.get_ylim()[1]))
+    axes.grid(True, axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
 
 
 PANELS = (
@@ -237,4 +298,6 @@ PANELS = (
     Panel("accuracy of clients", _clients, ("client_accuracy", "iteration")),
     Panel("accuracy of classes", _classes, ("class_accuracy", "iteration"), False),
     Panel("participation", _participation, ("sampled",), False),
+    Panel("blocks or widths trained", _trained, ("trained",), False),
+    Panel("saved", _saved, ("saved",), False),
 )

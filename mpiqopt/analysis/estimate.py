@@ -16,7 +16,7 @@ from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.analysis.server_cost import describe_rounds, mean_traffic, plan_rounds
 from mpiqopt.analysis.tables import bytes_for_tables
 from mpiqopt.compressors.codec import Codec
-from mpiqopt.config.config import Config
+from mpiqopt.config.config import Config, given_keys
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
 from mpiqopt.network.served_blocks import ServedBlocks
@@ -58,7 +58,7 @@ def _described(config: Config, experiment: Experiment, ranks: int, width: int | 
 
     _require_ranks(ranks, experiment.network.place.nodes)
     tables = config.resolved()
-    tables["algorithm"] |= {k: v for k, v in vars(experiment.algorithm).items() if v is not None}
+    tables["algorithm"] |= given_keys(experiment.algorithm)
     facts = two_terminal_columns(_facts(experiment, ranks), width, "# ")
     samples = node_samples.node_table(node_samples.samples_of_shares(experiment.shares), width, "#   ")
     text = f"{tomli_w.dumps(tables).rstrip()}\n\n# what follows from it\n{facts}"

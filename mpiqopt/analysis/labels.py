@@ -19,7 +19,18 @@ from mpiqopt.terminal import escape_for_terminal
 Settings = dict[tuple[str, str], Any]
 
 # what differs is named in this order
-TABLES = ("algorithm", "compressor", "topology", "problem", "regularizer", "data", "emulate", "run", "record")
+TABLES = (
+    "algorithm",
+    "compressor",
+    "topology",
+    "problem",
+    "regularizer",
+    "data",
+    "emulate",
+    "devices",
+    "run",
+    "record",
+)
 # of the tables run and record: what changes a trajectory; the rest is named only where nothing else tells runs apart
 MATTERS = ("seed", "dtype", "start", "mapping_step")
 # parts that are known by their names
@@ -51,16 +62,18 @@ def run_labels(results: list[Result]) -> tuple[str, list[str]]:
 def run_settings(result: Result) -> Settings:
     """Return the values of a run's config by (table, key), those of defaults too.
 
-    Values are as given where they were given, else as resolved; several topologies in turn are one.
+    Values are as given where they were given, else as resolved; several topologies in turn are one. Those of devices
+    are as resolved: defaults tell which class a value is of.
     """
-    known = _flat(result.resolved) | _flat(result.config)
+    given = {name: table for name, table in result.config.items() if name != "devices"}
+    known = _flat(result.resolved) | _flat(given)
     return {key: value for key, value in known.items() if key[0] in TABLES}
 
 
 def _flat(tables: dict[str, Any]) -> Settings:
     """Return tables of tables as one, by (table, key).
 
-    A list of tables, of topologies in turn, counts as the one table that ``_in_turn`` makes of it.
+    A list of tables, of topologies in turn or devices, counts as the one table that ``_in_turn`` makes of it.
     """
     return {
         (name, key): value
@@ -70,11 +83,10 @@ def _flat(tables: dict[str, Any]) -> Settings:
 
 
 def _in_turn(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return graphs that take turns as one table: names and other values one after the other."""
+    """Return graphs that take turns, or devices, as one table: names and other values one after the other."""
     keys = dict.fromkeys(key for table in tables for key in table)
-    return {key: ", ".join(_said(table[key]) for table in tables if key in table) for key in keys} | {
-        "name": "+".join(str(table.get("name")) for table in tables)
-    }
+    joined = {key: ", ".join(_said(table[key]) for table in tables if key in table) for key in keys}
+    return joined | ({"name": "+".join(str(table.get("name")) for table in tables)} if "name" in keys else {})
 
 
 def _keys(runs: list[Settings]) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ COLUMNS = (
 NEEDED = [name for name, *_ in (*ROWS, *COLUMNS)]
 DRAWN = [*NEEDED, TEST[0]]
 # splits that are drawn, of which the objective depends
-UNEVEN = ("dirichlet", "inner-dirichlet", "pathological")
+UNEVEN = ("dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
 # a curve has two points in each of so many pieces: more than there are pixels
 PIECES = 2000
 # An objective that is so many times its start means nothing any more; it is drawn as far as this above the others, as

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.emulation.devices import group_devices, name_devices
 from mpiqopt.network.cohort import Cohort
 from mpiqopt.network.cohort_mean import CodedMean, CohortMean, PlainMean
 from mpiqopt.network.served_blocks import ServedBlocks
-from mpiqopt.network.server_round import ServerRound
+from mpiqopt.network.server_round import Part, ServerRound
 from mpiqopt.placement.placement import Placement
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.transport.serial import SerialTransport
@@ -38,10 +39,11 @@ def mean_traffic(experiment: Experiment, rounds: Iterable[ServerRound], ranks: i
 
     ranks: how many the nodes are to be spread over. coded: False for messages that are not compressed.
     """
-    counted: dict[tuple[bytes, bytes, int], Traffic] = {}
+    counted: dict[tuple[bytes, bytes, bytes, int], Traffic] = {}
     found = []
     for each in rounds:
-        key = each.senders.tobytes(), each.receivers.tobytes(), each.between
+        parts = b"".join(part.senders.tobytes() + b"|" for part in each.parts)
+        key = each.senders.tobytes(), parts, each.receivers.tobytes(), each.between
         if key not in counted:
             counted[key] = _traffic(experiment, each, ranks, coded)
         found.append(counted[key])
@@ -50,25 +52,32 @@ def mean_traffic(experiment: Experiment, rounds: Iterable[ServerRound], ranks: i
 
 def _traffic(experiment: Experiment, each: ServerRound, ranks: int, coded: bool) -> Traffic:
     """Return the bytes of a round, as ``CohortServer`` counts them."""
-    plain = each.values * experiment.problem.dtype.itemsize
-    up, down = (_cohort(nodes, each) for nodes in (each.senders, each.receivers))
-    mean = _mean(experiment, up, each.values, ranks, coded)
+    dtype = experiment.problem.dtype
+    plain = each.values * dtype.itemsize
+    down = _cohort(each.receivers, each)
+    payload = moved = 0
+    for part in each.parts or (Part(each.senders, each.values),):
+        for values, kind, is_coded in ((part.values, dtype, coded), (part.beside, np.dtype(np.float32), False)):
+            if values and (len(part.senders) or len(each.parts) < 2):
+                up = _cohort(part.senders, each)
+                mean = _mean(experiment, up, values, ranks, kind, is_coded)
+                payload, moved = payload + up.senders * mean.nbytes, moved + mean.moved()
     compressed = coded and experiment.algorithm.coded_downlink
-    size = mean.nbytes if compressed else plain
-    payload = up.senders * mean.nbytes + down.senders * size + each.between * plain
+    size = experiment.network.codec(np.empty((0, each.values), dtype)).nbytes if compressed else plain
+    beside = 4 * sum(part.beside for part in each.parts)
+    payload += down.senders * (size + beside) + each.between * plain
     # of what is not coded every rank has the vector
-    spread = len(up.sizes) * (ranks - 1) * size if compressed and len(each.receivers) else 0
-    return Traffic(payload, mean.moved() + spread)
+    spread = len(down.sizes) * (ranks - 1) * size if compressed and len(each.receivers) else 0
+    return Traffic(payload, moved + spread)
 
 
 def _cohort(nodes: np.ndarray, each: ServerRound) -> Cohort:
     return Cohort(nodes, np.ones(len(nodes)), each.groups, True, np.dtype(float))
 
 
-def _mean(experiment: Experiment, cohort: Cohort, values: int, ranks: int, coded: bool) -> CohortMean:
+def _mean(experiment: Experiment, cohort: Cohort, values: int, ranks: int, dtype: np.dtype, coded: bool) -> CohortMean:
     """Return the mean that a round would make, which knows the bytes that it would move."""
     place, transport = Placement(experiment.network.place.nodes, ranks), SerialTransport()
-    dtype = experiment.problem.dtype
     if not coded:
         return PlainMean(cohort, place, transport, values, dtype)
     codec = experiment.network.codec(np.empty((0, values), dtype))
@@ -90,22 +99,26 @@ def describe_rounds(experiment: Experiment, rounds: list[ServerRound]) -> list[t
 
 def _clients(experiment: Experiment, rounds: list[ServerRound]) -> str:
     """Return how many clients take part in a round, in the mean."""
-    late, left_out = (float(np.mean([getattr(each, name) for each in rounds])) for name in ("late", "left_out"))
+    late, left_out, lost = (
+        float(np.mean([getattr(each, name) for each in rounds])) for name in ("late", "left_out", "lost")
+    )
     drawn = float(np.mean([len(each.steps) for each in rounds]))
     words = [f"{drawn:.4g} of {experiment.network.place.nodes} train"]
     words += [f"{late:.3g} late"] * (late > 0) + [f"{left_out:.3g} left out"] * (left_out > 0)
+    words += [f"{lost:.3g} lost"] * (lost > 0)
     return ", ".join(words)
 
 
 def _devices(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the classes of devices; nothing if all are alike."""
-    slowdowns, counts = np.unique(
-        experiment.network.emulate.factors(experiment.network.place.nodes), return_counts=True
-    )
-    if len(slowdowns) < 2:
+    network = experiment.network
+    groups = group_devices(network.devices, network.emulate.factors(network.place.nodes))
+    if groups.size < 2:
         return []
-    classes = ", ".join(f"{count} of slowdown {factor:g}" for factor, count in zip(slowdowns, counts, strict=True))
-    return [("classes of devices", f"{len(slowdowns)}: {classes}" if len(slowdowns) <= 8 else f"{len(slowdowns)}")]
+    names, counts = name_devices(groups.facts), np.bincount(groups.classes).tolist()
+    between = "; " if "time_low" in groups.facts else ", "
+    said = between.join(f"{count} of {name}" for name, count in zip(names, counts, strict=True))
+    return [("classes of devices", f"{groups.size}: {said}" if groups.size <= 8 else f"{groups.size}")]
 
 
 def _seconds(experiment: Experiment, rounds: list[ServerRound]) -> list[tuple[str, str]]:

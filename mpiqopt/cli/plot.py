@@ -44,10 +44,12 @@ def _trajectories(files: tuple[str, ...], output: str) -> list[str]:
 
 def _clients(files: tuple[str, ...], output: str) -> list[str]:
     """Draw what clients did, and return what the figure does not show."""
+    from mpiqopt.analysis import partial_training
     from mpiqopt.analysis.client_plots import DRAWN, plot_clients
     from mpiqopt.results.reader import read_result
 
-    return plot_clients([read_result(path, DRAWN, rounds=("sampled",)) for path in files], output)
+    rounds = "sampled", *partial_training.ROUNDS
+    return plot_clients([read_result(path, DRAWN, rounds, partial_training.TOTALS) for path in files], output)
 
 
 def _data(files: tuple[str, ...], output: str) -> list[str]:

@@ -16,8 +16,10 @@ def command(files: tuple[str, ...]) -> None:
     Of long runs some records are shown, evenly spaced; of asynchronous runs also what each node did, of runs with a
     server who took part, and how accurate the model is for whom.
     """
+    from mpiqopt.analysis import partial_training
     from mpiqopt.analysis.summary import print_summary
     from mpiqopt.results.reader import read_result
 
-    for result in [read_result(path, rounds=("sampled",)) for path in files]:
+    rounds = "sampled", *partial_training.ROUNDS
+    for result in [read_result(path, rounds=rounds, totals=partial_training.TOTALS) for path in files]:
         print_summary(result)

@@ -8,7 +8,7 @@ from typing import Any
 from mpiqopt import registry
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.config.config import PATHS, Config
-from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
+from mpiqopt.config.tables import FAMILY_TABLES, LIST_TABLES, PLAIN_TABLES
 from mpiqopt.errors import QUOTED, UsageError, Wrong, WrongKeys, clip_for_error_line, errors_name_file, quote_in_error
 from mpiqopt.registry import suggest_word
 
@@ -50,6 +50,9 @@ def build_config(tables: Table, text: str, path: str, folder: str) -> Config:
     for name, cls in PLAIN_TABLES.items():
         if name not in unusable:
             parts.add(name, _build, cls, tables.get(name, {}), name)
+    for name, cls in LIST_TABLES.items():
+        if name not in unusable:
+            parts.add(name, _build_each, cls, tables.get(name, []), name)
     for family in FAMILY_TABLES:
         if family not in unusable:
             for table in tables_of_family(tables.get(family, {}), _default(family, parts.get("algorithm"))):
@@ -74,11 +77,14 @@ def tables_of_family(given: Table | list[Table], default: Table | None = None) -
 
 def _wrong_tables(tables: Table) -> Iterator[Wrong]:
     """Yield the tables that are unknown, or values where a table is wanted."""
-    known = [*PLAIN_TABLES, *FAMILY_TABLES]
+    known = [*PLAIN_TABLES, *LIST_TABLES, *FAMILY_TABLES]
     for name, value in tables.items():
         key = clip_for_error_line(name, QUOTED)
         if name not in known:
             yield Wrong(key, f"{key}: unknown table{suggest_word(name, known)}; tables: {', '.join(known)}")
+        elif name in LIST_TABLES:
+            if not _are_tables(value):
+                yield Wrong(key, f"{key} = {quote_in_error(value)}: want tables [[{name}]]")
         elif not isinstance(value, dict) and not (name == "topology" and _are_tables(value)):
             yield Wrong(key, f"{key} = {quote_in_error(value)}: want a table [{name}]")
 
@@ -103,6 +109,8 @@ def build_member(family: str, table: Table, folder: str) -> Any:
     """Return the part that a family's table describes, its paths relative to ``folder`` resolved. Raises WrongKeys."""
     cls = _class_of(family, table.get("name"))
     part = _build(cls, {key: value for key, value in table.items() if key != "name"}, family)
+    if isinstance(part, Algorithm):
+        part = part.in_folder(folder)
     given = {key: getattr(part, key, None) for key in PATHS}
     return replace(part, **{key: str(Path(folder) / path) for key, path in given.items() if path is not None})
 
@@ -144,6 +152,16 @@ def _build(cls: type, table: Table, where: str) -> Any:
     if foreign:
         raise WrongKeys(foreign)
     return part
+
+
+def _build_each(cls: type, tables: list[Table], where: str) -> tuple[Any, ...]:
+    """Return an instance of a dataclass from each table of a list. Raises WrongKeys with those of all of them."""
+    parts = _Parts([])
+    for number, table in enumerate(tables):
+        parts.add(f"{where}[{number}]", _build, cls, table, f"{where}[{number}]")
+    if parts.wrong:
+        raise WrongKeys(parts.wrong)
+    return tuple(parts.values())
 
 
 def _foreign(cls: type, key: str, known: list[str], where: str) -> Wrong:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.compressors.compressor import Compressor
-from mpiqopt.config.tables import DRAWN_STARTS, PLAIN_TABLES, SINGLE_TABLES, Checkpoint, Record, Run
+from mpiqopt.config.tables import DRAWN_STARTS, LIST_TABLES, PLAIN_TABLES, SINGLE_TABLES, Checkpoint, Record, Run
 from mpiqopt.data.source import Source
+from mpiqopt.emulation.devices import DeviceClass, Devices
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError, errors_name_file
 from mpiqopt.problems.loss import Loss
@@ -31,6 +32,7 @@ class Config(NamedTuple):
     tables : that text, parsed
     folder : the folder that paths in the config are relative to
     run, record, checkpoint, emulate : the plain tables
+    devices : the tables [[devices]], none if all devices are alike
     data, problem, regularizer, algorithm, compressor : the member that each family's table selects
     """
 
@@ -42,6 +44,7 @@ class Config(NamedTuple):
     record: Record
     checkpoint: Checkpoint
     emulate: Emulate
+    devices: tuple[DeviceClass, ...]
     data: Source
     problem: Loss
     regularizer: Regularizer
@@ -94,6 +97,10 @@ class Config(NamedTuple):
             raise UsageError(f"{self.path}: topology: the graphs of a list differ in nodes: {counts}")
         return counts[0] if counts else None
 
+    def devices_of(self, nodes: int) -> Devices:
+        """Return the devices of so many nodes. Raises UsageError if a class would have none of them."""
+        return Devices(self.devices, nodes, self.run.seed)
+
     def require_recorded(self) -> None:
         """Raise UsageError if the run is to end at a value of which ``record.training`` records nothing."""
         training = self.record.training
@@ -126,6 +133,7 @@ class Config(NamedTuple):
         self.algorithm.require_compressor(self.compressor, topology)
         self.algorithm.require_links(self.emulate)
         self.emulate.factors(topology.nodes)
+        self.devices_of(topology.nodes)
         if self.emulate.links is not None:
             self.emulate.require_links(topology.arcs())
 
@@ -134,12 +142,14 @@ class Config(NamedTuple):
 
         Of [run], "auto" is replaced by what it means for the problem.
         """
-        tables = {name: _items(getattr(self, name)) for name in PLAIN_TABLES}
+        tables: dict[str, Any] = {name: given_keys(getattr(self, name)) for name in PLAIN_TABLES}
         tables["run"] |= {"dtype": self.dtype, "start": self.start}
+        lists = {name: [given_keys(each) for each in getattr(self, name)] for name in LIST_TABLES}
+        tables |= {name: each for name, each in lists.items() if each}
         for family in SINGLE_TABLES:
             part = getattr(self, family)
-            tables[family] = {"name": part.name, **_items(part)}
-        graphs = [{"name": graph.name, **_items(graph)} for graph in self.graphs]
+            tables[family] = {"name": part.name, **given_keys(part)}
+        graphs = [{"name": graph.name, **given_keys(graph)} for graph in self.graphs]
         return {**tables, "topology": graphs[0] if len(graphs) == 1 else graphs}
 
     def resolved_text(self) -> str:
@@ -149,6 +159,7 @@ class Config(NamedTuple):
         return write_toml(self.resolved())
 
 
-def _items(part: Any) -> dict[str, Any]:
+def given_keys(part: Any) -> dict[str, Any]:
+    """Return the keys of a part of a config with their values, but for those that are None, which TOML cannot say."""
     values = {field.name: getattr(part, field.name) for field in fields(part)}
     return {key: value for key, value in values.items() if value is not None}

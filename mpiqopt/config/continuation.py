@@ -26,12 +26,12 @@ def first_continuation_difference(old: Config, new: Config) -> str | None:
     old: of the run; new: of its continuation. Both are compared with all defaults, so that these may be written out.
     """
     before, after = old.resolved(), new.resolved()
-    differences = (_difference(table, before[table], after[table]) for table in after)
+    differences = (_difference(table, before.get(table, []), after.get(table, [])) for table in before | after)
     return next(filter(None, differences), None)
 
 
 def _difference(table: str, before: Any, after: Any) -> str | None:
-    """Return the same of one table, which is a list for [[topology]]."""
+    """Return the same of one table, which is a list for [[topology]] and [[devices]]."""
     if isinstance(before, list) or isinstance(after, list):
         return f"{table} = {after!r} (was {before!r})" if before != after else None
     for key in before | after:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from mpiqopt.config.config import Config
+from mpiqopt.config.tables import LIST_TABLES
 from mpiqopt.errors import LONG_PATH, clip_for_error_line, fits_in_error_line, list_in_error_line
 from mpiqopt.field import Field, Need
 
@@ -35,6 +36,9 @@ def _parts(config: Config) -> Iterator[tuple[str, dict[str, Any], Any]]:
         if name == "topology":
             tables = given if isinstance(given, list) else [given]
             yield from ((name, table, graph) for table, graph in zip(tables, config.graphs, strict=True))
+        elif name in LIST_TABLES:
+            parts = enumerate(zip(given, getattr(config, name), strict=True))
+            yield from ((f"{name}[{number}]", table, part) for number, (table, part) in parts)
         else:
             yield name, given, getattr(config, name)
 

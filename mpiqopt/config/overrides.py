@@ -6,24 +6,31 @@ from dataclasses import fields
 from typing import Any
 
 from mpiqopt import registry
-from mpiqopt.config.tables import FAMILY_TABLES
+from mpiqopt.config.tables import FAMILY_TABLES, LIST_TABLES
 from mpiqopt.config.toml import NotTOML, read_toml
 from mpiqopt.errors import QUOTED, UsageError
 
 # What people type on the command line, of which TOML knows other forms or none.
 WORDS = {"True": "true", "False": "false"}
+# a table of a list, such as devices[1]
+NUMBERED = re.compile(r"(?P<name>[\w-]+)\[(?P<number>\d{1,4})\]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def apply_overrides(tables: dict[str, Any], words: Iterable[str]) -> None:
     """Replace values in tables by ``TABLE.KEY=VALUE`` words, in place. Raises UsageError for other forms.
 
-    Of a key that is a table itself, such as problem.options, one value may be replaced.
+    Of a key that is a table itself, such as problem.options, one value may be replaced. Of a list of tables the first
+    is ``TABLE[0]``; the number behind the last adds one.
 
     >>> tables = {"run": {"seed": 0}}
     >>> apply_overrides(tables, ["run.seed=7", "algorithm.step_size=.5", "problem.options.width=8"])
     >>> tables
     {'run': {'seed': 7}, 'algorithm': {'step_size': 0.5}, 'problem': {'options': {'width': 8}}}
+    >>> tables = {"devices": [{"share": 2.0}]}
+    >>> apply_overrides(tables, ["devices[0].time=.5", "devices[1].memory=.25"])
+    >>> tables
+    {'devices': [{'share': 2.0, 'time': 0.5}, {'memory': 0.25}]}
     """
     # names first: they decide which keys are left, and other overrides are for the part that is named last
     for word in sorted(words, key=lambda word: not word.partition("=")[0].strip().endswith(".name")):
@@ -35,9 +42,7 @@ def _override_one(tables: dict[str, Any], word: str) -> None:
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and table and name):
         raise UsageError(f"--set {word}: want TABLE.KEY=VALUE")
-    target = tables.setdefault(table, {})
-    if not isinstance(target, dict):
-        raise UsageError(f"--set {word}: the config's {table} is not a single table")
+    target = _target(tables, table, word)
     before, parsed = target.get("name"), parse_override_word(value.strip(), f"--set {word}")
     outer, dot, inner = name.partition(".")
     if dot:
@@ -46,14 +51,35 @@ def _override_one(tables: dict[str, Any], word: str) -> None:
         target[outer] = target[outer] | {inner: parsed}
         return
     target[name] = parsed
-    if name == "name" and table in FAMILY_TABLES:
-        _drop_foreign_keys(tables, table, before, parsed)
+    family = table.partition("[")[0]
+    if name == "name" and family in FAMILY_TABLES:
+        _drop_foreign_keys(target, family, before, parsed)
 
 
-def _drop_foreign_keys(tables: dict[str, Any], family: str, before: Any, now: Any) -> None:
+def _target(tables: dict[str, Any], name: str, word: str) -> dict[str, Any]:
+    """Return the table that a word of the command line means, an empty one if there is none yet."""
+    numbered = NUMBERED.fullmatch(name)
+    if numbered is None:
+        target = tables.setdefault(name, [] if name in LIST_TABLES else {})
+        if not isinstance(target, dict):
+            cure = f"; want {name}[0].KEY=VALUE" if isinstance(target, list) else ""
+            raise UsageError(f"--set {word}: the config's {name} is not a single table{cure}")
+        return target
+    name, number = numbered["name"], int(numbered["number"])
+    several = tables.setdefault(name, [])
+    if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
+        raise UsageError(f"--set {word}: the config's {name} is no list of tables [[{name}]]")
+    if number > len(several):
+        raise UsageError(f"--set {word}: the next one of the tables [[{name}]] is {name}[{len(several)}]")
+    if number == len(several):
+        several.append({})
+    return several[number]
+
+
+def _drop_foreign_keys(table: dict[str, Any], family: str, before: Any, now: Any) -> None:
     """Drop the keys of a family's table that the new part does not have and the one named before had."""
-    foreign = _keys(family, before) - _keys(family, now)
-    tables[family] = {key: value for key, value in tables[family].items() if key == "name" or key not in foreign}
+    for key in (_keys(family, before) - _keys(family, now)) & table.keys() - {"name"}:
+        del table[key]
 
 
 def _keys(family: str, name: Any) -> set[str]:

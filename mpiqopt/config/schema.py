@@ -5,17 +5,18 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 from mpiqopt import registry
-from mpiqopt.config.tables import FAMILY_TABLES, PLAIN_TABLES
+from mpiqopt.config.tables import FAMILY_TABLES, LIST_TABLES, PLAIN_TABLES
 from mpiqopt.field_checks import default_of, pydantic_model
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of the whole config, for editors."""
     tables = {name: _table(cls) for name, cls in PLAIN_TABLES.items()}
+    tables |= {name: _list_of(_table(cls)) for name, cls in LIST_TABLES.items()}
     for family in FAMILY_TABLES:
         tables[family] = {"oneOf": [_table(cls, name) for name, cls in registry.family_members(family).items()]}
     one = tables["topology"]
-    tables["topology"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    tables["topology"] = {"anyOf": [one, _list_of(one)]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mpiqopt config",
@@ -24,6 +25,11 @@ def json_schema() -> dict[str, Any]:
         "required": ["data", "problem", "topology", "algorithm"],
         "additionalProperties": False,
     }
+
+
+def _list_of(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of tables of which there is one at least."""
+    return {"type": "array", "items": table, "minItems": 1}
 
 
 def _table(cls: type, name: str | None = None) -> dict[str, Any]:
@@ -61,9 +67,9 @@ LISTS = "Several `[[topology]]` tables are a network that varies in time: its gr
 
 def schema_markdown() -> str:
     """Return docs/config.md: every table, name and key with type, default and meaning."""
-    plain = [
-        line for name, cls in PLAIN_TABLES.items() for line in [f"## [{name}]", "", _text(cls), "", *_rows(cls), ""]
-    ]
+    heads = [(f"[{name}]", cls) for name, cls in PLAIN_TABLES.items()]
+    heads += [(f"[[{name}]]", cls) for name, cls in LIST_TABLES.items()]
+    plain = [line for head, cls in heads for line in [f"## {head}", "", _text(cls), "", *_rows(cls), ""]]
     families = [line for family in FAMILY_TABLES for line in _family(family)]
     return "\n".join([*HEAD.splitlines(), "", *plain, *families]).rstrip()
 

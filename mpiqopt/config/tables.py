@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from mpiqopt.emulation.devices import DeviceClass
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
@@ -139,6 +140,8 @@ class Checkpoint:
 
 # Tables that one class describes; those of the families below have a key ``name`` that selects the class.
 PLAIN_TABLES = {"run": Run, "record": Record, "checkpoint": Checkpoint, "emulate": Emulate}
+# Those of which there may be any number, [[devices]]; their order counts.
+LIST_TABLES = {"devices": DeviceClass}
 FAMILY_TABLES = ("data", "problem", "regularizer", "topology", "algorithm", "compressor")
 # Families of which a config names exactly one member: of graphs there may be a list, [[topology]].
 SINGLE_TABLES = tuple(family for family in FAMILY_TABLES if family != "topology")

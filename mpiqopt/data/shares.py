@@ -100,6 +100,7 @@ def load_shares(
     labelled: bool = False,
     names: Sequence[str] | None = None,
     dtype: np.dtype | str = "float64",
+    devices: np.ndarray | None = None,
 ) -> Shares:
     """Return the samples of the nodes that ``place`` hosts.
 
@@ -121,6 +122,8 @@ def load_shares(
     dtype:
         of the run: if it is float32, images and texts whose numbers fit in float32 are never made float64, which would
         take twice the memory
+    devices:
+        int64 (nodes,), the class of devices of each node, for ``split = "resource-dirichlet"``
 
     Raises
     ------
@@ -141,7 +144,7 @@ def load_shares(
     trained = _with_noise(source, table, labels, seed)[kept] if source.label_noise else targets
     homes, groups = _homes(source, table, place.nodes, names)
     homes = None if homes is None else homes[kept]
-    order, bounds = split_samples(source, targets, homes, place.nodes, random_stream(seed, "split"))
+    order, bounds = split_samples(source, targets, homes, place.nodes, random_stream(seed, "split"), devices)
     test_bounds = split_equally(len(chosen), place.nodes)
     index, test_index = _own(order, bounds, place), _own(chosen if test is table else None, test_bounds, place)
     features = _read(table, index if isinstance(kept, slice) else kept[index], dtype)

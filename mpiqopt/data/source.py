@@ -20,7 +20,7 @@ Features = Any
 # all ask the file system for the same small file.
 SMALL = 1 << 24
 # splits that depend on the seed
-DRAWN = ("iid", "dirichlet", "inner-dirichlet", "pathological")
+DRAWN = ("iid", "dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,23 @@ class Source(ABC):
     """
 
     split: Annotated[
-        Literal["contiguous", "iid", "by-label", "dirichlet", "inner-dirichlet", "pathological", "natural"],
+        Literal[
+            "contiguous",
+            "iid",
+            "by-label",
+            "dirichlet",
+            "inner-dirichlet",
+            "resource-dirichlet",
+            "pathological",
+            "natural",
+        ],
         Field(
             description="contiguous: node i has samples floor(i m/n) .. floor((i+1) m/n)-1 in file order; iid: the "
             "same after a random permutation; by-label: after sorting by label; dirichlet: each label's samples in "
             "proportions drawn from Dirichlet(alpha); inner-dirichlet: sizes are given, and each node draws "
-            "Dirichlet(alpha) proportions of labels; pathological: each node has classes_per_node labels; natural: "
-            "each node has the samples that the data say are its own"
+            "Dirichlet(alpha) proportions of labels; resource-dirichlet: each label's samples go to the classes of "
+            "[[devices]] in proportions drawn from Dirichlet(alpha); pathological: each node has classes_per_node "
+            "labels; natural: each node has the samples that the data say are its own"
         ),
     ] = "contiguous"
     alpha: Annotated[
@@ -172,7 +182,7 @@ class Source(ABC):
         Field(
             gt=0,
             description="concentration of the dirichlet splits; small is uneven",
-            needs=(only("split", ("dirichlet", "inner-dirichlet")),),
+            needs=(only("split", ("dirichlet", "inner-dirichlet", "resource-dirichlet")),),
         ),
     ] = 0.5
     classes_per_node: Annotated[
@@ -184,7 +194,7 @@ class Source(ABC):
         Field(
             description="samples of node i, in proportion to: equal: 1; linear: i + 1; square: (i + 1)^2; exponential: "
             "e^i; or positive numbers, one for each node",
-            needs=(only("split", ("contiguous", "iid", "by-label", "inner-dirichlet")),),
+            needs=(only("split", ("contiguous", "iid", "by-label", "inner-dirichlet", "resource-dirichlet")),),
         ),
     ] = "equal"
     label_noise: Annotated[

@@ -5,22 +5,18 @@ shows what the rules make of a data set.
 """
 
 from collections.abc import Collection, Sequence
-from heapq import heapify, heapreplace
-from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.arithmetic.rounding import exact_exponential
+from mpiqopt.data.dirichlet_splits import dirichlet_split, inner_dirichlet_split, resource_dirichlet_split
+from mpiqopt.data.division import Division, code_labels, divide_by_owner, shuffle_by_label
 from mpiqopt.data.source import Source
 from mpiqopt.errors import UsageError, clip_for_error_line, quote_in_error
 from mpiqopt.files.names import sort_names
-from mpiqopt.memory import require_memory
 
 # splits that divide each class by itself
-BY_CLASS = ("dirichlet", "inner-dirichlet", "pathological")
-# Of Dirichlet distributions: beyond it proportions are equal to the last bit, and sums of gamma variables overflow.
-LARGEST_ALPHA = 1e100
+BY_CLASS = ("dirichlet", "inner-dirichlet", "resource-dirichlet", "pathological")
 # Relative sizes of nodes 0, 1, ... by ``data.sizes``; those of "exponential" are divided by the largest, e^(n-1), which
 # overflows from 711 nodes on.
 WEIGHTS = {
@@ -30,19 +26,13 @@ WEIGHTS = {
 }
 
 
-class Division(NamedTuple):
-    """Say which samples each node has: node i has ``order[bounds[i]:bounds[i + 1]]``.
-
-    order: int64 (m,), a permutation of the samples, or None for "in file order"; bounds: int64 (nodes + 1,), ascending
-    from 0 to m.
-    """
-
-    order: np.ndarray | None
-    bounds: np.ndarray
-
-
 def split_samples(
-    source: Source, targets: np.ndarray, homes: np.ndarray | None, nodes: int, stream: np.random.Generator
+    source: Source,
+    targets: np.ndarray,
+    homes: np.ndarray | None,
+    nodes: int,
+    stream: np.random.Generator,
+    devices: np.ndarray | None = None,
 ) -> Division:
     """Return the division that ``data.split`` asks for.
 
@@ -58,6 +48,8 @@ def split_samples(
         n
     stream:
         what random numbers are taken from
+    devices:
+        int64 (nodes,), ascending: the class of devices of each node; for "resource-dirichlet" only
 
     Raises
     ------
@@ -81,7 +73,7 @@ def split_samples(
         division = pathological_split(targets, nodes, source.classes_per_node, stream)
     elif split == "natural":
         assert homes is not None  # asked for where the split is natural
-        division = _by_owner(homes, nodes)
+        division = divide_by_owner(homes, nodes)
     else:
         bounds = split_bounds(source.sizes, len(targets), nodes)
         if split == "contiguous":
@@ -90,12 +82,21 @@ def split_samples(
             division = Division(stream.permutation(len(targets)), bounds)
         elif split == "by-label":
             division = Division(np.argsort(targets, kind="stable"), bounds)
+        elif split == "resource-dirichlet":
+            division = resource_dirichlet_split(targets, _several(devices), bounds, source.alpha, stream)
         else:
             division = inner_dirichlet_split(targets, bounds, source.alpha, stream)
     empty = np.flatnonzero(np.diff(division.bounds) == 0)
     if len(empty):
         raise UsageError(f"{_key(source)}: node {empty[0]} of {nodes} would hold none of {len(targets)} samples")
     return division
+
+
+def _several(devices: np.ndarray | None) -> np.ndarray:
+    """Return the classes of devices. Raises UsageError if there are less than two."""
+    if devices is None or devices[0] == devices[-1]:
+        raise UsageError("data.split = 'resource-dirichlet': all devices are alike; want several tables [[devices]]")
+    return devices
 
 
 def _key(source: Source) -> str:
@@ -132,145 +133,6 @@ def split_equally(count: int, among: int) -> np.ndarray:
     return np.arange(among + 1) * count // among
 
 
-def dirichlet_split(targets: np.ndarray, nodes: int, alpha: float, stream: np.random.Generator) -> Division:
-    """Share out each label's m samples in proportions p ~ Dirichlet(alpha, ..., alpha); node i gets p_i m on average.
-
-    By systematic sampling: sample j of a label (in random order) goes to the node i with
-
-        p_1 + ... + p_{i-1} <= (j + u)/m < p_1 + ... + p_i,   u uniform on [0, 1),
-
-    so that a node gets floor or ceil of p_i m samples, and none is favoured by its number. A node that would be left
-    without any sample gets one of a node that has most. For small alpha nearly all of a label is at one node, for large
-    alpha all nodes have as much of it.
-
-    Parameters
-    ----------
-    targets:
-        float64 (m,), the labels of all samples
-    nodes:
-        n
-    alpha:
-        concentration, > 0
-    stream:
-        what random numbers are taken from
-
-    References
-    ----------
-    Hsu, Qi and Brown, "Measuring the effects of non-identical data distribution", arXiv:1909.06335, 2019; Yurochkin et
-    al., "Bayesian nonparametric federated learning of neural networks", ICML 2019, for proportions of each label over
-    the nodes. The systematic sampling is ours.
-    """
-    owner = np.empty(len(targets), np.int64)
-    for members in _by_label(_coded(targets)[1], stream):
-        parts = np.cumsum(_proportions(nodes, alpha, stream))
-        places = (np.arange(len(members)) + stream.random()) / len(members)
-        # libm's last bits are in the proportions, but hardly ever (1e-13) decide over a sample
-        owner[members] = np.minimum(np.searchsorted(parts, places, side="right"), nodes - 1)
-    return _by_owner(_nobody_empty(owner, nodes, stream), nodes)
-
-
-def _proportions(count: int, alpha: float, stream: np.random.Generator, size: int | None = None) -> np.ndarray:
-    return stream.dirichlet(np.full(count, min(alpha, LARGEST_ALPHA)), size)
-
-
-def _by_label(codes: np.ndarray, stream: np.random.Generator) -> list[np.ndarray]:
-    """Return the samples of each label 0, 1, ... in random order."""
-    shuffled = stream.permutation(len(codes))
-    shuffled = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    return np.split(shuffled, np.cumsum(np.bincount(codes))[:-1])
-
-
-def _coded(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels in ascending order, and the number of each sample's own among them, int64 (m,)."""
-    labels = distinct_values(targets)
-    return labels, np.searchsorted(labels, targets)
-
-
-def _nobody_empty(owner: np.ndarray, nodes: int, stream: np.random.Generator) -> np.ndarray:
-    """Return the owners (m,), changed so that nodes without a sample get one of a node that has most.
-
-    Which of several equal nodes gives, and which sample, is drawn: node 0 is not the one to lose.
-    """
-    counts = np.bincount(owner, minlength=nodes)
-    empty = stream.permutation(np.flatnonzero(counts == 0))
-    if not len(empty):
-        return owner
-    members = stream.permutation(len(owner))
-    members = members[np.argsort(owner[members], kind="stable")]
-    starts = np.cumsum(counts) - counts
-    richest = [*zip((-counts).tolist(), stream.random(nodes).tolist(), range(nodes), strict=True)]
-    heapify(richest)
-    for node in empty.tolist():
-        count, chance, donor = richest[0]
-        owner[members[starts[donor] - count - 1]] = node
-        heapreplace(richest, (count + 1, chance, donor))
-    return owner
-
-
-def inner_dirichlet_split(
-    targets: np.ndarray, bounds: np.ndarray, alpha: float, stream: np.random.Generator
-) -> Division:
-    """Fill nodes of given sizes, each with labels in proportions of its own, p_i ~ Dirichlet(alpha, ..., alpha).
-
-    Turns are in random order, as many for a node as it gets samples. In its turn node i takes a sample of the label c
-    with probability p_ic/sum_c' p_ic', over the labels c' that have not run out. All turns ask at once, and those that
-    ask for more samples of a label than are left ask again: the same distribution, without a loop over samples.
-
-    Parameters
-    ----------
-    targets:
-        float64 (m,), the labels of all samples
-    bounds:
-        int64 (nodes + 1,), as ``split_bounds`` returns them: what the sizes of nodes are
-    alpha:
-        concentration, > 0
-    stream:
-        what random numbers are taken from
-
-    Raises
-    ------
-    MemoryError
-        if proportions of all labels at all nodes do not fit
-
-    References
-    ----------
-    Acar et al., "Federated learning based on dynamic regularization", ICLR 2021: the proportions of each node.
-    """
-    codes = _coded(targets)[1]
-    left = np.bincount(codes)
-    nodes, classes = len(bounds) - 1, len(left)
-    require_memory(32.0 * nodes * classes, f"data.split = 'inner-dirichlet': {classes} labels of {nodes} nodes")
-    proportions = _proportions(classes, alpha, stream, nodes)
-    turns = stream.permutation(np.repeat(np.arange(nodes), np.diff(bounds)))
-    label = np.full(len(turns), -1)
-    waiting = np.arange(len(turns))
-    while len(waiting):
-        drawn = _labels(np.where(left > 0, proportions, 0), left, turns[waiting], stream.random(len(waiting)))
-        asked = np.argsort(drawn, kind="stable")
-        counts = np.bincount(drawn, minlength=classes)
-        before = np.arange(len(drawn)) - (np.cumsum(counts) - counts)[drawn[asked]]  # how many asked for it earlier
-        given = asked[before < left[drawn[asked]]]
-        label[waiting[given]] = drawn[given]
-        left = left - np.bincount(drawn[given], minlength=classes)
-        waiting = waiting[label[waiting] < 0]
-    owner = np.empty_like(turns)
-    owner[np.concatenate(_by_label(codes, stream))] = turns[np.argsort(label, kind="stable")]
-    return _by_owner(owner, nodes)
-
-
-def _labels(weights: np.ndarray, left: np.ndarray, nodes: np.ndarray, chances: np.ndarray) -> np.ndarray:
-    """Return a label for each of ``nodes`` (k,), drawn with its row of weights; where these are 0 with ``left``.
-
-    weights: (n, C), overwritten; left: (C,), samples that are left of each label; chances: uniform numbers (k,). All
-    rows are searched at once: row i of the cumulative sums is moved to [i, i + 1).
-    """
-    weights[~weights.any(axis=1)] = left
-    ends = np.cumsum(weights, axis=1)
-    ends = ends / ends[:, -1:] + np.arange(len(ends))[:, None]
-    found = np.searchsorted(ends.ravel(), nodes + chances, side="right") - nodes * len(left)
-    return np.minimum(found, len(left) - 1)
-
-
 def pathological_split(targets: np.ndarray, nodes: int, each: int, stream: np.random.Generator) -> Division:
     """Give every node samples of exactly ``each`` labels; nodes of the same label share its samples equally.
 
@@ -297,7 +159,7 @@ def pathological_split(targets: np.ndarray, nodes: int, each: int, stream: np.ra
     McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017, where
     each of 100 clients gets two shards of MNIST sorted by digit. Those may be of one digit; here labels differ.
     """
-    labels, codes = _coded(targets)
+    labels, codes = code_labels(targets)
     counts = np.bincount(codes)
     classes, key = len(counts), f"data.classes_per_node = {each}"
     if each > classes:
@@ -315,10 +177,10 @@ def pathological_split(targets: np.ndarray, nodes: int, each: int, stream: np.ra
         )
     given = _labels_of_nodes(holders, nodes, each, stream)
     owner = np.empty(len(codes), np.int64)
-    for label, members in enumerate(_by_label(codes, stream)):
+    for label, members in enumerate(shuffle_by_label(codes, stream)):
         own = stream.permutation(np.flatnonzero((given == label).any(axis=1)))
         owner[members] = np.repeat(own, np.diff(split_equally(len(members), len(own))))
-    return _by_owner(owner, nodes)
+    return divide_by_owner(owner, nodes)
 
 
 def _labels_of_nodes(holders: np.ndarray, nodes: int, each: int, stream: np.random.Generator) -> np.ndarray:
@@ -358,9 +220,3 @@ def split_homes(groups: Collection[str], nodes: int, names: Sequence[str] | None
             "all different ones"
         )
     return {name: number for number, name in enumerate(names)}
-
-
-def _by_owner(owner: np.ndarray, nodes: int) -> Division:
-    """Return the division that gives each sample to its owner. owner: int64 (m,), the node of each sample."""
-    counts = np.bincount(owner, minlength=nodes)
-    return Division(np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(counts)]))

@@ -1,4 +1,4 @@
-"""Which clients take part in a round."""
+"""Which clients take part in a round, and which of them are lost in it."""
 
 import numpy as np
 
@@ -32,3 +32,13 @@ def draw_cohort(seed: int, round: int, nodes: int, size: int, eligible: np.ndarr
         return candidates
     turn = random_stream(seed, "cohort", round).random(nodes)[candidates]
     return np.sort(candidates[np.argsort(turn, kind="stable")[:size]])  # stable: equal numbers in the order of ids
+
+
+def draw_lost(seed: int, round: int, nodes: int, probability: float) -> np.ndarray:
+    """Return which clients would be lost in a round if they took part, bool (nodes,): each with this probability.
+
+    A function of (seed, round) alone; with probability 0 nothing is drawn.
+    """
+    if not probability:
+        return np.zeros(nodes, bool)
+    return random_stream(seed, "dropout", round).random(nodes) < probability

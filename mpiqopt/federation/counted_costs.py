@@ -69,7 +69,7 @@ def counted_costs(counts: Sequence[BlockCount], batch: int, frozen: Frozen) -> l
     frozen : how frozen blocks are computed
     """
     before, kinds = frozen.before, ["int8" if pays else "float" for pays in int8_after(counts, frozen)]
-    whole = _time(counts, 0, len(counts) - 1, before, kinds), full_memory(counts, batch), upload(counts, frozen)
+    whole = full_time(counts), full_memory(counts, batch), upload(counts, frozen)
     return [
         Cost(
             *window,
@@ -85,6 +85,11 @@ def upload(counts: Sequence[BlockCount], frozen: Frozen) -> int:
     """Return how many numbers a client sends that trains these blocks: scales, too, if frozen blocks take them."""
     scaled = frozen.before != "float" or frozen.after != "float"
     return sum(count.coordinates + scaled * count.scales for count in counts)
+
+
+def full_time(counts: Sequence[BlockCount]) -> float:
+    """Return the multiply-adds a sample that would take as long as a step that trains all blocks."""
+    return _time(counts, 0, len(counts) - 1, "float", ["float"] * len(counts))
 
 
 def full_memory(counts: Sequence[BlockCount], batch: int) -> float:

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 LateRule = Literal["discard", "apply"]
-# What becomes of a client that was drawn, as /clients/sampled has it: of its update, or it was too weak to take part.
-USED, DISCARDED, POSTPONED, LEFT_OUT = 1, 2, 3, 4
+# What becomes of a client that was drawn, as /clients/sampled has it: of its update; it was too weak to take part; it
+# was lost within the round; its update was used, and the server took the round back.
+USED, DISCARDED, POSTPONED, LEFT_OUT, LOST, ROLLED_BACK = 1, 2, 3, 4, 5, 6
 # decimals of a number of rounds: 0.6/0.2 is 3, not a little less or more
 DECIMALS = 9
 

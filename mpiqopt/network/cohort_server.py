@@ -12,6 +12,8 @@ import numpy as np
 
 from mpiqopt.network.cohort import Cohort
 from mpiqopt.network.cohort_mean import CodedMean, CohortMean, PlainMean
+from mpiqopt.network.parted_mean import PartedMean
+from mpiqopt.network.parts import Parts
 from mpiqopt.network.served_blocks import ServedVectors
 from mpiqopt.network.traffic import Traffic
 from mpiqopt.network.uplinks import Uplinks
@@ -124,15 +126,57 @@ class CohortServer:
         Parameters are those of ``weighted_mean`` and ``grouped_mean``, which do just this with rows that are there.
         """
         members = Cohort(cohort, weights, groups, normalize, dtype)
-        mean: CohortMean
-        if coded:
-            mean = CodedMean(members, self._place, self._transport, self._served.of(d, dtype), self._traffic.rounds)
-        else:
-            mean = PlainMean(members, self._place, self._transport, d, dtype)
-        mean.echo = echo
+        mean = self._begun(members, coded, d, dtype, self._traffic.rounds, echo)
         if wait:
             mean.before = partial(self._uplinks.wait, mean.nbytes, cohort)
         self._traffic.count(members.senders * mean.nbytes, mean.moved())
+        return mean
+
+    def begin_parts(
+        self,
+        parts: Parts,
+        held: np.ndarray,
+        cohort: np.ndarray,
+        weights: np.ndarray,
+        coded: bool,
+        dtype: np.dtype,
+        *,
+        groups: np.ndarray | None = None,
+        echo: bool = False,
+        rounds: int = 1,
+    ) -> PartedMean:
+        """Begin the means of the parts of vectors, each over those members that send it, and count their one round.
+
+        A part is coded by itself: its message does not depend on which others go with it. Emulated links delay nobody.
+
+        Parameters
+        ----------
+        parts : of the vectors; those of groups are in one part
+        held : bool (c, parts), which parts each member of the cohort sends
+        rounds : 0 for what goes with an upload that was counted
+
+        The others are those of ``begin``.
+        """
+        sizes, means, now = parts.sizes.tolist(), list[CohortMean | None](), self._traffic.rounds
+        self._traffic.count(0, 0, rounds)
+        for part, senders in enumerate(held.T):
+            if not sizes[part] or not (parts.whole or senders.any()):
+                means.append(None)
+                continue
+            members = Cohort(cohort[senders], weights[senders], groups, True, dtype)
+            mean = self._begun(members, coded, sizes[part], dtype, keyed_round(now, part), echo)
+            self._traffic.count(members.senders * mean.nbytes, mean.moved(), rounds=0)
+            means.append(mean)
+        return PartedMean(parts, cohort, held, means)
+
+    def _begun(self, members: Cohort, coded: bool, d: int, dtype: np.dtype, round: int, echo: bool) -> CohortMean:
+        """Return a mean that nothing was counted of. round: keys what messages are rounded by."""
+        mean: CohortMean
+        if coded:
+            mean = CodedMean(members, self._place, self._transport, self._served.of(d, dtype), round)
+        else:
+            mean = PlainMean(members, self._place, self._transport, d, dtype)
+        mean.echo = echo
         return mean
 
     def spread_to(
@@ -161,3 +205,8 @@ class CohortServer:
             return vector
         a, b = served.starts[self._place.rank : self._place.rank + 2].tolist()
         return served.spread_coded(vector[a:b], self._traffic.rounds)
+
+
+def keyed_round(round: int, part: int) -> int:
+    """Return the number that keys a part's message: parts of equal length are not rounded by the same numbers."""
+    return round + (part << 40)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpiqopt.emulation.devices import Devices
 from mpiqopt.emulation.links import RoundDelays
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.network.codecs import Codecs
@@ -37,6 +38,7 @@ class Network:
     interval : of W's eigenvalues but 1, for Chebyshev gossip; by default it is computed.
     mail_transport : how frames travel when nodes do not act in step, "auto" | "window" | "two-sided".
     emulate : slower links than there are; none by default.
+    devices : what each node's machine can do; everything by default.
 
     >>> import numpy as np
     >>> from mpiqopt.topologies.lattices import Ring
@@ -63,9 +65,11 @@ class Network:
         interval: tuple[float, float] | None = None,
         mail_transport: str = "auto",
         emulate: Emulate | None = None,
+        devices: Devices | None = None,
     ):
         self.topology, self.place, self.transport, self.compressor = topology, place, transport, compressor
         self.emulate = emulate = emulate or Emulate()
+        self.devices = devices or Devices((), place.nodes, seed)
         delays = RoundDelays(emulate, place, seed) if emulate.of_links else None
         self.traffic = Traffic()
         self._codecs = Codecs(compressor, seed, place.nodes)

@@ -1,6 +1,7 @@
 """Values and gradients of networks on the samples of nodes: an ``Evaluator`` of rows."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,12 @@ class NetworkEvaluator:
         self._network, self.samples, self.offsets = network, samples, (offsets - offsets[0]).tolist()
         self.predictions, self.classifies = samples.predictions, samples.kind != "numbers"
         self._l2, self._nonconvex, self._augmentation = l2, nonconvex, augmentation
+
+    def of_network(self, net: RowModule) -> "NetworkEvaluator":
+        """Return what evaluates another network on the same samples."""
+        other = copy(self)
+        other._network = lambda: net
+        return other
 
     @property
     def net(self) -> RowModule:

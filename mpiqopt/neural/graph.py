@@ -2,11 +2,14 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
+
+from mpiqopt.errors import brief_error
+from mpiqopt.neural.frozen import can_fold
 
 Node: TypeAlias = fx.Node
 PASSING: tuple[type, ...] = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
@@ -67,10 +70,22 @@ class Graph:
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.nodes = list(graph.nodes)
         self.block: dict[Node, int] = {}
+        self._check_effects()
         for node in self.nodes:
             self.block[node] = self._block_of(node)
         self.layers = self._joined()
         self.scaled = self._scaled()
+
+    def _check_effects(self) -> None:
+        """Raise ValueError for operations that change values which others still take."""
+        for node in self.nodes:
+            if not node.users and node.op not in ("output", "placeholder"):
+                raise ValueError(f"nothing takes the value of {node}")
+            name = node.target.__name__ if callable(node.target) else str(node.target)
+            changes = getattr(self.module(node), "inplace", False) or node.target is operator.iadd
+            changes = changes or (node.op != "call_module" and name.endswith("_")) or node.kwargs.get("inplace", False)
+            if changes and len(node.all_input_nodes[0].users) > 1:
+                raise ValueError(f"{node} changes a value that others take")
 
     def _block_of(self, node: Node) -> int:
         """Return the block of a node. Raises ValueError if it takes a value from a later one."""
@@ -88,6 +103,12 @@ class Graph:
         """Return the module that a node calls, None if it is no such node."""
         return self.modules[str(node.target)] if node.op == "call_module" else None
 
+    def is_rectified(self, node: Node) -> bool:
+        """Return True for values that are not negative: of ReLU, and their maxima."""
+        while isinstance(self.module(node), nn.MaxPool2d) or self.passes_on(node):
+            node = node.all_input_nodes[0]
+        return self.rectifies(node)
+
     def passes_on(self, node: Node) -> bool:
         """Return True for layers that do nothing: identities, dropout, which is always off."""
         return isinstance(self.module(node), PASSING)
@@ -101,7 +122,8 @@ class Graph:
     def adds(self, node: Node) -> bool:
         """Return True for the sum of two different values of the network."""
         called = node.op == "call_function" and node.target in ADDITIONS and not node.kwargs
-        return called and len(set(node.args)) == 2 and all(isinstance(each, Node) for each in node.args)
+        values = [each for each in node.args if isinstance(each, fx.Node) and each.op != "get_attr"]
+        return called and len(set(values)) == 2
 
     def source(self, node: Node) -> Node:
         """Return the node whose value a node passes on: itself for most."""
@@ -114,7 +136,7 @@ class Graph:
         layers: dict[Node, Layer] = {}
         taken: set[Node] = set()
         for node in self.nodes:
-            if isinstance(self.module(node), nn.Conv2d | nn.Linear):
+            if can_fold(self.module(node)):
                 layer, nodes = self._join(node, taken)
                 taken.update(nodes)
                 layers[layer.output] = layer
@@ -129,10 +151,15 @@ class Graph:
         nodes = [core]
         while not layer.rectifies and (after := self._only_user(nodes[-1])) is not None and after not in taken:
             module = self.module(after)
-            if isinstance(module, NORMS) and layer.norm is None and not layer.adds and module.track_running_stats:
+            if (
+                isinstance(module, NORMS)
+                and layer.norm is None
+                and not layer.adds
+                and getattr(module, "track_running_stats", False)
+            ):
                 layer = layer._replace(output=after, norm=module)
             elif self.adds(after) and not layer.adds:
-                (other,) = (each for each in after.args if isinstance(each, Node) and each is not nodes[-1])
+                (other,) = (each for each in after.args if isinstance(each, fx.Node) and each is not nodes[-1])
                 layer = layer._replace(output=after, inputs=(*layer.inputs, self.source(other)), adds=True)
             elif self.rectifies(after):
                 layer = layer._replace(output=after, rectifies=True)
@@ -152,11 +179,6 @@ class Graph:
         return sorted((node for node in self.nodes if node in taken), key=self.block.__getitem__)
 
 
-def node_name(node: Node) -> str:
-    """Return the name of a node: that of its module, or what PyTorch calls the operation."""
-    return str(node.target) if node.op == "call_module" else node.name
-
-
 def trace(model: nn.Module, blocks: Sequence[Sequence[str]]) -> Graph | None:
     """Return a traced network, None if it cannot be traced: then its frozen blocks are computed as they are."""
     try:
@@ -165,7 +187,10 @@ def trace(model: nn.Module, blocks: Sequence[Sequence[str]]) -> Graph | None:
         return None
 
 
-def arguments(node: Node, values: dict[Node, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a node, with values in place of nodes."""
-    args = fx.node.map_arg(node.args, values.__getitem__)
-    return args, fx.node.map_arg(node.kwargs, values.__getitem__)
+def why_untraced(model: nn.Module, blocks: Sequence[Sequence[str]]) -> str:
+    """Return in a line why a network cannot be traced, "" if it can."""
+    try:
+        Graph(model, blocks)
+    except ValueError as error:
+        return brief_error(error).removeprefix("ValueError: ")
+    return ""

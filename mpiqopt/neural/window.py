@@ -5,14 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mpiqopt.memory import trim_memory
+from mpiqopt.neural.graph import trace
 from mpiqopt.neural.partial import Block, Partial
+from mpiqopt.neural.program import Program
 from mpiqopt.neural.rows import RowModule
 
 
 class WindowNetwork:
     """A network that computes and differentiates as training a window of its blocks wants it.
 
-    Gradients reach the window's parameters alone; blocks outside use running statistics and keep every bit.
+    Gradients reach the window's parameters alone; blocks outside use running statistics and keep every bit. Blocks
+    before it run without autograd, those after it keep masks for the gradients that pass them. A network that cannot be
+    traced is computed as it is, with gradients of the window's parameters alone.
 
     Parameters
     ----------
@@ -29,7 +34,7 @@ class WindowNetwork:
     def __init__(self, net: RowModule, blocks: Sequence[Block], partial: Partial) -> None:
         window = partial.window
         trained = blocks[window.first : window.last + 1]
-        self._net, self._size = net, len(partial.scales)
+        self._net, self._partial = net, partial
         self.parameters = slice(trained[0].parameters.start, trained[-1].parameters.stop)
         self.parts = [part for block in trained for part in block.parts]
         self._trained = tuple(net.model.get_submodule(name) for block in trained for name in block.modules)
@@ -40,9 +45,15 @@ class WindowNetwork:
         ]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
+        self._graph = trace(net.model, [block.modules for block in blocks])
+        self._program: Program | None = None
 
     def _has(self, part: slice) -> bool:
         return self.parameters.start <= part.start < self.parameters.stop
+
+    def compute_as_it_is(self) -> None:
+        """Freeze by leaving out gradients alone, as of a network that cannot be traced; before the first batch."""
+        self._graph = None
 
     def train(self, training: bool) -> None:
         """Let batch normalisation in the window use the statistics of each batch, or its running ones."""
@@ -50,14 +61,25 @@ class WindowNetwork:
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what the network makes of a batch; gradients reach the window's parameters."""
-        return self._net.forward(inputs)
+        if self._graph is None:
+            return self._net.forward(inputs)
+        if self._program is None:
+            self._program = Program(self._graph, self._partial, inputs)
+            trim_memory()
+        return self._program(inputs)
 
     def observed(self) -> np.ndarray:
-        """Return the largest magnitude of each quantised tensor that the window has made, float32 (S,); 0 of others."""
-        return np.zeros(self._size, np.float32)
+        """Return the largest magnitude of each quantised tensor that the window makes, float32 (S,); 0 of others.
+
+        It is the mean over batches: the largest of all would let one odd batch coarsen every other.
+        """
+        if self._program is None:
+            return np.zeros_like(self._partial.scales)
+        return self._program.observed()
 
     def close(self) -> None:
         """Let the network be trained as a whole again."""
+        self._program = None
         for parameter in self._frozen:
             parameter.requires_grad_(True)
         self._net.train(False)

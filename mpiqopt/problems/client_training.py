@@ -122,6 +122,7 @@ class ClientTrainer:
     problem : whose clients train; gradient evaluations are counted there
     streams : of the hosted nodes' batches
     machines : emulated ones, None for this one
+    model : what is trained; by default the problem's, whole
 
     Attributes
     ----------
@@ -129,9 +130,15 @@ class ClientTrainer:
     client_log : what clients have done, round by round
     """
 
-    def __init__(self, problem: "Problem", streams: Streams, machines: "MachineTimes | None"):
+    def __init__(
+        self,
+        problem: "Problem",
+        streams: Streams,
+        machines: "MachineTimes | None",
+        model: Trainable | None = None,
+    ):
         self._problem, self._streams, self._machines = problem, streams, machines
-        self._model = problem.trainable()
+        self._model = model or problem.trainable()
         self.weights = self._model.weights
         self.client_log = ClientLog(problem.hosted)
 
@@ -155,7 +162,7 @@ class ClientTrainer:
         start : (d,), of the problem's dtype; not changed
         work : what it does
         round : number of the round, which keys batches
-        out : (d,), written
+        out : (d,), written where the model has coordinates
         correction : (d,), added to every gradient, as in SCAFFOLD
         memory : (d,) arrays that the optimiser keeps, ``work.optimizer.slots`` of them, changed in place; by default
             they begin at zero and are forgotten

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import Trainable
     from mpiqopt.problems.evaluators import Evaluator
+    from mpiqopt.problems.narrow import Narrow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,13 @@ class Loss:
     def row_blocks(self, shares: Shares) -> "list[Block]":
         """Return the blocks of a network, from input to output, with their coordinates of x; none of other models."""
         return []
+
+    def narrow(self, shares: Shares, width: float, dtype: str) -> "Narrow | None":
+        """Return the network that is narrower by a factor, and part of this one; None of other models.
+
+        dtype: of what trains it. Raises UsageError for networks without narrower ones.
+        """
+        return None
 
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
         """Return what ``mpiqopt check`` prints of the model, as (name, text). By default nothing."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mpiqopt.neural.block_count import BlockCount
     from mpiqopt.neural.partial import Block
     from mpiqopt.problems.client_training import ClientTrainer, Trainable
+    from mpiqopt.problems.narrow import Narrow
     from mpiqopt.problems.training import BackgroundTrainer, MachineTimes, Trainer
 
 Numbers = TypeVar("Numbers", float, np.ndarray)
@@ -170,6 +171,20 @@ class Problem:
         """Return what each block of the network computes and keeps. Raises UsageError for models without blocks."""
         self.blocks()
         return self.loss.block_counts(self._shares)
+
+    def narrow(self, width: float) -> "Narrow":
+        """Return the network that is narrower by a factor. Raises UsageError for models that have none."""
+        self.blocks()
+        found = self.loss.narrow(self._shares, width, self.dtype.name)
+        if found is None:
+            raise UsageError(f"problem.name = {self.loss.name!r} has no narrower networks")
+        return found
+
+    def narrow_trainer(self, narrow: "Narrow", streams: Streams) -> "ClientTrainer":
+        """Return what trains a narrow network at the clients. streams: of the hosted nodes' batches."""
+        from mpiqopt.problems.client_training import ClientTrainer
+
+        return ClientTrainer(self, streams, self._machines, narrow.trainable(self._evaluator))
 
     def trainable(self) -> "Trainable":
         """Return the model of the hosted clients, which ``client_training`` trains."""

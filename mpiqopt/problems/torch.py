@@ -1,6 +1,6 @@
 """Networks, by PyTorch: the flat vector of parameters is a node's row."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from mpiqopt.errors import UsageError, clip_for_error_line
 from mpiqopt.field import Field
 from mpiqopt.problems.logistic import label_signs
 from mpiqopt.problems.loss import Loss
+from mpiqopt.problems.narrow import Narrow
 from mpiqopt.problems.softmax import class_numbers, number_of_classes
 from mpiqopt.registry import register
 
@@ -144,12 +145,41 @@ class Torch(Loss):
         net = self._kind(shares, self.default_dtype).of_this_thread()
         return row_blocks(net, named_blocks(net.model, self.blocks))
 
-    def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
-        """Return the blocks of the network and the options of its builder."""
-        from mpiqopt.neural.model import network_facts
+    def narrow(self, shares: Shares, width: float, dtype: str) -> Narrow:
+        """Return the network of leading channels and units. Raises UsageError if this kind has none that is known."""
+        from mpiqopt.neural.counts import count_blocks
+        from mpiqopt.neural.evaluator import NetworkEvaluator
+        from mpiqopt.neural.model import find_builder
+        from mpiqopt.neural.narrow import NarrowClient, leading_coordinates, narrow_options, scale_hidden_layers
+        from mpiqopt.neural.network_blocks import named_blocks, row_blocks
 
-        net = self._kind(shares, self.default_dtype).of_this_thread()
-        return network_facts(net.model, self.model, self.options)
+        wide = self._kind(shares, self.default_dtype)
+        options = narrow_options(self.model, find_builder(self.model), self.options, width)
+        kind = replace(self, options=options)._kind(shares, self.default_dtype)
+        net = kind.make(seed=0)
+        coordinates = leading_coordinates(wide.of_this_thread(), net)
+        blocks = row_blocks(net, named_blocks(net.model, self.blocks))
+        counts = count_blocks(net, blocks, kind.shape, shares.vocabulary is not None)
+
+        def trainable(evaluator: "Evaluator") -> NarrowClient:
+            assert isinstance(evaluator, NetworkEvaluator)  # of ``make_evaluator``
+            trained = replace(kind, dtype=dtype).make(seed=0)
+            scale_hidden_layers(trained, width)
+            return NarrowClient(evaluator, trained, coordinates)
+
+        return Narrow(coordinates, counts, trainable)
+
+    def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
+        """Return the blocks of the network, the options of its builder, and whether frozen blocks can be quick."""
+        from mpiqopt.neural.graph import why_untraced
+        from mpiqopt.neural.model import network_facts
+        from mpiqopt.neural.network_blocks import named_blocks
+
+        model = self._kind(shares, self.default_dtype).of_this_thread().model
+        blocks = named_blocks(model, self.blocks)
+        why = why_untraced(model, blocks)
+        slow = [("  frozen blocks", f"computed as they are, in float: the network {why}")] * bool(why)
+        return network_facts(model, self.model, self.options, blocks) + slow
 
     def make_trainable(self, evaluator: "Evaluator") -> "NetworkClient":
         """Return what trains the network on the samples of an evaluator."""

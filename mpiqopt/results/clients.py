@@ -29,13 +29,17 @@ class ClientRounds:
         self._bytes = 0
         self._count = self._written()
 
-    def write_devices(self, classes: np.ndarray, slowdowns: np.ndarray) -> None:
-        """Write /clients/device, int (clients,), whose attribute ``slowdown`` is that of each class, (devices,)."""
+    def write_devices(self, classes: np.ndarray, facts: dict[str, np.ndarray]) -> None:
+        """Write /clients/device, int (clients,), whose attributes are the facts on each class, (devices,)."""
         group = self._group(len(classes))
         if "device" not in group:  # else it is a continuation
             store_numbers(group, "device", classes.astype(DEVICE.dtype))
-            group["device"].attrs["slowdown"] = np.asarray(slowdowns, np.float64)
+            group["device"].attrs.update({name: np.asarray(values, np.float64) for name, values in facts.items()})
             describe(group["device"], DEVICE, group["client"])
+
+    def write_message_size(self, size: int, clients: int) -> None:
+        """Write the attribute of the group that says how many bytes a message of the whole network has, as it is."""
+        self._group(clients).attrs["whole_bytes"] = size
 
     def add(self, first: int, columns: dict[str, np.ndarray]) -> None:
         """Add rounds from ``first`` on, in place of those that are there; see ``Writer.clients``."""
@@ -43,7 +47,7 @@ class ClientRounds:
             raise ValueError(f"rounds {self._count} to {first - 1} of clients are missing")
         if first < self._count:
             self.cut(first)
-        self._waiting.append({name: columns[name] for name in CLIENT_QUANTITIES})
+        self._waiting.append({name: columns[name] for name in CLIENT_QUANTITIES if _is_given(name, columns)})
         self._count += len(columns["sampled"])
         self._bytes += OVERHEAD + sum(values.nbytes for values in self._waiting[-1].values())
         if self._bytes > BUFFERED:
@@ -56,7 +60,7 @@ class ClientRounds:
             return
         first, group = self._written(), self._group(waiting[0]["sampled"].shape[1])
         group["round"].resize(self._count, axis=0)
-        for name in CLIENT_QUANTITIES:
+        for name in waiting[0]:
             dataset = group[name] if name in group else _create(group, name)
             dataset.resize(self._count, axis=0)
             dataset[first:] = np.concatenate([rows[name] for rows in waiting])
@@ -72,7 +76,8 @@ class ClientRounds:
     def axis(self, name: str, size: int) -> h5py.Dataset:
         """Return an axis of the root group, made when it is first asked for.
 
-        Classes are named as in /data, and devices by their slowdowns: these are coordinates, which xarray selects by.
+        Classes are named as in /data, and devices by their slowdowns, unless tables [[devices]] count them: these are
+        coordinates, which xarray selects by.
         """
         if name in self._file:
             return self._file[name]
@@ -88,7 +93,8 @@ class ClientRounds:
         if name == "class" and "data/class" in self._file:
             return self._file["data/class"].dtype, self._file["data/class"][()]
         if name == "device" and "clients/device" in self._file:
-            return None, self._file["clients/device"].attrs["slowdown"]
+            facts = self._file["clients/device"].attrs
+            return None, facts["slowdown"] if "time_low" not in facts else np.empty(0)
         return None, np.empty(0)
 
     def _written(self) -> int:
@@ -102,6 +108,11 @@ class ClientRounds:
             make_axis(group, "round", 0, unlimited=True)
             make_axis(group, "client", clients)
         return self._file["clients"]
+
+
+def _is_given(name: str, columns: dict[str, np.ndarray]) -> bool:
+    """Return True if a quantity is to be written: all are but those that the method does not have."""
+    return name in columns or not CLIENT_QUANTITIES[name].optional
 
 
 def _create(group: h5py.Group, name: str) -> h5py.Dataset:

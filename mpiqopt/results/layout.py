@@ -72,9 +72,20 @@ CLIENT_QUANTITIES = {
     "up_bytes": Quantity("int64", "byte", "payload from the client to the server"),
     "down_bytes": Quantity("int64", "byte", "payload from the server to the client"),
     "seconds": Quantity("float32", "s", "training and transfers at the client, as emulated where that is on"),
+    # of methods that train on each device what it can
+    "window_first": Quantity("int16", "1", "first block that the client trained; -1 if none", True),
+    "window_last": Quantity("int16", "1", "last block that the client trained; -1 if none", True),
+    "width": Quantity("float32", "1", "width of what the client trained, of the whole network's; NaN if none", True),
+    "time_share": Quantity("float32", "1", "time of a step, of one of the whole network's; NaN if none", True),
+    "memory_share": Quantity("float32", "1", "peak memory of training, of the whole network's; NaN if none", True),
 }
 # The values of ``sampled``, from 0 on.
-OUTCOMES = ("not_drawn", "used", "late_discarded", "late_applied", "left_out")
+OUTCOMES = ("not_drawn", "used", "late_discarded", "late_applied", "left_out", "lost", "rolled_back")
+# Attributes of /clients/device, a number for each class: limits are there where the config has [[devices]].
+DEVICE_FACTS = (
+    "slowdown",
+    *(f"{limit}_{end}" for limit in ("time", "memory", "upload") for end in ("low", "high")),
+)
 
 # Along the axis ``node`` of the group /nodes, for methods that train nodes one by one.
 NODE_QUANTITIES = {

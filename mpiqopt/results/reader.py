@@ -10,9 +10,11 @@ import numpy as np
 
 from mpiqopt.errors import UsageError
 from mpiqopt.results import files
-from mpiqopt.results.layout import NODE_QUANTITIES, QUANTITIES, VECTORS
+from mpiqopt.results.layout import DEVICE_FACTS, NODE_QUANTITIES, QUANTITIES, VECTORS
 from mpiqopt.results.lock import is_being_written
 
+# numbers of a dataset that are summed at a time
+PIECE = 1 << 20
 # What every result file says of its run.
 ATTRIBUTES = {
     "config": str,
@@ -34,15 +36,27 @@ class Clients:
     ----------
     rounds:
         the quantities that were asked for of ``layout.CLIENT_QUANTITIES``, (rounds, clients) each
+    totals:
+        of the quantities that were asked for, float64 (2, clients) each: in how many rounds the client has a value but
+        0 and NaN, and the sum of these values
     device:
-        int (clients,), the class of devices of each client: a position in ``slowdown``
-    slowdown:
-        float64 (devices,), ascending
+        int (clients,), the class of devices of each client: a position in the facts
+    facts:
+        float64 (devices,) by the names of ``layout.DEVICE_FACTS``, "slowdown" at least
+    whole_bytes:
+        of a message of the whole network that is sent as it is; None in files of early versions
     """
 
     rounds: dict[str, np.ndarray]
+    totals: dict[str, np.ndarray]
     device: np.ndarray
-    slowdown: np.ndarray
+    facts: dict[str, np.ndarray]
+    whole_bytes: int | None
+
+    @property
+    def classes(self) -> int:
+        """Return how many classes of devices there are."""
+        return len(self.facts["slowdown"])
 
 
 @dataclass(frozen=True)
@@ -92,13 +106,16 @@ class Result:
 
 
 def read_result(
-    path: str | Path, columns: Collection[str] = (*QUANTITIES, *VECTORS), rounds: Collection[str] = ()
+    path: str | Path,
+    columns: Collection[str] = (*QUANTITIES, *VECTORS),
+    rounds: Collection[str] = (),
+    totals: Collection[str] = (),
 ) -> Result:
     """Return a result file, with those of the ``columns`` that it has.
 
     path: of the file, which a run may be writing; columns: names of QUANTITIES and VECTORS; rounds: of
-    CLIENT_QUANTITIES, which have a value for each client in each round and so may take much memory. Raises UsageError
-    if it is missing, damaged or not a result file.
+    CLIENT_QUANTITIES, which have a value for each client in each round and so may take much memory; totals: of those,
+    too, summed over rounds. Raises UsageError if it is missing, damaged or not a result file.
 
     >>> from mpiqopt.results.writer import Writer
     >>> from mpiqopt.topologies.lattices import Ring
@@ -134,7 +151,7 @@ def read_result(
                 },
                 fingerprints=dict(json.loads(attributes.get("fingerprints", "{}"))),
                 axes={name: _label(file[name]) for name in ("class", "device") if _has_coordinates(file, name)},
-                clients=_clients(file["clients"], rounds) if "clients" in file else None,
+                clients=_clients(file["clients"], rounds, totals) if "clients" in file else None,
             )
     except files.UNREADABLE as error:
         raise UsageError(f"{path}: not a readable result file ({error})") from error
@@ -167,20 +184,37 @@ def _recorded(file: Any, name: str, records: int) -> np.ndarray:
     return _column(file[name], records, *([len(file[VECTORS[name].axis])] if name in VECTORS else []))
 
 
-def _clients(group: Any, rounds: Collection[str]) -> Clients:
+def _clients(group: Any, rounds: Collection[str], totals: Collection[str]) -> Clients:
     """Return the group /clients with some of its quantities; without classes of devices all clients are in one.
 
     Raises ValueError if shapes differ, or a class does not exist.
     """
     count, clients = len(group["round"]), len(group["client"])
-    device, slowdown = np.zeros(clients, int), np.ones(1)
+    device, facts = np.zeros(clients, int), {"slowdown": np.ones(1)}
     if "device" in group:
-        device = _column(group["device"], clients)
-        slowdown = np.atleast_1d(group["device"].attrs["slowdown"])
-    if clients and not 0 <= device.min() <= device.max() < len(slowdown):
-        raise ValueError(f"/clients/device: of {len(slowdown)} classes one is {device.max()}")
+        device, said = _column(group["device"], clients), group["device"].attrs
+        facts = {name: np.atleast_1d(said[name]) for name in DEVICE_FACTS if name in said}
+    classes = len(facts["slowdown"])
+    if clients and not 0 <= device.min() <= device.max() < classes:
+        raise ValueError(f"/clients/device: of {classes} classes one is {device.max()}")
+    if any(len(values) != classes for values in facts.values()):
+        raise ValueError("/clients/device: its attributes differ in the number of classes")
     found = {name: _column(group[name], count, clients) for name in rounds if name in group}
-    return Clients(found, device, slowdown)
+    sums = {name: _totals(group[name], count, clients) for name in totals if name in group}
+    whole = group.attrs.get("whole_bytes")
+    return Clients(found, sums, device, facts, None if whole is None else int(whole))
+
+
+def _totals(dataset: Any, rounds: int, clients: int) -> np.ndarray:
+    """Return ``Clients.totals`` of a dataset (rounds, clients), which is read in pieces."""
+    totals = np.zeros((2, clients))
+    step = max(PIECE // max(clients, 1), 1)
+    for first in range(0, rounds, step):
+        last = min(first + step, rounds)
+        values = _column(dataset, rounds, clients, rows=slice(first, last)).astype(np.float64)
+        known = np.isfinite(values) & (values != 0)
+        totals += np.stack([known.sum(axis=0), np.where(known, values, 0.0).sum(axis=0)])
+    return totals
 
 
 def _has_coordinates(file: Any, name: str) -> bool:
@@ -202,12 +236,12 @@ def _words(dataset: Any, size: int) -> np.ndarray:
     return words
 
 
-def _column(dataset: Any, *shape: int) -> np.ndarray:
-    """Return a dataset of numbers. Raises ValueError for other values, and for another shape."""
+def _column(dataset: Any, *shape: int, rows: slice = slice(None)) -> np.ndarray:
+    """Return a dataset of numbers, or some rows. Raises ValueError for other values, and for another shape."""
     if dataset.shape != shape or dataset.dtype.kind not in "iuf":
         wanted = " x ".join(map(str, shape))
         raise ValueError(f"{dataset.name}: {dataset.shape} of {dataset.dtype}, want {wanted} numbers")
-    return dataset[()]
+    return dataset[rows]
 
 
 def _config(text: str) -> dict[str, Any]:

@@ -145,12 +145,16 @@ class Writer:
             store_numbers(group, name, values.astype(quantity.dtype))
             describe(group[name], quantity, axis)
 
-    def devices(self, classes: np.ndarray, slowdowns: np.ndarray) -> None:
+    def devices(self, classes: np.ndarray, facts: dict[str, np.ndarray]) -> None:
         """Write which device each client has, before the first record; a resumed run keeps what is there.
 
-        classes: int (clients,), positions in ``slowdowns``; slowdowns: (devices,), ascending.
+        classes: int (clients,), positions in the facts; facts: (devices,) by the names of ``layout.DEVICE_FACTS``.
         """
-        self._clients.write_devices(classes, slowdowns)
+        self._clients.write_devices(classes, facts)
+
+    def message_size(self, size: int, clients: int) -> None:
+        """Write how many bytes a message of the whole network has that is sent as it is; of so many clients."""
+        self._clients.write_message_size(size, clients)
 
     def clients(self, first: int, columns: dict[str, np.ndarray]) -> None:
         """Add rounds to the group ``/clients``, which the next publication writes.
@@ -163,7 +167,8 @@ class Writer:
             the first of these rounds, counted from 0: an iteration is a round. Rounds from it on that are there are
             replaced
         columns:
-            (rounds, clients), all of ``layout.CLIENT_QUANTITIES`` by name; they must not change later
+            (rounds, clients), all of ``layout.CLIENT_QUANTITIES`` by name, of the optional ones always the same; they
+            must not change later
 
         Raises
         ------

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts
-from mpiqopt.config.config import Config
+from mpiqopt.config.config import Config, given_keys
 from mpiqopt.data.scaling import scale_features
 from mpiqopt.data.shares import (
     Shares,
@@ -16,6 +16,7 @@ from mpiqopt.data.shares import (
     require_sample_for_each_node,
 )
 from mpiqopt.data.source import Source
+from mpiqopt.emulation.devices import group_devices
 from mpiqopt.emulation.machines import Machines
 from mpiqopt.errors import AgreedError, UsageError, errors_name_file
 from mpiqopt.memory import require_memory
@@ -104,6 +105,7 @@ def assemble(config: Config, transport: Transport, *, derived: dict[str, Any] | 
         derived = _derive(transport, config, topology, known, shares, problem)
     algorithm = _resolved_algorithm(config, derived)
     network = _build_network(config, topology, place, transport, algorithm, derived)
+    _prepare_algorithm(config, algorithm, problem, network)
     streams = Streams(config.run.seed, place.first, problem.sizes)
     if algorithm.trains:
         problem.make_trainer(streams, transport.processors if algorithm.in_background else None)
@@ -160,7 +162,8 @@ def _load(config: Config, place: Placement, topology: Topology) -> Shares:
     names = topology.names if topology.named else None
     with errors_name_file(config.path):
         table, has_classes = config.data.open(seed), config.problem.has_classes
-        return load_shares(config.data, table, place, seed, has_classes, names, config.dtype)
+        devices = config.devices_of(place.nodes).classes
+        return load_shares(config.data, table, place, seed, has_classes, names, config.dtype, devices)
 
 
 _load_shares = on_all_ranks(_load)
@@ -196,7 +199,9 @@ def _require_features(config: Config, shares: Shares, transport: Transport) -> N
 @on_all_ranks
 def _build_problem(config: Config, shares: Shares, place: Placement, local_rank: int) -> Problem:
     """Return F + h on the hosted nodes. Raises UsageError if data do not fit the loss, MemoryError if too large."""
-    machines = Machines(config.emulate, place, config.run.seed) if config.emulate.of_machines else None
+    devices = config.devices_of(place.nodes) if config.algorithm.federated else None
+    is_slow = config.emulate.of_machines or (devices is not None and devices.slow)
+    machines = Machines(config.emulate, place, config.run.seed, devices) if is_slow else None
     with errors_name_file(config.path):
         config.problem.prepare(config.run.device, local_rank, config.folder)
         problem = Problem(config.problem, shares, config.regularizer, config.dtype, machines)
@@ -288,7 +293,7 @@ def _derive(config: Config, topology: Topology, known: Constants, shares: Shares
     with errors_name_file(config.path):
         resolved = given.resolve(facts)
         resolved.require_resolved()
-    numbers = {key: value for key, value in vars(resolved).items() if getattr(given, key) != value}
+    numbers = {key: value for key, value in given_keys(resolved).items() if getattr(given, key) != value}
     if resolved.uses_interval:
         numbers["interval"] = topology.interval
     return numbers
@@ -297,6 +302,14 @@ def _derive(config: Config, topology: Topology, known: Constants, shares: Shares
 def _resolved_algorithm(config: Config, derived: dict[str, Any]) -> Algorithm:
     """Return the config's algorithm with the derived numbers in the place of automatic values."""
     return replace(config.algorithm, **{key: derived[key] for key in derived if hasattr(config.algorithm, key)})
+
+
+def _prepare_algorithm(config: Config, algorithm: Algorithm, problem: Problem, network: Network) -> None:
+    """Let a method make what it needs, collective. Raises AgreedError."""
+    try:
+        algorithm.prepare(problem, network, config.run.seed)
+    except UsageError as error:
+        raise AgreedError(f"{config.path}: {error}") from error
 
 
 # The network, and what measures
@@ -321,6 +334,7 @@ def _build_network(
         interval=tuple(derived["interval"]) if "interval" in derived else None,
         mail_transport=config.run.transport,
         emulate=config.emulate,
+        devices=config.devices_of(place.nodes),
     )
 
 
@@ -353,4 +367,5 @@ def _build_client_evaluator(
     """Return what measures the accuracy of clients; None for methods without clients, and without accuracy."""
     if not config.algorithm.federated:
         return None
-    return make_client_evaluator(problem, place, transport, shares, config.emulate.factors(place.nodes))
+    groups = group_devices(config.devices_of(place.nodes), config.emulate.factors(place.nodes))
+    return make_client_evaluator(problem, place, transport, shares, groups)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpiqopt.data.shares import Shares, label_counts
+from mpiqopt.emulation.devices import DeviceGroups
 from mpiqopt.placement.placement import Placement
 from mpiqopt.placement.shared_rows import is_shared
 from mpiqopt.problems.held_out import HeldOut
@@ -28,7 +29,7 @@ class ClientEvaluator(NamedTuple):
     classes : int64 (held-out samples here,), position of each one's label
     totals : float64 (labels,), held-out samples of each class on all ranks
     shares : float64 (nodes, labels), p_ic, on rank 0; None elsewhere
-    devices, slowdowns : int64 (nodes,), class of devices of each node, and the slowdown of each class
+    groups : the classes of devices
     """
 
     problem: Problem
@@ -38,8 +39,7 @@ class ClientEvaluator(NamedTuple):
     classes: np.ndarray
     totals: np.ndarray
     shares: np.ndarray | None
-    devices: np.ndarray
-    slowdowns: np.ndarray
+    groups: DeviceGroups
 
     def __call__(self, x: np.ndarray) -> dict[str, Any]:
         """Return the recorded quantities at the iterates x (hosted, d), by name, on rank 0; nothing elsewhere."""
@@ -57,7 +57,7 @@ class ClientEvaluator(NamedTuple):
         weights = np.add.reduce(np.where(known, shares, 0.0), axis=1)
         right = np.add.reduce(np.where(known, own, 0.0) * shares, axis=1)
         clients = np.divide(right, weights, out=np.full(len(shares), np.nan), where=weights > 0)
-        devices = [_mean_of_known(clients[self.devices == each, None])[0] for each in range(len(self.slowdowns))]
+        devices = [_mean_of_known(clients[self.groups.classes == k, None])[0] for k in range(self.groups.size)]
         mean = _mean_of_known(clients[:, None])[0]
         return {
             "class_accuracy": common,
@@ -83,11 +83,11 @@ class ClientEvaluator(NamedTuple):
 
 
 def make_client_evaluator(
-    problem: Problem, place: Placement, transport: Transport, shares: Shares, slowdowns: np.ndarray
+    problem: Problem, place: Placement, transport: Transport, shares: Shares, groups: DeviceGroups
 ) -> ClientEvaluator | None:
     """Return what measures clients' accuracy, collective; None without held-out samples of classes.
 
-    shares: the samples here; slowdowns: float64 (nodes,), of every node's machine.
+    shares: the samples here; groups: the classes of devices of all nodes.
     """
     counts = label_counts(shares)
     if problem.held_out is None or not problem.has_accuracy or counts is None or shares.labels is None:
@@ -96,8 +96,7 @@ def make_client_evaluator(
     totals = transport.total(np.bincount(classes, minlength=len(shares.labels)).astype(np.float64))
     gathered = transport.gather(counts, place.counts)
     parts = None if gathered is None else gathered / gathered.sum(axis=1, keepdims=True)
-    distinct, devices = np.unique(slowdowns, return_inverse=True)
-    return ClientEvaluator(problem, place, transport, problem.held_out, classes, totals, parts, devices, distinct)
+    return ClientEvaluator(problem, place, transport, problem.held_out, classes, totals, parts, groups)
 
 
 def _mean_of_known(rows: np.ndarray) -> np.ndarray:

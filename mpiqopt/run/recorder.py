@@ -10,7 +10,9 @@ import numpy as np
 
 import mpiqopt
 from mpiqopt import kernels
+from mpiqopt.algorithms.federated import FederatedAlgorithm
 from mpiqopt.data.shares import label_counts
+from mpiqopt.emulation.devices import group_devices
 from mpiqopt.placement.shared_rows import is_shared, shared_rows
 from mpiqopt.run.assembly import Experiment
 from mpiqopt.run.ending import End
@@ -66,9 +68,16 @@ class Recorder:
         else:
             self._writer = Writer.resume(self._output, attributes, continued_at, self._note)
         self._writer.data(self._experiment.shares, counts)
-        measured = self._experiment.evaluate_clients
-        if measured is not None:
-            self._writer.devices(measured.devices, measured.slowdowns)
+        self._write_devices(self._writer)
+
+    def _write_devices(self, writer: "Writer") -> None:
+        """Write which device each client has, and how large a message is, for methods with clients."""
+        made, network = self._experiment, self._experiment.network
+        if isinstance(made.algorithm, FederatedAlgorithm):
+            groups = group_devices(network.devices, network.emulate.factors(network.place.nodes))
+            writer.devices(groups.classes, groups.facts)
+            portions = made.algorithm.portions(made.problem, network, made.config.run.seed)
+            writer.message_size(portions.parts.width * made.problem.dtype.itemsize, network.place.nodes)
 
     def _attributes(self, run_id: str, prints: dict[str, str], kernel: str) -> dict[str, Any]:
         """Return the attributes of the file: the config, versions, and what a continuation needs to know."""

@@ -12,14 +12,48 @@ from mpiqopt.topologies.topology import Topology
 from tools.trajectories import TABLES
 
 COHORT = 5
+SLOWDOWNS = {"slowdown": np.array([1.0, 4.0])}
+# of a class that can do everything, and a weak one
+LIMITS = {"slowdown": np.ones(2)} | {
+    f"{name}_{end}": np.array([1.0, limit])
+    for name, limits in {"time": (0.33, 0.33), "memory": (0.33, 0.33), "upload": (0.5, 1.0)}.items()
+    for end, limit in zip(("low", "high"), limits, strict=True)
+}
 # classes of samples
 CLASSES = 4
 
 
 def columns(first: int, count: int, clients: int = 20) -> dict[str, np.ndarray]:
     """Return rounds [first, first + count), drawn by their numbers, (count, clients) each."""
-    rows = [_round(number, clients) for number in range(first, first + count)]
-    return {name: np.array([row[name] for row in rows], quantity.dtype) for name, quantity in CLIENT_QUANTITIES.items()}
+    return _arrays([_round(number, clients) for number in range(first, first + count)])
+
+
+def partial_columns(first: int, count: int, clients: int = 20) -> dict[str, np.ndarray]:
+    """Return the same rounds of a method that trains windows of blocks, which weak devices have at the end."""
+    return _arrays([_partial_round(number, clients) for number in range(first, first + count)])
+
+
+def _arrays(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows], CLIENT_QUANTITIES[name].dtype) for name in rows[0]}
+
+
+def _partial_round(number: int, clients: int) -> dict[str, np.ndarray]:
+    """A round of six blocks: strong devices train all, weak ones 3-5 or 4-5; some are lost, one round is undone."""
+    plain, rng = _round(number, clients), np.random.default_rng(number + 1000)
+    drawn, weak = (plain["sampled"] > 0) & (plain["sampled"] != 4), devices(clients) == 1
+    plain["sampled"] = np.where(drawn & (rng.random(clients) < 0.1), 5, plain["sampled"])
+    if number == 9:
+        plain["sampled"] = np.where(plain["sampled"] == 1, 6, plain["sampled"])
+    window_first = np.where(weak, rng.integers(3, 5, clients), 0)
+    part = (6 - window_first) / 6
+    return plain | {
+        "up_bytes": np.where(drawn & (plain["sampled"] != 5), 400 * part, 0),
+        "window_first": np.where(drawn, window_first, -1),
+        "window_last": np.where(drawn, 5, -1),
+        "width": np.where(drawn, np.where(weak, 0.5, 1.0), np.nan),
+        "time_share": np.where(drawn, part, np.nan),
+        "memory_share": np.where(drawn, np.sqrt(part), np.nan),
+    }
 
 
 def _round(number: int, clients: int) -> dict[str, np.ndarray]:
@@ -74,7 +108,7 @@ def create(path: Path, clients: int = 20) -> Writer:
 def start(path: Path, clients: int = 20) -> Writer:
     """Return the writer of a new file, which has the devices and the record at the start."""
     writer = create(path, clients)
-    writer.devices(devices(clients), np.array([1.0, 4.0]))
+    writer.devices(devices(clients), SLOWDOWNS)
     writer.append(record(0, clients))
     return writer
 
@@ -95,5 +129,21 @@ def write(path: Path, rounds: int = 30) -> str:
     """Write a file with so many rounds; returns its path."""
     writer = start(path)
     go_on(writer, 0, rounds)
+    finish(writer)
+    return str(path)
+
+
+def write_partial(path: Path, rounds: int = 30, lacks: tuple[str, ...] = ()) -> str:
+    """Write a file of a method that trains parts of the network, with classes of devices by their limits.
+
+    lacks: columns that the method does not have.
+    """
+    writer = create(path)
+    writer.devices(devices(), LIMITS)
+    writer.message_size(400, 20)
+    writer.append(record(0))
+    for first in range(0, rounds, 5):
+        writer.clients(first, {k: v for k, v in partial_columns(first, 5).items() if k not in lacks})
+        writer.append(record(first + 5))
     finish(writer)
     return str(path)

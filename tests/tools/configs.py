@@ -19,7 +19,7 @@ SMALL = {
 # values that hold the machine up beside what they show
 BOUNDS = {"nodes": (2, 12), "samples": (13, 60), "features": (1, 6), "iterations": (0, 20), "classes": (2, 4)}
 BOUNDS |= {"characters": (900, 9000), "context": (1, 9)}
-PLAIN = ("run", "record", "checkpoint", "emulate")
+PLAIN = ("run", "record", "checkpoint", "emulate", "devices")
 # parts that need a file or a network
 FOREIGN = ("csv", "npz", "hdf5", "libsvm", "idx", "images", "text", "mnist-5k", "file", "openml")
 
@@ -50,7 +50,7 @@ def generated(rng: random.Random, schema: dict[str, Any]) -> dict[str, Any]:
     for family, table in schema["properties"].items():
         if family in PLAIN:
             if rng.random() < 0.3:
-                tables.setdefault(family, {}).update(_keys(rng, table, 0.2))
+                _set_plain(tables, family, [_keys(rng, part, 0.2) for part in members(table) * rng.randint(1, 3)])
             continue
         if family in ("regularizer", "compressor") and rng.random() < 0.6:
             continue
@@ -59,9 +59,19 @@ def generated(rng: random.Random, schema: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
+def _set_plain(tables: dict[str, Any], name: str, drawn: list[dict[str, Any]]) -> None:
+    """Give a plain table the first of the drawn keys; a list of tables all of them."""
+    if name == "devices":
+        tables[name] = drawn
+    else:
+        tables.setdefault(name, {}).update(drawn[0])
+
+
 def members(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The schemas of a family's parts."""
-    return table["oneOf"] if "oneOf" in table else members(table["anyOf"][0])
+    """The schemas of a family's parts; of a plain table or a list of them, the one that there is."""
+    if "anyOf" in table or "items" in table:
+        return members(table["anyOf"][0] if "anyOf" in table else table["items"])
+    return table.get("oneOf", [table])
 
 
 def _keys(rng: random.Random, table: dict[str, Any], share: float) -> dict[str, Any]:
@@ -107,9 +117,11 @@ def _value(rng: random.Random, tables: dict, name: str, schema: dict) -> None:
 def _known(rng: random.Random, tables: dict, name: str, schema: dict) -> None:
     """A key that the table's part has is there with an odd value, or an allowed one."""
     table, known = tables.get(name), schema["properties"].get(name)
+    if name == "devices" and isinstance(table, list) and table:
+        table = rng.choice(table)
     if not isinstance(table, dict) or known is None:
         return
-    part = known if name in PLAIN else rng.choice(members(known))
+    part = rng.choice(members(known))
     if name not in PLAIN and rng.random() < 0.8:
         part = next((each for each in members(known) if each["title"] == table.get("name")), part)
     field = rng.choice(list(part["properties"]))

@@ -21,7 +21,7 @@ GRAPHS = {
 
 
 def assembled(
-    topology, problem, algorithm, regularizer=None, data=None, compressor=None, emulate=None, **run
+    topology, problem, algorithm, regularizer=None, data=None, compressor=None, emulate=None, devices=None, **run
 ) -> Experiment:
     """The package's objects for a config that is given table by table."""
     tables = {"run": run, "data": data, "problem": problem, "topology": topology, "algorithm": algorithm}
@@ -31,6 +31,8 @@ def assembled(
         tables["compressor"] = compressor
     if emulate is not None:
         tables["emulate"] = emulate
+    if devices is not None:
+        tables["devices"] = devices
     return assemble(parse(tomli_w.dumps(tables), "test.toml"), SerialTransport())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mpiqopt.results.layout import REPRODUCIBLE
+from mpiqopt.results.layout import CLIENT_QUANTITIES, REPRODUCIBLE
 
 ENDLESS = {"run": {"iterations": 10**9}, "record": {"every": 1000}}
 
@@ -21,6 +21,18 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
     assert one.keys() == other.keys()
     for name, values in one.items():
         assert np.array_equal(values, other[name]), name
+
+
+def assert_same_clients(one: Path, other: Path) -> None:
+    """Records, iterates and what clients did: accuracies of classes without samples are NaN."""
+    first, second = records(one), records(other)
+    with h5py.File(one) as a, h5py.File(other) as b:
+        for file, found in ((a, first), (b, second)):
+            known = [name for name in CLIENT_QUANTITIES if f"clients/{name}" in file]
+            found |= {f"clients/{name}": file["clients"][name][()] for name in known}
+    assert first.keys() == second.keys() >= {"objective", "bytes", "final/x"}
+    for name, values in first.items():
+        assert np.array_equal(values, second[name], equal_nan=True), f"{one.stem}: {name}"
 
 
 def refused(result: subprocess.CompletedProcess) -> str:

@@ -87,7 +87,8 @@ def draw(rng: random.Random, schema: dict[str, Any]) -> tuple[list[str], list[st
 def typed(rng: random.Random, schema: dict[str, Any]) -> str:
     """--set's TABLE.KEY=VALUE, nearly."""
     family, table = rng.choice(list(schema["properties"].items()))
-    part = table if family in configs.PLAIN else rng.choice(configs.members(table))
+    part = rng.choice(configs.members(table))
+    family += f"[{rng.randrange(3)}]" if family == "devices" and rng.random() < 0.8 else ""
     name = rng.choice(list(part["properties"]))
     if rng.random() < 0.1:
         name, family = rng.choice((name[:-1], "", name.upper(), f"{name}.x")), rng.choice((family, family[:-1], ""))

@@ -46,14 +46,15 @@ def batches(f: Objective, i: int, t: int, s: SimpleNamespace) -> list[np.ndarray
 class Clock:
     """Who takes part in a round, and whose update comes when."""
 
-    def __init__(self, f: Objective, s: SimpleNamespace, drops: bool):
-        self.f, self.s, self.drops, self.n = f, s, drops, len(f.sizes)
+    def __init__(self, f: Objective, s: SimpleNamespace, drops: bool, work: Callable[[int, int], float]):
+        self.f, self.s, self.drops, self.work, self.n = f, s, drops, work, len(f.sizes)
         self.due: dict[int, int] = {}  # by client at work on a late update, the round in which that is there
 
     def seconds(self, i: int, t: int) -> float:
         emulate, steps = self.f.emulate, len(batches(self.f, i, t, self.s))
         slowdown = emulate.slowdown[i] if isinstance(emulate.slowdown, list) else emulate.slowdown
-        return round(2 * emulate.delay + slowdown * steps * emulate.gradient_seconds, 9)
+        work = self.work(i, t) / self.f.devices.limits(i, t).time
+        return round(2 * emulate.delay + slowdown * steps * work * emulate.gradient_seconds, 9)
 
     def drawn(self, t: int) -> list[int]:
         free = [i for i in range(self.n) if i not in self.due]
@@ -68,7 +69,10 @@ class Clock:
         limit = inf if self.s.deadline is None else self.s.deadline
         times = {i: self.seconds(i, t) for i in self.drawn(t)}
         if self.drops:
-            times = {i: taken for i, taken in times.items() if taken <= limit}
+            able = [i for i in times if self.f.devices.limits(i, t).full]
+            times = {i: times[i] for i in able if times[i] <= limit}
+        lost = random_stream(self.f.seed, "dropout", t).random(self.n) < self.s.drop_out
+        times = {i: taken for i, taken in times.items() if not lost[i]}
         order = sorted(times.values())
         end = min(limit, limit if self.due else max(order, default=0.0))
         end = max([end, *order[: self.s.min_clients][-1:]])
@@ -92,7 +96,7 @@ class Federation:
         self.x = [X[0]] * (max(self.region) + 1)
         self.server: Callable = server
         self.control, self.c, self.c_i = control, np.zeros_like(X[0]), np.zeros_like(X)
-        self.clock = Clock(f, s, drops)
+        self.clock = Clock(f, s, drops, self.work)
         self.optimisers = [Optimiser() for _ in range(n)]
         self.error: dict[int, np.ndarray] = {}
         self.server_error: dict[int, np.ndarray] = {}
@@ -113,14 +117,27 @@ class Federation:
                 self.announce(before)
             yield np.tile(shares @ np.array(self.x), (len(X), 1))
 
+    def work(self, i: int, t: int) -> float:
+        """What a step of client i takes in round t, relative to one of the whole model."""
+        return 1.0
+
+    def gradient(self, i: int, t: int, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """The gradient of client i on some samples in round t."""
+        return self.f.node_grad(i, y, chosen)
+
+    def mask(self, i: int, t: int) -> np.ndarray:
+        """Which coordinates client i trains in round t."""
+        return np.ones(len(self.x[0]), bool)
+
     def train(self, i: int, t: int) -> np.ndarray:
         """What client i sends of its training."""
         a, x, s = scheduled(self.a, t, self.s.schedule, self.s.decay), self.x[self.region[i]], self.s
         y, steps = x, batches(self.f, i, t, s)
         optimiser = self.optimisers[i] if s.keep_optimizer else Optimiser()
         for chosen in steps:
-            g = self.f.node_grad(i, y, chosen) + self.pull * (y - x)
-            y = optimiser.moved(y, g - self.c_i[i] + self.c if self.control else g, a, s)
+            g = self.gradient(i, t, y, chosen) + self.pull * (y - x)
+            new = optimiser.moved(y, g - self.c_i[i] + self.c if self.control else g, a, s)
+            y = np.where(self.mask(i, t), new, y)
         if not self.control:
             return y - x
         new = self.c_i[i] - self.c + (x - y) / (len(steps) * a)
@@ -133,10 +150,14 @@ class Federation:
         sent = {i: self.waiting.pop(i) for i in arrived} | {i: self.train(i, t) for i in in_time}
         self.waiting |= {i: self.train(i, t) for i in late}
         wanted = {i: v + self.error.get(i, 0.0) for i, v in sent.items()}
-        heard = {i: self.damping * v for i, v in self.wire.collect(wanted).items()}
+        heard = self.hear(wanted)
         if self.feeds_back:
             self.error |= {i: wanted[i] - heard[i] for i in sent}
         return heard
+
+    def hear(self, wanted: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """What the server decodes of what clients send."""
+        return {i: self.damping * v for i, v in self.wire.collect(wanted).items()}
 
     def receive(self, heard: dict[int, np.ndarray]) -> None:
         """The servers' steps."""

@@ -9,19 +9,29 @@ from mpiqopt.run.assembly import Experiment
 Sent = dict[tuple[int, int], np.ndarray]
 
 
-def width(experiment: Experiment) -> int:
-    """How many numbers a message has."""
+def widths(experiment: Experiment) -> list[int]:
+    """How many numbers messages have, and the parts of those of federated methods."""
     method, d = experiment.algorithm, experiment.start.shape[1]
-    return method.width(experiment.problem) if isinstance(method, FederatedAlgorithm) else d
+    if not isinstance(method, FederatedAlgorithm):
+        return [d]
+    parts = method.portions(experiment.problem, experiment.network, experiment.config.run.seed).parts
+    return list(dict.fromkeys([parts.width, *parts.sizes.tolist()]))
 
 
 def recorded(experiment: Experiment) -> Sent:
     """The vectors that the package encodes from now on, by round and number of the (first) sender.
 
-    What the server sends to regions of nodes, one after the other, has the numbers n, n + 1, ...
+    What the server sends to regions of nodes, one after the other, has the numbers n, n + 1, ...; part k of a message
+    has the round r + (k << 40).
     """
-    codec, sent = experiment.network.codec(np.empty((0, width(experiment)), experiment.start.dtype)), {}
-    encode, nodes_in_all = codec.encode, len(experiment.start)
+    sent: Sent = {}
+    for width in widths(experiment):
+        _record(experiment.network.codec(np.empty((0, width), experiment.start.dtype)), len(experiment.start), sent)
+    return sent
+
+
+def _record(codec: Codec, nodes_in_all: int, sent: Sent) -> None:
+    encode = codec.encode
 
     def listen(rows, nodes, round, *blocks):
         sender = int(nodes[0])
@@ -31,7 +41,6 @@ def recorded(experiment: Experiment) -> Sent:
         return encode(rows, nodes, round, *blocks)
 
     codec.encode = listen
-    return sent
 
 
 class Wire:
@@ -46,12 +55,16 @@ class Wire:
 
     def __init__(self, experiment: Experiment, sent: Sent, rtol: float):
         self._compressor, self.nodes = experiment.config.compressor, len(experiment.start)
-        d, dtype = width(experiment), experiment.start.dtype
-        self._codec = Codec(self._compressor, d, dtype, experiment.config.run.seed, self.nodes)
+        dtype, seed = experiment.start.dtype, experiment.config.run.seed
+        self._codecs = {d: Codec(self._compressor, d, dtype, seed, self.nodes) for d in widths(experiment)}
         self._sent, self._round = sent, 0
         self._atol = rtol * max((np.abs(rows).max() for rows in sent.values()), default=0.0)
         self.coded = self._compressor.name != "identity"
-        self.damping = damping(self._compressor, d)
+        self.damping = self.damping_of(widths(experiment)[0])
+
+    def damping_of(self, d: int) -> float:
+        """By what messages of d numbers are multiplied where errors are fed back."""
+        return damping(self._compressor, d)
 
     def gossip(self, rows: np.ndarray) -> np.ndarray:
         """C of every node's row."""
@@ -66,6 +79,14 @@ class Wire:
         self._round += 1
         return {i: self._decoded(v[None], np.array([i]), self._round - 1)[0] for i, v in vectors.items()}
 
+    def collect_parts(self, vectors: dict[int, dict[int, np.ndarray]]) -> dict[int, dict[int, np.ndarray]]:
+        """C of the parts of vectors that some nodes send, by node and part, in one round."""
+        self._round += 1
+        return {
+            i: {k: self._decoded(v[None], np.array([i]), self._round - 1 + (k << 40))[0] for k, v in parts.items()}
+            for i, parts in vectors.items()
+        }
+
     def download(self, vector: np.ndarray) -> np.ndarray:
         """C of one vector (d,), sent by node n, the server."""
         return self._decoded(vector[None], np.array([self.nodes]), self._round - 1)[0]
@@ -79,8 +100,8 @@ class Wire:
             return rows
         sent = self._sent[round, int(senders[0]) + region]
         np.testing.assert_allclose(sent, rows, rtol=0, atol=self._atol)
-        messages = self._codec.encode(sent, senders, round)
-        return self._codec.decode(messages, senders, round).astype(np.float64)
+        codec = self._codecs[rows.shape[1]]
+        return codec.decode(codec.encode(sent, senders, round), senders, round).astype(np.float64)
 
 
 def damping(compressor, d: int) -> float:

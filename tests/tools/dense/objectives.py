@@ -61,6 +61,7 @@ class Objective:
         self.b = np.split(shares.targets.astype(np.float64), cuts)
         self.sizes = np.array([len(b) for b in self.b])
         self.seed, self.emulate = experiment.config.run.seed, experiment.config.emulate
+        self.devices = experiment.network.devices
         self._streams = Streams(self.seed, 0, self.sizes)
 
     def grad(self, X: np.ndarray, t: int = 0, size: int | str = "all") -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.run.assembly import Experiment
-from tools.dense import federated
+from tools.dense import federated, partial
 from tools.dense.coded import choco_gossip, choco_sgd, compressed_sgd, ef_sgd, lead, prox_lead, sgd, sign_sgd
 from tools.dense.coordinated import ftqc_admm, ftqc_dgd
 from tools.dense.messages import Sent, Wire, recorded
@@ -33,6 +33,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "centralized-prox-gradient": centralised,
     "choco-gossip": choco_gossip,
     "choco-sgd": choco_sgd,
+    "cocofl": partial.cocofl,
     "d2": d2,
     "dgd": dgd,
     "diloco": federated.fedopt,
@@ -46,6 +47,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "ftqc-admm": ftqc_admm,
     "ftqc-dgd": ftqc_dgd,
     "gradient-tracking": gradient_tracking,
+    "heterofl": partial.heterofl,
     "hierarchical-fedavg": federated.hierarchical_fedavg,
     "lead": lead,
     "local-sgd": federated.fedavg,
@@ -78,7 +80,8 @@ def iterates(experiment: Experiment, matrices: list[np.ndarray], sent: Sent, rto
     on_grid = isinstance(experiment.algorithm, CoordinatedAlgorithm)
     start = experiment.start if on_grid else experiment.start.astype(np.float64)
     reference = METHODS[experiment.algorithm.name]
-    return reference(start, W, Objective(experiment), settings.pop("step_size"), **settings)
+    objective = partial.Perceptron if experiment.config.problem.name == "torch" else Objective
+    return reference(start, W, objective(experiment), settings.pop("step_size"), **settings)
 
 
 def assert_follows(experiment: Experiment, matrices: list[np.ndarray], iterations: int, rtol: float = 1e-12):

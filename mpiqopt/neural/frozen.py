@@ -1,0 +1,297 @@
+"""Frozen layers that gradients pass: what they keep for that are masks of one byte a number, never their inputs.
+
+Each is a function of autograd of its own, which has no gradient of weights. The numbers of a layer that works on 8 bits
+are no part of autograd's graph; a tensor of the same shape and no memory, the carrier, stands for them there.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mpiqopt.neural.int8 import Grid, Int8Convolution, Shape
+
+
+class Value(NamedTuple):
+    """A value of the network in a form that layers take.
+
+    Attributes
+    ----------
+    tensor : the numbers, or the carrier of the quantised ones
+    q, grid : the quantised numbers, uint8, and what they stand for; None if ``tensor`` has the numbers
+    """
+
+    tensor: torch.Tensor
+    q: torch.Tensor | None = None
+    grid: Grid | None = None
+
+
+class Folded(NamedTuple):
+    """A convolution or linear layer and the norm behind it as one: weight, bias, and how a convolution runs."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    shape: Shape | None
+
+
+def folded(core: nn.Module, norm: nn.Module | None) -> Folded:
+    """Return a layer with the norm behind it, which uses its running statistics.
+
+    w' = w gamma/sqrt(variance + epsilon),  b' = (b - mean) gamma/sqrt(variance + epsilon) + beta
+    """
+    weight, bias = core.weight.detach(), None if core.bias is None else core.bias.detach()
+    if norm is not None:
+        scale = (norm.running_var + norm.eps).rsqrt()
+        if norm.affine:
+            scale = scale * norm.weight.detach()
+        weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+        bias = (-norm.running_mean if bias is None else bias - norm.running_mean) * scale
+        if norm.affine:
+            bias = bias + norm.bias.detach()
+    return Folded(weight, bias, convolution_shape(core))
+
+
+def convolution_shape(core: nn.Module) -> Shape | None:
+    """Return how a convolution runs; None for linear layers and what our functions do not do."""
+    if not isinstance(core, nn.Conv2d) or core.padding_mode != "zeros":
+        return None
+    padding = core.padding
+    if padding == "valid":
+        padding = (0, 0)
+    elif padding == "same":
+        totals = [d * (k - 1) for d, k in zip(core.dilation, core.kernel_size, strict=True)]
+        if any(total % 2 for total in totals):
+            return None
+        padding = [total // 2 for total in totals]
+    return Shape(list(core.stride), list(padding), list(core.dilation), core.groups)
+
+
+def can_fold(module: nn.Module | None) -> bool:
+    """Return True for the layers that ``folded`` takes."""
+    return isinstance(module, nn.Linear) or (module is not None and convolution_shape(module) is not None)
+
+
+def positive(values: torch.Tensor) -> torch.Tensor:
+    """Return where numbers that are not negative are over 0, bool."""
+    return values.bool()
+
+
+def masked(gradient: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return a gradient where a mask, bool or uint8, is not 0, and 0 elsewhere.
+
+    PyTorch turns numbers of 8 bits into floating ones several times faster than truth values.
+    """
+    ones = mask.view(torch.uint8) if mask.dtype == torch.bool else mask.clamp(max=1)
+    return ones.to(gradient.dtype).mul_(gradient)
+
+
+class PullBack:
+    """The input gradient of a folded layer.
+
+    Parameters
+    ----------
+    layer : the folded layer
+    number : type of the gradients that pass it
+    """
+
+    def __init__(self, layer: Folded, number: torch.dtype) -> None:
+        self._shape = layer.shape
+        # bfloat16 is 20 times slower there than float32: PyTorch 2.13 on a processor that multiplies bfloat16
+        slow = layer.shape is not None and layer.shape.groups > 1 and max(layer.shape.stride) > 1
+        self._weight = layer.weight.to(layer.weight.dtype if slow else number)
+
+    def __call__(self, gradient: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """Return the gradient with regard to the input of a ``size``."""
+        gradient = gradient.to(self._weight.dtype)
+        if self._shape is None:
+            return gradient @ self._weight
+        stride, padding, dilation, groups = self._shape
+        # it takes nothing of the input but size and layout; memory that nobody writes to is never there
+        layout = torch.empty(size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
+        back = torch.ops.aten.convolution_backward.default
+        args = gradient, layout, self._weight, None, stride, padding, dilation, False, [0, 0], groups
+        return back(*args, [True, False, False])[0]
+
+
+class _FloatLayer(torch.autograd.Function):
+    """A folded layer: (input, added or None, layer) to the output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, added: torch.Tensor | None, layer: "FrozenLayer") -> torch.Tensor:
+        folded = layer.folded
+        if folded.shape is None:
+            y = functional.linear(x, folded.weight, folded.bias)
+        else:
+            y = functional.conv2d(x, folded.weight, folded.bias, *folded.shape)
+        if added is not None:
+            y += added
+        if layer.rectifies:
+            y.relu_()
+            if any(ctx.needs_input_grad):
+                ctx.save_for_backward(positive(y))
+        ctx.layer, ctx.size = layer, x.shape
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return ctx.layer.pull_back(ctx, gradient)
+
+
+class _Int8Layer(torch.autograd.Function):
+    """A folded layer of 8-bit numbers: (carrier, added or None, q, added q, layer) to the carrier or numbers, and q."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        carrier: torch.Tensor,
+        added: torch.Tensor | None,
+        x: Value,
+        other: Value | None,
+        layer: "FrozenLayer",
+        made: list[torch.Tensor],
+    ) -> torch.Tensor:
+        assert layer.int8 is not None
+        assert x.q is not None
+        extra = () if other is None else (other.tensor if other.q is None else other.q, other.grid)
+        y = layer.int8(x.q, layer.out, layer.rectifies, *extra)
+        ctx.layer, ctx.size = layer, x.q.shape
+        if layer.rectifies and any(ctx.needs_input_grad):
+            ctx.save_for_backward(positive(y) if layer.out is None else y)
+        if layer.out is None:
+            return y
+        made.append(y)
+        return make_carrier(y, carrier.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return (*ctx.layer.pull_back(ctx, gradient), None, None, None)
+
+
+def make_carrier(q: torch.Tensor, number: torch.dtype) -> torch.Tensor:
+    """Return what stands for quantised numbers in autograd's graph: a zero of the same shape."""
+    return torch.zeros((), dtype=number, device=q.device).expand(q.shape)
+
+
+class _Quantise(torch.autograd.Function):
+    """Numbers to the carrier of their quantised ones: gradients pass as if nothing was rounded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, number: torch.dtype) -> torch.Tensor:
+        ctx.number = x.dtype
+        return make_carrier(x, number)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient.to(ctx.number), None
+
+
+def quantise(x: torch.Tensor, grid: Grid, number: torch.dtype) -> Value:
+    """Return numbers as quantised ones, whose gradients are of type ``number``."""
+    return Value(_Quantise.apply(x, number), grid.quantise(x.detach()), grid)
+
+
+class _Dequantise(torch.autograd.Function):
+    """The carrier of quantised numbers to the numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, carrier: torch.Tensor, value: Value) -> torch.Tensor:
+        assert value.q is not None
+        assert value.grid is not None
+        ctx.number = carrier.dtype
+        return value.grid.numbers(value.q)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient.to(ctx.number), None
+
+
+def dequantise(value: Value) -> Value:
+    """Return a value as floating numbers."""
+    return value if value.q is None else Value(_Dequantise.apply(value.tensor, value))
+
+
+class FrozenLayer:
+    """A convolution or linear layer that is not trained, with what is joined to it.
+
+    Parameters
+    ----------
+    layer : with its norm
+    rectifies : True if ReLU comes last
+    number : type of the gradients that pass it; None if none does
+
+    Attributes
+    ----------
+    int8 : the same on numbers of 8 bits, None if it works on floating ones
+    out : what its quantised output stands for; None if it is to be made of floating numbers
+    """
+
+    def __init__(self, layer: Folded, rectifies: bool, number: torch.dtype | None) -> None:
+        self.folded, self.rectifies = layer, rectifies
+        self._back = None if number is None else PullBack(layer, number)
+        self.int8: Int8Convolution | None = None
+        self.out: Grid | None = None
+
+    def quantise(self, grid: Grid, bits: int, out: Grid | None) -> None:
+        """Work on 8-bit numbers from now on, and forget the floating weights."""
+        weight, bias, shape = self.folded
+        assert shape is not None
+        self.int8, self.out = Int8Convolution(weight, bias, shape, grid, bits), out
+        self.folded = Folded(weight.new_empty(0), None, shape)
+
+    def __call__(self, x: Value, added: Value | None) -> Value:
+        """Return the output for an input, and what is added to it."""
+        other = None if added is None else added.tensor
+        if self.int8 is None:
+            return Value(_FloatLayer.apply(x.tensor, other, self))
+        made: list[torch.Tensor] = []
+        tensor = _Int8Layer.apply(x.tensor, other, x, added, self, made)
+        return Value(tensor, made[0], self.out) if made else Value(tensor)
+
+    def pull_back(self, ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of input and added value."""
+        assert self._back is not None
+        if self.rectifies:
+            gradient = masked(gradient, *ctx.saved_tensors)
+        wants_input, wants_added = ctx.needs_input_grad[:2]
+        return self._back(gradient, ctx.size) if wants_input else None, gradient if wants_added else None, None
+
+
+class Rectify(torch.autograd.Function):
+    """ReLU that keeps where its output is over 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        y = x.relu()
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(positive(y))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return masked(gradient, *ctx.saved_tensors)
+
+
+class MaxPool(torch.autograd.Function):
+    """Max-pooling that keeps where the largest numbers were, not the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, module: nn.MaxPool2d) -> torch.Tensor:
+        keys = module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode
+        y, where = functional.max_pool2d(x, *keys, return_indices=True)
+        ctx.keys, ctx.size = [_pair(key) for key in keys[:4]] + [module.ceil_mode], x.shape
+        ctx.save_for_backward(where)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (where,) = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        layout = torch.empty(ctx.size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
+        back = torch.ops.aten.max_pool2d_with_indices_backward.default
+        return back(gradient, layout, *ctx.keys, where), None
+
+
+def _pair(key: int | Sequence[int]) -> list[int]:
+    return [key, key] if isinstance(key, int) else list(key)

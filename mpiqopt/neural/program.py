@@ -1,0 +1,237 @@
+"""What a network with a trained window of blocks computes, step by step."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from mpiqopt.neural.frozen import FrozenLayer, MaxPool, Rectify, Value, dequantise, folded, quantise
+from mpiqopt.neural.graph import Graph, Layer
+from mpiqopt.neural.int8 import Grid, has_bfloat16, make_grid, why_not
+from mpiqopt.neural.partial import Partial
+
+Values = dict[fx.Node, Any]
+
+
+class Step(NamedTuple):
+    """A step of a program.
+
+    Attributes
+    ----------
+    output : the node whose value it makes
+    inputs : whose values it takes
+    compute : makes it of all values
+    learns : False without autograd
+    """
+
+    output: fx.Node
+    inputs: tuple[fx.Node, ...]
+    compute: Callable[[Values], Any]
+    learns: bool = True
+
+
+class Program:
+    """A network whose window is trained: blocks before it run without autograd, those behind keep masks alone.
+
+    Parameters
+    ----------
+    graph : of the network
+    trained : what is trained
+    inputs : the first batch; scales that are not known are taken from it
+    """
+
+    def __init__(self, graph: Graph, trained: Partial, inputs: torch.Tensor) -> None:
+        self._graph, self._window, self._frozen = graph, trained.window, trained.frozen
+        self._position = {node: k for k, node in enumerate(graph.scaled)}
+        self._sums = torch.zeros(len(graph.scaled), dtype=torch.float64)
+        self._batches = 0
+        number = next(parameter.dtype for module in graph.modules.values() for parameter in module.parameters())
+        works = inputs.device.type == "cpu" and number == torch.float32 and not why_not()
+        layers = {layer.output: layer for layer in graph.layers}
+        self._quantised = {node for node, layer in layers.items() if works and self._is_int8(layer)}
+        self._number = torch.bfloat16 if has_bfloat16() else torch.float32
+        self._grids = self._make_grids(trained.scales, [layers[node] for node in self._quantised], inputs)
+        self._takers: dict[fx.Node, list[fx.Node]] = {}
+        outputs = {node for node in graph.nodes if node in layers or self._side(node) == 0}
+        steps = [(node, layers.get(node)) for node in graph.nodes if node in outputs and not graph.passes_on(node)]
+        for node, layer in steps:
+            for taken in self._inputs(node, layer):
+                self._takers.setdefault(taken, []).append(node)
+        self._steps = [self._step(node, layer, number) for node, layer in steps]
+        self._last = _last_uses(self._steps)
+
+    def __call__(self, inputs: torch.Tensor) -> Any:
+        """Return what the network makes of a batch."""
+        self._batches += 1
+        return _run(self._steps, self._last, inputs)
+
+    def observed(self) -> np.ndarray:
+        """Return the mean over batches of the largest magnitude of each tensor of the window, float32 (S,)."""
+        return (self._sums / max(self._batches, 1)).numpy().astype(np.float32)
+
+    def _side(self, node: fx.Node) -> int:
+        """Return -1 for nodes before the window, 0 in it, 1 behind it."""
+        block = self._graph.block[node]
+        return (block > self._window.last) - (block < self._window.first)
+
+    def _is_int8(self, layer: Layer) -> bool:
+        """Return True for layers that are to work on 8-bit numbers."""
+        side, frozen = self._side(layer.output), self._frozen
+        if not side or not isinstance(layer.core, nn.Conv2d):
+            return False
+        return frozen.before == "int8" if side < 0 else frozen.after != "float"
+
+    def _inputs(self, node: fx.Node, layer: Layer | None) -> tuple[fx.Node, ...]:
+        """Return the nodes whose values a step takes: those of a layer, of a single node in the window."""
+        if self._side(node) and layer is not None:
+            return layer.inputs
+        return tuple(map(self._graph.source, node.all_input_nodes))
+
+    # What is quantised
+
+    def _make_grids(self, scales: np.ndarray, layers: list[Layer], inputs: torch.Tensor) -> dict[fx.Node, Grid]:
+        """Return the grid of each tensor that layers of 8 bits take."""
+        wanted = {node for layer in layers for node in layer.inputs}
+        largest = {node: float(scales[self._position[node]]) for node in wanted}
+        unknown = [node for node, scale in largest.items() if not scale > 0]
+        if unknown:
+            largest |= self._measured(unknown, inputs)
+        bits = self._frozen.bits
+        return {node: make_grid(largest[node], not self._graph.is_rectified(node), bits) for node in wanted}
+
+    def _measured(self, wanted: list[fx.Node], inputs: torch.Tensor) -> dict[fx.Node, float]:
+        """Return the largest magnitude of some nodes' values, of the network as it is evaluated."""
+        found: dict[fx.Node, float] = {}
+
+        def compute(node: fx.Node, values: Values) -> Any:
+            value = self._plain(node, values)
+            if node in wanted:
+                found[node] = largest_magnitude(value).item()
+            return value
+
+        training = [module for module in self._graph.modules.values() if module.training]
+        for module in training:
+            module.training = False
+        nodes = [node for node in self._graph.nodes if not self._graph.passes_on(node)]
+        steps = [Step(node, self._inputs(node, None), partial(compute, node), learns=False) for node in nodes]
+        _run(steps, _last_uses(steps), inputs)
+        for module in training:
+            module.training = True
+        return found
+
+    # Steps
+
+    def _step(self, node: fx.Node, layer: Layer | None, number: torch.dtype) -> Step:
+        """Return what computes a node, or a layer that is not trained."""
+        side, inputs = self._side(node), self._inputs(node, layer)
+        if side and layer is not None and layer.core is not None:
+            return Step(node, inputs, self._frozen_layer(layer, number), side > 0)
+        if not side:
+            return Step(node, inputs, self._trained(node))
+        return Step(node, inputs, self._frozen_node(node), side > 0)
+
+    def _frozen_layer(self, layer: Layer, number: torch.dtype) -> Callable[[Values], Any]:
+        """Return what computes a convolution or linear layer that is not trained."""
+        assert layer.core is not None
+        node, first = layer.output, layer.inputs[0]
+        int8, behind = node in self._quantised, self._side(node) > 0
+        passing = (self._number if int8 else number) if behind else None
+        made = FrozenLayer(folded(layer.core, layer.norm), layer.rectifies, passing)
+        if int8:
+            out = self._grids[node] if self._stays_quantised(node) else None
+            made.quantise(self._grids[first], self._frozen.bits, out)
+
+        def compute(values: Values) -> Any:
+            x, *others = (self._as_quantised(each, values) if int8 else Value(values[each]) for each in layer.inputs)
+            added = others[0] if others else None
+            if added is not None and made.out is None:
+                added = dequantise(added)
+            y = made(x, added)
+            return y if y.q is not None else y.tensor
+
+        return compute
+
+    def _stays_quantised(self, node: fx.Node) -> bool:
+        """Return True if all that take a value take it quantised."""
+        takers = self._takers.get(node, [])
+        return bool(takers) and all(taker in self._quantised for taker in takers)
+
+    def _as_quantised(self, node: fx.Node, values: Values) -> Value:
+        """Return a value on its grid; it stays so if nobody else takes the numbers."""
+        value = values[node]
+        if isinstance(value, Value):
+            return value
+        quantised = quantise(value, self._grids[node], self._number)
+        if self._stays_quantised(node):
+            values[node] = quantised
+        return quantised
+
+    def _trained(self, node: fx.Node) -> Callable[[Values], Any]:
+        """Return what computes a node of the window."""
+        if node not in self._position:
+            return lambda values: self._plain(node, values)
+
+        def observed(values: Values) -> Any:
+            value = self._plain(node, values)
+            self._sums[self._position[node]] += largest_magnitude(value.detach())
+            return value
+
+        return observed
+
+    def _frozen_node(self, node: fx.Node) -> Callable[[Values], Any]:
+        """Return what computes a node outside the window that is no convolution or linear layer."""
+        graph, module = self._graph, self._graph.module(node)
+        if graph.rectifies(node):
+            return lambda values: Rectify.apply(values[graph.source(node.all_input_nodes[0])])
+        if isinstance(module, nn.MaxPool2d) and not module.return_indices:
+            return lambda values: MaxPool.apply(values[graph.source(node.all_input_nodes[0])], module)
+        return lambda values: self._plain(node, values)
+
+    def _plain(self, node: fx.Node, values: Values) -> Any:
+        """Return the value of a node as the network itself computes it."""
+        if node.op == "placeholder":
+            return values[node] if node in values else node.args[0]  # of inputs after the first the default
+        if node.op == "get_attr":
+            path, _, name = str(node.target).rpartition(".")
+            return getattr(self._graph.modules[path], name)
+
+        def known(each: fx.Node) -> Any:
+            return values[self._graph.source(each)]
+
+        args, kwargs = fx.node.map_arg(node.args, known), fx.node.map_arg(node.kwargs, known)
+        if node.op == "output":
+            return args[0]
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        called: Any = self._graph.module(node) or node.target
+        return called(*args, **kwargs)
+
+
+def largest_magnitude(values: torch.Tensor) -> torch.Tensor:
+    """Return max |x|, a scalar. Two passes: PyTorch's one-pass norm and aminmax take several times longer."""
+    return torch.maximum(values.amax(), -values.amin())
+
+
+def _last_uses(steps: list[Step]) -> list[list[fx.Node]]:
+    """Return for each step the nodes whose values nobody takes after it."""
+    last = {node: k for k, step in enumerate(steps) for node in (step.output, *step.inputs)}
+    found: list[list[fx.Node]] = [[] for _ in steps]
+    for node, k in last.items():
+        found[k].append(node)
+    return found
+
+
+def _run(steps: list[Step], last: list[list[fx.Node]], inputs: torch.Tensor) -> Any:
+    """Return the value of the last step. inputs: of the first one."""
+    values: Values = {steps[0].output: inputs}
+    value: Any = inputs
+    for step, forgotten in zip(steps, last, strict=True):
+        with nullcontext() if step.learns else torch.no_grad():
+            value = values[step.output] = step.compute(values)
+        for node in forgotten:
+            del values[node]
+    return value
