@@ -46,8 +46,8 @@ class Grid(NamedTuple):
 def make_grid(largest: float, signed: bool, bits: int = 8) -> Grid:
     """Return the grid of a tensor whose largest magnitude is known: 2^bits levels from 0, or 2^bits - 1 around it.
 
-    >>> make_grid(2.55, signed=False)
-    Grid(step=0.01, zero=0, low=0, high=255)
+    >>> make_grid(255.0, signed=False)
+    Grid(step=1.0, zero=0, low=0, high=255)
     """
     top = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
     step = (largest or 1.0) / top  # a tensor that is zero everywhere has any grid
