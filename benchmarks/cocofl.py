@@ -7,8 +7,8 @@ the time and memory that training the whole network takes, a third .33, and thos
 drawn from [.5, 1] in each round. Classes of samples are divided evenly, by Dirichlet(0.1) over clients, or by
 Dirichlet(0.1) over the three classes of devices, so that what weak devices know nobody else does. Ten clients a round
 train for one epoch. All methods have the step at which FedAvg's accuracy at the end is highest for another seed.
-Accuracies are those of held-out samples; bytes are those that clients upload; device time is that
-of rounds which wait for all, emulated.
+Accuracies are those of held-out samples, bytes are those that clients upload, and device time is that of rounds which
+wait for all, emulated.
 
 Every run is a config and a result file in FOLDER, made by `mpiqopt run`. Runs that are done are not repeated, and those
 that were interrupted go on where they were.

@@ -18,6 +18,8 @@ LONG_PATH = 100
 SHORT_PATH = 70
 # what PyTorch's message says before it names the size that it cannot get
 CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: "
+# and what it says where oneDNN cannot get memory
+PRIMITIVE = "could not create a primitive", "could not execute a primitive", "could not create a memory object"
 # characters of a value that a message quotes
 QUOTED = 60
 
@@ -94,6 +96,8 @@ def out_of_memory_error_line(error: BaseException) -> str:
         return f"not enough memory: {error}"
     if type(error) is RuntimeError and CPU_ALLOCATOR in str(error):  # PyTorch's, which names the size, too
         return f"not enough memory: {str(error).partition(CPU_ALLOCATOR)[2]}"
+    if type(error) is RuntimeError and str(error) in PRIMITIVE:  # PyTorch's oneDNN, which does not say why
+        return f"not enough memory, or a layer that oneDNN does not have: {error}"
     if not isinstance(error, MemoryError):
         return ""
     if str(error):  # NumPy names the size, Python nothing

@@ -75,14 +75,14 @@ class PeakMemory:
         self._before: float | None = None
         with suppress(OSError):  # no Linux, or a container that forbids it
             Path("/proc/self/clear_refs").write_text(FORGET_PEAK)
-            self._before = _status("VmRSS")
+            self._before = process_bytes("VmRSS")
 
     def taken(self) -> float | None:
         """Return the bytes of the peak since then, above those at the beginning; None if the system does not tell."""
-        return None if self._before is None else max(_status("VmHWM") - self._before, 0.0)
+        return None if self._before is None else max(process_bytes("VmHWM") - self._before, 0.0)
 
 
-def _status(key: str) -> float:
-    """Return a number of bytes that Linux tells about this process."""
+def process_bytes(key: str) -> float:
+    """Return a number of bytes that Linux tells about this process, such as "VmRSS", what is resident."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

@@ -9,6 +9,7 @@ import tomli_w
 from networkx import cycle_graph, hypercube_graph
 from tools.dense.networks import metropolis
 from tools.experiments import states
+from tools.methods import GENERAL
 
 from mpiqopt.algorithms import stability
 from mpiqopt.algorithms.algorithm import SHARE
@@ -18,8 +19,7 @@ from mpiqopt.registry import family_members
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
-ALGORITHMS = family_members("algorithm")
-OPTIMISERS = [name for name in ALGORITHMS if name != "choco-gossip"]
+OPTIMISERS = [name for name in GENERAL if name != "choco-gossip"]
 # Where a record is a fixed distance from the optimum for ever: X+ = W X - a G and its kin, coded or sampled gradients.
 BIASED = {
     *("dgd", "prox-dgd", "choco-sgd", "push-sum", "noloco"),
@@ -109,7 +109,7 @@ def test_automatic_settings_converge(name, graph, kind, nodes, tables):
 
     On the ``SLOW`` graphs the mean alone is looked at.
     """
-    if ALGORITHMS[name].server and graph != "ring":
+    if GENERAL[name].server and graph != "ring":
         return  # uses no topology
     algorithm = {"name": name, **SETTINGS.get(name, {})}
     experiment = made_or_refused(algorithm, {"name": graph, "nodes": nodes}, problem(kind, nodes, tables))

@@ -7,8 +7,12 @@ import pytest
 from tools.dense.trajectories import assert_follows
 from tools.experiments import after, assembled, states
 
+from mpiqopt.algorithms import cocofl, measured_windows
+from mpiqopt.emulation.devices import Limits
 from mpiqopt.errors import UsageError
+from mpiqopt.federation.feasible import FeasibleCosts
 from mpiqopt.federation.profiles import counted_profile, write_profile
+from mpiqopt.federation.windows import Cost
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
@@ -161,6 +165,17 @@ def test_what_does_not_fit_is_told_in_one_line(keys, devices, said):
     assert "\n" not in str(caught.value)
 
 
+def test_limits_that_only_together_leave_nothing_are_named_with_what_comes_closest():
+    costs = [Cost(0, 1, 1.0, 1.0, 1.0), Cost(0, 0, 0.9, 0.8, 0.1), Cost(1, 1, 0.4, 0.3, 0.9)]
+    feasible = FeasibleCosts(costs, [f"window {cost.window}" for cost in costs])
+    with pytest.raises(UsageError) as caught:
+        feasible.require(Limits(time=0.5, memory=1.0, upload=0.8), "devices[3]")
+    assert str(caught.value) == (
+        "devices[3]: nothing fits all limits (time 0.5, memory 1, upload 0.8); window 1-1 wants time 0.4, memory 0.3, "
+        "upload 0.9"
+    )
+
+
 def test_losses_without_blocks_and_rollback_without_held_out_samples_are_refused():
     with pytest.raises(UsageError, match="'softmax' has no blocks"):
         made(FLOAT, problem={"name": "softmax"})
@@ -172,3 +187,31 @@ def test_profiles_of_other_networks_are_refused(profile):
     with pytest.raises(UsageError, match="is of another network"):
         made({**FLOAT, "profile": profile}, problem={**MLP, "options": {"hidden": [6]}})
     assert Path(profile).exists()
+
+
+# Profiles that a run measures itself
+
+
+def test_a_rank_alone_measures_that_it_can_train_everything(monkeypatch):
+    """Once, and again after every second round; windows are then drawn from what was measured last."""
+    calls = []
+    measure = cocofl.measure_ranks
+    monkeypatch.setattr(cocofl, "measure_ranks", lambda *given: calls.append(given) or measure(*given))
+    experiment = made({**FLOAT, "profile": "measured", "profile_every": 2})
+    state = after(experiment, 5)
+    log = experiment.problem.clients.client_log.take()[1]
+    assert len(calls) == 3
+    assert (log["window_first"] == 0).all()
+    assert (log["window_last"] == len(experiment.problem.blocks()) - 1).all()
+    np.testing.assert_array_equal(state.x, after(made(FLOAT), 5).x)
+
+
+def test_measured_rounds_are_as_long_as_the_slowest_needs_for_something():
+    """The fastest of two ranks trains all of it; of a rank that is ten times slower some windows fit."""
+    costs = np.array([[0, 0, 0.7, 0.6, 0.2], [0, 1, 1.0, 1.0, 1.0], [1, 1, 0.4, 0.3, 0.8]])
+    of_ranks = measured_windows.costs_in_rounds(costs[None].repeat(2, axis=0), np.array([[1.0, 0.0], [2.0, 0.5]]), None)
+    times = np.array([[cost.time for cost in rank] for rank in of_ranks])
+    # 2 * 0.4 + 0.5 * 0.8 = 1.2 s are the least that the second rank needs, more than the first takes for all
+    np.testing.assert_allclose(times, [[0.7 / 1.2, 1 / 1.2, 0.4 / 1.2], [1.5 / 1.2, 2.5 / 1.2, 1.0]])
+    timed = measured_windows.costs_in_rounds(costs[None], np.array([[1.0, 0.0]]), 0.5)
+    assert [cost.time for cost in timed[0]] == [1.4, 2.0, 0.8]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tools.data_files import write_samples
+from tools.methods import OF_NETWORKS
 
 from mpiqopt import registry
 from mpiqopt.cli import main
@@ -22,6 +23,9 @@ SETTINGS = {
     ("regularizer", "group-l1"): [{"weight": 0.6, "group_size": 3}],
     # a smooth network, for differences of values
     ("problem", "torch"): [{"options": {"hidden": [6], "activation": "tanh"}}],
+    # on a network: int8 in single precision, and float
+    ("algorithm", "cocofl"): [{"step_size": 0.05}, {"step_size": 0.05, "frozen": "float", "frozen_after": "float"}],
+    ("algorithm", "heterofl"): [{"step_size": 0.05}],
     ("algorithm", "diloco"): [{"local_steps": 5}],  # of the 100 by default, which take long
     ("topology", "file"): [{"path": "graph.edges"}],
     ("topology", "erdos-renyi"): [{"seed": 2}],
@@ -50,7 +54,7 @@ PARTS = [
             *part,
             check,
             id="-".join([*part[:2], *map(str, part[2].values()), check.__name__]),
-            marks=[pytest.mark.torch] if part[1] == "torch" else [],
+            marks=[pytest.mark.torch] if part[1] in ("torch", *OF_NETWORKS) else [],
         )
         for part in PARTS
         for check in checks_of_family(part[0])

@@ -8,13 +8,12 @@ from networkx import cycle_graph
 from tools.dense.networks import metropolis
 from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
+from tools.methods import ALGORITHMS
 
 from mpiqopt.config.parse import parse
-from mpiqopt.registry import family_members
 from mpiqopt.run.assembly import assemble
 from mpiqopt.transport.serial import SerialTransport
 
-ALGORITHMS = family_members("algorithm")
 FULL = {
     "proxgt-sa": {"batch_size": "all"},
     "proxgt-sr-o": {"batch_size": "all", "large_batch_size": "all", "epoch_length": 3},

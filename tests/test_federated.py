@@ -57,6 +57,7 @@ KEYS = {
     "late scaffold": {"name": "scaffold", "late": "apply", **LATE},
     "late regions": {"name": "hierarchical-fedavg", "late": "apply", "global_every": 2, **LATE},
     "weak": {"name": "fedavg-drop", **LATE},
+    "lost": {"name": "scaffold", "drop_out": 0.4, "weighting": "samples", **SAMPLED},
     **{
         outer: {"name": "fedopt", "outer_optimizer": outer, "outer_step": 0.3, "adaptivity": 0.01, **SAMPLED}
         for outer in ("sgd", "momentum", "nesterov", "adam", "yogi", "adagrad")
@@ -74,6 +75,16 @@ def emulated(keys: dict) -> dict | None:
 def test_rounds_are_those_of_the_definition(case):
     """To 1e-12, with clients that are drawn, slow, late, of unequal weights, and optimisers of all kinds."""
     assert_follows(made(KEYS[case], emulate=emulated(KEYS[case])), [np.eye(NODES)], ITERATIONS)
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedavg-drop"])
+def test_weak_devices_train_longer_or_are_left_out(name):
+    """Of four clients on devices with limits: those drawn from a range, too, which are never all there is."""
+    devices = [{}, {"time": 0.5, "memory": [0.5, 1.0]}, {"upload": 0.9}]
+    experiment = made({"name": name, **LATE}, emulate=SLOW, devices=devices)
+    assert_follows(experiment, [np.eye(NODES)], ITERATIONS)
+    left_out = (experiment.problem.clients.client_log.take()[1]["sampled"] == 4).any(axis=0)
+    assert left_out[3:].all() == left_out.any() == (name == "fedavg-drop")
 
 
 CODED = {"top-k": {"name": "top-k", "fraction": 0.3}, "qsgd": {"name": "qsgd", "levels": 7, "block_size": 4}}

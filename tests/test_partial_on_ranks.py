@@ -89,17 +89,18 @@ def test_cases_have_late_and_lost_clients_and_steps_taken_back(alone):
     assert seen >= {0, 1, 3, 4, 5, 6}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_other_ranks_to_the_same_bits(mpiqopt, config, tmp_path):
     """Scales, late windows under way, and errors that wait for the next message with their block: all of it."""
     long = tables("cocofl", LATE, QSGD, MLP)
-    long["run"]["iterations"] = 400
-    long |= {"record": {"every": 50, "training": "none"}, "checkpoint": {"every_seconds": 0.2}}
+    long["run"]["iterations"] = 40
+    long |= {"record": {"every": 20, "training": "none"}, "checkpoint": {"every_seconds": 0.2}}
     path = config(**long)
     assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
     job = interrupted(tmp_path, 0)
     job.kill()
     assert job.wait(TIMEOUT) == -signal.SIGKILL
     with h5py.File(tmp_path / "small.h5") as file:
-        assert len(file["clients/sampled"]) < 400
+        assert len(file["clients/sampled"]) < 40
     assert mpiqopt("run", path, "-q", "--resume", ranks=2).returncode == 0
     assert_same_clients(tmp_path / "whole.h5", tmp_path / "small.h5")

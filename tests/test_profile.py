@@ -20,6 +20,7 @@ from mpiqopt.cli import main  # noqa: E402
 from mpiqopt.config.parse import parse  # noqa: E402
 from mpiqopt.federation.measured_profile import measure_windows  # noqa: E402
 from mpiqopt.federation.profiles import counted_profile, read_profile  # noqa: E402
+from mpiqopt.federation.step_meter import StepMeter  # noqa: E402
 from mpiqopt.federation.windows import all_windows  # noqa: E402
 from mpiqopt.neural.counts import count_blocks  # noqa: E402
 from mpiqopt.neural.network import network_kind  # noqa: E402
@@ -31,6 +32,7 @@ from mpiqopt.transport.serial import SerialTransport  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
+SGD = LocalOptimizer("sgd", 1e-3)
 BLOCKS = ["conv1", "dense1", "output"]
 TABLES = {
     "data": {"name": "digits"},
@@ -205,7 +207,7 @@ def test_a_rank_measures_itself_from_few_windows():
     problem = assemble(parse(tomli_w.dumps(TABLES), "test"), SerialTransport()).problem
     start = problem.start(0).astype(np.float32)
     before = problem.evaluations.copy()
-    profile = measure_windows(problem, start, LocalOptimizer("sgd", 1e-3), 8, Frozen(), "cnn", repeats=1)
+    profile = measure_windows(problem, start, SGD, 8, Frozen(), "cnn", repeats=1)
     assert [cost.window for cost in profile.costs] == all_windows(3)
     assert profile.costs[2][2:] == (1.0, 1.0, 1.0)
     assert all(cost.time > 0 and cost.memory > 0 for cost in profile.costs)
@@ -222,3 +224,11 @@ def test_running_out_of_memory_is_one_line():
         "not enough memory: you tried to allocate 4611686018427387904"
     )
     assert out_of_memory_error_line(RuntimeError("something else")) == ""
+
+
+def test_scales_of_the_whole_network_are_observed():
+    experiment = assemble(parse(tomli_w.dumps(TABLES), "test"), SerialTransport())
+    meter = StepMeter(experiment.problem, experiment.start.ravel()[: experiment.problem.d], SGD, 8)
+    scales = meter.observe(Frozen(), experiment.problem.blocks()[-1].scales.stop)
+    assert len(scales)
+    assert (scales > 0).all()

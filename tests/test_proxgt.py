@@ -8,11 +8,11 @@ import pytest
 from tools.dense.networks import chebyshev, contraction, extremes, metropolis
 from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
+from tools.methods import GENERAL
 
 from mpiqopt.algorithms.proxgt import ProxGT
-from mpiqopt.registry import family_members
 
-ALGORITHMS = family_members("algorithm")
+ALGORITHMS = GENERAL
 VARIANTS = [name for name, cls in ALGORITHMS.items() if issubclass(cls, ProxGT)]
 # Some of 83 samples on 8 nodes; a batch of 12 is more than any node has.
 SETTINGS = {

@@ -5,12 +5,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from tools.methods import GENERAL
 from tools.run_many import run_on
 
 from mpiqopt.algorithms.local_steps import WithLocalSteps
 from mpiqopt.placement.placement import Placement
 from mpiqopt.placement.reduction import Reduction, RunningSum
-from mpiqopt.registry import family_members
 from mpiqopt.results.layout import REPRODUCIBLE
 
 SAMPLED = {
@@ -39,7 +39,7 @@ def configs(write) -> list[str]:
     from scipy.sparse import csr_array
 
     paths = []
-    for name, cls in family_members("algorithm").items():
+    for name, cls in GENERAL.items():
         regularizer = {"name": "l1", "weight": 0.01} if cls.proximal else {"name": "zero"}
         tables = {"algorithm": {"name": name, **SAMPLED.get(name, {})}, "regularizer": regularizer}
         paths.append(write(f"{name}.toml", **tables, run={"iterations": 25}))

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray
+from tools.methods import GENERAL
 
 from mpiqopt.cli import main
 from mpiqopt.results.layout import QUANTITIES
@@ -160,12 +161,11 @@ def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch)
     """The resolved config can be run, and rounds and bytes come out as predicted."""
     from mpiqopt.analysis.estimate import bytes_per_iteration
     from mpiqopt.config.parse import load
-    from mpiqopt.registry import family_members
     from mpiqopt.run.assembly import assemble
     from mpiqopt.transport.serial import SerialTransport
 
     monkeypatch.chdir(tmp_path)
-    for name in family_members("algorithm"):
+    for name in GENERAL:
         algorithm = {"name": name, **({"batch_size": 2} if name in ("proxgt-sa", "proxgt-sr-o") else {})}
         algorithm |= {"large_batch_size": 4, "epoch_length": 3} if name == "proxgt-sr-o" else {}
         algorithm |= {"step_size": 0.01} if name == "sign-sgd" else {}

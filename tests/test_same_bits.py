@@ -20,6 +20,7 @@ import pandas
 import pytest
 import tomli_w
 from tools.commands import TIMEOUT, with_tools
+from tools.methods import GENERAL
 from tools.processors import ENVIRONMENTS
 
 from mpiqopt._processor import LEVELS, lacking
@@ -119,7 +120,7 @@ def from_repository(path: Path) -> dict:
 def methods() -> dict[str, dict]:
     """Every algorithm, compressor and coordinator."""
     found = {}
-    for name, cls in family_members("algorithm").items():
+    for name, cls in GENERAL.items():
         algorithm = {"name": name, **SETTINGS.get(name, {})}
         regularizer = {"name": "l1" if cls.proximal else "zero"}
         for dtype in ("float64", "float32"):

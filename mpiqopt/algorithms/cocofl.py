@@ -10,10 +10,11 @@ from mpiqopt.algorithms.fedavg import FedAvg
 from mpiqopt.algorithms.federated_portions import Portions
 from mpiqopt.algorithms.federated_round import State
 from mpiqopt.algorithms.federated_uploads import Heard
+from mpiqopt.algorithms.measured_windows import measure_ranks
 from mpiqopt.algorithms.windows import Windows
 from mpiqopt.errors import UsageError
 from mpiqopt.federation.profiles import Profile, counted_profile, read_profile
-from mpiqopt.field import Field, unless
+from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
 from mpiqopt.neural.partial import Block, Frozen
 from mpiqopt.placement.shared_rows import shared_rows
@@ -22,6 +23,9 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.registry import register
 from mpiqopt.streams import Streams
 from mpiqopt.transport.agreement import agreed_from_rank_0
+
+# Values of ``profile`` that are no path.
+WORDS = ("counted", "measured")
 
 
 @register("algorithm", "cocofl")
@@ -47,9 +51,19 @@ class CoCoFL(FedAvg):
         Field(
             min_length=1,
             description="what training each window takes: counted: estimated from what blocks compute and keep, the "
-            "same on every machine; or the path of a file of mpiqopt profile, relative to the config",
+            "same on every machine; the path of a file of mpiqopt profile, relative to the config; or measured: each "
+            "rank measures itself and its uplink at the start, and a round is as long as the fastest rank takes for "
+            "all blocks, or the slowest for some: not reproducible",
         ),
     ] = "counted"
+    profile_every: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="rounds after which ranks measure themselves again; 0: at the start alone",
+            needs=(only("profile", "measured"),),
+        ),
+    ] = 0
     windows: Annotated[
         Literal["own", "weakest"],
         Field(
@@ -96,13 +110,23 @@ class CoCoFL(FedAvg):
 
     def in_folder(self, folder: str) -> Self:
         """Return the method with the path of its profile relative to a folder."""
-        return self if self.profile == "counted" else replace(self, profile=str(Path(folder) / self.profile))
+        return self if self.profile in WORDS else replace(self, profile=str(Path(folder) / self.profile))
 
     def make_portions(self, problem: Problem, network: Network, seed: int) -> Portions:
         blocks, frozen = problem.blocks(), Frozen(self.frozen, self.frozen_after, self.frozen_bits)
-        profile = agreed_from_rank_0(network.transport, lambda: self._read(problem, blocks, frozen))
-        nodes = np.zeros(network.place.nodes, np.int64)
-        return Windows(blocks, frozen, [profile.costs], nodes, network.devices, self.windows == "weakest", seed)
+        place, weakest = network.place, self.windows == "weakest"
+        if self.profile == "measured":
+            own, of_ranks = measure_ranks(problem, network, seed, self.work(0), frozen, self.deadline)
+            rank_of = np.repeat(np.arange(place.ranks), place.counts)
+        else:
+            own = agreed_from_rank_0(network.transport, lambda: self._read(problem, blocks, frozen)).costs
+            of_ranks, rank_of = [own], np.zeros(place.nodes, np.int64)
+        return Windows(blocks, frozen, own, of_ranks, rank_of, network.devices, weakest, seed)
+
+    def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
+        if self.profile == "measured" and self.profile_every and state.t and state.t % self.profile_every == 0:
+            self.renew_portions(problem, network, rng.seed)
+        return super().step(state, problem, network, rng)
 
     def _read(self, problem: Problem, blocks: list[Block], frozen: Frozen) -> Profile:
         """Return the profile that ``profile`` stands for. Raises UsageError for one of another network."""

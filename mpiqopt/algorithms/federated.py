@@ -215,8 +215,12 @@ class FederatedAlgorithm(Deadline, LocalTraining):
     def portions(self, problem: Problem, network: Network, seed: int) -> Portions:
         """Return ``make_portions`` of a run, made at the first call. seed: of the run."""
         if network not in self._portions:
-            self._portions[network] = self.make_portions(problem, network, seed)
+            self.renew_portions(problem, network, seed)
         return self._portions[network]
+
+    def renew_portions(self, problem: Problem, network: Network, seed: int) -> None:
+        """Make the portions of a run, again if they were made before."""
+        self._portions[network] = self.make_portions(problem, network, seed)
 
     def prepare(self, problem: Problem, network: Network, seed: int) -> None:
         if self.rollback:

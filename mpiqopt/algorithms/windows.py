@@ -25,7 +25,8 @@ class Windows(Portions):
     ----------
     blocks : of the network
     frozen : how blocks that are not trained are computed
-    costs : of windows, by the rank of the client; the first are those that times are emulated by
+    costs : of all windows, relative to the whole network, that times are emulated by and logged
+    of_ranks : of all windows, that limits are compared with, of the clients of each rank; one for all of them
     rank_of : int64 (nodes,), whose costs are those of a client
     devices : of all clients
     weakest : True if all clients draw from what the weakest device can train
@@ -40,14 +41,14 @@ class Windows(Portions):
         self,
         blocks: Sequence[Block],
         frozen: Frozen,
-        costs: Sequence[Sequence[Cost]],
+        costs: Sequence[Cost],
+        of_ranks: Sequence[Sequence[Cost]],
         rank_of: np.ndarray,
         devices: Devices,
         weakest: bool,
         seed: int,
     ):
-        first = costs[0]
-        held = np.array([[cost.first <= k <= cost.last for k in range(len(blocks))] for cost in first])
+        held = np.array([[cost.first <= k <= cost.last for k in range(len(blocks))] for cost in costs])
         width = sum(part.stop - part.start for block in blocks for part in block.parts)
         scales = blocks[-1].scales.stop
         in_float = frozen.before == frozen.after == "float"
@@ -55,16 +56,16 @@ class Windows(Portions):
             Parts(width, [block.parts for block in blocks]),
             None if in_float or not scales else Parts(scales, [[block.scales] for block in blocks]),
             held,
-            np.array([cost.time for cost in first]),
-            {"window_first": np.array([cost.first for cost in first])}
-            | {"window_last": np.array([cost.last for cost in first])}
-            | shares_of(first),
+            np.array([cost.time for cost in costs]),
+            {"window_first": np.array([cost.first for cost in costs])}
+            | {"window_last": np.array([cost.last for cost in costs])}
+            | shares_of(costs),
         )
         self._frozen, self._scales, self._seed = frozen, np.zeros(scales, np.float32), seed
-        self._maximal, self._rank_of, self._devices = [_MaximalWindows(each) for each in costs], rank_of, devices
+        self._maximal, self._rank_of, self._devices = [_MaximalWindows(each) for each in of_ranks], rank_of, devices
         least = [devices.least(device) for device in range(len(devices.tables))]
         self._weakest = Limits(*np.min(least, axis=0).tolist()) if weakest else None
-        self._windows = [cost.window for cost in first]
+        self._windows = [cost.window for cost in costs]
         self._number = {window: k for k, window in enumerate(self._windows)}
         for device, limits in enumerate(least):
             for rank in np.unique(rank_of[devices.classes == device]).tolist():

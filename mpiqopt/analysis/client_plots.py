@@ -24,7 +24,7 @@ from mpiqopt.analysis.labels import run_labels
 from mpiqopt.analysis.partial_training import block_parts, saved_parts, width_parts
 from mpiqopt.analysis.plots import name_files, visible_points
 from mpiqopt.analysis.tables import summary_rows
-from mpiqopt.emulation.devices import name_devices
+from mpiqopt.emulation.devices import Limits, limit_text, name_devices
 from mpiqopt.errors import UsageError
 from mpiqopt.results.layout import VECTORS
 from mpiqopt.results.reader import Clients, Result
@@ -48,7 +48,7 @@ GROUP = 0.85
 class Panel(NamedTuple):
     """One kind of panel: its title, what draws it, what results need for it, and True if its heights are accuracies.
 
-    needs: names of what is recorded, or "saved" for something that is.
+    needs: names of what is recorded, "trained" for windows or widths, or "saved" for something that is.
     """
 
     title: str
@@ -90,7 +90,8 @@ def _has(result: Result, panel: Panel) -> bool:
     clients = result.clients
     known: dict[str, Any] = dict(result.columns)
     if clients is not None:
-        known |= clients.rounds | {"saved": saved_parts(clients)}
+        trained = clients.rounds.get("window_first", clients.rounds.get("width", ()))
+        known |= clients.rounds | {"trained": trained, "saved": saved_parts(clients)}
     return all(len(known.get(name, ())) for name in panel.needs)
 
 
@@ -151,7 +152,9 @@ def _devices(cost: str, name: str, unit: str) -> Callable[["Axes", Result], None
         axes.set_xlabel(name)
         label_counts(axes, x.max(initial=0), unit)
         if cost == "iteration":
-            axes.legend(fontsize="x-small", loc="lower right")
+            limits = result.clients is not None and "time_low" in result.clients.facts
+            title = " / ".join(Limits._fields) if limits else None
+            axes.legend(fontsize="x-small", loc="lower right", title=title, title_fontsize="x-small")
 
     return draw
 
@@ -176,7 +179,10 @@ def _device_names(result: Result) -> list[str | None]:
         return ["mean over clients"] * count
     sizes = np.bincount(result.clients.device, minlength=count)
     named = range(count) if count <= LEGEND else (0, count - 1)
-    names = name_devices(result.clients.facts)
+    facts = result.clients.facts
+    names = name_devices(facts)
+    if "time_low" in facts:  # short: what the numbers are is above them
+        names = [" / ".join(limit_text(facts, name, k) for name in Limits._fields) for k in range(count)]
     return [f"{names[k]} ({sizes[k]} clients)" if k in named else None for k in range(count)]
 
 
@@ -246,27 +252,22 @@ def _by_device(clients: Clients, values: np.ndarray) -> list[np.ndarray]:
     return [values[clients.device == k] for k in range(clients.classes)]
 
 
-def _blocks(axes: "Axes", result: Result) -> None:
-    """Draw in which part of the trainings of each class of devices each block was trained."""
+def _trained(axes: "Axes", result: Result) -> None:
+    """Draw in which part of the trainings of each class of devices each block, or each width, was trained."""
     from matplotlib.ticker import MaxNLocator
 
     clients = result.clients
     assert clients is not None  # there are rounds
-    windows = clients.rounds["window_first"], clients.rounds["window_last"]
-    _bars(axes, block_parts(*windows, clients.device, clients.classes))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("block")
-    axes.set_ylabel("% of trainings")
-
-
-def _widths(axes: "Axes", result: Result) -> None:
-    """Draw in which part of the trainings of each class of devices each width was trained."""
-    clients = result.clients
-    assert clients is not None  # there are rounds
-    widths, parts = width_parts(clients.rounds["width"], clients.device, clients.classes)
-    _bars(axes, parts)
-    axes.set_xticks(range(len(widths)), [f"{width:g}" for width in widths])
-    axes.set_xlabel("width")
+    if "window_first" in clients.rounds:
+        windows = clients.rounds["window_first"], clients.rounds["window_last"]
+        _bars(axes, block_parts(*windows, clients.device, clients.classes))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("block")
+    else:
+        widths, parts = width_parts(clients.rounds["width"], clients.device, clients.classes)
+        _bars(axes, parts)
+        axes.set_xticks(range(len(widths)), [f"{width:g}" for width in widths])
+        axes.set_xlabel("width")
     axes.set_ylabel("% of trainings")
 
 
@@ -297,7 +298,6 @@ PANELS = (
     Panel("accuracy of clients", _clients, ("client_accuracy", "iteration")),
     Panel("accuracy of classes", _classes, ("class_accuracy", "iteration"), False),
     Panel("participation", _participation, ("sampled",), False),
-    Panel("blocks trained", _blocks, ("window_first", "window_last"), False),
-    Panel("widths trained", _widths, ("width",), False),
+    Panel("blocks or widths trained", _trained, ("trained",), False),
     Panel("saved", _saved, ("saved",), False),
 )

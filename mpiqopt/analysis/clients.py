@@ -119,7 +119,7 @@ def _by_device(result: Result) -> list[Column]:
         outcomes = count_outcomes(clients.rounds["sampled"])
         used = _sums(clients, rounds_used(outcomes))
         columns.append(_column("rounds used (mean)", "{:.2f}", (used / np.maximum(sizes, 1))[rows]))
-        columns.append(_column("% of updates", "{:.1f}", (100 * used / max(used.sum(), 1))[rows]))
+        columns.append(_percents("% of updates", (used / max(used.sum(), 1))[rows]))
         headings = {APPLIED: "late, applied", DISCARDED: "late, discarded", LEFT_OUT: "left out"}
         headings |= {outcome: word for outcome, word in RARE.items() if outcomes[outcome].any()}
         for outcome, heading in headings.items():
@@ -145,7 +145,7 @@ def _saved_by_device(result: Result) -> list[Column]:
     if clients is None or not saved:
         return []
     rows = summary_rows(clients.classes)
-    columns = [_column(f"{name} saved (%)", "{:.1f}", 100 * parts[rows]) for name, parts in saved.items()]
+    columns = [_percents(f"{name} saved (%)", parts[rows]) for name, parts in saved.items()]
     return [_devices(clients, rows)[0], *columns]
 
 
@@ -168,7 +168,7 @@ def _trained(result: Result) -> Iterator[list[Column]]:
 
 def _by_devices(parts: np.ndarray, shown: np.ndarray) -> list[Column]:
     """Return a column for each class of devices that is shown; parts: (rows, classes)."""
-    return [_column(f"device {device} (%)", "{:.1f}", 100 * parts[:, device]) for device in shown.tolist()]
+    return [_percents(f"device {device} (%)", parts[:, device]) for device in shown.tolist()]
 
 
 def _sums(clients: Clients, values: np.ndarray) -> np.ndarray:
@@ -189,3 +189,8 @@ def _by_class(result: Result) -> list[Column]:
 def _column(heading: str, form: str, values: np.ndarray) -> Column:
     """Return a column of numbers; those that are unknown (NaN) have a dash."""
     return Column(heading, [format_number(form, value) if value == value else "–" for value in values.tolist()])
+
+
+def _percents(heading: str, parts: np.ndarray) -> Column:
+    """Return a column of parts in per cent; those that are unknown (NaN) have a dash."""
+    return Column(heading, [f"{100 * part:.1f}" if part == part else "–" for part in parts.tolist()])

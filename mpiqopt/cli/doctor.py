@@ -73,6 +73,7 @@ def _installation(transport: "MPITransport") -> list[tuple[str, str]]:
         ("Python", f"{platform.python_version()}, NumPy {numpy.__version__}, {hdf5}"),
         ("kernels", kernels.describe_kernels()),
         ("networks", "" if transport.rank else _torch()),
+        ("frozen blocks", "" if transport.rank else _frozen_blocks()),
         ("MPI", f"{transport.library} (mpi4py {mpi4py.__version__}, MPI {'.'.join(map(str, MPI.Get_version()))})"),
         ("thread level", f"{thread_level()} given when asked for MULTIPLE (runs ask for FUNNELED)"),
         ("ranks", f"{transport.size} on {len(hosts)} host{'s' * (len(hosts) > 1)}"),
@@ -91,6 +92,15 @@ def _torch() -> str:
     except Exception as error:  # a library that it was built for is missing, or another version of it is there
         return f"PyTorch cannot be imported: {brief_error(error)}"
     return describe_devices()
+
+
+def _frozen_blocks() -> str:
+    """Return how blocks of networks that are not trained are computed; nothing without PyTorch."""
+    if _torch().startswith("PyTorch is") or _torch().startswith("PyTorch cannot"):
+        return "none: there are no networks"
+    from mpiqopt.neural.device import describe_frozen_blocks
+
+    return describe_frozen_blocks()
 
 
 def _progress(results: list[Any]) -> list[tuple[str, str]]:

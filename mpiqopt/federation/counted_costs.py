@@ -12,7 +12,7 @@ both relative to the window of all blocks. Memory is what is taken above the net
 Source: ours. The constants were fitted to steps of ResNet-18 and MobileNetV2 (batch 32, images of 3 x 32 x 32, one
 thread, an AMD EPYC with AVX-512 VNNI, PyTorch 2.13): full steps of 546 and 320 ms, forward passes in int8 that are 4.2
 and 2.7 times as fast, resident peaks of 252 and 690 MB. For their first, middle and last windows the model is within
-.06 of the measured time and within .06 of the measured memory. It knows nothing of another machine's caches, threads
+.06 of the measured time and within .07 of the measured memory. It knows nothing of another machine's caches, threads
 or instructions: `mpiqopt profile` measures.
 """
 
@@ -52,7 +52,7 @@ FORWARD = {"float": FOLDED, "int8": INT8_FORWARD}
 BACKWARD = {"float": FOLDED, "int8": INT8_BACKWARD}
 
 
-def int8_after(counts: Sequence[BlockCount], frozen: Frozen) -> list[bool]:
+def _int8_after(counts: Sequence[BlockCount], frozen: Frozen) -> list[bool]:
     """Return for each block if it is computed in int8 after a window, when its multiply-adds take most of its time."""
     if frozen.after != "auto":
         return [frozen.after == "int8"] * len(counts)
@@ -68,7 +68,7 @@ def counted_costs(counts: Sequence[BlockCount], batch: int, frozen: Frozen) -> l
     batch : samples of a step
     frozen : how frozen blocks are computed
     """
-    before, kinds = frozen.before, ["int8" if pays else "float" for pays in int8_after(counts, frozen)]
+    before, kinds = frozen.before, ["int8" if pays else "float" for pays in _int8_after(counts, frozen)]
     whole = full_time(counts), full_memory(counts, batch), upload(counts, frozen)
     return [
         Cost(

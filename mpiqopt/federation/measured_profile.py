@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 import mpiqopt
-from mpiqopt.federation.counted_costs import FLOAT, counted_costs, full_memory, int8_after, upload
+from mpiqopt.federation.counted_costs import FLOAT, counted_costs, full_memory, upload
 from mpiqopt.federation.profiles import Full, Profile
 from mpiqopt.federation.step_meter import StepMeter, Steps
 from mpiqopt.federation.windows import Cost, all_windows
@@ -115,7 +115,6 @@ def measured_profile(
         coordinates=[count.coordinates for count in counts],
         batch=batch,
         frozen=frozen,
-        int8_after=int8_after(counts, frozen),
         full=Full(full.seconds, full.memory or full_memory(counts, batch), FLOAT * sent),
         costs=[
             Cost(*window, time, memory, upload(counts[window.first : window.last + 1], frozen) / sent)

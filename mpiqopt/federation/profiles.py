@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mpiqopt.errors import UsageError, errors_name_file, quote_in_error
-from mpiqopt.federation.counted_costs import FLOAT, counted_costs, full_memory, int8_after, upload
+from mpiqopt.federation.counted_costs import FLOAT, counted_costs, full_memory, upload
 from mpiqopt.federation.windows import Cost
 from mpiqopt.files.replacement import replace_file
 from mpiqopt.files.textfiles import read_decompressed_textfile
@@ -54,7 +54,6 @@ class Profile:
     coordinates : how many coordinates of x each block has
     batch : samples of a step
     frozen : how blocks that are not trained are computed
-    int8_after : for each block, if it is computed in int8 after a window
     full : what training the whole network takes
     costs : of windows, relative to that; all windows of a complete profile
     device : facts about where it was measured, by name
@@ -66,7 +65,6 @@ class Profile:
     coordinates: list[int]
     batch: int
     frozen: Frozen
-    int8_after: list[bool]
     full: Full
     costs: list[Cost]
     device: dict[str, str] = field(default_factory=dict)
@@ -115,7 +113,6 @@ def counted_profile(counts: Sequence[BlockCount], batch: int, frozen: Frozen = F
         coordinates=[count.coordinates for count in counts],
         batch=batch,
         frozen=frozen,
-        int8_after=int8_after(counts, frozen),
         full=Full(None, full_memory(counts, batch), FLOAT * upload(counts, frozen)),
         costs=counted_costs(counts, batch, frozen),
     )
@@ -172,10 +169,8 @@ def _profile(found: dict[str, Any]) -> Profile:
     """Return the profile that a JSON object stands for. Raises UsageError that names the key."""
     blocks = _checked(found, "blocks", _is_list_of(str), "a list of names of blocks")
     counts = _checked(found, "coordinates", _is_list_of(int), "a list of numbers of coordinates")
-    pays = _checked(found, "int8_after", _is_list_of(bool), "a list of true and false")
-    for key, values in (("coordinates", counts), ("int8_after", pays)):
-        if len(values) != len(blocks):
-            raise UsageError(f"{key}: has {len(values)} entries, want one for each of the {len(blocks)} blocks")
+    if len(counts) != len(blocks):
+        raise UsageError(f"coordinates: has {len(counts)} entries, want one for each of the {len(blocks)} blocks")
     return Profile(
         source=_checked(found, "source", ("counted", "measured").__contains__, "'counted' or 'measured'"),
         network=_checked(found, "network", lambda value: isinstance(value, str), "the name of a network"),
@@ -183,7 +178,6 @@ def _profile(found: dict[str, Any]) -> Profile:
         coordinates=counts,
         batch=_checked(found, "batch", lambda value: type(value) is int and value >= 0, "a number of samples"),
         frozen=_frozen(_checked(found, "frozen", _is_object, "an object")),
-        int8_after=pays,
         full=_full(_checked(found, "full", _is_object, "an object")),
         costs=_costs(_checked(found, "windows", _is_list_of(dict), "a list of windows"), len(blocks)),
         device=_checked(found, "device", _is_object, "an object"),

@@ -1,6 +1,7 @@
 """Measures steps of local training: their time, and the memory that they take at most."""
 
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -41,15 +42,24 @@ class StepMeter:
     start : (d,), the point where every measurement begins
     optimizer : that moves the parameters
     batch : samples of a step; 0 for all that the client has. Too few are taken several times
+    clock : tells seconds; by default those on the wall
 
     Attributes
     ----------
     batch : samples of a step
     """
 
-    def __init__(self, problem: Problem, start: np.ndarray, optimizer: LocalOptimizer, batch: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        start: np.ndarray,
+        optimizer: LocalOptimizer,
+        batch: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         size = int(problem.sizes[0])
         self.batch = batch or size
+        self._clock = clock
         self._chosen = np.arange(self.batch) % size
         self._blocks = len(problem.blocks())
         self._model, self._start, self._optimizer = problem.trainable(), start.copy(), optimizer
@@ -84,7 +94,7 @@ class StepMeter:
 
     def _step(self, trained: slice, kept: list[Any], t: int) -> float:
         """Do one step, and return how long it took."""
-        began = time.perf_counter()
+        began = self._clock()
         self._model.differentiate(0, self._chosen, (0, 0, t))
         self._optimizer.move(self._model.point[trained], self._model.gradient[trained], kept, t)
-        return time.perf_counter() - began
+        return self._clock() - began

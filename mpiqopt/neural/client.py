@@ -64,8 +64,9 @@ class NetworkClient:
     def end_window(self) -> np.ndarray:
         """Train the whole network again, and return scales: ``Trainable.end_window``."""
         assert self._window is not None  # ``begin_window`` comes first
+        observed = self._window.observed()  # before what has observed it is let go
         self._window.close()
-        observed, self._window = self._window.observed(), None
+        self._window = None
         return observed
 
     def counted(self) -> tuple[float, float]:

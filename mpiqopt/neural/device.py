@@ -100,3 +100,12 @@ def describe_devices() -> str:
     """Return PyTorch's version, and what it can compute on here, as ``mpiqopt doctor`` prints them."""
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return f"PyTorch {torch.__version__} on {', '.join(gpus) or 'CPUs alone: it finds no GPU'}"
+
+
+def describe_frozen_blocks() -> str:
+    """Return how frozen blocks are computed here, as ``mpiqopt doctor`` prints it."""
+    from mpiqopt.neural.int8 import has_bfloat16, why_not
+
+    if why_not():
+        return f"folded float32: convolutions of 8-bit numbers do not work here ({why_not()})"
+    return f"8-bit convolutions work here; gradients pass them as {'bfloat16' if has_bfloat16() else 'float32'}"

@@ -8,6 +8,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from mpiqopt.errors import brief_error
 from mpiqopt.neural.frozen import can_fold
 
 Node: TypeAlias = fx.Node
@@ -121,7 +122,8 @@ class Graph:
     def adds(self, node: Node) -> bool:
         """Return True for the sum of two different values of the network."""
         called = node.op == "call_function" and node.target in ADDITIONS and not node.kwargs
-        return called and len(set(node.args)) == 2 and all(isinstance(each, Node) for each in node.args)
+        values = [each for each in node.args if isinstance(each, fx.Node) and each.op != "get_attr"]
+        return called and len(set(values)) == 2
 
     def source(self, node: Node) -> Node:
         """Return the node whose value a node passes on: itself for most."""
@@ -149,10 +151,15 @@ class Graph:
         nodes = [core]
         while not layer.rectifies and (after := self._only_user(nodes[-1])) is not None and after not in taken:
             module = self.module(after)
-            if isinstance(module, NORMS) and layer.norm is None and not layer.adds and module.track_running_stats:
+            if (
+                isinstance(module, NORMS)
+                and layer.norm is None
+                and not layer.adds
+                and getattr(module, "track_running_stats", False)
+            ):
                 layer = layer._replace(output=after, norm=module)
             elif self.adds(after) and not layer.adds:
-                (other,) = (each for each in after.args if isinstance(each, Node) and each is not nodes[-1])
+                (other,) = (each for each in after.args if isinstance(each, fx.Node) and each is not nodes[-1])
                 layer = layer._replace(output=after, inputs=(*layer.inputs, self.source(other)), adds=True)
             elif self.rectifies(after):
                 layer = layer._replace(output=after, rectifies=True)
@@ -178,3 +185,12 @@ def trace(model: nn.Module, blocks: Sequence[Sequence[str]]) -> Graph | None:
         return Graph(model, blocks)
     except ValueError:
         return None
+
+
+def why_untraced(model: nn.Module, blocks: Sequence[Sequence[str]]) -> str:
+    """Return in a line why a network cannot be traced, "" if it can."""
+    try:
+        Graph(model, blocks)
+    except ValueError as error:
+        return brief_error(error).removeprefix("ValueError: ")
+    return ""

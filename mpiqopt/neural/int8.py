@@ -86,7 +86,7 @@ class Int8Convolution:
     ) -> None:
         self._shape, self._grid = tuple(shape), grid
         top = 2 ** (bits - 1) - 1
-        steps = weight.abs().amax((1, 2, 3)).div_(top)
+        steps = torch.maximum(weight.amax((1, 2, 3)), -weight.amin((1, 2, 3))).div_(top)
         steps[steps == 0] = 1.0
         whole = weight.div(steps.view(-1, 1, 1, 1)).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qconv_prepack(whole, steps, grid.step, grid.zero, *shape)

@@ -77,21 +77,24 @@ def blocks(model: nn.Module) -> list[list[str]]:
     return [[name] for name, child in model.named_children() if any(True for _ in child.parameters())]
 
 
-def describe(model: nn.Module) -> list[tuple[str, int]]:
-    """Return the name of each block, in order, and how many parameters it has."""
-    return [("+".join(names) or "all", _count_parameters(model, names)) for names in blocks(model)]
+def describe(model: nn.Module, parts: list[list[str]] | None = None) -> list[tuple[str, int]]:
+    """Return the name of each block, in order, and how many parameters it has. parts: the blocks, if not ``blocks``."""
+    found = blocks(model) if parts is None else parts
+    return [("+".join(names) or "all", _count_parameters(model, names)) for names in found]
 
 
-def network_facts(model: nn.Module, name: str, options: dict[str, Any]) -> list[tuple[str, str]]:
+def network_facts(
+    model: nn.Module, name: str, options: dict[str, Any], parts: list[list[str]] | None = None
+) -> list[tuple[str, str]]:
     """Return what ``mpiqopt check`` prints of a network, as (name, text): its blocks, and the options of its builder.
 
-    name, options : as ``make_model`` was given them.
+    name, options : as ``make_model`` was given them. parts : the blocks, if not ``blocks``.
     """
     statistics = sum(buffer.numel() for buffer in model.buffers() if buffer.is_floating_point())
-    parts = [(name, f"{count} parameters") for name, count in describe(model)]
-    parts += [("buffers", f"{statistics} numbers, such as running statistics")] * bool(statistics)
-    parts += [(f"options.{option}", text) for option, text in describe_options(find_builder(name), options)]
-    return [("network", name), *((f"  {part}", text) for part, text in parts)]
+    lines = [(name, f"{count} parameters") for name, count in describe(model, parts)]
+    lines += [("buffers", f"{statistics} numbers, such as running statistics")] * bool(statistics)
+    lines += [(f"options.{option}", text) for option, text in describe_options(find_builder(name), options)]
+    return [("network", name), *((f"  {part}", text) for part, text in lines)]
 
 
 def _count_parameters(model: nn.Module, names: list[str]) -> int:

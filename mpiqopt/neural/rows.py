@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mpiqopt.neural.device import Staging
+from mpiqopt.neural.device import Staging, is_remote
+from mpiqopt.neural.samples import ALIGNMENT
 
 # of the running statistics of batch normalisation, in a training step
 MOMENTUM = 0.1
@@ -59,7 +60,7 @@ class RowModule:
         self.weights = sum(p.numel() for p in parameters.values())
         d = self.weights + sum(buffer.numel() for _, _, buffer in buffers)
         self.row = torch.empty(d, dtype=dtype, device=device)
-        self.gradient = torch.zeros(d, dtype=dtype, device=device)
+        self.gradient = _untouched_zeros(self.row)
         self.staging = Staging(self.row)
         self.names: dict[str, slice] = {}
         self._end = 0
@@ -128,6 +129,20 @@ def shape_like(part: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return part.view_as(values)
     out, channels, height, width = values.shape
     return part.view(out, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _untouched_zeros(row: torch.Tensor) -> torch.Tensor:
+    """Return zeros like a row; in the memory of the host its pages take memory once they are written to.
+
+    PyTorch's own zeros are written. They begin at a multiple of 64 bytes, as PyTorch's do.
+    """
+    if is_remote(row.device):
+        return torch.zeros_like(row)
+    size = row.element_size()
+    spare = ALIGNMENT // size
+    zeros = torch.from_numpy(np.zeros(len(row) + spare, np.dtype(f"f{size}")))
+    first = -zeros.data_ptr() // size % spare
+    return zeros[first : first + len(row)]
 
 
 def _switch_off_dropout(model: nn.Module) -> None:

@@ -51,6 +51,10 @@ class WindowNetwork:
     def _has(self, part: slice) -> bool:
         return self.parameters.start <= part.start < self.parameters.stop
 
+    def compute_as_it_is(self) -> None:
+        """Freeze by leaving out gradients alone, as of a network that cannot be traced; before the first batch."""
+        self._graph = None
+
     def train(self, training: bool) -> None:
         """Let batch normalisation in the window use the statistics of each batch, or its running ones."""
         self._net.train(training, self._trained)

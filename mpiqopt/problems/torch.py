@@ -170,11 +170,16 @@ class Torch(Loss):
         return Narrow(coordinates, counts, trainable)
 
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
-        """Return the blocks of the network and the options of its builder."""
+        """Return the blocks of the network, the options of its builder, and whether frozen blocks can be quick."""
+        from mpiqopt.neural.graph import why_untraced
         from mpiqopt.neural.model import network_facts
+        from mpiqopt.neural.network_blocks import named_blocks
 
-        net = self._kind(shares, self.default_dtype).of_this_thread()
-        return network_facts(net.model, self.model, self.options)
+        model = self._kind(shares, self.default_dtype).of_this_thread().model
+        blocks = named_blocks(model, self.blocks)
+        why = why_untraced(model, blocks)
+        slow = [("  frozen blocks", f"computed as they are, in float: the network {why}")] * bool(why)
+        return network_facts(model, self.model, self.options, blocks) + slow
 
     def make_trainable(self, evaluator: "Evaluator") -> "NetworkClient":
         """Return what trains the network on the samples of an evaluator."""

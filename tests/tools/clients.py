@@ -133,14 +133,17 @@ def write(path: Path, rounds: int = 30) -> str:
     return str(path)
 
 
-def write_partial(path: Path, rounds: int = 30) -> str:
-    """Write a file of a method that trains parts of the network, with classes of devices by their limits."""
+def write_partial(path: Path, rounds: int = 30, lacks: tuple[str, ...] = ()) -> str:
+    """Write a file of a method that trains parts of the network, with classes of devices by their limits.
+
+    lacks: columns that the method does not have.
+    """
     writer = create(path)
     writer.devices(devices(), LIMITS)
     writer.message_size(400, 20)
     writer.append(record(0))
     for first in range(0, rounds, 5):
-        writer.clients(first, partial_columns(first, 5))
+        writer.clients(first, {k: v for k, v in partial_columns(first, 5).items() if k not in lacks})
         writer.append(record(first + 5))
     finish(writer)
     return str(path)
