@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mpiqopt.memory import release_memory
+from mpiqopt.memory import trim_memory
 from mpiqopt.neural.int8 import has_bfloat16, why_not
 from mpiqopt.neural.model import make_model
 from mpiqopt.neural.network_blocks import named_blocks, row_blocks
@@ -136,7 +136,7 @@ def measure_memory(model: str, batch: int, window: Window | None, mode: str) -> 
     before = resident("VmRSS")
     setting = Setting(model, batch)
     setting.scales[:] = 5.0  # as if known: what they are takes no memory
-    release_memory()
+    trim_memory()
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
     network = setting.net if window is None else setting.window(window, mode)

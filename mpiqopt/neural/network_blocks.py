@@ -6,7 +6,6 @@ from typing import Literal
 from torch import nn
 
 from mpiqopt.errors import UsageError, list_in_error_line, quote_in_error
-from mpiqopt.neural.graph import trace
 from mpiqopt.neural.model import blocks
 from mpiqopt.neural.partial import Block
 from mpiqopt.neural.rows import RowModule
@@ -44,7 +43,7 @@ def row_blocks(net: RowModule, names: Sequence[Sequence[str]]) -> list[Block]:
     if outside:
         raise UsageError(f"{KEY}: {quote_in_error(outside[0])} is in no block; want every parameter in one")
     parameters, statistics = (_slices(net, owner, len(names), learnt) for learnt in (True, False))
-    graph = trace(net.model, names)
+    graph = net.trace(names)
     counts = [0] * len(names)
     if graph is not None:
         for node in graph.scaled:

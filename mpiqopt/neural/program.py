@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from mpiqopt.memory import release_memory
+from mpiqopt.memory import trim_memory
 from mpiqopt.neural.frozen import FrozenLayer, MaxPool, Rectify, Value, dequantise, folded, quantise
 from mpiqopt.neural.graph import Graph, Layer
 from mpiqopt.neural.int8 import Grid, has_bfloat16, make_grid, why_not
@@ -122,7 +122,7 @@ class Program:
         nodes = [node for node in self._graph.nodes if not self._graph.passes_on(node)]
         steps = [Step(node, self._inputs(node, None), partial(compute, node), learns=False) for node in nodes]
         _run(steps, _last_uses(steps), inputs)
-        release_memory()
+        trim_memory()
         for module in training:
             module.training = True
         return found
@@ -149,7 +149,7 @@ class Program:
             out = self._grids[node] if self._stays_quantised(node) else None
             made.quantise(self._grids[first], self._frozen.bits, out)
             if layer.core.weight.numel() > LARGE:
-                release_memory()
+                trim_memory()
 
         def compute(values: Values) -> Any:
             x, *others = (self._as_quantised(each, values) if int8 else Value(values[each]) for each in layer.inputs)

@@ -1,12 +1,13 @@
 """A network as a vector: its parameters are views of one flat row, which optimisers and messages work on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from mpiqopt.neural.device import Staging, is_remote
+from mpiqopt.neural.graph import Graph, trace
 from mpiqopt.neural.samples import ALIGNMENT
 
 # of the running statistics of batch normalisation, in a training step
@@ -79,6 +80,7 @@ class RowModule:
         _switch_off_dropout(model)
         self.buffers = self.row[self.weights :]
         self.normalizes = bool(buffers)
+        self._traced: dict[tuple[tuple[str, ...], ...], Graph | None] = {}
         self._mode: tuple[bool, tuple[nn.Module, ...]] = True, ()
         self.train(False)
 
@@ -88,6 +90,13 @@ class RowModule:
         self._end = part.stop
         shape_like(self.row[part], values).copy_(values)
         return part
+
+    def trace(self, blocks: Sequence[Sequence[str]]) -> Graph | None:
+        """Return ``graph.trace`` of the network. It is traced once, which takes as long as a batch or two."""
+        key = tuple(map(tuple, blocks))
+        if key not in self._traced:
+            self._traced[key] = trace(self.model, blocks)
+        return self._traced[key]
 
     def load(self, row: torch.Tensor | np.ndarray) -> None:
         """Copy a row (d,) into the network."""

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from mpiqopt.memory import trim_memory
-from mpiqopt.neural.graph import trace
 from mpiqopt.neural.partial import Block, Partial
 from mpiqopt.neural.program import Program
 from mpiqopt.neural.rows import RowModule
@@ -45,7 +44,7 @@ class WindowNetwork:
         ]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        self._graph = trace(net.model, [block.modules for block in blocks])
+        self._graph = net.trace([block.modules for block in blocks])
         self._program: Program | None = None
 
     def _has(self, part: slice) -> bool:
