@@ -6,8 +6,9 @@ The question of Pfeiffer et al., "CoCoFL", TMLR 2023, in small. A third of the d
 the time and memory that training the whole network takes, a third .33, and those two can upload a part of it that is
 drawn from [.5, 1] in each round. Classes of samples are divided evenly, by Dirichlet(0.1) over clients, or by
 Dirichlet(0.1) over the three classes of devices, so that what weak devices know nobody else does. Ten clients a round
-train for one epoch. Accuracies are those of held-out samples; bytes are those that clients upload; device time is that
-of rounds which wait for all, emulated.
+train for one epoch. All methods have the step at which FedAvg's accuracy at the end is highest for another seed.
+Accuracies are those of held-out samples, bytes are those that clients upload, and device time is that of rounds which
+wait for all, emulated.
 
 Every run is a config and a result file in FOLDER, made by `mpiqopt run`. Runs that are done are not repeated, and those
 that were interrupted go on where they were.
@@ -107,7 +108,7 @@ TITLES = {
     "resource": "Dirichlet(0.1) over classes of devices",
 }
 CLASSES = ("strong", "medium", "weak")
-SEEDS, TUNING, STEPS = (1, 2, 3), 0, (0.05, 0.1, 0.2, 0.4)
+SEEDS, TUNING, STEPS = (1, 2, 3), 0, (0.05, 0.1, 0.2)
 # of the records at the end that are averaged
 LAST = 5
 # clients of a round
@@ -115,17 +116,13 @@ COHORT = 10
 
 
 class Case(NamedTuple):
-    """Data and network, with what is trained how long.
-
-    step: of STEPS, the one at which FedAvg is best for the seed of tuning over the last records, on average over SPLITS
-    """
+    """Data and network, and how long they are trained; bandwidth in bytes/s."""
 
     data: str
     model: str
     clients: int
     batch: int
     rounds: int
-    step: float
     bandwidth: float
 
 
@@ -134,10 +131,10 @@ RESNET = 'model = "resnet18"\noptions = { width = 8 }'
 MNIST, DIGITS = 'name = "mnist-5k"', 'name = "digits"'
 # bandwidths: the whole network takes as long as the epoch of a strong client
 CASES = {
-    "mnist-cnn": Case(MNIST, CNN.format([8, 16, 16, 32]), 60, 32, 150, 0.2, 1.3e5),
-    "digits-cnn": Case(DIGITS, CNN.format([16, 16, 16]), 30, 16, 150, 0.2, 1e5),
-    "digits-resnet": Case(DIGITS, RESNET, 30, 16, 150, 0.2, 2.4e6),
-    "mnist-resnet": Case(MNIST, RESNET, 60, 32, 100, 0.2, 2.4e6),
+    "mnist-cnn": Case(MNIST, CNN.format([8, 16, 16, 32]), 60, 32, 150, 1.3e5),
+    "digits-cnn": Case(DIGITS, CNN.format([16, 16, 16]), 30, 16, 150, 1e5),
+    "digits-resnet": Case(DIGITS, RESNET, 30, 16, 150, 2.4e6),
+    "mnist-resnet": Case(MNIST, RESNET, 60, 32, 100, 2.4e6),
 }
 
 
@@ -157,7 +154,7 @@ METHODS = {
     "FedAvg, full resources": Method(FEDAVG, SLOW),
     # as the authors do: as many clients as for the others, but all of them strong (of a third of the clients)
     "FedAvg, weak ones dropped": Method('name = "fedavg-drop"\nlocal_epochs = 1\nclients_per_round = 30'),
-    "HeteroFL": Method(f'name = "heterofl"\nwidths = [1.0, 0.66, 0.33]\n{TRAINING}'),
+    "HeteroFL": Method(f'name = "heterofl"\nwidths = [1.0, 0.6, 0.3, 0.25]\n{TRAINING}'),
     "FedAvg, 4-bit messages": Method(FEDAVG, SLOW + CODED),
     "weakest window for all": Method(f'{COCOFL}\nwindows = "weakest"'),
     "CoCoFL, 4-bit messages": Method(COCOFL, LIMITED + CODED),
@@ -170,29 +167,30 @@ VARIANTS = list(METHODS)[6:9]
 CENTRAL = list(METHODS)[9]
 BITS = (6, 5, 4, 3, 2)
 METHODS |= {f"CoCoFL, {bits} bits": Method(f"{COCOFL}\nfrozen_bits = {bits}") for bits in BITS}
-# networks and divisions of the sweep over the bits of frozen blocks
-SWEEP = ("mnist-cnn", "digits-resnet"), "resource"
+# cases and division of the sweep over the bits of frozen blocks; division of the runs from which steps are chosen
+SWEEP, SWEEP_SPLIT, TUNING_SPLIT = ("mnist-cnn", "digits-resnet"), "resource", "dirichlet"
+UPPER, IN_FLOAT = "FedAvg, full resources", "CoCoFL, frozen in float"
 
 
 class Job(NamedTuple):
-    """One run; step: 0 for that of the case."""
+    """One run."""
 
     case: str
     split: str
     method: str
     seed: int
-    step: float = 0.0
+    step: float
 
     def path(self, folder: Path) -> Path:
         """Return the result file."""
-        words = self.case, self.split, self.method, str(self.seed), *[f"{self.step:g}"] * bool(self.step)
+        words = self.case, self.split, self.method, str(self.seed), f"{self.step:g}"
         return folder / f"{'_'.join(words).replace(', ', '-').replace(' ', '-')}.h5"
 
     def config(self) -> str:
         """Return the text of the config."""
         case, method = CASES[self.case], METHODS[self.method]
-        values = {**case._asdict(), **method._asdict(), "seed": self.seed, "split": SPLITS[self.split]}
-        values |= {"step": self.step or case.step, "every": 5, "decay": 0.02}
+        values = {**self._asdict(), **case._asdict(), **method._asdict(), "split": SPLITS[self.split]}
+        values |= {"every": 5, "decay": 0.02}
         if self.method != CENTRAL:
             return (CONFIG + FEDERATED).format(**values)
         # as many samples as a cohort of clients has in as many rounds
@@ -208,35 +206,37 @@ def samples(case: Case) -> int:
 
 def tuning(case: str) -> list[Job]:
     """Return the runs from which the step of a case is chosen."""
-    return [Job(case, split, "FedAvg, full resources", TUNING, step) for step in STEPS for split in SPLITS]
+    return [Job(case, TUNING_SPLIT, UPPER, TUNING, step) for step in STEPS]
 
 
-def main_runs(case: str) -> list[Job]:
+def best_step(case: str, folder: Path) -> float | None:
+    """Return the step of all methods of a case: FedAvg's best for the seed of tuning; None if that is not known yet."""
+    ends = {job.step: end(run) for job in tuning(case) if (run := read_run(job, folder)) is not None}
+    return max(ends, key=lambda step: ends[step]) if len(ends) == len(STEPS) else None
+
+
+def main_runs(case: str, step: float) -> list[Job]:
     """Return the comparison of a case, the first seed first."""
-    return [Job(case, split, method, seed) for seed in SEEDS for split in SPLITS for method in MAIN] + [
-        Job(case, "iid", CENTRAL, seed) for seed in SEEDS
-    ]
+    jobs = [Job(case, split, method, seed, step) for seed in SEEDS for split in SPLITS for method in MAIN]
+    return jobs + [Job(case, "iid", CENTRAL, seed, step) for seed in SEEDS]
 
 
-def variants() -> list[Job]:
+def variants(case: str, step: float) -> list[Job]:
     """Return the variants of CoCoFL."""
-    return [Job("mnist-cnn", split, method, seed) for seed in SEEDS for split in SPLITS for method in VARIANTS]
+    return [Job(case, split, method, seed, step) for seed in SEEDS for split in SPLITS for method in VARIANTS]
 
 
-def sweep() -> list[Job]:
-    """Return CoCoFL with frozen blocks in fewer bits; those in 8 and in float are in other parts."""
-    cases, split = SWEEP
-    methods = [f"CoCoFL, {bits} bits" for bits in BITS]
-    jobs = [Job(case, split, method, seed) for seed in SEEDS for case in cases for method in methods]
-    return jobs + [Job(case, split, "CoCoFL, frozen in float", seed) for seed in SEEDS for case in cases]
+def sweep(case: str, step: float) -> list[Job]:
+    """Return CoCoFL with frozen blocks in fewer bits, and in float; those in 8 are in the comparison."""
+    methods = [*(f"CoCoFL, {bits} bits" for bits in BITS), IN_FLOAT]
+    return [Job(case, SWEEP_SPLIT, method, seed, step) for seed in SEEDS for method in methods]
 
 
-PARTS: dict[str, Callable[[], list[Job]]] = {
-    **{case: partial(main_runs, case) for case in CASES},
-    "variants": variants,
-    "bits": sweep,
+PARTS: dict[str, tuple[str, Callable[[str, float], list[Job]]]] = {
+    **{case: (case, main_runs) for case in CASES},
+    "variants": ("mnist-cnn", variants),
+    **{f"bits-{case}": (case, sweep) for case in SWEEP},
 }
-TUNE = "tune"
 
 
 def solve(job: Job, folder: Path, ends: float) -> None:
@@ -303,7 +303,10 @@ def sums(result: Result, name: str) -> np.ndarray:
 
 def runs_of(case: str, split: str, method: str, folder: Path) -> list[Run]:
     """Return those runs of the seeds that are done."""
-    found = (read_run(Job(case, split, method, seed), folder) for seed in SEEDS)
+    step = best_step(case, folder)
+    if step is None:
+        return []
+    found = (read_run(Job(case, split, method, seed, step), folder) for seed in SEEDS)
     return [run for run in found if run is not None]
 
 
@@ -371,23 +374,19 @@ def table_row(method: str, runs: list[Run], total: int, most: float, longest: fl
 
 def bits_table(folder: Path) -> None:
     """Print the accuracy at the end for each number of bits of frozen blocks."""
-    cases, split = SWEEP
-    methods = {"float": "CoCoFL, frozen in float", "8": "CoCoFL"} | {str(bits): f"CoCoFL, {bits} bits" for bits in BITS}
-    ends = {case: {name: runs_of(case, split, method, folder) for name, method in methods.items()} for case in cases}
-    rows = [[case, *[spread(map(end, found)) for found in runs.values()]] for case, runs in ends.items()]
-    print_table(f"bits of frozen blocks, {TITLES[split]}, end", ["case", *methods], rows)
+    methods = {"float": IN_FLOAT, "8": MAIN[0]} | {str(bits): f"CoCoFL, {bits} bits" for bits in BITS}
+    rows = [
+        [case, *[spread(map(end, runs_of(case, SWEEP_SPLIT, method, folder))) for method in methods.values()]]
+        for case in SWEEP
+    ]
+    print_table(f"bits of frozen blocks, {TITLES[SWEEP_SPLIT]}, end", ["case", *methods], rows)
 
 
 def steps_table(case: str, folder: Path) -> None:
-    """Print FedAvg's accuracies from which the step of a case was chosen."""
-    rows = []
-    for step in STEPS:
-        runs = [read_run(Job(case, split, "FedAvg, full resources", TUNING, step), folder) for split in SPLITS]
-        ends = [end(run) for run in runs if run is not None]
-        if len(ends) == len(SPLITS):
-            rows.append([f"{step:g}", *[spread([each]) for each in ends], spread([float(np.mean(ends))])])
-    if rows:
-        print_table(f"{case}, FedAvg, seed {TUNING}", ["step", *SPLITS, "mean"], rows)
+    """Print FedAvg's accuracies from which the step of a case is chosen."""
+    runs = {f"{job.step:g}": read_run(job, folder) for job in tuning(case)}
+    ends = ["" if run is None else spread([end(run)]) for run in runs.values()]
+    print_table(f"{case}, steps: {UPPER}, {TITLES[TUNING_SPLIT]}, seed {TUNING}", ["step", *runs], [["end", *ends]])
 
 
 AXES = {"rounds": "rounds", "uploaded": "uploaded by clients", "seconds": "device time, emulated"}
@@ -432,25 +431,24 @@ def curve(axis: Axes, runs: list[Run], count: str, method: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("results/cocofl"))
-    parser.add_argument("--parts", nargs="+", choices=[*PARTS, TUNE], default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--minutes", type=float, default=np.inf)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--draft", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if not options.draft:
-        jobs = [job for part in options.parts for job in part_jobs(part)]
-        solve_all(jobs, options.folder, options.processes, monotonic() + 60 * options.minutes)
+        ends = monotonic() + 60 * options.minutes
+        for case, jobs in map(PARTS.__getitem__, options.parts):
+            solve_all(tuning(case), options.folder, options.processes, ends)
+            step = best_step(case, options.folder)
+            if step is not None:
+                solve_all(jobs(case, step), options.folder, options.processes, ends)
     for case in CASES:
         steps_table(case, options.folder)
         comparison(case, options.folder)
     bits_table(options.folder)
     draw("mnist-cnn", options.folder, Path(__file__).with_suffix(".png"))
-
-
-def part_jobs(part: str) -> list[Job]:
-    """Return the runs of a part."""
-    return [job for case in CASES for job in tuning(case)] if part == TUNE else PARTS[part]()
 
 
 if __name__ == "__main__":
