@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tools.experiments import assembled  # noqa: E402
-from tools.windows import Case, built_in, case, oracle, step  # noqa: E402
+from tools.windows import Case, built_in, case, cosine, oracle, step  # noqa: E402
 from torch import nn  # noqa: E402
 
 from mpiqopt.errors import LINE, UsageError  # noqa: E402
@@ -64,6 +64,26 @@ class Network(nn.Module):
         return self.head(y.flatten(1)) * factor
 
 
+class PreActivated(nn.Module):
+    """Norms before convolutions, and sums in which one value is added to every pixel of the other, or to channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.layer1 = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+        self.layer2 = nn.ModuleDict(
+            {"pixels": nn.Conv2d(8, 8, 1), "mean": nn.Conv2d(8, 8, 1), "one": nn.Conv2d(8, 1, 1)}
+        )
+        self.head = nn.Sequential(nn.BatchNorm1d(8, affine=False), nn.Linear(8, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer1(self.stem(x))
+        mean = y.mean((2, 3), keepdim=True)
+        y = torch.relu(self.layer2["pixels"](y) + mean)
+        y = torch.relu(self.layer2["mean"](mean) + y) + self.layer2["one"](y)
+        return self.head(y.mean((2, 3)))
+
+
 class Undecided(Network):
     """A network whose Python code looks at values."""
 
@@ -71,10 +91,10 @@ class Undecided(Network):
         return super().forward(x if x.sum() > 1e9 else 2 * x, factor)
 
 
-def users(kind: type[nn.Module]) -> Case:
+def users(kind: type[nn.Module], dtype: torch.dtype = torch.float64) -> Case:
     """A user's network with blocks that the config names."""
     torch.manual_seed(1)
-    return case(kind(), (3, 8, 8), blocks=["stem", "layer1", "layer2", "head"])
+    return case(kind(), (3, 8, 8), dtype, blocks=["stem", "layer1", "layer2", "head"])
 
 
 def assert_is_oracle(made: Case) -> None:
@@ -104,9 +124,9 @@ def test_gradients_are_those_of_autograd(name):
     assert_is_oracle(made)
 
 
-@pytest.mark.parametrize("kind", [Network, Undecided])
+@pytest.mark.parametrize("kind", [Network, PreActivated, Undecided])
 def test_networks_of_users_are_trained_alike(kind):
-    """One that can be traced, with sums in place and odd padding, and one that cannot."""
+    """With sums in place and odd padding; with norms before convolutions; and one that cannot be traced."""
     made = users(kind)
     assert bool(why_untraced(made.net.model, [block.modules for block in made.blocks])) == (kind is Undecided)
     assert_is_oracle(made)
@@ -163,10 +183,19 @@ def kept_bytes(made: Case, frozen: Frozen, as_it_is: bool) -> int:
     return sum(kept.values())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
+def test_values_of_other_shapes_are_added_to_convolutions_of_8_bits():
+    """Gradients of the window point where those of float do, whatever is added on which side."""
+    made = users(PreActivated, torch.float32)
+    for window in made.trained:
+        found, wanted = step(made, window, Frozen("int8", "int8")), step(made, window, FLOAT)
+        assert torch.allclose(found.outputs, wanted.outputs, atol=0.2)
+        assert cosine(found.gradient, wanted.gradient) > 0.9
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", PreActivated])
 def test_frozen_blocks_keep_a_byte_a_number(name):
     """Behind the first block, which is trained: less than a quarter of what freezing by requires_grad keeps."""
-    made = built_in(*NETWORKS[name], dtype=torch.float32)
+    made = built_in(*NETWORKS[name], dtype=torch.float32) if isinstance(name, str) else users(name, torch.float32)
     naive = kept_bytes(made, FLOAT, as_it_is=True)
     assert kept_bytes(made, FLOAT, as_it_is=False) < 0.3 * naive
     assert kept_bytes(made, Frozen(), as_it_is=False) < 0.3 * naive

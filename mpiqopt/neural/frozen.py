@@ -5,6 +5,7 @@ are no part of autograd's graph; a tensor of the same shape and no memory, the c
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -43,14 +44,25 @@ def folded(core: nn.Module, norm: nn.Module | None) -> Folded:
     """
     weight, bias = core.weight.detach(), None if core.bias is None else core.bias.detach()
     if norm is not None:
-        scale = (norm.running_var + norm.eps).rsqrt()
-        if norm.affine:
-            scale = scale * norm.weight.detach()
+        scale = norm_scale(norm)
         weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
         bias = (-norm.running_mean if bias is None else bias - norm.running_mean) * scale
         if norm.affine:
             bias = bias + norm.bias.detach()
     return Folded(weight, bias, convolution_shape(core))
+
+
+def norm_scale(norm: nn.Module) -> torch.Tensor:
+    """Return what a norm that uses its running statistics multiplies each channel by."""
+    scale = (norm.running_var + norm.eps).rsqrt()
+    return scale * norm.weight.detach() if norm.affine else scale
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a norm that uses its running statistics multiplies each channel by, and adds to it."""
+    scale = norm_scale(norm)
+    shift = -norm.running_mean * scale
+    return scale, shift + norm.bias.detach() if norm.affine else shift
 
 
 def convolution_shape(core: nn.Module) -> Shape | None:
@@ -229,6 +241,7 @@ class FrozenLayer:
 
     def __init__(self, layer: Folded, rectifies: bool, number: torch.dtype | None) -> None:
         self.folded, self.rectifies = layer, rectifies
+        self._channels, self._kernel = len(layer.weight), layer.weight.shape[2:]
         self._back = None if number is None else PullBack(layer, number)
         self.int8: Int8Convolution | None = None
         self.out: Grid | None = None
@@ -242,12 +255,29 @@ class FrozenLayer:
 
     def __call__(self, x: Value, added: Value | None) -> Value:
         """Return the output for an input, and what is added to it."""
+        if added is not None and added.tensor.shape != self._output_size(x.tensor.shape):
+            return self._broadcast(x, added)
         other = None if added is None else added.tensor
         if self.int8 is None:
             return Value(_FloatLayer.apply(x.tensor, other, self))
         made: list[torch.Tensor] = []
         tensor = _Int8Layer.apply(x.tensor, other, x, added, self, made)
         return Value(tensor, made[0], self.out) if made else Value(tensor)
+
+    def _output_size(self, size: torch.Size) -> tuple[int, ...]:
+        """Return the size of the output for an input of a ``size``."""
+        if self.folded.shape is None:
+            return (*size[:-1], self._channels)
+        stride, padding, dilation, _ = self.folded.shape
+        sides = zip(size[2:], self._kernel, stride, padding, dilation, strict=True)
+        return (size[0], self._channels, *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides))
+
+    def _broadcast(self, x: Value, added: Value) -> Value:
+        """Return the output for an input and what is added to all of it or by rows: floating numbers, one by one."""
+        alone = copy(self)
+        alone.rectifies, alone.out = False, None
+        y = alone(x, None).tensor + dequantise(added).tensor
+        return Value(Rectify.apply(y) if self.rectifies else y)
 
     def pull_back(self, ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of input and added value."""

@@ -10,8 +10,8 @@ import torch
 from torch import fx, nn
 
 from mpiqopt.memory import trim_memory
-from mpiqopt.neural.frozen import FrozenLayer, MaxPool, Rectify, Value, dequantise, folded, quantise
-from mpiqopt.neural.graph import Graph, Layer
+from mpiqopt.neural.frozen import FrozenLayer, MaxPool, Rectify, Value, dequantise, folded, quantise, scale_and_shift
+from mpiqopt.neural.graph import NORMS, Graph, Layer
 from mpiqopt.neural.int8 import Grid, has_bfloat16, make_grid, why_not
 from mpiqopt.neural.partial import Partial
 
@@ -195,6 +195,15 @@ class Program:
             return lambda values: Rectify.apply(values[graph.source(node.all_input_nodes[0])])
         if isinstance(module, nn.MaxPool2d) and not module.return_indices:
             return lambda values: MaxPool.apply(values[graph.source(node.all_input_nodes[0])], module)
+        if isinstance(module, NORMS) and module.track_running_stats:
+            scale, shift = scale_and_shift(module)
+
+            def normalise(values: Values) -> Any:  # autograd keeps the input of ``batch_norm``, but not of this
+                x = values[graph.source(node.all_input_nodes[0])]
+                channels = (-1, *[1] * (x.dim() - 2))
+                return torch.addcmul(shift.view(channels), x, scale.view(channels))
+
+            return normalise
         return lambda values: self._plain(node, values)
 
     def _plain(self, node: fx.Node, values: Values) -> Any:
