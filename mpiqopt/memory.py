@@ -44,7 +44,13 @@ def memory() -> float:
 def trim_memory() -> None:
     """Give memory that is free back to the system: glibc keeps it, and a peak would not show what takes it again."""
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+        _c_library().malloc_trim(0)
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    """Return what this process is linked with."""
+    return ctypes.CDLL(None)
 
 
 def release_pages(array: np.ndarray) -> None:
@@ -57,7 +63,7 @@ def release_pages(array: np.ndarray) -> None:
     size = (array.ctypes.data + array.nbytes) // page * page - first
     if size > 0:
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), MADV_DONTNEED)
+            _c_library().madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), MADV_DONTNEED)
 
 
 class PeakMemory:

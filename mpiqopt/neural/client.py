@@ -9,6 +9,7 @@ from mpiqopt.neural.device import upload_positions
 from mpiqopt.neural.evaluator import NetworkEvaluator
 from mpiqopt.neural.network_blocks import Wanted, named_blocks, row_blocks
 from mpiqopt.neural.partial import Block, Partial
+from mpiqopt.neural.program import Layers
 from mpiqopt.neural.window import WindowNetwork
 
 
@@ -26,6 +27,7 @@ class NetworkClient:
         self._window: WindowNetwork | None = None
         self.point, self.gradient, self.weights = self._net.row, self._net.gradient, self._net.weights
         self._start: tuple[np.ndarray, torch.Tensor] | None = None
+        self._layers: Layers | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -38,6 +40,7 @@ class NetworkClient:
         """Set the point: ``Trainable.load``. The start of a round that all clients share is moved once."""
         if self._start is None or not _are_same_constant(self._start[0], start):
             self._start = start, self.vector(start)  # the row too, so that its memory is not given to another
+            self._layers = {} if self._evaluator.nodes > 1 and _is_constant(start) else None
         moved = self._start[1]
         self._net.load(moved)
         self._net.train(True)
@@ -57,8 +60,11 @@ class NetworkClient:
         return row_blocks(self._net, named_blocks(self._net.model, self._wanted))
 
     def begin_window(self, partial: Partial) -> slice:
-        """Train a part of the network from now on: ``Trainable.begin_window``."""
-        self._window = WindowNetwork(self._net, self._blocks, partial)
+        """Train a part of the network from now on: ``Trainable.begin_window``.
+
+        Layers that are frozen at the start of a round are made once for all clients that it has here.
+        """
+        self._window = WindowNetwork(self._net, self._blocks, partial, self._layers)
         return self._window.parameters
 
     def end_window(self) -> np.ndarray:
@@ -89,5 +95,9 @@ class NetworkClient:
 
 def _are_same_constant(row: np.ndarray, other: np.ndarray) -> bool:
     """Return True if two rows (d,) are the same memory, and nobody writes to it: shared rows, which never change."""
-    address, read_only = other.__array_interface__["data"]
-    return read_only and row.__array_interface__["data"] == (address, True)
+    return _is_constant(other) and row.__array_interface__["data"] == other.__array_interface__["data"]
+
+
+def _is_constant(row: np.ndarray) -> bool:
+    """Return True if nobody writes to a row."""
+    return not row.flags.writeable

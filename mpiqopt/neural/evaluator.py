@@ -60,6 +60,11 @@ class NetworkEvaluator:
         return other
 
     @property
+    def nodes(self) -> int:
+        """How many nodes the samples are of."""
+        return len(self.offsets) - 1
+
+    @property
     def net(self) -> RowModule:
         """The network of this thread, at whatever row was loaded last."""
         return self._network()
@@ -75,7 +80,7 @@ class NetworkEvaluator:
         """Write values and gradients: ``Evaluator.evaluate``."""
         net = self.net
         net.train(value is None)
-        for i in range(len(self.offsets) - 1):
+        for i in range(self.nodes):
             if i == 0 or len(x) > 1:
                 net.load(x[i])
             chosen = None

@@ -132,17 +132,9 @@ class _FloatLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, added: torch.Tensor | None, layer: "FrozenLayer") -> torch.Tensor:
-        folded = layer.folded
-        if folded.shape is None:
-            y = functional.linear(x, folded.weight, folded.bias)
-        else:
-            y = functional.conv2d(x, folded.weight, folded.bias, *folded.shape)
-        if added is not None:
-            y += added
+        y = layer.float_output(x, added)
         if layer.rectifies:
-            y.relu_()
-            if any(ctx.needs_input_grad):
-                ctx.save_for_backward(positive(y))
+            ctx.save_for_backward(positive(y))
         ctx.layer, ctx.size = layer, x.shape
         return y
 
@@ -164,12 +156,9 @@ class _Int8Layer(torch.autograd.Function):
         layer: "FrozenLayer",
         made: list[torch.Tensor],
     ) -> torch.Tensor:
-        assert layer.int8 is not None
-        assert x.q is not None
-        extra = () if other is None else (other.tensor if other.q is None else other.q, other.grid)
-        y = layer.int8(x.q, layer.out, layer.rectifies, *extra)
-        ctx.layer, ctx.size = layer, x.q.shape
-        if layer.rectifies and any(ctx.needs_input_grad):
+        y = layer.int8_output(x, other)
+        ctx.layer, ctx.size = layer, carrier.shape
+        if layer.rectifies:
             ctx.save_for_backward(positive(y) if layer.out is None else y)
         if layer.out is None:
             return y
@@ -201,7 +190,8 @@ class _Quantise(torch.autograd.Function):
 
 def quantise(x: torch.Tensor, grid: Grid, number: torch.dtype) -> Value:
     """Return numbers as quantised ones, whose gradients are of type ``number``."""
-    return Value(_Quantise.apply(x, number), grid.quantise(x.detach()), grid)
+    carrier = _Quantise.apply(x, number) if _learns(x) else make_carrier(x, number)
+    return Value(carrier, grid.quantise(x.detach()), grid)
 
 
 class _Dequantise(torch.autograd.Function):
@@ -209,10 +199,8 @@ class _Dequantise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, carrier: torch.Tensor, value: Value) -> torch.Tensor:
-        assert value.q is not None
-        assert value.grid is not None
         ctx.number = carrier.dtype
-        return value.grid.numbers(value.q)
+        return numbers(value)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -221,7 +209,21 @@ class _Dequantise(torch.autograd.Function):
 
 def dequantise(value: Value) -> Value:
     """Return a value as floating numbers."""
-    return value if value.q is None else Value(_Dequantise.apply(value.tensor, value))
+    if value.q is None:
+        return value
+    return Value(_Dequantise.apply(value.tensor, value) if _learns(value.tensor) else numbers(value))
+
+
+def numbers(value: Value) -> torch.Tensor:
+    """Return the float32 numbers of a quantised value, without gradients."""
+    assert value.q is not None
+    assert value.grid is not None
+    return value.grid.numbers(value.q)
+
+
+def _learns(*values: torch.Tensor | None) -> bool:
+    """Return True if gradients will pass one of some values: functions of autograd take as long as small layers."""
+    return torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in values)
 
 
 class FrozenLayer:
@@ -258,11 +260,30 @@ class FrozenLayer:
         if added is not None and added.tensor.shape != self._output_size(x.tensor.shape):
             return self._broadcast(x, added)
         other = None if added is None else added.tensor
+        learns = _learns(x.tensor, other)
         if self.int8 is None:
-            return Value(_FloatLayer.apply(x.tensor, other, self))
+            return Value(_FloatLayer.apply(x.tensor, other, self) if learns else self.float_output(x.tensor, other))
+        if not learns:
+            y = self.int8_output(x, added)
+            return Value(y) if self.out is None else Value(make_carrier(y, x.tensor.dtype), y, self.out)
         made: list[torch.Tensor] = []
         tensor = _Int8Layer.apply(x.tensor, other, x, added, self, made)
         return Value(tensor, made[0], self.out) if made else Value(tensor)
+
+    def float_output(self, x: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+        """Return the output of floating numbers, without gradients."""
+        weight, bias, shape = self.folded
+        y = functional.linear(x, weight, bias) if shape is None else functional.conv2d(x, weight, bias, *shape)
+        if added is not None:
+            y += added
+        return y.relu_() if self.rectifies else y
+
+    def int8_output(self, x: Value, added: Value | None) -> torch.Tensor:
+        """Return the output of 8-bit numbers, uint8 on the grid ``out`` or float32, without gradients."""
+        assert self.int8 is not None
+        assert x.q is not None
+        extra = () if added is None else (added.tensor if added.q is None else added.q, added.grid)
+        return self.int8(x.q, self.out, self.rectifies, *extra)
 
     def _output_size(self, size: torch.Size) -> tuple[int, ...]:
         """Return the size of the output for an input of a ``size``."""

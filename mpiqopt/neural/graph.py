@@ -53,6 +53,7 @@ class Graph:
     block : the block of each node: that of its module, otherwise the latest of its inputs
     layers : convolutions and linear layers with what can be joined to them within a block, and all other nodes by
         themselves, in the order of computation
+    number : type of the parameters
     scaled : nodes whose values are quantised where the layers that take them are, in the order of blocks
 
     Raises
@@ -67,6 +68,7 @@ class Graph:
             graph = fx.Tracer().trace(model)
         except Exception as error:  # whatever the user's code does with a value that is not there
             raise ValueError(f"cannot be traced: {error}") from error
+        self.number = next(model.parameters()).dtype
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.nodes = list(graph.nodes)
         self.block: dict[Node, int] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from mpiqopt.neural.int8 import Grid, has_bfloat16, make_grid, why_not
 from mpiqopt.neural.partial import Partial
 
 Values = dict[fx.Node, Any]
+# frozen layers, by all that they are made of but the row: node, whether gradients pass, grids of input and output
+Layers = dict[tuple[fx.Node, bool, Grid | None, Grid | None], FrozenLayer]
 # weights of a layer whose float copy is given back at once: else that of all layers would be there together
 LARGE = 1 << 18
 
@@ -45,36 +48,46 @@ class Program:
     graph : of the network
     trained : what is trained
     inputs : the first batch; scales that are not known are taken from it
+    layers : frozen ones of the same row; what is missing is added, unless it hangs on the first batch
     """
 
-    def __init__(self, graph: Graph, trained: Partial, inputs: torch.Tensor) -> None:
+    def __init__(self, graph: Graph, trained: Partial, inputs: torch.Tensor, layers: Layers) -> None:
         self._graph, self._window, self._frozen = graph, trained.window, trained.frozen
         self._position = {node: k for k, node in enumerate(graph.scaled)}
-        self._sums = torch.zeros(len(graph.scaled), dtype=torch.float64)
-        self._batches = 0
-        number = next(parameter.dtype for module in graph.modules.values() for parameter in module.parameters())
+        self._largest: dict[int, list[torch.Tensor]] = {}
+        number = graph.number
         works = inputs.device.type == "cpu" and number == torch.float32 and not why_not()
-        layers = {layer.output: layer for layer in graph.layers}
-        self._quantised = {node for node, layer in layers.items() if works and self._is_int8(layer)}
+        joined = {layer.output: layer for layer in graph.layers}
+        self._quantised = {node for node, layer in joined.items() if works and self._is_int8(layer)}
         self._number = torch.bfloat16 if has_bfloat16() else torch.float32
-        self._grids = self._make_grids(trained.scales, [layers[node] for node in self._quantised], inputs)
+        largest, unknown = self._known(trained.scales, [joined[node] for node in self._quantised])
+        if unknown:
+            largest |= self._measured(unknown, inputs)
+        self._grids = {
+            node: make_grid(each, not graph.is_rectified(node), trained.frozen.bits) for node, each in largest.items()
+        }
+        self._made = {} if unknown else layers
         self._takers: dict[fx.Node, list[fx.Node]] = {}
-        outputs = {node for node in graph.nodes if node in layers or self._side(node) == 0}
-        steps = [(node, layers.get(node)) for node in graph.nodes if node in outputs and not graph.passes_on(node)]
+        outputs = {node for node in graph.nodes if node in joined or self._side(node) == 0}
+        steps = [(node, joined.get(node)) for node in graph.nodes if node in outputs and not graph.passes_on(node)]
         for node, layer in steps:
             for taken in self._inputs(node, layer):
                 self._takers.setdefault(taken, []).append(node)
-        self._steps = [self._step(node, layer, number) for node, layer in steps]
-        self._last = _last_uses(self._steps)
+        self._new = 0
+        self._stages = _stages([self._step(node, layer, number) for node, layer in steps])
+        if self._new > LARGE:
+            trim_memory()
 
     def __call__(self, inputs: torch.Tensor) -> Any:
         """Return what the network makes of a batch."""
-        self._batches += 1
-        return _run(self._steps, self._last, inputs)
+        return _run(self._stages, inputs)
 
     def observed(self) -> np.ndarray:
         """Return the mean over batches of the largest magnitude of each tensor of the window, float32 (S,)."""
-        return (self._sums / max(self._batches, 1)).numpy().astype(np.float32)
+        found = np.zeros(len(self._position), np.float32)
+        for position, largest in self._largest.items():
+            found[position] = torch.stack(largest).double().mean()
+        return found
 
     def _side(self, node: fx.Node) -> int:
         """Return -1 for nodes before the window, 0 in it, 1 behind it."""
@@ -96,15 +109,11 @@ class Program:
 
     # What is quantised
 
-    def _make_grids(self, scales: np.ndarray, layers: list[Layer], inputs: torch.Tensor) -> dict[fx.Node, Grid]:
-        """Return the grid of each tensor that layers of 8 bits take."""
+    def _known(self, scales: np.ndarray, layers: list[Layer]) -> tuple[dict[fx.Node, float], list[fx.Node]]:
+        """Return the largest magnitude of each tensor that layers of 8 bits take, and those whose is not known."""
         wanted = {node for layer in layers for node in layer.inputs}
         largest = {node: float(scales[self._position[node]]) for node in wanted}
-        unknown = [node for node, scale in largest.items() if not scale > 0]
-        if unknown:
-            largest |= self._measured(unknown, inputs)
-        bits = self._frozen.bits
-        return {node: make_grid(largest[node], not self._graph.is_rectified(node), bits) for node in wanted}
+        return largest, [node for node, scale in largest.items() if not scale > 0]
 
     def _measured(self, wanted: list[fx.Node], inputs: torch.Tensor) -> dict[fx.Node, float]:
         """Return the largest magnitude of some nodes' values, of the network as it is evaluated."""
@@ -113,7 +122,7 @@ class Program:
         def compute(node: fx.Node, values: Values) -> Any:
             value = self._plain(node, values)
             if node in wanted:
-                found[node] = largest_magnitude(value).item()
+                found[node] = largest_magnitude(value, signed=True).item()
             return value
 
         training = [module for module in self._graph.modules.values() if module.training]
@@ -121,7 +130,7 @@ class Program:
             module.training = False
         nodes = [node for node in self._graph.nodes if not self._graph.passes_on(node)]
         steps = [Step(node, self._inputs(node, None), partial(compute, node), learns=False) for node in nodes]
-        _run(steps, _last_uses(steps), inputs)
+        _run(_stages(steps), inputs)
         trim_memory()
         for module in training:
             module.training = True
@@ -141,25 +150,36 @@ class Program:
     def _frozen_layer(self, layer: Layer, number: torch.dtype) -> Callable[[Values], Any]:
         """Return what computes a convolution or linear layer that is not trained."""
         assert layer.core is not None
-        node, first = layer.output, layer.inputs[0]
+        node = layer.output
         int8, behind = node in self._quantised, self._side(node) > 0
-        passing = (self._number if int8 else number) if behind else None
-        made = FrozenLayer(folded(layer.core, layer.norm), layer.rectifies, passing)
-        if int8:
-            out = self._grids[node] if self._stays_quantised(node) else None
-            made.quantise(self._grids[first], self._frozen.bits, out)
-            if layer.core.weight.numel() > LARGE:
-                trim_memory()
+        grid = self._grids[layer.inputs[0]] if int8 else None
+        out = self._grids[node] if int8 and self._stays_quantised(node) else None
+        key = node, behind, grid, out
+        made = self._made.get(key)
+        if made is None:
+            passing = (self._number if int8 else number) if behind else None
+            made = self._made[key] = self._make(layer, passing, grid, out)
 
         def compute(values: Values) -> Any:
             x, *others = (self._as_quantised(each, values) if int8 else Value(values[each]) for each in layer.inputs)
             added = others[0] if others else None
-            if added is not None and made.out is None:
+            if added is not None and out is None:
                 added = dequantise(added)
             y = made(x, added)
             return y if y.q is not None else y.tensor
 
         return compute
+
+    def _make(self, layer: Layer, passing: torch.dtype | None, grid: Grid | None, out: Grid | None) -> FrozenLayer:
+        """Return a frozen layer. grid, out : of its input and output; passing : type of the gradients that pass."""
+        assert layer.core is not None
+        made = FrozenLayer(folded(layer.core, layer.norm), layer.rectifies, passing)
+        self._new += layer.core.weight.numel()
+        if grid is not None:
+            made.quantise(grid, self._frozen.bits, out)
+            if layer.core.weight.numel() > LARGE:
+                trim_memory()
+        return made
 
     def _stays_quantised(self, node: fx.Node) -> bool:
         """Return True if all that take a value take it quantised."""
@@ -181,9 +201,12 @@ class Program:
         if node not in self._position:
             return lambda values: self._plain(node, values)
 
+        seen = self._largest.setdefault(self._position[node], [])
+        signed = not self._graph.is_rectified(node)
+
         def observed(values: Values) -> Any:
             value = self._plain(node, values)
-            self._sums[self._position[node]] += largest_magnitude(value.detach())
+            seen.append(largest_magnitude(value.detach(), signed))
             return value
 
         return observed
@@ -195,7 +218,7 @@ class Program:
             return lambda values: Rectify.apply(values[graph.source(node.all_input_nodes[0])])
         if isinstance(module, nn.MaxPool2d) and not module.return_indices:
             return lambda values: MaxPool.apply(values[graph.source(node.all_input_nodes[0])], module)
-        if isinstance(module, NORMS) and module.track_running_stats:
+        if isinstance(module, NORMS) and getattr(module, "track_running_stats", False):
             scale, shift = scale_and_shift(module)
 
             def normalise(values: Values) -> Any:  # autograd keeps the input of ``batch_norm``, but not of this
@@ -226,27 +249,36 @@ class Program:
         return called(*args, **kwargs)
 
 
-def largest_magnitude(values: torch.Tensor) -> torch.Tensor:
+def largest_magnitude(values: torch.Tensor, signed: bool) -> torch.Tensor:
     """Return max |x|, a scalar. Two passes: PyTorch's one-pass norm and aminmax take several times longer."""
-    return torch.maximum(values.amax(), -values.amin())
+    return torch.maximum(values.amax(), -values.amin()) if signed else values.amax()
 
 
-def _last_uses(steps: list[Step]) -> list[list[fx.Node]]:
-    """Return for each step the nodes whose values nobody takes after it."""
+class Stage(NamedTuple):
+    """Steps that follow each other, all with autograd or without, and the values that nobody takes after each."""
+
+    learns: bool
+    steps: list[tuple[Step, list[fx.Node]]]
+
+
+def _stages(steps: list[Step]) -> list[Stage]:
+    """Return steps as stages."""
     last = {node: k for k, step in enumerate(steps) for node in (step.output, *step.inputs)}
-    found: list[list[fx.Node]] = [[] for _ in steps]
+    forgotten: list[list[fx.Node]] = [[] for _ in steps]
     for node, k in last.items():
-        found[k].append(node)
-    return found
+        forgotten[k].append(node)
+    pairs = zip(steps, forgotten, strict=True)
+    return [Stage(learns, list(group)) for learns, group in groupby(pairs, lambda pair: pair[0].learns)]
 
 
-def _run(steps: list[Step], last: list[list[fx.Node]], inputs: torch.Tensor) -> Any:
+def _run(stages: list[Stage], inputs: torch.Tensor) -> Any:
     """Return the value of the last step. inputs: of the first one."""
-    values: Values = {steps[0].output: inputs}
+    values: Values = {stages[0].steps[0][0].output: inputs}
     value: Any = inputs
-    for step, forgotten in zip(steps, last, strict=True):
-        with nullcontext() if step.learns else torch.no_grad():
-            value = values[step.output] = step.compute(values)
-        for node in forgotten:
-            del values[node]
+    for learns, steps in stages:
+        with nullcontext() if learns else torch.no_grad():
+            for step, forgotten in steps:
+                value = values[step.output] = step.compute(values)
+                for node in forgotten:
+                    del values[node]
     return value

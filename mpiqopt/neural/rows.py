@@ -45,6 +45,7 @@ class RowModule:
     buffers : the rest of the row
     staging : moves rows to the device and back
     names : by name of each parameter and buffer, its slice of the row
+    parameters : slices of the row, and the parameters that are there
     normalizes : True if there is batch normalisation or another buffer that training changes
 
     >>> net = RowModule(nn.Linear(2, 1, bias=False), torch.float64, torch.device("cpu"))
@@ -80,7 +81,10 @@ class RowModule:
         _switch_off_dropout(model)
         self.buffers = self.row[self.weights :]
         self.normalizes = bool(buffers)
+        self.parameters = [(self.names[name], parameter) for name, parameter in parameters.items()]
         self._traced: dict[tuple[tuple[str, ...], ...], Graph | None] = {}
+        self._modules = list(model.modules())
+        self._modes: dict[tuple[bool, tuple[nn.Module, ...]], list[bool]] = {}
         self._mode: tuple[bool, tuple[nn.Module, ...]] = True, ()
         self.train(False)
 
@@ -112,17 +116,24 @@ class RowModule:
 
         within : in these modules alone, the others use their running statistics; by default in all.
         """
-        if (training, within) == self._mode:
+        mode = training, within
+        if mode == self._mode:
             return
-        self._mode = training, within
+        self._mode = mode
+        if mode in self._modes:  # walking through modules takes as long as a step of a small network
+            for module, trains in zip(self._modules, self._modes[mode], strict=True):
+                if module.training != trains:
+                    module.training = trains
+            return
         self.model.train(training and not within)
         for trained in within:
             trained.train(training)
-        for module in self.model.modules():
+        for module in self._modules:
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.eval()
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = MOMENTUM
+        self._modes[mode] = [module.training for module in self._modules]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what the network makes of a batch."""

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mpiqopt.memory import trim_memory
 from mpiqopt.neural.partial import Block, Partial
-from mpiqopt.neural.program import Program
+from mpiqopt.neural.program import Layers, Program
 from mpiqopt.neural.rows import RowModule
 
 
@@ -23,6 +22,8 @@ class WindowNetwork:
     net : the network, its row loaded
     blocks : of ``row_blocks``
     partial : what is trained
+    layers : frozen ones that others have made of the same row, and that this one adds its own to; None: nobody will
+        need them after it
 
     Attributes
     ----------
@@ -30,17 +31,15 @@ class WindowNetwork:
     parts : all of its coordinates: with running statistics
     """
 
-    def __init__(self, net: RowModule, blocks: Sequence[Block], partial: Partial) -> None:
+    def __init__(self, net: RowModule, blocks: Sequence[Block], partial: Partial, layers: Layers | None = None) -> None:
         window = partial.window
         trained = blocks[window.first : window.last + 1]
-        self._net, self._partial = net, partial
+        self._net, self._partial, self._layers = net, partial, {} if layers is None else layers
         self.parameters = slice(trained[0].parameters.start, trained[-1].parameters.stop)
         self.parts = [part for block in trained for part in block.parts]
         self._trained = tuple(net.model.get_submodule(name) for block in trained for name in block.modules)
         self._frozen = [
-            parameter
-            for name, parameter in net.model.named_parameters()
-            if parameter.requires_grad and not self._has(net.names[name])
+            parameter for part, parameter in net.parameters if parameter.requires_grad and not self._has(part)
         ]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
@@ -63,8 +62,7 @@ class WindowNetwork:
         if self._graph is None:
             return self._net.forward(inputs)
         if self._program is None:
-            self._program = Program(self._graph, self._partial, inputs)
-            trim_memory()
+            self._program = Program(self._graph, self._partial, inputs, self._layers)
         return self._program(inputs)
 
     def observed(self) -> np.ndarray:
@@ -78,7 +76,7 @@ class WindowNetwork:
 
     def close(self) -> None:
         """Let the network be trained as a whole again."""
-        self._program = None
+        self._program, self._layers = None, {}
         for parameter in self._frozen:
             parameter.requires_grad_(True)
         self._net.train(False)
