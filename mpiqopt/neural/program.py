@@ -119,8 +119,8 @@ class Program:
         """Return the largest magnitude of some nodes' values, of the network as it is evaluated."""
         found: dict[fx.Node, float] = {}
 
-        def compute(node: fx.Node, values: Values) -> Any:
-            value = self._plain(node, values)
+        def compute(node: fx.Node, plain: Callable[[Values], Any], values: Values) -> Any:
+            value = plain(values)
             if node in wanted:
                 found[node] = largest_magnitude(value, signed=True).item()
             return value
@@ -129,7 +129,10 @@ class Program:
         for module in training:
             module.training = False
         nodes = [node for node in self._graph.nodes if not self._graph.passes_on(node)]
-        steps = [Step(node, self._inputs(node, None), partial(compute, node), learns=False) for node in nodes]
+        steps = [
+            Step(node, self._inputs(node, None), partial(compute, node, self._plain(node)), learns=False)
+            for node in nodes
+        ]
         _run(_stages(steps), inputs)
         trim_memory()
         for module in training:
@@ -198,14 +201,14 @@ class Program:
 
     def _trained(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return what computes a node of the window."""
+        plain = self._plain(node)
         if node not in self._position:
-            return lambda values: self._plain(node, values)
-
+            return plain
         seen = self._largest.setdefault(self._position[node], [])
         signed = not self._graph.is_rectified(node)
 
         def observed(values: Values) -> Any:
-            value = self._plain(node, values)
+            value = plain(values)
             seen.append(largest_magnitude(value.detach(), signed))
             return value
 
@@ -227,26 +230,31 @@ class Program:
                 return torch.addcmul(shift.view(channels), x, scale.view(channels))
 
             return normalise
-        return lambda values: self._plain(node, values)
+        return self._plain(node)
 
-    def _plain(self, node: fx.Node, values: Values) -> Any:
-        """Return the value of a node as the network itself computes it."""
-        if node.op == "placeholder":
-            return values[node] if node in values else node.args[0]  # of inputs after the first the default
+    def _plain(self, node: fx.Node) -> Callable[[Values], Any]:
+        """Return what computes a node as the network itself does."""
+        source = self._graph.source
+        if node.op == "placeholder":  # of inputs after the first the default
+            return lambda values: values[node] if node in values else node.args[0]
         if node.op == "get_attr":
             path, _, name = str(node.target).rpartition(".")
-            return getattr(self._graph.modules[path], name)
+            return lambda values: getattr(self._graph.modules[path], name)
+        module = self._graph.module(node)
+        if module is not None and node.args == tuple(node.all_input_nodes[:1]) and not node.kwargs:
+            taken = source(node.all_input_nodes[0])  # most nodes; looking through arguments takes as long as a layer
+            return lambda values: module(values[taken])
 
-        def known(each: fx.Node) -> Any:
-            return values[self._graph.source(each)]
+        def compute(values: Values) -> Any:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: values[source(each)])
+            if node.op == "output":
+                return args[0]
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            called: Any = node.target if module is None else module
+            return called(*args, **kwargs)
 
-        args, kwargs = fx.node.map_arg(node.args, known), fx.node.map_arg(node.kwargs, known)
-        if node.op == "output":
-            return args[0]
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        called: Any = self._graph.module(node) or node.target
-        return called(*args, **kwargs)
+        return compute
 
 
 def largest_magnitude(values: torch.Tensor, signed: bool) -> torch.Tensor:
