@@ -213,7 +213,8 @@ def test_blocks_are_named_by_the_config():
     assert [block.name for block in joined] == ["conv1+conv2", "dense1", "output"]
     assert joined[0].parameters == slice(0, single[1].parameters.stop)
     assert joined[0].statistics == slice(net.weights, len(net.row))
-    assert joined[0].scales == slice(0, single[-1].scales.stop)
+    assert joined[0].scales == slice(0, single[1].scales.stop)
+    assert joined[1].scales == single[2].scales == slice(2, 3)
     assert joined[1:] == [*single[2:]]
     covered = sorted((part.start, part.stop) for block in single for part in block.parts)
     assert [start for start, _ in covered] == [0, *[stop for _, stop in covered[:-1]]]

@@ -67,12 +67,13 @@ class Program:
             node: make_grid(each, not graph.is_rectified(node), trained.frozen.bits) for node, each in largest.items()
         }
         self._made = {} if unknown else layers
-        self._takers: dict[fx.Node, list[fx.Node]] = {}
+        self._taken: dict[fx.Node, list[bool]] = {}  # for each that takes a value, whether it takes it quantised
         outputs = {node for node in graph.nodes if node in joined or self._side(node) == 0}
         steps = [(node, joined.get(node)) for node in graph.nodes if node in outputs and not graph.passes_on(node)]
         for node, layer in steps:
             for taken in self._inputs(node, layer):
-                self._takers.setdefault(taken, []).append(node)
+                whole = layer is not None and node in self._quantised and taken in layer.quantised
+                self._taken.setdefault(taken, []).append(whole)
         self._new = 0
         self._stages = _stages([self._step(node, layer, number) for node, layer in steps])
         if self._new > LARGE:
@@ -97,7 +98,7 @@ class Program:
     def _is_int8(self, layer: Layer) -> bool:
         """Return True for layers that are to work on 8-bit numbers."""
         side, frozen = self._side(layer.output), self._frozen
-        if not side or not isinstance(layer.core, nn.Conv2d):
+        if not side or not layer.quantised or (side > 0 and isinstance(layer.core, nn.Linear)):
             return False
         return frozen.before == "int8" if side < 0 else frozen.after != "float"
 
@@ -111,7 +112,7 @@ class Program:
 
     def _known(self, scales: np.ndarray, layers: list[Layer]) -> tuple[dict[fx.Node, float], list[fx.Node]]:
         """Return the largest magnitude of each tensor that layers of 8 bits take, and those whose is not known."""
-        wanted = {node for layer in layers for node in layer.inputs}
+        wanted = {node for layer in layers for node in layer.quantised}
         largest = {node: float(scales[self._position[node]]) for node in wanted}
         return largest, [node for node, scale in largest.items() if not scale > 0]
 
@@ -164,7 +165,10 @@ class Program:
             made = self._made[key] = self._make(layer, passing, grid, out)
 
         def compute(values: Values) -> Any:
-            x, *others = (self._as_quantised(each, values) if int8 else Value(values[each]) for each in layer.inputs)
+            x, *others = (
+                self._as_quantised(each, values) if int8 and each in layer.quantised else Value(values[each])
+                for each in layer.inputs
+            )
             added = others[0] if others else None
             if added is not None and out is None:
                 added = dequantise(added)
@@ -186,8 +190,7 @@ class Program:
 
     def _stays_quantised(self, node: fx.Node) -> bool:
         """Return True if all that take a value take it quantised."""
-        takers = self._takers.get(node, [])
-        return bool(takers) and all(taker in self._quantised for taker in takers)
+        return all(self._taken.get(node, [False]))
 
     def _as_quantised(self, node: fx.Node, values: Values) -> Value:
         """Return a value on its grid; it stays so if nobody else takes the numbers."""
