@@ -4,8 +4,9 @@
 
 Windows lie between the cuts. Beside each other, on drawn images: freezing by ``requires_grad`` alone, folded float,
 8 bits before the window, 8 bits on both sides. Time is that of this process (thread_time), the median of interleaved
-repetitions; memory is the resident peak of a fresh process over what it has before there is a network. The cosine is
-that of the window's gradient to the one of float, after some steps of training.
+repetitions; memory is the resident peak of a fresh process over what it has before there is a network, and above the
+loaded network, whose weights every window needs. The cosine is that of the window's gradient to the one of float, after
+some steps of training.
 """
 
 import argparse
@@ -128,8 +129,11 @@ def resident(field: str) -> float:
         return next(int(line.split()[1]) / 1000 for line in status if line.startswith(field))
 
 
-def measure_memory(model: str, batch: int, window: Window | None, mode: str) -> float:
-    """Return the resident peak in MB of three steps in this process over what it had before; None for all blocks."""
+def measure_memory(model: str, batch: int, window: Window | None, mode: str) -> tuple[float, float]:
+    """Return the resident peak of three steps in this process; window: None for all blocks.
+
+    In MB over what it had before there was a network, and over what it had when that was loaded.
+    """
     why_not()
     tiny = torch.randn(1, 4, 8, 8, requires_grad=True)
     functional.conv2d(tiny, torch.randn(4, 4, 3, 3, requires_grad=True)).sum().backward()
@@ -137,6 +141,7 @@ def measure_memory(model: str, batch: int, window: Window | None, mode: str) -> 
     setting = Setting(model, batch)
     setting.scales[:] = 5.0  # as if known: what they are takes no memory
     trim_memory()
+    loaded = resident("VmRSS")
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
     network = setting.net if window is None else setting.window(window, mode)
@@ -145,14 +150,17 @@ def measure_memory(model: str, batch: int, window: Window | None, mode: str) -> 
         setting.net.gradient[trained].zero_()
         setting.step(network)
         setting.net.row[trained].add_(setting.net.gradient[trained], alpha=-0.01)
-    return resident("VmHWM") - before
+    peak = resident("VmHWM")
+    return peak - before, peak - loaded
 
 
-def measured_in_a_process(model: str, batch: int, window: Window | None, mode: str) -> float:
+def measured_in_a_process(model: str, batch: int, window: Window | None, mode: str) -> tuple[float, float]:
     """Return ``measure_memory`` of a fresh process."""
     where = "" if window is None else str(window)
     command = [sys.executable, __file__, "--model", model, "--batch", str(batch), "--memory-of", where, mode]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    over_all, over_network = map(float, said.split())
+    return over_all, over_network
 
 
 def main() -> None:
@@ -169,17 +177,17 @@ def main() -> None:
     if given.memory_of:
         where, mode = given.memory_of
         window = Window(*map(int, where.split("-"))) if where else None
-        print(measure_memory(given.model, given.batch, window, mode))
+        print(*measure_memory(given.model, given.batch, window, mode))
         return
     windows = [Window(first, end - 1) for first, end in zip(given.cuts[:-1], given.cuts[1:], strict=True)]
     print(f"PyTorch {torch.__version__}, 8 bits: {why_not() or 'yes'}, bfloat16: {has_bfloat16()}")
     found = times_and_cosines(given.model, given.batch, windows, given.repeats, given.steps)
     full = measured_in_a_process(given.model, given.batch, None, "")
-    print(f"{given.model}, batch {given.batch}: full training has a resident peak of {full:.0f} MB")
+    print(f"{given.model}, batch {given.batch}: all blocks take {full[0]:.0f} MB, {full[1]:.0f} MB above the network")
     for window in windows:
         for mode in MODES:
             memory = measured_in_a_process(given.model, given.batch, window, mode)
-            row = found[f"{window} {mode}"] | {"memory": memory / full}
+            row = found[f"{window} {mode}"] | {"memory": memory[0] / full[0], "above network": memory[1] / full[1]}
             print(f"{window!s:>6} {mode:12}", json.dumps({name: round(value, 3) for name, value in row.items()}))
 
 

@@ -10,6 +10,8 @@ from tools.windows import Case, built_in, case, cosine, oracle, step  # noqa: E4
 from torch import nn  # noqa: E402
 
 from mpiqopt.errors import LINE, UsageError  # noqa: E402
+from mpiqopt.neural import program  # noqa: E402
+from mpiqopt.neural.frozen import FrozenLayer  # noqa: E402
 from mpiqopt.neural.graph import trace, why_untraced  # noqa: E402
 from mpiqopt.neural.model import make_model  # noqa: E402
 from mpiqopt.neural.network_blocks import named_blocks, row_blocks  # noqa: E402
@@ -211,7 +213,8 @@ def test_blocks_are_named_by_the_config():
     assert [block.name for block in joined] == ["conv1+conv2", "dense1", "output"]
     assert joined[0].parameters == slice(0, single[1].parameters.stop)
     assert joined[0].statistics == slice(net.weights, len(net.row))
-    assert joined[0].scales == slice(0, single[-1].scales.stop)
+    assert joined[0].scales == slice(0, single[1].scales.stop)
+    assert joined[1].scales == single[2].scales == slice(2, 3)
     assert joined[1:] == [*single[2:]]
     covered = sorted((part.start, part.stop) for block in single for part in block.parts)
     assert [start for start, _ in covered] == [0, *[stop for _, stop in covered[:-1]]]
@@ -237,13 +240,13 @@ def test_wrong_blocks_are_refused_in_a_line(names, said):
 # Clients
 
 
-def clients(**problem):
-    """Two clients of digits with a small CNN."""
+def clients(nodes: int = 2, **problem):
+    """Clients of digits with a small CNN."""
     data = {"name": "digits", "split": "iid"}
     options = {"channels": [4, 8], "norm": "batch", "padding": "same"}
     problem = {"name": "torch", "model": "cnn", "options": options, **problem}
     algorithm = {"name": "fedavg", "step_size": 0.1, "batch_size": 32}
-    return assembled({"name": "star", "nodes": 2}, problem, algorithm, None, data)
+    return assembled({"name": "star", "nodes": nodes}, problem, algorithm, None, data)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +279,41 @@ def test_a_client_changes_its_window_alone(optimizer, frozen):
     whole = np.empty_like(start)
     assert trainer.train(0, start, work, 0, whole).scales is None
     assert (whole != start).mean() > 0.9
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_clients_of_a_round_share_frozen_layers(nodes, monkeypatch):
+    """Those that begin at one constant row: the same bits, made once. A single client keeps nothing between rounds."""
+    made = []
+
+    class Counted(FrozenLayer):
+        def __init__(self, *given) -> None:
+            made.append(None)
+            super().__init__(*given)
+
+    monkeypatch.setattr(program, "FrozenLayer", Counted)
+    experiment = clients(nodes)
+    trainer, work = experiment.problem.client_trainer(experiment.streams), Work(LocalOptimizer("sgd", 0.1), batch=32)
+    blocks = experiment.problem.blocks()
+    start = np.atleast_2d(experiment.start)[0].astype(np.float32)
+
+    def train(client: int, row: np.ndarray, window: Window, scales: np.ndarray) -> tuple[list[bytes], np.ndarray, int]:
+        out, before = np.zeros_like(row), len(made)
+        found = trainer.train(client, row, work, 0, out, partial=Partial(window, Frozen(), scales)).scales
+        return [out.tobytes(), found.tobytes()], found, len(made) - before
+
+    _, scales, count = train(0, start, Window(0, len(blocks) - 1), np.zeros(blocks[-1].scales.stop, np.float32))
+    assert count == 0
+    alone = {window: train(nodes - 1, start, window, scales) for window in (Window(1, 1), Window(3, 3))}
+    for _ in range(2):
+        constant = start.copy()
+        constant.flags.writeable = False
+        first = [train(0, constant, window, scales)[2] for window in alone]
+        assert first[0] == alone[Window(1, 1)][2] > 0
+        for window, (bits, _, count) in alone.items():
+            found, _, again = train(nodes - 1, constant, window, scales)
+            assert found == bits
+            assert again == (count if nodes == 1 else 0)
 
 
 def test_losses_without_blocks_say_so():

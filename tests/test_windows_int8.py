@@ -20,7 +20,8 @@ FLOAT = Frozen("float", "float")
 NETWORKS = {
     "resnet18": ("resnet18", (3, 12, 12), {"width": 8}),
     "mobilenetv2": ("mobilenetv2", (3, 12, 12), {"width": 0.25}),
-    "cnn": ("cnn", (1, 12, 12), {"channels": [4, 8]}),
+    "cnn": ("cnn", (1, 12, 12), {"channels": [4, 8], "dense": [1500]}),
+    "transformer": ("transformer", (9,), {"width": 96, "layers": 3}),
 }
 works = pytest.mark.skipif(bool(int8.why_not()), reason="no 8-bit convolutions here")
 
@@ -83,6 +84,19 @@ def test_the_same_bits_again_and_with_the_same_scales(name):
         assert torch.equal(first.gradient, again.gradient)
         assert torch.equal(first.gradient, told.gradient)
         assert torch.equal(first.outputs, told.outputs)
+
+
+@works
+def test_large_linear_layers_before_the_window_work_on_8_bits():
+    """Sums and GELU between them are of floating numbers; the direction is kept."""
+    made = built_in(*NETWORKS["transformer"], dtype=torch.float32)
+    assert [block.scales.stop - block.scales.start for block in made.blocks] == [0, 2, 2, 2, 0]
+    window = Window(4, 4)
+    found, wanted = step(made, window, Frozen()), step(made, window, FLOAT)
+    assert not torch.equal(found.gradient, wanted.gradient)
+    assert cosine(found.gradient, wanted.gradient) > 0.999
+    behind = Window(0, 0)
+    assert torch.equal(step(made, behind, Frozen()).gradient, step(made, behind, FLOAT).gradient)
 
 
 @works

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mpiqopt.neural.int8 import Grid, Int8Convolution, Shape
+from mpiqopt.neural.int8 import Grid, Int8Convolution, Int8Linear, Shape
 
 
 class Value(NamedTuple):
@@ -245,20 +245,23 @@ class FrozenLayer:
         self.folded, self.rectifies = layer, rectifies
         self._channels, self._kernel = len(layer.weight), layer.weight.shape[2:]
         self._back = None if number is None else PullBack(layer, number)
-        self.int8: Int8Convolution | None = None
+        self.int8: Int8Convolution | Int8Linear | None = None
         self.out: Grid | None = None
 
     def quantise(self, grid: Grid, bits: int, out: Grid | None) -> None:
         """Work on 8-bit numbers from now on, and forget the floating weights."""
         weight, bias, shape = self.folded
-        assert shape is not None
-        self.int8, self.out = Int8Convolution(weight, bias, shape, grid, bits), out
+        self.int8 = (
+            Int8Linear(weight, bias, grid, bits) if shape is None else Int8Convolution(weight, bias, shape, grid, bits)
+        )
+        self.out = out
         self.folded = Folded(weight.new_empty(0), None, shape)
 
     def __call__(self, x: Value, added: Value | None) -> Value:
         """Return the output for an input, and what is added to it."""
-        if added is not None and added.tensor.shape != self._output_size(x.tensor.shape):
-            return self._broadcast(x, added)
+        alone = isinstance(self.int8, Int8Linear)
+        if added is not None and (alone or added.tensor.shape != self._output_size(x.tensor.shape)):
+            return self._add_after(x, added)
         other = None if added is None else added.tensor
         learns = _learns(x.tensor, other)
         if self.int8 is None:
@@ -282,6 +285,8 @@ class FrozenLayer:
         """Return the output of 8-bit numbers, uint8 on the grid ``out`` or float32, without gradients."""
         assert self.int8 is not None
         assert x.q is not None
+        if isinstance(self.int8, Int8Linear):
+            return self.int8(x.q, self.out, self.rectifies)
         extra = () if added is None else (added.tensor if added.q is None else added.q, added.grid)
         return self.int8(x.q, self.out, self.rectifies, *extra)
 
@@ -293,8 +298,8 @@ class FrozenLayer:
         sides = zip(size[2:], self._kernel, stride, padding, dilation, strict=True)
         return (size[0], self._channels, *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides))
 
-    def _broadcast(self, x: Value, added: Value) -> Value:
-        """Return the output for an input and what is added to all of it or by rows: floating numbers, one by one."""
+    def _add_after(self, x: Value, added: Value) -> Value:
+        """Return the output for an input and what is added to it, which may have another shape: floating numbers."""
         alone = copy(self)
         alone.rectifies, alone.out = False, None
         y = alone(x, None).tensor + dequantise(added).tensor

@@ -15,6 +15,8 @@ Node: TypeAlias = fx.Node
 PASSING: tuple[type, ...] = nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
 NORMS: tuple[type, ...] = nn.BatchNorm1d, nn.BatchNorm2d
 ADDITIONS = (operator.add, operator.iadd, torch.add)
+# weights of a linear layer from which 8-bit numbers pay
+LINEAR = 1 << 15
 RECTIFIERS = (torch.relu, torch.relu_, functional.relu)
 
 
@@ -37,6 +39,13 @@ class Layer(NamedTuple):
     norm: nn.Module | None = None
     adds: bool = False
     rectifies: bool = False
+
+    @property
+    def quantised(self) -> tuple[Node, ...]:
+        """The inputs that are quantised where the layer works on 8-bit numbers: none if it never does."""
+        if isinstance(self.core, nn.Conv2d):
+            return self.inputs
+        return self.inputs[:1] if isinstance(self.core, nn.Linear) and self.core.weight.numel() >= LINEAR else ()
 
 
 class Graph:
@@ -106,8 +115,8 @@ class Graph:
         return self.modules[str(node.target)] if node.op == "call_module" else None
 
     def is_rectified(self, node: Node) -> bool:
-        """Return True for values that are not negative: of ReLU, and their maxima."""
-        while isinstance(self.module(node), nn.MaxPool2d) or self.passes_on(node):
+        """Return True for values that are not negative: of ReLU, and their maxima, in any shape."""
+        while isinstance(self.module(node), nn.MaxPool2d | nn.Flatten) or self.passes_on(node):
             node = node.all_input_nodes[0]
         return self.rectifies(node)
 
@@ -176,8 +185,8 @@ class Graph:
         return user if user is not None and not others and self.block[user] == self.block[node] else None
 
     def _scaled(self) -> list[Node]:
-        """Return ``scaled``: what convolutions take, and what is added to what they make."""
-        taken = {node for layer in self.layers if isinstance(layer.core, nn.Conv2d) for node in layer.inputs}
+        """Return ``scaled``: what convolutions take, and what is added to what they make; what linear layers take."""
+        taken = {node for layer in self.layers for node in layer.quantised}
         return sorted((node for node in self.nodes if node in taken), key=self.block.__getitem__)
 
 

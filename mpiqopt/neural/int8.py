@@ -1,4 +1,4 @@
-"""Convolutions of 8-bit numbers, by operators of PyTorch that are private: all that knows them is here.
+"""Convolutions and linear layers of 8-bit numbers, by private operators of PyTorch: all that knows them is here.
 
     q = round(x/step) + zero,  0 <= q <= 255
 
@@ -85,12 +85,9 @@ class Int8Convolution:
         bits: int = 8,
     ) -> None:
         self._shape, self._grid = tuple(shape), grid
-        top = 2 ** (bits - 1) - 1
-        steps = torch.maximum(weight.amax((1, 2, 3)), -weight.amin((1, 2, 3))).div_(top)
-        steps[steps == 0] = 1.0
-        whole = weight.div(steps.view(-1, 1, 1, 1)).round_().to(torch.int8)
-        self._weight = torch.ops.onednn.qconv_prepack(whole, steps, grid.step, grid.zero, *shape)
-        self._steps, self._zeros = steps, torch.zeros(len(steps), dtype=torch.int64)
+        whole, self._steps = _whole_weights(weight, bits)
+        self._weight = torch.ops.onednn.qconv_prepack(whole, self._steps, grid.step, grid.zero, *shape)
+        self._zeros = torch.zeros(len(whole), dtype=torch.int64)
         self._bias = None if bias is None else bias.clone()
 
     def __call__(
@@ -121,11 +118,49 @@ class Int8Convolution:
         return y if out is None else out.clip(y)
 
 
+class Int8Linear:
+    """A linear layer of 8-bit weights and inputs, with a bias and ReLU.
+
+    Weights have a step for each output.
+
+    Parameters
+    ----------
+    weight : (out, in) float32. bias : (out,) float32 or None
+    grid : of its input
+    bits : of the weights
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, grid: Grid, bits: int = 8) -> None:
+        self._grid = grid
+        whole, self._steps = _whole_weights(weight, bits)
+        self._weight = torch.ops.onednn.qlinear_prepack(whole, None)
+        self._zeros = torch.zeros(len(whole), dtype=torch.int64)
+        self._bias = None if bias is None else bias.clone()
+
+    def __call__(self, q: torch.Tensor, out: Grid | None, rectifies: bool) -> torch.Tensor:
+        """Return the output for q (..., in), uint8: (..., out) on the grid ``out``, or float32 without one."""
+        grid, result = self._grid, out or Grid(1.0, 0, 0, 255)
+        number = torch.float32 if out is None else torch.uint8
+        before = (q.contiguous(), grid.step, grid.zero, self._weight, self._steps, self._zeros, self._bias)
+        unary = "relu" if rectifies else "none"
+        y = torch.ops.onednn.qlinear_pointwise.default(*before, result.step, result.zero, number, unary, [], "")
+        return y if out is None else out.clip(y)
+
+
+def _whole_weights(weight: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights (out, ...) as whole numbers of so many bits, int8, and the step of each output."""
+    rows = weight.flatten(1)
+    steps = torch.maximum(rows.amax(1), -rows.amin(1)).div_(2 ** (bits - 1) - 1)
+    steps[steps == 0] = 1.0
+    return weight.div(steps.view(-1, *[1] * (weight.dim() - 1))).round_().to(torch.int8), steps
+
+
 @lru_cache
 def why_not() -> str:
-    """Return "" if convolutions of 8-bit numbers work here, otherwise in a line why not. They are tried once."""
+    """Return "" if layers of 8-bit numbers work here, otherwise in a line why not. They are tried once."""
     try:
         error = max(_error(out, adds) for out in (False, True) for adds in (False, True))
+        error = max(error, _linear_error())
     except Exception as failure:  # private operators: other names, other arguments, or a build without them
         return f"PyTorch {torch.__version__}: {type(failure).__name__} of torch.ops.onednn"
     return "" if error < TOLERANCE else f"PyTorch {torch.__version__}: wrong by {100 * error:.0f} %"
@@ -148,6 +183,16 @@ def _error(quantised: bool, adds: bool) -> float:
     extra: Any = (signed.quantise(added), signed) if quantised else (added, None)
     y = convolution(signed.quantise(images), out, True, *(extra if adds else ()))
     found = y if out is None else out.numbers(y)
+    return ((found - wanted).abs().max() / wanted.max()).item()
+
+
+def _linear_error() -> float:
+    """Return the largest error of a small linear layer, relative to the largest number that it makes."""
+    generator = torch.Generator().manual_seed(0)
+    values, weight = (torch.rand(size, generator=generator).sub_(0.5) for size in ((2, 3, 64), (16, 64)))
+    signed, wanted = make_grid(0.5, signed=True), functional.linear(values, weight).relu_()
+    out = make_grid(wanted.max().item(), signed=False)
+    found = out.numbers(Int8Linear(weight, None, signed)(signed.quantise(values), out, True))
     return ((found - wanted).abs().max() / wanted.max()).item()
 
 

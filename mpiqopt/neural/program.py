@@ -67,12 +67,13 @@ class Program:
             node: make_grid(each, not graph.is_rectified(node), trained.frozen.bits) for node, each in largest.items()
         }
         self._made = {} if unknown else layers
-        self._takers: dict[fx.Node, list[fx.Node]] = {}
+        self._taken: dict[fx.Node, list[bool]] = {}  # for each that takes a value, whether it takes it quantised
         outputs = {node for node in graph.nodes if node in joined or self._side(node) == 0}
         steps = [(node, joined.get(node)) for node in graph.nodes if node in outputs and not graph.passes_on(node)]
         for node, layer in steps:
             for taken in self._inputs(node, layer):
-                self._takers.setdefault(taken, []).append(node)
+                whole = layer is not None and node in self._quantised and taken in layer.quantised
+                self._taken.setdefault(taken, []).append(whole)
         self._new = 0
         self._stages = _stages([self._step(node, layer, number) for node, layer in steps])
         if self._new > LARGE:
@@ -97,7 +98,7 @@ class Program:
     def _is_int8(self, layer: Layer) -> bool:
         """Return True for layers that are to work on 8-bit numbers."""
         side, frozen = self._side(layer.output), self._frozen
-        if not side or not isinstance(layer.core, nn.Conv2d):
+        if not side or not layer.quantised or (side > 0 and isinstance(layer.core, nn.Linear)):
             return False
         return frozen.before == "int8" if side < 0 else frozen.after != "float"
 
@@ -111,7 +112,7 @@ class Program:
 
     def _known(self, scales: np.ndarray, layers: list[Layer]) -> tuple[dict[fx.Node, float], list[fx.Node]]:
         """Return the largest magnitude of each tensor that layers of 8 bits take, and those whose is not known."""
-        wanted = {node for layer in layers for node in layer.inputs}
+        wanted = {node for layer in layers for node in layer.quantised}
         largest = {node: float(scales[self._position[node]]) for node in wanted}
         return largest, [node for node, scale in largest.items() if not scale > 0]
 
@@ -119,8 +120,8 @@ class Program:
         """Return the largest magnitude of some nodes' values, of the network as it is evaluated."""
         found: dict[fx.Node, float] = {}
 
-        def compute(node: fx.Node, values: Values) -> Any:
-            value = self._plain(node, values)
+        def compute(node: fx.Node, plain: Callable[[Values], Any], values: Values) -> Any:
+            value = plain(values)
             if node in wanted:
                 found[node] = largest_magnitude(value, signed=True).item()
             return value
@@ -129,7 +130,10 @@ class Program:
         for module in training:
             module.training = False
         nodes = [node for node in self._graph.nodes if not self._graph.passes_on(node)]
-        steps = [Step(node, self._inputs(node, None), partial(compute, node), learns=False) for node in nodes]
+        steps = [
+            Step(node, self._inputs(node, None), partial(compute, node, self._plain(node)), learns=False)
+            for node in nodes
+        ]
         _run(_stages(steps), inputs)
         trim_memory()
         for module in training:
@@ -161,7 +165,10 @@ class Program:
             made = self._made[key] = self._make(layer, passing, grid, out)
 
         def compute(values: Values) -> Any:
-            x, *others = (self._as_quantised(each, values) if int8 else Value(values[each]) for each in layer.inputs)
+            x, *others = (
+                self._as_quantised(each, values) if int8 and each in layer.quantised else Value(values[each])
+                for each in layer.inputs
+            )
             added = others[0] if others else None
             if added is not None and out is None:
                 added = dequantise(added)
@@ -183,8 +190,7 @@ class Program:
 
     def _stays_quantised(self, node: fx.Node) -> bool:
         """Return True if all that take a value take it quantised."""
-        takers = self._takers.get(node, [])
-        return bool(takers) and all(taker in self._quantised for taker in takers)
+        return all(self._taken.get(node, [False]))
 
     def _as_quantised(self, node: fx.Node, values: Values) -> Value:
         """Return a value on its grid; it stays so if nobody else takes the numbers."""
@@ -198,14 +204,14 @@ class Program:
 
     def _trained(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return what computes a node of the window."""
+        plain = self._plain(node)
         if node not in self._position:
-            return lambda values: self._plain(node, values)
-
+            return plain
         seen = self._largest.setdefault(self._position[node], [])
         signed = not self._graph.is_rectified(node)
 
         def observed(values: Values) -> Any:
-            value = self._plain(node, values)
+            value = plain(values)
             seen.append(largest_magnitude(value.detach(), signed))
             return value
 
@@ -227,26 +233,31 @@ class Program:
                 return torch.addcmul(shift.view(channels), x, scale.view(channels))
 
             return normalise
-        return lambda values: self._plain(node, values)
+        return self._plain(node)
 
-    def _plain(self, node: fx.Node, values: Values) -> Any:
-        """Return the value of a node as the network itself computes it."""
-        if node.op == "placeholder":
-            return values[node] if node in values else node.args[0]  # of inputs after the first the default
+    def _plain(self, node: fx.Node) -> Callable[[Values], Any]:
+        """Return what computes a node as the network itself does."""
+        source = self._graph.source
+        if node.op == "placeholder":  # of inputs after the first the default
+            return lambda values: values[node] if node in values else node.args[0]
         if node.op == "get_attr":
             path, _, name = str(node.target).rpartition(".")
-            return getattr(self._graph.modules[path], name)
+            return lambda values: getattr(self._graph.modules[path], name)
+        module = self._graph.module(node)
+        if module is not None and node.args == tuple(node.all_input_nodes[:1]) and not node.kwargs:
+            taken = source(node.all_input_nodes[0])  # most nodes; looking through arguments takes as long as a layer
+            return lambda values: module(values[taken])
 
-        def known(each: fx.Node) -> Any:
-            return values[self._graph.source(each)]
+        def compute(values: Values) -> Any:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: values[source(each)])
+            if node.op == "output":
+                return args[0]
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            called: Any = node.target if module is None else module
+            return called(*args, **kwargs)
 
-        args, kwargs = fx.node.map_arg(node.args, known), fx.node.map_arg(node.kwargs, known)
-        if node.op == "output":
-            return args[0]
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        called: Any = self._graph.module(node) or node.target
-        return called(*args, **kwargs)
+        return compute
 
 
 def largest_magnitude(values: torch.Tensor, signed: bool) -> torch.Tensor:

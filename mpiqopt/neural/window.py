@@ -79,4 +79,3 @@ class WindowNetwork:
         self._program, self._layers = None, {}
         for parameter in self._frozen:
             parameter.requires_grad_(True)
-        self._net.train(False)
