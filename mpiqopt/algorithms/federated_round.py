@@ -11,6 +11,7 @@ from mpiqopt.algorithms.rollback import held_out_loss
 from mpiqopt.emulation.settings import LONGEST
 from mpiqopt.federation.deadline import LEFT_OUT, LOST, ROLLED_BACK, USED
 from mpiqopt.network.network import Network
+from mpiqopt.network.parts import Parts
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.client_training import Trained
 from mpiqopt.problems.problem import Problem
@@ -84,10 +85,9 @@ class FederatedRound:
         self.method, self.state, self.problem, self.network, self.streams = method, state, problem, network, streams
         self.layers = problem.layers(tuple(method.personal))
         self.portions = method.portions(problem, network, streams.seed)
-        self.width = self.portions.parts.width
         self.moving = self.layers.travelling_before(problem.client_trainer(streams).weights)
         self.feedback = method.feeds_back(network)
-        self.damping = self._damping()  # (width,), or one number
+        self.damping = self._damping()  # (width of a message,), or one number
         self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
         self.slowest = 0.0  # seconds of the slowest hosted client, where trainings take as long as they take here
         self.common = state.x[0]  # one object for all clients: what trains them moves it to a device once
@@ -128,18 +128,19 @@ class FederatedRound:
     def _download(self, plan: Plan) -> None:
         """Count what the clients of the round download, unless all get the coded change at its end."""
         if not self.method.two_way:
-            self._spread_known(self.problem.dtype, self.width, plan)
+            self._spread_parts(self.problem.dtype, self.portions.parts, plan)
             self._spread_beside(plan)
 
     def _spread_beside(self, plan: Plan) -> None:
         """Count the download of what travels beside messages."""
         if self.portions.beside is not None:
-            self._spread_known(np.dtype(np.float32), self.portions.beside.width, plan)
+            self._spread_parts(np.dtype(np.float32), self.portions.beside, plan)
 
-    def _spread_known(self, dtype: np.dtype, width: int, plan: Plan) -> None:
-        """Count the download of a vector (width,); everybody here knows what it is."""
-        nothing = np.broadcast_to(dtype.type(0), width)
-        self.network.server.cohort.spread_to(nothing, plan.receivers, wait=False)
+    def _spread_parts(self, dtype: np.dtype, parts: Parts, plan: Plan) -> None:
+        """Count the download of parts of vectors to those who receive them; everybody here knows what they are."""
+        for size, receivers in zip(parts.sizes.tolist(), plan.receivers_of_parts(self.portions), strict=True):
+            nothing = np.broadcast_to(dtype.type(0), size)
+            self.network.server.cohort.spread_to(nothing, receivers, wait=False)
 
     def _train_and_upload(self, plan: Plan) -> tuple[dict[int, Trained], Heard]:
         """Let the hosted clients of the round train and send: return what trainings came to, and what the server hears.
@@ -281,7 +282,7 @@ class FederatedRound:
         columns["sampled"][plan.cohort] = outcome if kept else np.where(outcome == USED, ROLLED_BACK, outcome)
         columns["sampled"][plan.left_out], columns["sampled"][plan.lost] = LEFT_OUT, LOST
         columns["up_bytes"][plan.senders] = sent.up(plan.portions[plan.senders])
-        columns["down_bytes"][plan.receivers] = sent.down
+        columns["down_bytes"][plan.receivers] = sent.down(plan.portions[plan.receivers])
         seconds = np.zeros(place.nodes)
         seconds[plan.cohort] = plan.seconds
         columns |= self.portions.columns(plan)
