@@ -101,8 +101,8 @@ class FederatedAlgorithm(Deadline, LocalTraining):
     rollback: Annotated[
         bool,
         Field(
-            description="take the server's step back if it makes the mean loss of the held-out samples jump: x, the "
-            "server's optimiser and all that it sends are then as before"
+            description="take the server's step back if it makes the mean loss of the held-out samples jump: x, and "
+            "what the server and the clients of the round keep, are then as before"
         ),
     ] = False
     rollback_threshold: Annotated[

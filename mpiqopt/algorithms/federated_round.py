@@ -63,8 +63,9 @@ class State(NamedTuple):
     t: int
 
 
-# Fields of the state that clients keep, of which a round changes some rows.
-KEPT = ("own", "inner_first", "inner_second", "taken", "error", "late", "late_beside")
+# Fields of what clients remember from round to round; all that they keep, of which a round changes some rows.
+MEMORY = ("own", "inner_first", "inner_second", "taken", "error")
+KEPT = (*MEMORY, "late", "late_beside")
 # Fields of what the server and all clients have in common, which go back to before with a step that is taken back.
 COMMON = ("x", "first", "second", "common", "server_error")
 
@@ -102,8 +103,8 @@ class FederatedRound:
         self._download(plan)
         trained, heard = self._train_and_upload(plan)
         after = self._serve(heard, plan)
-        kept = self._kept(after)
-        self._log(plan, trained, kept is after)
+        kept, taken_back = self._judged(after, plan)
+        self._log(plan, trained, taken_back)
         if self.network.emulate.sleep:
             lasts = min(max(after.seconds - self.state.seconds, self.slowest), LONGEST)
             time.sleep(max(0.0, lasts - (time.perf_counter() - began)))
@@ -235,14 +236,22 @@ class FederatedRound:
         mean, parts = self.damping * heard.mean, self.portions.parts
         return mean if parts.whole else mean * parts.spread(self.method.counts_for(heard.coverage), mean.dtype)
 
-    def _kept(self, after: State) -> State:
-        """Return the state after the round; with ``rollback``, if the held-out loss jumps, the server's step undone."""
+    def _judged(self, after: State, plan: Plan) -> tuple[State, bool]:
+        """Return the state after the round, and True if the server's step was taken back: the held-out loss jumps.
+
+        Then what its senders keep goes back, too, as if they had not been there: else SCAFFOLD's c would no longer be
+        the mean of the c_i, and numbers that are none would stay. Clients that are late go on.
+        """
         if not self.method.rollback:
-            return after
-        loss = held_out_loss(self.problem, self.network, after.x[0])
+            return after, False
+        loss, place = held_out_loss(self.problem, self.network, after.x[0]), self.network.place
         if loss <= self.method.rollback_threshold * self.state.accepted:
-            return after._replace(accepted=loss)
-        return after._replace(**{name: getattr(self.state, name) for name in COMMON})
+            return after._replace(accepted=loss), False
+        senders = np.array(_hosted(plan.senders, place.first, place.last), np.int64) - place.first
+        for name in MEMORY:
+            if len(rows := getattr(after, name)):
+                rows[senders] = getattr(self.state, name)[senders]
+        return after._replace(**{name: getattr(self.state, name) for name in COMMON}), True
 
     def _advanced(self, plan: Plan, seconds: float) -> State:
         """Return the state after the round but for what the server does. seconds: emulated, that it lasts."""
@@ -274,12 +283,12 @@ class FederatedRound:
             row[:] = self.layers.join(x, self.personal.get(i, before[i]))
         return rows
 
-    def _log(self, plan: Plan, trained: dict[int, Trained], kept: bool) -> None:
-        """Log the round for the hosted clients. kept: False if the server's step was taken back."""
+    def _log(self, plan: Plan, trained: dict[int, Trained], taken_back: bool) -> None:
+        """Log the round for the hosted clients. taken_back: True if the server's step was."""
         place, sent = self.network.place, MessageBytes(self.method, self.problem, self.network, self.portions)
         columns = {name: np.zeros(place.nodes, np.int64) for name in ("sampled", "steps", "up_bytes", "down_bytes")}
         outcome = plan.arrivals.outcome
-        columns["sampled"][plan.cohort] = outcome if kept else np.where(outcome == USED, ROLLED_BACK, outcome)
+        columns["sampled"][plan.cohort] = np.where(taken_back & (outcome == USED), ROLLED_BACK, outcome)
         columns["sampled"][plan.left_out], columns["sampled"][plan.lost] = LEFT_OUT, LOST
         columns["up_bytes"][plan.senders] = sent.up(plan.portions[plan.senders])
         columns["down_bytes"][plan.receivers] = sent.down(plan.portions[plan.receivers])
