@@ -31,7 +31,13 @@ def made(algorithm: dict, devices=None, problem=None, data=None, dtype="float64"
 KEYS = {
     "samples": {"weighting": "samples", "server_step": 0.7, "clients_per_round": 5},
     "adamw": {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.2, "step_size": 0.05, "drop_out": 0.3},
-    "widths": {"widths": [1.0, 0.8, 0.5, 0.1], "momentum": 0.8, "local_epochs": 2, "step_size": 0.05},
+    "widths": {
+        "widths": [1.0, 0.8, 0.5, 0.1],
+        "masked_loss": False,
+        "momentum": 0.8,
+        "local_epochs": 2,
+        "step_size": 0.05,
+    },
 }
 CODED = {"plain": None, "top-k": {"name": "top-k", "fraction": 0.3}, "qsgd": {"name": "qsgd", "levels": 7}}
 
@@ -58,7 +64,7 @@ def test_late_updates_keep_their_width():
 
 
 def test_devices_without_limits_do_federated_averaging_to_the_bit():
-    plain, wide = made({"name": "fedavg"}), made({})
+    plain, wide = made({"name": "fedavg"}), made({"masked_loss": False})
     np.testing.assert_array_equal(after(wide, 5).x, after(plain, 5).x)
     assert wide.network.traffic == plain.network.traffic
 
@@ -71,7 +77,7 @@ def test_a_narrow_network_computes_what_its_coordinates_of_the_wide_one_do(model
     """With everything else of the wide network 0, its output is the same: of kernels, norms and flattened maps."""
     problem = {"name": "torch", "model": model, "options": options}
     experiment = made({"widths": [1.0, 0.5]}, problem=problem, data=IMAGES)
-    narrow = experiment.problem.narrow(0.5)
+    narrow = experiment.problem.narrow(0.5, masked=False)
     kind = experiment.problem.loss._kind(experiment.shares, "float64")
     wide, values = kind.of_this_thread(), np.random.default_rng(0).random(len(narrow.coordinates))
     trained = narrow.trainable(experiment.problem._evaluator)._net

@@ -25,6 +25,7 @@ SLOW = {"gradient_seconds": 0.5, "slowdown": [1.0, 4.0, 1.0, 2.0, 1.0, 4.0, 1.0,
 SLOW |= {"delay": 0.1, "bandwidth": 1e5}
 SAMPLED = {"clients_per_round": 6, "batch_size": 8, "local_steps": 2, "step_size": 0.1}
 LATE = {**SAMPLED, "deadline": 1.5, "late": "apply", "drop_out": 0.1}
+JUMPY = {"step_size": 1.0, "rollback": True, "rollback_threshold": 1.0}
 QSGD, TOP_K = {"name": "qsgd", "block_size": 16}, {"name": "top-k", "fraction": 0.3}
 MLP = {"model": "mlp", "options": {"hidden": [12, 8]}}
 CNN = {"model": "cnn", "options": {"channels": [4, 6], "dense": [10], "norm": "batch"}}
@@ -32,7 +33,7 @@ DEVICES = [{}, {"time": 0.8, "upload": [0.5, 1.0]}, {"memory": 0.9, "upload": [0
 # method, keys, compressor and network
 CASES = {
     "windows": ("cocofl", LATE, QSGD, MLP),
-    "convolutions": ("cocofl", {**SAMPLED, "rollback": True, "aggregation": "trainers"}, None, CNN),
+    "convolutions": ("cocofl", {**SAMPLED, **JUMPY, "aggregation": "trainers"}, None, CNN),
     "float": ("cocofl", {**LATE, "frozen": "float", "frozen_after": "float", "two_way": True}, TOP_K, MLP),
     "widths": ("heterofl", LATE, TOP_K, CNN),
     "whole": ("fedavg-drop", {**LATE, "late": "discard"}, QSGD, MLP),

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -156,16 +156,17 @@ def test_measurements_of_other_settings_do_not_count(config, monkeypatch):
 
 def test_a_signal_ends_the_measurement_and_its_processes(config, tmp_path):
     words = command("profile", config, "-o", "p.json", "--repeats", "100000")
-    job = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # jobs in the background of a shell ignore it
+    job = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     part = tmp_path / "p.json.part"
     end = time.monotonic() + TIMEOUT
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children")
     try:
-        while not children.exists() or not children.read_text().strip():
+        while not (found := children.read_text().split() if job.poll() is None else []):
             assert job.poll() is None, job.stderr.read()
             assert time.monotonic() < end
             time.sleep(0.1)
-        (child,) = children.read_text().split()
+        (child,) = found
         job.send_signal(signal.SIGINT)
         assert job.wait(TIMEOUT) == 130
     finally:
@@ -232,3 +233,13 @@ def test_scales_of_the_whole_network_are_observed():
     scales = meter.observe(Frozen(), experiment.problem.blocks()[-1].scales.stop)
     assert len(scales)
     assert (scales > 0).all()
+
+
+@pytest.mark.mpi
+def test_of_several_ranks_one_measures(config, tmp_path):
+    """And prints, and writes: the others wait."""
+    words = command("profile", config, "-o", "p.json", "--repeats", "1", ranks=2)
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=TIMEOUT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("written to p.json") == 1
+    assert len(read_profile("p.json").costs) == 6

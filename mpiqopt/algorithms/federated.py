@@ -101,8 +101,8 @@ class FederatedAlgorithm(Deadline, LocalTraining):
     rollback: Annotated[
         bool,
         Field(
-            description="take the server's step back if it makes the mean loss of the held-out samples jump: x, the "
-            "server's optimiser and all that it sends are then as before"
+            description="take the server's step back if it makes the mean loss of the held-out samples jump: x, and "
+            "what the server and the clients of the round keep, are then as before"
         ),
     ] = False
     rollback_threshold: Annotated[
@@ -237,7 +237,8 @@ class FederatedAlgorithm(Deadline, LocalTraining):
             work, sizes = self.work(t), problem.all_sizes[plan.trained]
             held = chosen.held[plan.portions[plan.senders]]
             beside = [0] * len(chosen.parts) if chosen.beside is None else chosen.beside.sizes.tolist()
-            sizes_of_parts = zip(chosen.parts.sizes.tolist(), beside, held.T, strict=True)
+            receivers = [plan.receivers] * len(beside) if self.two_way else plan.receivers_of_parts(chosen)
+            of_parts = zip(held.T, chosen.parts.sizes.tolist(), beside, receivers, strict=True)
             yield ServerRound(
                 senders=plan.senders,
                 receivers=plan.receivers,
@@ -248,7 +249,7 @@ class FederatedAlgorithm(Deadline, LocalTraining):
                 left_out=len(plan.left_out),
                 lost=len(plan.lost),
                 seconds=plan.arrivals.seconds,
-                parts=tuple(Part(plan.senders[sends], size, more) for size, more, sends in sizes_of_parts),
+                parts=tuple(Part(plan.senders[sends], *other) for sends, *other in of_parts),
             )
 
     @property

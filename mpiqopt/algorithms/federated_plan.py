@@ -60,6 +60,11 @@ class Plan(NamedTuple):
         """Return the clients that train: those of discarded updates give up, and nothing that they did is kept."""
         return self.cohort[self.arrivals.applied_in >= 0]
 
+    def receivers_of_parts(self, chosen: Portions) -> list[np.ndarray]:
+        """Return who downloads each part, where clients get what they train."""
+        received = chosen.received[self.portions[self.receivers]]
+        return [self.receivers[each] for each in received.T]
+
     @property
     def late(self) -> Late:
         """Return which clients are at work on late updates after the round."""
@@ -84,7 +89,7 @@ def plan_round(method: "FederatedAlgorithm", problem: Problem, network: Network,
     sent = MessageBytes(method, problem, network, chosen)
     work = chosen.work[portions[drawn]]
     times = ClientTimes(network.emulate, network.place, seed, network.devices)
-    seconds = times.seconds(drawn, t, steps, sent.up(portions[drawn]), sent.down, work)
+    seconds = times.seconds(drawn, t, steps, sent.up(portions[drawn]), sent.down(portions[drawn]), work)
     weak = method.left_out(drawn, seconds) | (portions[drawn] == NONE)
     lost = draw_lost(seed, t, nodes, method.drop_out)[drawn] & ~weak
     cohort, seconds = drawn[~weak & ~lost], seconds[~weak & ~lost]
@@ -109,27 +114,25 @@ def plans_ahead(
 class MessageBytes:
     """The bytes of messages up and down.
 
-    Parameters
-    ----------
     portions : of the clients
-
-    Attributes
-    ----------
-    down : of a message from the server
     """
 
     def __init__(self, method: "FederatedAlgorithm", problem: Problem, network: Network, portions: Portions):
         self._network, self._dtype = network, problem.dtype
-        sizes = portions.parts.sizes.tolist()
-        beside = 0 if portions.beside is None else 4 * portions.beside.sizes
-        self._portions = portions.held @ (np.array([self._coded(size) for size in sizes], np.int64) + beside)
-        width = portions.parts.width
-        down = self._coded(width) if method.two_way else width * self._dtype.itemsize
-        self.down = down + int(np.sum(beside))
+        sizes = portions.parts.sizes
+        beside = np.zeros_like(sizes) if portions.beside is None else 4 * portions.beside.sizes
+        self._up = portions.held @ (np.array([self._coded(size) for size in sizes.tolist()], np.int64) + beside)
+        self._down = portions.received @ (sizes * self._dtype.itemsize + beside)
+        if method.two_way:
+            self._down = np.full_like(self._down, self._coded(portions.parts.width) + beside.sum())
 
     def up(self, portions: np.ndarray) -> np.ndarray:
-        """Return the bytes of messages with these portions, int64 (k,); 0 for NONE."""
-        return np.where(portions == NONE, 0, self._portions[portions])
+        """Return the bytes that clients of these portions send, int64 (k,); 0 for NONE."""
+        return np.where(portions == NONE, 0, self._up[portions])
+
+    def down(self, portions: np.ndarray) -> np.ndarray:
+        """Return the bytes that they download, likewise: what they train, or the coded change of the whole model."""
+        return np.where(portions == NONE, 0, self._down[portions])
 
     def _coded(self, width: int) -> int:
         if not self._network.coded or not width:

@@ -26,7 +26,8 @@ class Portions:
     ----------
     parts : of a message
     beside : parts, as many, of the float32 numbers that travel with a message and are never coded; none by default
-    held : bool (portions, parts), which parts a portion has; by default one portion has all
+    held : bool (portions, parts), which parts a client of each portion sends; by default one portion has all
+    received : bool (portions, parts), which parts it downloads; by default all
     work : float64 (portions,), what a training step takes, relative to one of the whole model; by default 1
     facts : (portions,) each, what the client log says of them, by the names of its columns; none by default
     """
@@ -36,11 +37,13 @@ class Portions:
         parts: Parts,
         beside: Parts | None = None,
         held: np.ndarray | None = None,
+        received: np.ndarray | None = None,
         work: np.ndarray | None = None,
         facts: dict[str, np.ndarray] | None = None,
     ):
         self.parts, self.beside = parts, beside
         self.held = np.ones((1, len(parts)), bool) if held is None else held
+        self.received = np.ones_like(self.held) if received is None else received
         self.work = np.ones(len(self.held)) if work is None else work
         self.facts = facts or {}
 

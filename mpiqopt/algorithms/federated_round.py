@@ -11,6 +11,7 @@ from mpiqopt.algorithms.rollback import held_out_loss
 from mpiqopt.emulation.settings import LONGEST
 from mpiqopt.federation.deadline import LEFT_OUT, LOST, ROLLED_BACK, USED
 from mpiqopt.network.network import Network
+from mpiqopt.network.parts import Parts
 from mpiqopt.placement.shared_rows import shared_rows
 from mpiqopt.problems.client_training import Trained
 from mpiqopt.problems.problem import Problem
@@ -62,8 +63,9 @@ class State(NamedTuple):
     t: int
 
 
-# Fields of the state that clients keep, of which a round changes some rows.
-KEPT = ("own", "inner_first", "inner_second", "taken", "error", "late", "late_beside")
+# Fields of what clients remember from round to round; all that they keep, of which a round changes some rows.
+MEMORY = ("own", "inner_first", "inner_second", "taken", "error")
+KEPT = (*MEMORY, "late", "late_beside")
 # Fields of what the server and all clients have in common, which go back to before with a step that is taken back.
 COMMON = ("x", "first", "second", "common", "server_error")
 
@@ -84,10 +86,9 @@ class FederatedRound:
         self.method, self.state, self.problem, self.network, self.streams = method, state, problem, network, streams
         self.layers = problem.layers(tuple(method.personal))
         self.portions = method.portions(problem, network, streams.seed)
-        self.width = self.portions.parts.width
         self.moving = self.layers.travelling_before(problem.client_trainer(streams).weights)
         self.feedback = method.feeds_back(network)
-        self.damping = self._damping()  # (width,), or one number
+        self.damping = self._damping()  # (width of a message,), or one number
         self.groups: np.ndarray | None = None  # int64 (nodes,), of which each has a mean of its own
         self.slowest = 0.0  # seconds of the slowest hosted client, where trainings take as long as they take here
         self.common = state.x[0]  # one object for all clients: what trains them moves it to a device once
@@ -102,8 +103,8 @@ class FederatedRound:
         self._download(plan)
         trained, heard = self._train_and_upload(plan)
         after = self._serve(heard, plan)
-        kept = self._kept(after)
-        self._log(plan, trained, kept is after)
+        kept, taken_back = self._judged(after, plan)
+        self._log(plan, trained, taken_back)
         if self.network.emulate.sleep:
             lasts = min(max(after.seconds - self.state.seconds, self.slowest), LONGEST)
             time.sleep(max(0.0, lasts - (time.perf_counter() - began)))
@@ -128,18 +129,19 @@ class FederatedRound:
     def _download(self, plan: Plan) -> None:
         """Count what the clients of the round download, unless all get the coded change at its end."""
         if not self.method.two_way:
-            self._spread_known(self.problem.dtype, self.width, plan)
+            self._spread_parts(self.problem.dtype, self.portions.parts, plan)
             self._spread_beside(plan)
 
     def _spread_beside(self, plan: Plan) -> None:
         """Count the download of what travels beside messages."""
         if self.portions.beside is not None:
-            self._spread_known(np.dtype(np.float32), self.portions.beside.width, plan)
+            self._spread_parts(np.dtype(np.float32), self.portions.beside, plan)
 
-    def _spread_known(self, dtype: np.dtype, width: int, plan: Plan) -> None:
-        """Count the download of a vector (width,); everybody here knows what it is."""
-        nothing = np.broadcast_to(dtype.type(0), width)
-        self.network.server.cohort.spread_to(nothing, plan.receivers, wait=False)
+    def _spread_parts(self, dtype: np.dtype, parts: Parts, plan: Plan) -> None:
+        """Count the download of parts of vectors to those who receive them; everybody here knows what they are."""
+        for size, receivers in zip(parts.sizes.tolist(), plan.receivers_of_parts(self.portions), strict=True):
+            nothing = np.broadcast_to(dtype.type(0), size)
+            self.network.server.cohort.spread_to(nothing, receivers, wait=False)
 
     def _train_and_upload(self, plan: Plan) -> tuple[dict[int, Trained], Heard]:
         """Let the hosted clients of the round train and send: return what trainings came to, and what the server hears.
@@ -234,14 +236,22 @@ class FederatedRound:
         mean, parts = self.damping * heard.mean, self.portions.parts
         return mean if parts.whole else mean * parts.spread(self.method.counts_for(heard.coverage), mean.dtype)
 
-    def _kept(self, after: State) -> State:
-        """Return the state after the round; with ``rollback``, if the held-out loss jumps, the server's step undone."""
+    def _judged(self, after: State, plan: Plan) -> tuple[State, bool]:
+        """Return the state after the round, and True if the server's step was taken back: the held-out loss jumps.
+
+        Then what its senders keep goes back, too, as if they had not been there: else SCAFFOLD's c would no longer be
+        the mean of the c_i, and numbers that are none would stay. Clients that are late go on.
+        """
         if not self.method.rollback:
-            return after
-        loss = held_out_loss(self.problem, self.network, after.x[0])
+            return after, False
+        loss, place = held_out_loss(self.problem, self.network, after.x[0]), self.network.place
         if loss <= self.method.rollback_threshold * self.state.accepted:
-            return after._replace(accepted=loss)
-        return after._replace(**{name: getattr(self.state, name) for name in COMMON})
+            return after._replace(accepted=loss), False
+        senders = np.array(_hosted(plan.senders, place.first, place.last), np.int64) - place.first
+        for name in MEMORY:
+            if len(rows := getattr(after, name)):
+                rows[senders] = getattr(self.state, name)[senders]
+        return after._replace(**{name: getattr(self.state, name) for name in COMMON}), True
 
     def _advanced(self, plan: Plan, seconds: float) -> State:
         """Return the state after the round but for what the server does. seconds: emulated, that it lasts."""
@@ -273,15 +283,15 @@ class FederatedRound:
             row[:] = self.layers.join(x, self.personal.get(i, before[i]))
         return rows
 
-    def _log(self, plan: Plan, trained: dict[int, Trained], kept: bool) -> None:
-        """Log the round for the hosted clients. kept: False if the server's step was taken back."""
+    def _log(self, plan: Plan, trained: dict[int, Trained], taken_back: bool) -> None:
+        """Log the round for the hosted clients. taken_back: True if the server's step was."""
         place, sent = self.network.place, MessageBytes(self.method, self.problem, self.network, self.portions)
         columns = {name: np.zeros(place.nodes, np.int64) for name in ("sampled", "steps", "up_bytes", "down_bytes")}
         outcome = plan.arrivals.outcome
-        columns["sampled"][plan.cohort] = outcome if kept else np.where(outcome == USED, ROLLED_BACK, outcome)
+        columns["sampled"][plan.cohort] = np.where(taken_back & (outcome == USED), ROLLED_BACK, outcome)
         columns["sampled"][plan.left_out], columns["sampled"][plan.lost] = LEFT_OUT, LOST
         columns["up_bytes"][plan.senders] = sent.up(plan.portions[plan.senders])
-        columns["down_bytes"][plan.receivers] = sent.down
+        columns["down_bytes"][plan.receivers] = sent.down(plan.portions[plan.receivers])
         seconds = np.zeros(place.nodes)
         seconds[plan.cohort] = plan.seconds
         columns |= self.portions.columns(plan)

@@ -33,8 +33,7 @@ class HeteroFL(FedAvg):
 
     A client takes the largest of ``widths`` whose time, memory and upload, as counted, fit the limits of its device
     ([[devices]]). Hidden layers of a network of width w are divided by w while it is trained (the paper's scaler).
-    Running statistics of batch normalisation are averaged as parameters are, and losses are of all classes: the paper's
-    static normalisation and masks of classes that a client does not have are left out.
+    Running statistics of batch normalisation are those of clients that train the whole width alone.
     Source: Diao, Ding, Tarokh, "HeteroFL: computation and communication efficient federated learning for heterogeneous
     clients", ICLR 2021.
     """
@@ -49,6 +48,13 @@ class HeteroFL(FedAvg):
             description="parts of the channels and units of each layer that clients may train, rounded up, from 1 down",
         ),
     ] = field(default_factory=lambda: [1.0, 0.5, 0.25])
+    masked_loss: Annotated[
+        bool,
+        Field(
+            description="the loss of a client knows the classes alone that it has samples of: outputs of the others "
+            "count as 0, and do not move"
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,16 +69,20 @@ class HeteroFL(FedAvg):
 
     def make_portions(self, problem: Problem, network: Network, seed: int) -> Portions:
         batch = int(problem.all_sizes.max()) if self.batch_size == "all" else self.batch_size
-        return Widths(problem, self.widths, batch, network.devices)
+        return Widths(problem, self.widths, self.masked_loss, batch, network.devices)
 
 
 class Widths(Portions):
     """Networks of some widths, widest first. A part is what a width has and the next smaller one has not.
 
+    The last part are the running statistics of the widest network: those of narrower ones are of other numbers, and
+    are not sent. All clients get them, for batches of one sample.
+
     Parameters
     ----------
     problem : of the widest network
     widths : descending from 1
+    masked : True if a client's loss knows the classes of its samples alone
     batch : samples of a step, for what training takes
     devices : of all clients
 
@@ -81,16 +91,22 @@ class Widths(Portions):
     UsageError : the network has no narrower ones, or a device cannot train the narrowest
     """
 
-    def __init__(self, problem: Problem, widths: Sequence[float], batch: int, devices: Devices):
-        self._narrow = [_narrow(problem, width) for width in widths]
+    def __init__(self, problem: Problem, widths: Sequence[float], masked: bool, batch: int, devices: Devices):
+        self._narrow, self._masked = [_narrow(problem, width, masked) for width in widths], masked
         self._trainers: dict[int, ClientTrainer] = {}
-        held = [np.sort(narrow.coordinates) for narrow in self._narrow]
-        shells = [np.setdiff1d(wide, narrower, assume_unique=True) for wide, narrower in pairwise(held)]
-        costs = [_cost(narrow, self._narrow[0], batch) for narrow in self._narrow]
+        wide = self._narrow[0]
+        weights = [np.sort(narrow.coordinates[: narrow.weights]) for narrow in self._narrow]
+        shells = [np.setdiff1d(wider, narrower, assume_unique=True) for wider, narrower in pairwise(weights)]
+        parts = Parts(problem.d, [*shells, weights[-1], wide.coordinates[wide.weights :]])
         numbers = np.arange(len(widths))
+        inside, widest = numbers >= numbers[:, None], numbers[:, None] == 0
+        held = np.hstack([inside, widest])
+        uploads = held @ parts.sizes / problem.d
+        costs = [_cost(narrow, wide, batch, upload) for narrow, upload in zip(self._narrow, uploads, strict=True)]
         super().__init__(
-            Parts(problem.d, [*shells, held[-1]]),
-            held=numbers >= numbers[:, None],
+            parts,
+            held=held,
+            received=np.hstack([inside, np.ones_like(widest)]),
             work=np.array([cost.time for cost in costs]),
             facts={"width": np.array(widths)} | shares_of(costs),
         )
@@ -103,25 +119,25 @@ class Widths(Portions):
         return np.where(fits.any(axis=1), fits.argmax(axis=1), NONE) if len(clients) else np.zeros(0, np.int64)
 
     def trainer(self, problem: Problem, streams: Streams, portion: int) -> ClientTrainer:
-        if portion == 0:
+        if portion == 0 and not self._masked:
             return problem.client_trainer(streams)
         if portion not in self._trainers:
             self._trainers[portion] = problem.narrow_trainer(self._narrow[portion], streams)
         return self._trainers[portion]
 
 
-def _narrow(problem: Problem, width: float) -> Narrow:
+def _narrow(problem: Problem, width: float, masked: bool) -> Narrow:
     """Return the network of a width. Raises UsageError if it is no part of the wide one."""
     with errors_name_file(f"algorithm.widths: width {width:g}"):
-        return problem.narrow(width)
+        return problem.narrow(width, masked)
 
 
-def _cost(narrow: Narrow, wide: Narrow, batch: int) -> Cost:
-    """Return what training a narrow network takes, relative to training the wide one."""
+def _cost(narrow: Narrow, wide: Narrow, batch: int, upload: float) -> Cost:
+    """Return what training a narrow network takes, relative to training the wide one. upload: part that is sent."""
     return Cost(
         0,
         len(narrow.counts) - 1,
         full_time(narrow.counts) / full_time(wide.counts),
         full_memory(narrow.counts, batch) / full_memory(wide.counts, batch),
-        len(narrow.coordinates) / len(wide.coordinates),
+        upload,
     )

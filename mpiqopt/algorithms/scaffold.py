@@ -35,6 +35,10 @@ class Scaffold(FedAvg):
         for key, wanted in (("optimizer", "sgd"), ("momentum", 0.0), ("weight_decay", 0.0)):
             if getattr(self, key) != wanted:
                 raise UsageError(f"algorithm.{key} = {getattr(self, key)!r}: 'scaffold' wants {wanted!r}")
+        if self.rollback and self.applies_late:
+            raise UsageError(
+                "algorithm.rollback = true: 'scaffold' cannot take back what late clients keep; want late = 'discard'"
+            )
         if self.personal:
             raise UsageError("algorithm.personal: 'scaffold' corrects all layers; want none, or fedavg")
 

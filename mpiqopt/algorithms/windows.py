@@ -56,8 +56,8 @@ class Windows(Portions):
             Parts(width, [block.parts for block in blocks]),
             None if in_float or not scales else Parts(scales, [[block.scales] for block in blocks]),
             held,
-            np.array([cost.time for cost in costs]),
-            {"window_first": np.array([cost.first for cost in costs])}
+            work=np.array([cost.time for cost in costs]),
+            facts={"window_first": np.array([cost.first for cost in costs])}
             | {"window_last": np.array([cost.last for cost in costs])}
             | shares_of(costs),
         )

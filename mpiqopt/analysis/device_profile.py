@@ -169,9 +169,12 @@ def _in_a_child(work: Callable[[], Any]) -> Any:
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(work, send), daemon=True)
-    child.start()
-    send.close()
+    # Python drops a KeyboardInterrupt that comes while it forks, in what modules let it do then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        child.start()
+        send.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         done, answer = receive.recv()
     except EOFError:
         child.join()
@@ -179,8 +182,10 @@ def _in_a_child(work: Callable[[], Any]) -> Any:
             f"the process that measures a window was ended (exit status {child.exitcode}), as if for lack of memory"
         ) from None
     finally:
-        child.kill()
-        child.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if child.pid is not None:
+            child.kill()
+            child.join()
         receive.close()
     if not done:
         raise answer

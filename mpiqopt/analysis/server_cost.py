@@ -42,7 +42,7 @@ def mean_traffic(experiment: Experiment, rounds: Iterable[ServerRound], ranks: i
     counted: dict[tuple[bytes, bytes, bytes, int], Traffic] = {}
     found = []
     for each in rounds:
-        parts = b"".join(part.senders.tobytes() + b"|" for part in each.parts)
+        parts = b"".join(part.senders.tobytes() + b"|" + part.receivers.tobytes() + b"|" for part in each.parts)
         key = each.senders.tobytes(), parts, each.receivers.tobytes(), each.between
         if key not in counted:
             counted[key] = _traffic(experiment, each, ranks, coded)
@@ -53,22 +53,22 @@ def mean_traffic(experiment: Experiment, rounds: Iterable[ServerRound], ranks: i
 def _traffic(experiment: Experiment, each: ServerRound, ranks: int, coded: bool) -> Traffic:
     """Return the bytes of a round, as ``CohortServer`` counts them."""
     dtype = experiment.problem.dtype
-    plain = each.values * dtype.itemsize
-    down = _cohort(each.receivers, each)
+    compressed = coded and experiment.algorithm.coded_downlink
     payload = moved = 0
-    for part in each.parts or (Part(each.senders, each.values),):
+    for part in each.parts or (Part(each.senders, each.values, 0, each.receivers),):
         for values, kind, is_coded in ((part.values, dtype, coded), (part.beside, np.dtype(np.float32), False)):
             if values and (len(part.senders) or len(each.parts) < 2):
                 up = _cohort(part.senders, each)
                 mean = _mean(experiment, up, values, ranks, kind, is_coded)
                 payload, moved = payload + up.senders * mean.nbytes, moved + mean.moved()
-    compressed = coded and experiment.algorithm.coded_downlink
-    size = experiment.network.codec(np.empty((0, each.values), dtype)).nbytes if compressed else plain
-    beside = 4 * sum(part.beside for part in each.parts)
-    payload += down.senders * (size + beside) + each.between * plain
-    # of what is not coded every rank has the vector
-    spread = len(down.sizes) * (ranks - 1) * size if compressed and len(each.receivers) else 0
-    return Traffic(payload, moved + spread)
+        uncoded = 4 * part.beside + (0 if compressed else part.values * dtype.itemsize)
+        payload += _cohort(part.receivers, each).senders * uncoded
+    payload += each.between * each.values * dtype.itemsize
+    if not compressed:  # every rank has the vector
+        return Traffic(payload, moved)
+    down, size = _cohort(each.receivers, each), experiment.network.codec(np.empty((0, each.values), dtype)).nbytes
+    spread = len(down.sizes) * (ranks - 1) * size if len(each.receivers) else 0
+    return Traffic(payload + down.senders * size, moved + spread)
 
 
 def _cohort(nodes: np.ndarray, each: ServerRound) -> Cohort:

@@ -6,18 +6,20 @@ import numpy as np
 
 
 class Part(NamedTuple):
-    """A part of the vector, and who sends it.
+    """A part of the vector, who sends it, and who downloads it.
 
     Attributes
     ----------
     senders : sorted int64
     values : numbers in it
     beside : float32 numbers that go with it and are never coded
+    receivers : sorted int64
     """
 
     senders: np.ndarray
     values: int
-    beside: int = 0
+    beside: int
+    receivers: np.ndarray
 
 
 class ServerRound(NamedTuple):

@@ -52,11 +52,16 @@ class NetworkEvaluator:
         self._network, self.samples, self.offsets = network, samples, (offsets - offsets[0]).tolist()
         self.predictions, self.classifies = samples.predictions, samples.kind != "numbers"
         self._l2, self._nonconvex, self._augmentation = l2, nonconvex, augmentation
+        self._masked = False
+        self._classes: dict[int, torch.Tensor] = {}
 
-    def of_network(self, net: RowModule) -> "NetworkEvaluator":
-        """Return what evaluates another network on the same samples."""
+    def of_network(self, net: RowModule, masked: bool) -> "NetworkEvaluator":
+        """Return what evaluates another network on the same samples.
+
+        masked : True if ``differentiate`` sets the outputs of classes to 0 that a node has no samples of
+        """
         other = copy(self)
-        other._network = lambda: net
+        other._network, other._masked = lambda: net, masked
         return other
 
     @property
@@ -117,10 +122,19 @@ class NetworkEvaluator:
             inputs = self._augmented(images, key, number)
             if net.normalizes:
                 computes.train(len(targets) > 1)
-            outputs, loss = self._backward(computes, inputs, targets, share)
+            outputs, loss = self._backward(computes, inputs, targets, share, self._known(node))
             pieces.append(Piece(loss, self.samples.hits(outputs, targets).sum(), len(targets)))
         self._differentiate_regularizers(net, trained)
         return pieces
+
+    def _known(self, node: int) -> torch.Tensor | None:
+        """Return the classes of a node's samples, int64 (k,), if its loss is to know these alone; else None."""
+        if not self._masked or self.samples.kind not in ("classes", "tokens"):
+            return None
+        if node not in self._classes:
+            _, targets = self.samples.batch(slice(*self.offsets[node : node + 2]))
+            self._classes[node] = targets.unique()
+        return self._classes[node]
 
     def _augmented(self, images: torch.Tensor, key: tuple[int, int, int], piece: int) -> torch.Tensor:
         """Return the images of a piece of a batch as they are trained on."""
@@ -157,10 +171,20 @@ class NetworkEvaluator:
         return losses
 
     def _backward(
-        self, net: RowModule | WindowNetwork, inputs: torch.Tensor, targets: torch.Tensor, share: float
+        self,
+        net: RowModule | WindowNetwork,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        share: float,
+        known: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add share times the gradient of the mean loss of a batch to the row's; return outputs and loss."""
+        """Add share times the gradient of the mean loss of a batch to the row's; return outputs and loss.
+
+        known : int64 (k,), the outputs of which the loss knows, the others being 0; None for all
+        """
         outputs = net.forward(inputs)
+        if known is not None:
+            outputs = torch.zeros_like(outputs).index_copy(-1, known, outputs.index_select(-1, known))
         loss = self.samples.loss(outputs, targets)
         (loss if share == 1 else loss * share).backward()
         return outputs.detach(), loss.detach()

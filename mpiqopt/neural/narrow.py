@@ -98,10 +98,11 @@ class NarrowClient(NetworkClient):
     evaluator : of the wide network on the hosted nodes' samples
     narrow : the narrow one
     coordinates : of the wide network's row, int64 (d of the narrow one,)
+    masked : True if losses know the classes alone that a client has samples of
     """
 
-    def __init__(self, evaluator: NetworkEvaluator, narrow: RowModule, coordinates: np.ndarray) -> None:
-        super().__init__(evaluator.of_network(narrow))
+    def __init__(self, evaluator: NetworkEvaluator, narrow: RowModule, coordinates: np.ndarray, masked: bool) -> None:
+        super().__init__(evaluator.of_network(narrow, masked))
         self._coordinates = coordinates
 
     def vector(self, row: np.ndarray) -> torch.Tensor:

@@ -117,10 +117,11 @@ class Loss:
         """Return the blocks of a network, from input to output, with their coordinates of x; none of other models."""
         return []
 
-    def narrow(self, shares: Shares, width: float, dtype: str) -> "Narrow | None":
+    def narrow(self, shares: Shares, width: float, dtype: str, masked: bool) -> "Narrow | None":
         """Return the network that is narrower by a factor, and part of this one; None of other models.
 
-        dtype: of what trains it. Raises UsageError for networks without narrower ones.
+        dtype: of what trains it; masked: True if a client's loss knows the classes of its samples alone. Raises
+        UsageError for networks without narrower ones.
         """
         return None
 

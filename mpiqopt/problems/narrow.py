@@ -17,10 +17,12 @@ class Narrow(NamedTuple):
     Attributes
     ----------
     coordinates : of the wide network's row, int64 (d of the narrow one,)
+    weights : how many of these, the first, are parameters; the others are running statistics
     counts : what each of its blocks computes and keeps
     trainable : returns what trains it on the samples of an evaluator of the wide one
     """
 
     coordinates: np.ndarray
+    weights: int
     counts: "list[BlockCount]"
     trainable: "Callable[[Evaluator], Trainable]"

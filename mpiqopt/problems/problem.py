@@ -172,10 +172,13 @@ class Problem:
         self.blocks()
         return self.loss.block_counts(self._shares)
 
-    def narrow(self, width: float) -> "Narrow":
-        """Return the network that is narrower by a factor. Raises UsageError for models that have none."""
+    def narrow(self, width: float, masked: bool) -> "Narrow":
+        """Return the network that is narrower by a factor. Raises UsageError for models that have none.
+
+        masked: True if the loss of a client knows the classes of its samples alone.
+        """
         self.blocks()
-        found = self.loss.narrow(self._shares, width, self.dtype.name)
+        found = self.loss.narrow(self._shares, width, self.dtype.name, masked)
         if found is None:
             raise UsageError(f"problem.name = {self.loss.name!r} has no narrower networks")
         return found

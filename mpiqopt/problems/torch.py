@@ -145,7 +145,7 @@ class Torch(Loss):
         net = self._kind(shares, self.default_dtype).of_this_thread()
         return row_blocks(net, named_blocks(net.model, self.blocks))
 
-    def narrow(self, shares: Shares, width: float, dtype: str) -> Narrow:
+    def narrow(self, shares: Shares, width: float, dtype: str, masked: bool) -> Narrow:
         """Return the network of leading channels and units. Raises UsageError if this kind has none that is known."""
         from mpiqopt.neural.counts import count_blocks
         from mpiqopt.neural.evaluator import NetworkEvaluator
@@ -165,9 +165,9 @@ class Torch(Loss):
             assert isinstance(evaluator, NetworkEvaluator)  # of ``make_evaluator``
             trained = replace(kind, dtype=dtype).make(seed=0)
             scale_hidden_layers(trained, width)
-            return NarrowClient(evaluator, trained, coordinates)
+            return NarrowClient(evaluator, trained, coordinates, masked)
 
-        return Narrow(coordinates, counts, trainable)
+        return Narrow(coordinates, net.weights, counts, trainable)
 
     def facts_for_check(self, shares: Shares) -> list[tuple[str, str]]:
         """Return the blocks of the network, the options of its builder, and whether frozen blocks can be quick."""

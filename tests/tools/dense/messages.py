@@ -15,7 +15,7 @@ def widths(experiment: Experiment) -> list[int]:
     if not isinstance(method, FederatedAlgorithm):
         return [d]
     parts = method.portions(experiment.problem, experiment.network, experiment.config.run.seed).parts
-    return list(dict.fromkeys([parts.width, *parts.sizes.tolist()]))
+    return [size for size in dict.fromkeys([parts.width, *parts.sizes.tolist()]) if size]
 
 
 def recorded(experiment: Experiment) -> Sent:

@@ -26,8 +26,11 @@ class Perceptron(Objective):
         return self.grad_of(self.A[i][chosen], self.b[i][chosen].astype(int), x, self.widths, 1.0)
 
     @staticmethod
-    def grad_of(A: np.ndarray, b: np.ndarray, x: np.ndarray, widths: list[int], scale: float) -> np.ndarray:
-        """The gradient at x (d,) of layers of these widths, whose hidden ones are divided by ``scale``."""
+    def grad_of(A, b: np.ndarray, x: np.ndarray, widths: list[int], scale: float, known=None) -> np.ndarray:
+        """The gradient at x (d,) of layers of these widths, whose hidden ones are divided by ``scale``.
+
+        known: the classes whose outputs count, the others being 0.
+        """
         layers, at = [], 0
         for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
             W = x[at : at + inputs * outputs].reshape(outputs, inputs)
@@ -38,8 +41,9 @@ class Perceptron(Objective):
         for W, bias in layers[:-1]:
             values.append(np.tanh((values[-1] @ W.T + bias) / scale))
         W, bias = layers[-1]
-        scores = np.exp(values[-1] @ W.T + bias)
-        back = (scores / scores.sum(axis=1, keepdims=True) - np.eye(scores.shape[1])[b]) / len(b)
+        counts = np.ones(widths[-1]) if known is None else np.isin(np.arange(widths[-1]), known)
+        scores = np.exp((values[-1] @ W.T + bias) * counts)
+        back = counts * (scores / scores.sum(axis=1, keepdims=True) - np.eye(scores.shape[1])[b]) / len(b)
         found = []
         for (W, _), value in zip(reversed(layers), reversed(values), strict=True):
             found = [back.T @ value, back.sum(axis=0), *found]
@@ -150,7 +154,8 @@ class Widths(PartialFederation):
         k, f = self.level(i, t), self.f
         out = np.zeros_like(y)
         samples = f.A[i][chosen], f.b[i][chosen].astype(int)
-        out[self.held[k]] = f.grad_of(*samples, y[self.held[k]], self.widths[k], self.s.widths[k])
+        known = np.unique(f.b[i]) if self.s.masked_loss else None
+        out[self.held[k]] = f.grad_of(*samples, y[self.held[k]], self.widths[k], self.s.widths[k], known)
         return out
 
 
