@@ -1,5 +1,6 @@
 """Checks of a table of the config against the types, bounds and defaults of a dataclass's fields, by pydantic."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from dataclasses import Field as DataclassField
@@ -128,9 +129,16 @@ def _reason(problems: list) -> str:
     """Return what a key's value is and what is wanted instead."""
     if problems[0]["type"] == "missing":
         return ": missing; it has no default"
-    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)
+    # of a number out of bounds where there may be a list, too, not that it is none
+    bounds = [problem for problem in problems if not problem["type"].endswith(("_type", "literal_error"))]
+    wanted = dict.fromkeys(map(_wanted, bounds or problems))
     said = " or ".join(wanted).replace("a valid boolean", "a valid boolean (true or false)")
     return f" = {quote_in_error(problems[0]['input'])}: want {said}"
+
+
+def _wanted(problem: Any) -> str:
+    """Return what pydantic wants instead: "greater than 0", "at least 2 items"."""
+    return re.sub(r"Input should be |(List|String) should have | after validation.*", "", problem["msg"])
 
 
 def default_of(field: DataclassField) -> Any:

@@ -306,6 +306,14 @@ def test_networks_of_users_are_found_beside_the_config(users):
     assert describe(users("models_of_a_user:Scaled", options={"depth": 1})) == [("all", 24)]
 
 
+def test_norms_without_weights_are_of_the_block_before_them():
+    """They have running statistics, which travel, and nothing to train; the first one is of the block behind it."""
+    norm, linear = (lambda: torch.nn.BatchNorm1d(4, affine=False)), (lambda: torch.nn.Linear(4, 4))
+    model = torch.nn.Sequential(norm(), torch.nn.ReLU(), linear(), norm(), linear(), norm(), norm())
+    assert networks.blocks(model) == [["0", "2", "3"], ["4", "5", "6"]]
+    assert networks.blocks(torch.nn.Sequential(norm())) == [[""]]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "line"),
     [

@@ -227,6 +227,10 @@ def test_blocks_are_named_by_the_config():
         (["conv1", "conv3", "dense1", "output"], "no module 'conv3'"),
         (["conv1", "conv2", "output"], "'dense1.1.weight' is in no block"),
         (["conv2", "conv1", "dense1", "output"], "comes after the parameters of a later block"),
+        (["conv1", "conv1", "conv2", "dense1", "output"], "'conv1' and 'conv1' share modules"),
+        (["conv1", "conv1.0", "conv2", "dense1", "output"], "'conv1.0' and 'conv1' share modules"),
+        (["conv1.0", "conv1", "conv2", "dense1", "output"], "'conv1' and 'conv1.0' share modules"),
+        (["conv1", [], "conv2", "dense1", "output"], "block 1 has no modules"),
     ],
 )
 def test_wrong_blocks_are_refused_in_a_line(names, said):

@@ -12,7 +12,7 @@ from mpiqopt.algorithms.federated_round import State
 from mpiqopt.algorithms.federated_uploads import Heard
 from mpiqopt.algorithms.measured_windows import measure_ranks
 from mpiqopt.algorithms.windows import Windows
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import UsageError, errors_name_file, quote_in_error
 from mpiqopt.federation.profiles import Profile, counted_profile, read_profile
 from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
@@ -134,11 +134,10 @@ class CoCoFL(FedAvg):
         if self.profile == "counted":
             batch = int(problem.all_sizes.max()) if self.batch_size == "all" else self.batch_size
             return counted_profile(counts, batch, frozen)
-        profile = read_profile(self.profile)
-        try:
+        with errors_name_file("algorithm.profile"):
+            profile = read_profile(self.profile)
+        with errors_name_file(f"algorithm.profile = {quote_in_error(self.profile)}"):
             profile.require_network([count.name for count in counts], [count.coordinates for count in counts])
-        except UsageError as error:
-            raise UsageError(f"algorithm.profile = {self.profile!r}: {error}") from None
         return profile
 
     def counts_for(self, coverage: np.ndarray) -> np.ndarray:

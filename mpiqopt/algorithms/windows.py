@@ -69,7 +69,10 @@ class Windows(Portions):
         self._number = {window: k for k, window in enumerate(self._windows)}
         for device, limits in enumerate(least):
             for rank in np.unique(rank_of[devices.classes == device]).tolist():
-                self._maximal[rank].feasible.require(self._weakest or limits, f"devices[{device}]")
+                self._maximal[rank].feasible.require(limits, f"devices[{device}]")
+        if self._weakest:
+            for each in self._maximal:
+                each.feasible.require(self._weakest, "devices")
 
     def draw(self, clients: np.ndarray, t: int) -> np.ndarray:
         return np.array([self._drawn(client, t) for client in clients.tolist()], np.int64)

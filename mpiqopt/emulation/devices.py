@@ -75,6 +75,10 @@ class Devices:
     tables : the classes, at least one
     classes : int64 (nodes,), the class of each client
 
+    Raises
+    ------
+    UsageError : a class has no client, or a limit [low, high] is the wrong way round
+
     >>> devices = Devices([DeviceClass(), DeviceClass(time=0.5, upload=[0.5, 1.0])], 4, seed=0)
     >>> devices.classes.tolist(), devices.limits(0, 3).full, devices.limits(2, 3).time
     ([0, 0, 1, 1], True, 0.5)
@@ -82,6 +86,7 @@ class Devices:
 
     def __init__(self, tables: "list[DeviceClass] | tuple[DeviceClass, ...]", nodes: int, seed: int):
         self.tables, self._seed = tuple(tables) or (DeviceClass(),), seed
+        self._require_ranges()
         shares = np.array([each.share for each in self.tables])
         ends = np.rint(np.cumsum(shares) / shares.sum() * nodes).astype(np.int64)
         counts = np.diff(ends, prepend=0)
@@ -89,6 +94,14 @@ class Devices:
             empty = int(np.argmin(counts > 0))
             raise UsageError(f"devices[{empty}].share = {shares[empty]:g}: no client of {nodes} is of this class")
         self.classes = np.repeat(np.arange(len(counts)), counts)
+
+    def _require_ranges(self) -> None:
+        """Raise UsageError for a limit [low, high] whose ends are the wrong way round."""
+        for device, table in enumerate(self.tables):
+            for name in Limits._fields:
+                limit = getattr(table, name)
+                if isinstance(limit, list) and limit[0] > limit[1]:
+                    raise UsageError(f"devices[{device}].{name} = {limit}: want [low, high], the smaller number first")
 
     @property
     def slow(self) -> bool:

@@ -1,6 +1,7 @@
 """Which of several things to train fit the limits of a device; a refusal that names the limit if none does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
@@ -41,16 +42,28 @@ class FeasibleCosts:
             return
         for resource, limit, needed in zip(RESOURCES, limits, self._numbers.min(axis=0).tolist(), strict=True):
             if needed > limit:
-                raise UsageError(
-                    f"{where}.{resource} = {limit:g}: too little for anything to train: want at least {needed:.3g}"
-                )
+                only = f": there is only {self._names[0]}" if len(self._names) == 1 else ""
+                said = f"too little for anything to train: want at least {_rounded_up(needed)}{only}"
+                raise UsageError(f"{where}.{resource} = {limit:g}: {said}")
         # each limit by itself leaves something: what exceeds them by the smallest factor
         best = int(np.argmin((self._numbers / limits).max(axis=1)))
-        wanted, given = (
-            ", ".join(f"{name} {value:.3g}" for name, value in zip(RESOURCES, values, strict=True))
-            for values in (self._numbers[best], limits)
-        )
+        wanted = _listed(map(_rounded_up, self._numbers[best].tolist()))
+        given = _listed(f"{limit:g}" for limit in limits)
         raise UsageError(f"{where}: nothing fits all limits ({given}); {self._names[best]} wants {wanted}")
+
+
+def _rounded_up(value: float) -> str:
+    """Return a number with three digits that is not less, as text: a limit of so much is enough.
+
+    >>> _rounded_up(0.13045), _rounded_up(0.4)
+    ('0.131', '0.4')
+    """
+    return f"{float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(repr(value))):g}"
+
+
+def _listed(values: Iterable[str]) -> str:
+    """Return "time .., memory .., upload .."."""
+    return ", ".join(f"{name} {value}" for name, value in zip(RESOURCES, values, strict=True))
 
 
 def shares_of(costs: Sequence[Cost]) -> dict[str, np.ndarray]:

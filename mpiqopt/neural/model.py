@@ -68,13 +68,21 @@ def blocks(model: nn.Module) -> list[list[str]]:
     """Return the blocks of a network from input to output, each a list of names of modules.
 
     What its method ``blocks`` says; for a network without one each child that has parameters, in order, or the whole
-    network (the name "") if it has parameters of its own.
+    network (the name "") if it has parameters of its own, or none in any child. A child with buffers alone, such as a
+    norm without weights, is of the block before it.
     """
     if hasattr(model, "blocks"):
         return model.blocks()
-    if any(True for _ in model.parameters(recurse=False)):
+    children = [(name, child) for name, child in model.named_children() if child.state_dict()]
+    trained = [name for name, child in children if any(True for _ in child.parameters())]
+    if not trained or any(True for _ in model.parameters(recurse=False)):
         return [[""]]
-    return [[name] for name, child in model.named_children() if any(True for _ in child.parameters())]
+    found: list[list[str]] = [[]]
+    for name, _ in children:
+        if name in trained and not set(found[-1]).isdisjoint(trained):
+            found.append([])
+        found[-1].append(name)
+    return found
 
 
 def describe(model: nn.Module, parts: list[list[str]] | None = None) -> list[tuple[str, int]]:

@@ -19,7 +19,7 @@ def named_blocks(model: nn.Module, wanted: Wanted = "auto") -> list[list[str]]:
     """Return the names of the modules of each block, from input to output.
 
     wanted : modules of each block; "auto": what ``model.blocks`` finds. Raises UsageError for modules that the network
-    does not have.
+    does not have, for one that is in two blocks, and for a block without any.
     """
     if isinstance(wanted, str):
         return blocks(model)
@@ -29,7 +29,21 @@ def named_blocks(model: nn.Module, wanted: Wanted = "auto") -> list[list[str]]:
         if name not in known or not name:
             said = f"{KEY}: the network has no module {quote_in_error(name)}; it has "
             raise UsageError(list_in_error_line(said, [each for each in known if each]))
+    _require_disjoint(found)
     return found
+
+
+def _require_disjoint(found: Sequence[Sequence[str]]) -> None:
+    """Raise UsageError for a block without modules, and for a module that is in two, by itself or as a part."""
+    if not all(found):
+        raise UsageError(f"{KEY}: block {list(map(bool, found)).index(False)} has no modules")
+    before: list[str] = []
+    for name in (name for names in found for name in names):
+        for other in before:
+            if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
+                two = f"{quote_in_error(name)} and {quote_in_error(other)}"
+                raise UsageError(f"{KEY}: {two} share modules; want each in one block")
+        before.append(name)
 
 
 def row_blocks(net: RowModule, names: Sequence[Sequence[str]]) -> list[Block]:
