@@ -77,7 +77,7 @@ class Graph:
             graph = fx.Tracer().trace(model)
         except Exception as error:  # whatever the user's code does with a value that is not there
             raise ValueError(f"cannot be traced: {error}") from error
-        self.number = next(model.parameters()).dtype
+        self.number = next((parameter.dtype for parameter in model.parameters()), torch.float32)
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.nodes = list(graph.nodes)
         self.block: dict[Node, int] = {}
