@@ -51,7 +51,7 @@ def test_a_window_is_trained_in_half_the_memory_in_which_the_network_cannot_be(t
 
 
 # What `mpiqopt run` takes: [[devices]] memory of the window, and the limit of the process, both of what training takes
-WINDOW, LIMIT = 0.4, 0.5
+WINDOW, LIMIT = 0.3, 0.5
 RUN = {
     "run": {"iterations": 2},
     "data": {"name": "npz", "path": "images.npz", "test_fraction": 0.33},
@@ -88,7 +88,7 @@ def run(folder, method: str, limit: float = 0.0) -> tuple[subprocess.Popen, str,
 def test_a_run_with_half_the_memory_trains_windows_where_federated_averaging_cannot(tmp_path):
     """Of what it takes above a run that trains nearly nothing. The windows' part of it is smaller than the limit.
 
-    A process has more than it uses at a time: memory that is freed in pieces does not come back.
+    Windows of 0.4 ended in one of four runs: memory that is freed in pieces, and what libraries take once, come on top.
     """
     stream = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", X=stream.random((192, 1, 32, 32), np.float32), y=np.arange(192) % 4)
