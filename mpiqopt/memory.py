@@ -88,7 +88,7 @@ class PeakMemory:
         return None if self._before is None else max(process_bytes("VmHWM") - self._before, 0.0)
 
 
-def process_bytes(key: str) -> float:
-    """Return a number of bytes that Linux tells about this process, such as "VmRSS", what is resident."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def process_bytes(key: str, process: int | str = "self") -> float:
+    """Return a number of bytes that Linux tells about a process, such as "VmRSS", what is resident. process: its id."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

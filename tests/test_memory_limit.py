@@ -1,12 +1,18 @@
 """A device with little memory trains a window of a network where it could not train all of it."""
 
+import resource
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 import tomli_w
-from tools.commands import TIMEOUT, with_tools
+from tools.commands import TIMEOUT, command, environment, with_tools
+
+from mpiqopt.memory import process_bytes
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -42,3 +48,58 @@ def test_a_window_is_trained_in_half_the_memory_in_which_the_network_cannot_be(t
     assert whole.returncode == 2
     assert whole.stderr.startswith("mpiqopt: not enough memory")
     assert whole.stderr.count("\n") == 1
+
+
+# What `mpiqopt run` takes: [[devices]] memory of the window, and the limit of the process, both of what training takes
+WINDOW, LIMIT = 0.3, 0.5
+RUN = {
+    "run": {"iterations": 2},
+    "data": {"name": "npz", "path": "images.npz", "test_fraction": 0.33},
+    "problem": {"name": "torch", "model": "resnet18", "options": {"width": 16}},
+    "topology": {"name": "ring", "nodes": 1},
+    "record": {"training": "none"},
+    "devices": [{"memory": WINDOW}],
+}
+METHODS = {
+    # nothing but loaded libraries, the network, and evaluations
+    "base": {"name": "fedavg", "batch_size": 2, "local_steps": 1},
+    "full": {"name": "fedavg", "batch_size": 128},
+    "window": {"name": "cocofl", "batch_size": 128},
+}
+
+
+def run(folder, method: str, limit: float = 0.0) -> tuple[subprocess.Popen, str, float]:
+    """Do a run under a limit of ``ulimit -d``: the process, what it says, and the most that it had, in bytes."""
+    words = command("run", f"{method}.toml", "-o", f"{method}.h5", "-q", "--overwrite")
+    limited = partial(resource.setrlimit, resource.RLIMIT_DATA, (int(limit), int(limit))) if limit else None
+    job = subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=limited)
+    most, end = 0.0, time.monotonic() + TIMEOUT
+    try:
+        while job.poll() is None and time.monotonic() < end:
+            with suppress(OSError, StopIteration):  # it has just ended
+                most = max(most, process_bytes("VmData", job.pid))
+            time.sleep(1e-3)
+    finally:
+        job.kill()
+    return job, job.communicate()[1], most
+
+
+@pytest.mark.slow
+def test_a_run_with_half_the_memory_trains_windows_where_federated_averaging_cannot(tmp_path):
+    """Of what it takes above a run that trains nearly nothing. The windows' part of it is smaller than the limit.
+
+    Windows of 0.4 ended in one of four runs: memory that is freed in pieces, and what libraries take once, come on top.
+    """
+    stream = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", X=stream.random((192, 1, 32, 32), np.float32), y=np.arange(192) % 4)
+    for method, keys in METHODS.items():
+        tables = RUN | {"algorithm": {"step_size": 0.01, **keys}}
+        (tmp_path / f"{method}.toml").write_text(tomli_w.dumps(tables))
+    base, full = (run(tmp_path, method)[2] for method in ("base", "full"))
+    limit = base + LIMIT * (full - base)
+    window, said, _ = run(tmp_path, "window", limit)
+    assert window.returncode == 0, said
+    whole, said, _ = run(tmp_path, "full", limit)
+    assert whole.returncode == 2, said
+    assert said.startswith("mpiqopt: not enough memory")
+    assert said.count("\n") == 1
