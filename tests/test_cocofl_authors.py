@@ -13,7 +13,8 @@ from mpiqopt.algorithms.federated_portions import Portions
 from mpiqopt.algorithms.federated_round import State
 from mpiqopt.algorithms.federated_uploads import Uploads
 from mpiqopt.emulation.devices import Limits
-from mpiqopt.federation.windows import Cost, feasible_windows, maximal_windows
+from mpiqopt.federation.feasible import FeasibleCosts
+from mpiqopt.federation.windows import Cost, maximal_windows
 from mpiqopt.network.parts import Parts
 
 # made-up costs of windows, in per cent: (first, last, time, memory, upload)
@@ -44,7 +45,8 @@ EIGHT = """0 0 10 16 10  0 1 17 30 27  0 2 28 31 24  0 3 56 36 52  0 4 59 59 71 
 def test_same_windows(costs, time, upload, memory, windows):
     """A device draws among the windows that their filter_table leaves, also where windows cost more than the whole."""
     table = [Cost(int(each[0]), int(each[1]), *each[2:] / 100) for each in np.fromstring(costs, sep=" ").reshape(-1, 5)]
-    possible = maximal_windows(feasible_windows(table, Limits(time, memory, upload)))
+    fits = FeasibleCosts(table, [str(cost.window) for cost in table]).fit(Limits(time, memory, upload))
+    possible = maximal_windows([table[k] for k in np.flatnonzero(fits)])
     assert " ".join(str(cost.window) for cost in possible) == windows
 
 

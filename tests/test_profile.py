@@ -124,6 +124,22 @@ def test_a_profile_is_measured_printed_and_drawn(config, capsys):
     assert not list(Path().glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["problem.name=softmax"], "problem.name = 'softmax' has no blocks; want a network"),
+        (["algorithm.name=proxgt-sa", "algorithm.batch_size=auto"], "algorithm.batch_size = 'auto': want a number"),
+        (["problem.blocks=['conv1', 'output']"], "problem.blocks: 'dense1.1.weight' is in no block"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_one_line_and_leaves_no_file(keys, said, config, capsys):
+    words = [word for key in keys for word in ("--set", key)]
+    assert main(["profile", config, "-o", "p.json", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{config}: {said}" in line
+    assert not list(Path().glob("p.json*"))
+
+
 def test_an_interrupted_measurement_goes_on_where_it_was(config, capsys, monkeypatch):
     measured, original = [], DeviceProfiler.measure
 

@@ -23,7 +23,7 @@ from mpiqopt.algorithms.algorithm import Algorithm
 from mpiqopt.algorithms.fedavg import FedAvg
 from mpiqopt.algorithms.local_training import LocalOptimization
 from mpiqopt.config.config import Config
-from mpiqopt.errors import UsageError
+from mpiqopt.errors import UsageError, errors_name_file
 from mpiqopt.federation.counted_costs import counted_costs
 from mpiqopt.federation.measured_profile import device_facts, measured_profile, memory_share
 from mpiqopt.federation.profiles import Profile
@@ -87,20 +87,25 @@ class DeviceProfiler:
     ----------
     windows : all, in the order in which they are measured: the whole network first
     blocks : their names
+
+    Raises
+    ------
+    UsageError : the problem has no blocks, or the algorithm's batch size is not known before its run
     """
 
     def __init__(self, config: Config, batch: int | None, repeats: int) -> None:
         self._frozen, self._repeats = _frozen(config.algorithm), repeats
         self._network, self._threads = getattr(config.problem, "model", ""), getattr(config.problem, "threads", 1)
         local = config.algorithm if isinstance(config.algorithm, LocalOptimization) else PLAIN
-        chosen = getattr(config.algorithm, "batch_size", "all") if batch is None else batch
         self._problem = _problem(config)
+        with errors_name_file(config.path):
+            self.blocks = [block.name for block in self._problem.blocks()]
         start = self._problem.start(config.run.seed).astype(self._problem.dtype)
         optimizer = local.local_optimizer(0)._replace(step=STEP)
         # one thread's own time leaves out when others had its processor
         clock = time.thread_time if self._threads == 1 else time.perf_counter
-        self._meter = StepMeter(self._problem, start, optimizer, 0 if chosen == "all" else int(chosen), clock)
-        self.blocks = [block.name for block in self._problem.blocks()]
+        chosen = _batch_of(config) if batch is None else batch
+        self._meter = StepMeter(self._problem, start, optimizer, chosen, clock)
         whole = Window(0, len(self.blocks) - 1)
         self.windows = [whole, *(window for window in all_windows(len(self.blocks)) if window != whole)]
         self._counts, self._scales = _in_a_child(self._look)
@@ -148,6 +153,14 @@ class DeviceProfiler:
         steps = self._meter.measure(partial, self._repeats)
         full = steps if whole else self._meter.measure(None, self._repeats)
         return Measured(*window, steps.seconds, full.seconds, steps.memory)
+
+
+def _batch_of(config: Config) -> int:
+    """Return how many samples a step of a config's algorithm has, 0 for all. Raises UsageError if it is to choose."""
+    chosen = getattr(config.algorithm, "batch_size", "all")
+    if chosen == "auto":
+        raise UsageError(f"{config.path}: algorithm.batch_size = 'auto': want a number, or --batch")
+    return 0 if chosen == "all" else int(chosen)
 
 
 def _frozen(algorithm: Algorithm) -> Frozen:

@@ -1,8 +1,7 @@
-"""Windows of a network's blocks: which of them a device can train, and which one it trains in a round.
+"""Windows of a network's blocks: what they take, which are not part of others, and which one is trained in a round.
 
->>> costs = [Cost(0, 2, 1.0, 1.0, 1.0), Cost(0, 0, 0.8, 0.6, 0.1), Cost(1, 2, 0.5, 0.4, 0.9), Cost(2, 2, 0.3, 0.2, 0.6)]
->>> possible = feasible_windows(costs, Limits(time=0.9, memory=0.7, upload=1.0))
->>> [str(cost.window) for cost in maximal_windows(possible)]
+>>> costs = [Cost(0, 0, 0.8, 0.6, 0.1), Cost(1, 2, 0.5, 0.4, 0.9), Cost(2, 2, 0.3, 0.2, 0.6)]
+>>> [str(cost.window) for cost in maximal_windows(costs)]
 ['0-0', '1-2']
 """
 
@@ -10,7 +9,6 @@ from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-from mpiqopt.emulation.devices import Limits
 from mpiqopt.neural.partial import Window
 from mpiqopt.streams import random_stream
 
@@ -29,19 +27,10 @@ class Cost(NamedTuple):
         """Return the window."""
         return Window(self.first, self.last)
 
-    def fits(self, limits: Limits) -> bool:
-        """Return True if a device with such limits can train the window."""
-        return self.time <= limits.time and self.memory <= limits.memory and self.upload <= limits.upload
-
 
 def all_windows(blocks: int) -> list[Window]:
     """Return all windows of so many blocks, sorted."""
     return [Window(*ends) for ends in combinations_with_replacement(range(blocks), 2)]
-
-
-def feasible_windows(costs: Sequence[Cost], limits: Limits) -> list[Cost]:
-    """Return the windows that a device with such limits can train, in the order of ``costs``."""
-    return [cost for cost in costs if cost.fits(limits)]
 
 
 def maximal_windows(costs: Sequence[Cost]) -> list[Cost]:
