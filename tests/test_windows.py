@@ -1,5 +1,7 @@
 """A window of blocks is trained as autograd would, and nothing outside it has a gradient or changes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -93,15 +95,23 @@ class Undecided(Network):
         return super().forward(x if x.sum() > 1e9 else 2 * x, factor)
 
 
+class Tied(Network):
+    """A network of which two blocks share a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer2.first.weight = self.layer1.first.weight
+
+
 def users(kind: type[nn.Module], dtype: torch.dtype = torch.float64) -> Case:
     """A user's network with blocks that the config names."""
     torch.manual_seed(1)
     return case(kind(), (3, 8, 8), dtype, blocks=["stem", "layer1", "layer2", "head"])
 
 
-def assert_is_oracle(made: Case) -> None:
-    """Gradients, statistics and outputs of windows at both ends and in the middle are those of autograd."""
-    for window in made.trained:
+def assert_is_oracle(made: Case, windows: Sequence[Window] = ()) -> None:
+    """Gradients, statistics and outputs of windows, by default at both ends and in the middle, are autograd's."""
+    for window in windows or made.trained:
         found, wanted = step(made, window, FLOAT), oracle(made, window)
         trained = made.blocks[window.first : window.last + 1]
         inside = slice(trained[0].parameters.start, trained[-1].parameters.stop)
@@ -132,6 +142,13 @@ def test_networks_of_users_are_trained_alike(kind):
     made = users(kind)
     assert bool(why_untraced(made.net.model, [block.modules for block in made.blocks])) == (kind is Undecided)
     assert_is_oracle(made)
+
+
+def test_blocks_that_share_a_parameter():
+    """The gradient of a window has what the parameter does behind it."""
+    made = users(Tied)
+    assert "blocks 1 and 2 share" in why_untraced(made.net.model, [block.modules for block in made.blocks])
+    assert_is_oracle(made, [Window(0, 1), Window(1, 1), Window(1, 2), Window(3, 3)])
 
 
 def accumulators(outputs: torch.Tensor) -> set[int]:
@@ -251,6 +268,18 @@ def clients(nodes: int = 2, **problem):
     problem = {"name": "torch", "model": "cnn", "options": options, **problem}
     algorithm = {"name": "fedavg", "step_size": 0.1, "batch_size": 32}
     return assembled({"name": "star", "nodes": nodes}, problem, algorithm, None, data)
+
+
+def test_a_block_that_the_loss_does_not_depend_on():
+    """Its gradient is zero, and it stays as it is."""
+    experiment = clients(model="tools.windows:with_unused_layer", options={})
+    problem, start = experiment.problem, np.atleast_2d(experiment.start)[0].astype(np.float32)
+    last = len(problem.blocks()) - 1
+    partial, out = Partial(Window(last, last), FLOAT, np.zeros(problem.blocks()[-1].scales.stop, np.float32)), start + 1
+    work = Work(LocalOptimizer("sgd", 0.1), batch=32)
+    trained = problem.client_trainer(experiment.streams).train(0, start, work, 0, out, partial=partial)
+    assert trained.steps > 0
+    assert np.array_equal(out, start)
 
 
 @pytest.mark.parametrize(

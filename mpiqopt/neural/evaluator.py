@@ -186,7 +186,8 @@ class NetworkEvaluator:
         if known is not None:
             outputs = torch.zeros_like(outputs).index_copy(-1, known, outputs.index_select(-1, known))
         loss = self.samples.loss(outputs, targets)
-        (loss if share == 1 else loss * share).backward()
+        if loss.requires_grad:  # else it does not depend on what is trained: the gradient is 0
+            (loss if share == 1 else loss * share).backward()
         return outputs.detach(), loss.detach()
 
     def _pieces(self, node: int, chosen: torch.Tensor | None) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:

@@ -68,11 +68,13 @@ class Graph:
     Raises
     ------
     ValueError
-        If the network cannot be traced (its Python code depends on values) or its blocks are not in order.
+        If the network cannot be traced (its Python code depends on values), its blocks are not in order, or two of
+        them share a parameter: one that is trained would not move in the other.
     """
 
     def __init__(self, model: nn.Module, blocks: Sequence[Sequence[str]]) -> None:
         self._owner = {name: k for k, names in enumerate(blocks) for name in names}
+        _check_shared(model, blocks)
         try:
             graph = fx.Tracer().trace(model)
         except Exception as error:  # whatever the user's code does with a value that is not there
@@ -188,6 +190,16 @@ class Graph:
         """Return ``scaled``: what convolutions take, and what is added to what they make; what linear layers take."""
         taken = {node for layer in self.layers for node in layer.quantised}
         return sorted((node for node in self.nodes if node in taken), key=self.block.__getitem__)
+
+
+def _check_shared(model: nn.Module, blocks: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError if two blocks share a parameter."""
+    owner: dict[nn.Parameter, int] = {}
+    for k, names in enumerate(blocks):
+        for name in names:
+            for parameter in model.get_submodule(name).parameters():
+                if owner.setdefault(parameter, k) != k:
+                    raise ValueError(f"blocks {owner[parameter]} and {k} share a parameter")
 
 
 def trace(model: nn.Module, blocks: Sequence[Sequence[str]]) -> Graph | None:

@@ -110,3 +110,17 @@ def oracle(case: Case, window: Window) -> Step:
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     """Return the cosine between two vectors."""
     return functional.cosine_similarity(a.double(), b.double(), dim=0).item()
+
+
+class _WithUnusedLayer(nn.Module):
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.output, self.unused = nn.Linear(features, outputs), nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(x.flatten(1))
+
+
+def with_unused_layer(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Return a network with a layer that nothing takes the values of, as ``problem.model`` would name it."""
+    return _WithUnusedLayer(int(np.prod(shape)), outputs)
