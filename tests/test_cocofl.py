@@ -216,3 +216,16 @@ def test_measured_rounds_are_as_long_as_the_slowest_needs_for_something():
     np.testing.assert_allclose(times, [[0.7 / 1.2, 1 / 1.2, 0.4 / 1.2], [1.5 / 1.2, 2.5 / 1.2, 1.0]])
     timed = measured_windows.costs_in_rounds(costs[None], np.array([[1.0, 0.0]]), 0.5)
     assert [cost.time for cost in timed[0]] == [1.4, 2.0, 0.8]
+
+
+@pytest.mark.parametrize(
+    "name, weakest", [("cocofl", "window 2-3, window 2-4, window 3-4"), ("heterofl", "width 0.25")]
+)
+def test_check_says_what_devices_train(name, weakest, mpiqopt):
+    """The example's keys are printed as the method has them, and what each class of devices draws."""
+    example = Path(__file__).parents[1] / "configs" / "cocofl.toml"
+    result = mpiqopt("check", example, "--set", f"algorithm.name={name}")
+    assert result.returncode == 0, result.stderr
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert f"# devices[2] train {weakest}" in lines
+    assert any(line.startswith("# devices[0] train ") for line in lines)

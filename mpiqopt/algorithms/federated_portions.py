@@ -1,5 +1,6 @@
 """What of the model each client of a round trains and sends."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Portions:
     held : bool (portions, parts), which parts a client of each portion sends; by default one portion has all
     received : bool (portions, parts), which parts it downloads; by default all
     work : float64 (portions,), what a training step takes, relative to one of the whole model; by default 1
+    names : of the portions, for messages; by default they have none
     facts : (portions,) each, what the client log says of them, by the names of its columns; none by default
     """
 
@@ -39,13 +41,14 @@ class Portions:
         held: np.ndarray | None = None,
         received: np.ndarray | None = None,
         work: np.ndarray | None = None,
+        names: Sequence[str] = (),
         facts: dict[str, np.ndarray] | None = None,
     ):
         self.parts, self.beside = parts, beside
         self.held = np.ones((1, len(parts)), bool) if held is None else held
         self.received = np.ones_like(self.held) if received is None else received
         self.work = np.ones(len(self.held)) if work is None else work
-        self.facts = facts or {}
+        self.names, self.facts = list(names), facts or {}
 
     def draw(self, clients: np.ndarray, t: int) -> np.ndarray:
         """Return the portion of each client in round t, int64 (k,); NONE for one that is too weak."""

@@ -103,14 +103,16 @@ class Widths(Portions):
         held = np.hstack([inside, widest])
         uploads = held @ parts.sizes / problem.d
         costs = [_cost(narrow, wide, batch, upload) for narrow, upload in zip(self._narrow, uploads, strict=True)]
+        names = [f"width {width:g}" for width in widths]
         super().__init__(
             parts,
             held=held,
             received=np.hstack([inside, np.ones_like(widest)]),
             work=np.array([cost.time for cost in costs]),
+            names=names,
             facts={"width": np.array(widths)} | shares_of(costs),
         )
-        self._devices, self._feasible = devices, FeasibleCosts(costs, [f"width {width:g}" for width in widths])
+        self._devices, self._feasible = devices, FeasibleCosts(costs, names)
         for device in range(len(devices.tables)):
             self._feasible.require(devices.least(device), f"devices[{device}]")
 

@@ -57,6 +57,7 @@ class Windows(Portions):
             None if in_float or not scales else Parts(scales, [[block.scales] for block in blocks]),
             held,
             work=np.array([cost.time for cost in costs]),
+            names=[f"window {cost.window}" for cost in costs],
             facts={"window_first": np.array([cost.first for cost in costs])}
             | {"window_last": np.array([cost.last for cost in costs])}
             | shares_of(costs),

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiqopt.algorithms.federated import FederatedAlgorithm
+from mpiqopt.algorithms.federated_portions import NONE
 from mpiqopt.emulation.devices import group_devices, name_devices
 from mpiqopt.network.cohort import Cohort
 from mpiqopt.network.cohort_mean import CodedMean, CohortMean, PlainMean
@@ -94,7 +96,7 @@ def describe_rounds(experiment: Experiment, rounds: list[ServerRound]) -> list[t
     if experiment.algorithm.federated and len(steps):
         most = f" to {steps.max()}" if steps.max() > steps.min() else ""
         facts.insert(1, ("  local steps", f"{steps.min()}{most} of a client"))
-    return [*facts, *_devices(experiment), *_seconds(experiment, rounds)]
+    return [*facts, *_devices(experiment), *_trained(experiment, rounds), *_seconds(experiment, rounds)]
 
 
 def _clients(experiment: Experiment, rounds: list[ServerRound]) -> str:
@@ -119,6 +121,22 @@ def _devices(experiment: Experiment) -> list[tuple[str, str]]:
     between = "; " if "time_low" in groups.facts else ", "
     said = between.join(f"{count} of {name}" for name, count in zip(names, counts, strict=True))
     return [("classes of devices", f"{groups.size}: {said}" if groups.size <= 8 else f"{groups.size}")]
+
+
+def _trained(experiment: Experiment, rounds: list[ServerRound]) -> list[tuple[str, str]]:
+    """Return what clients of each class of devices draw in these rounds; nothing if all train the whole model."""
+    algorithm, network, seed = experiment.algorithm, experiment.network, experiment.config.run.seed
+    if not isinstance(algorithm, FederatedAlgorithm):
+        return []
+    portions, classes = algorithm.portions(experiment.problem, network, seed), network.devices.classes
+    if not portions.names:
+        return []
+    facts = []
+    for device in range(len(network.devices.tables)):
+        clients = np.flatnonzero(classes == device)
+        drawn = np.unique([portions.draw(clients, t) for t in range(len(rounds))])
+        facts.append((f"  devices[{device}]", "train " + ", ".join(portions.names[k] for k in drawn if k != NONE)))
+    return facts
 
 
 def _seconds(experiment: Experiment, rounds: list[ServerRound]) -> list[tuple[str, str]]:
