@@ -219,7 +219,7 @@ def test_measured_rounds_are_as_long_as_the_slowest_needs_for_something():
 
 
 @pytest.mark.parametrize(
-    "name, weakest", [("cocofl", "window 2-3, window 2-4, window 3-4"), ("heterofl", "width 0.25")]
+    ("name", "weakest"), [("cocofl", "window 2-3, window 2-4, window 3-4"), ("heterofl", "width 0.25")]
 )
 def test_check_says_what_devices_train(name, weakest, mpiqopt):
     """The example's keys are printed as the method has them, and what each class of devices draws."""
