@@ -75,7 +75,7 @@ def register(family: str, name: str) -> Callable[[type[Any]], type[Any]]:
         known = _classes[family].get(name)
         if known is not None and _place(known) != _place(cls):
             raise UsageError(
-                f"{family} {name!r} is registered already, by {_place(known)}: {_place(cls)} wants another name"
+                f"{family} {name!r} is there already, by {_place(known)}: {_place(cls)} wants another name"
             )
         if vars(cls).get("name", name) != name:
             raise UsageError(f"{_place(cls)} has the name {cls.name!r} already: derive another class for {name!r}")

@@ -8,7 +8,6 @@ from itertools import islice
 import numpy as np
 import pytest
 from tools.coded import (
-    ALGORITHMS,
     CODED,
     COMPRESSORS,
     CYCLE,
@@ -25,6 +24,7 @@ from tools.coded import (
 from tools.dense.networks import metropolis
 from tools.dense.trajectories import assert_follows
 from tools.experiments import assembled, states
+from tools.methods import GENERAL
 
 from mpiqopt.errors import UsageError
 
@@ -54,7 +54,7 @@ def test_both_ways(name, compressor):
     assert_follows(experiment, [metropolis(CYCLE)], ITERATIONS)
 
 
-STOCHASTIC = [name for name, cls in ALGORITHMS.items() if "schedule" in cls.__dataclass_fields__]
+STOCHASTIC = [name for name, cls in GENERAL.items() if "schedule" in cls.__dataclass_fields__]
 
 
 @pytest.mark.parametrize("schedule", ["inverse", "inverse-sqrt"])
@@ -62,7 +62,7 @@ STOCHASTIC = [name for name, cls in ALGORITHMS.items() if "schedule" in cls.__da
 def test_minibatches_and_schedules(name, schedule):
     """a/(1 + t/5) and a/sqrt(1 + t/5); LEAD divides by the step of the same iteration."""
     experiment = example(
-        name, ALGORITHMS[name].default_compressor or "identity", batch_size=5, schedule=schedule, decay=0.2
+        name, GENERAL[name].default_compressor or "identity", batch_size=5, schedule=schedule, decay=0.2
     )
     assert_follows(experiment, [metropolis(CYCLE)], ITERATIONS)
 
@@ -152,7 +152,7 @@ def test_the_automatic_gossip_step_averages_vectors_of_all_kinds(tmp_path, graph
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", GENERAL)
 def test_methods_refuse_compressors_that_they_are_not_defined_for(name, compressor):
     """Signs alone in gossip, biased messages where unbiased ones are wanted, any coding in methods that know none."""
     if takes(name, compressor):

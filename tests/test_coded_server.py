@@ -4,10 +4,11 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tools.coded import ALGORITHMS, COMPRESSORS, DATA, ITERATIONS, RING, D, bytes_sent, example, own_codec
+from tools.coded import COMPRESSORS, DATA, ITERATIONS, RING, D, bytes_sent, example, own_codec
 from tools.dense.messages import damping
 from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
+from tools.methods import GENERAL
 
 from mpiqopt.network.served_blocks import ServedBlocks
 from mpiqopt.placement.placement import Placement
@@ -60,7 +61,7 @@ def test_error_feedback_telescopes(compressor, two_way):
 @pytest.mark.parametrize("name", ["fo-sgd", "qsgd-sgd", "sign-sgd", "ef-sgd", "sgd"])
 def test_all_nodes_of_a_server_have_the_same_iterate(name):
     """To the bit: nobody ever sends x itself."""
-    experiment = example(name, ALGORITHMS[name].default_compressor or "identity", batch_size=5)
+    experiment = example(name, GENERAL[name].default_compressor or "identity", batch_size=5)
     x = after(experiment, ITERATIONS).x
     np.testing.assert_array_equal(x, np.tile(x[0], (8, 1)))
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from tools.methods import GENERAL
 from tools.plugins import HEAD
 
 from mpiqopt import registry
@@ -118,7 +119,7 @@ def test_no_plugin_takes_the_name_of_a_part(same_class, family, name, plugin, ca
     text += f"@register({family!r}, {name!r})\n@part\nclass {own}(Base): pass\n"
     said = line(capsys, "list", "--plugin", plugin(text))
     assert (
-        f"{family} {name!r} is registered already, by {theirs.__name__} of {theirs.__module__}: {own} of mine" in said
+        f"{family} {name!r} is there already, by {theirs.__name__} of {theirs.__module__}: {own} of mine" in said
     )
 
 
@@ -126,7 +127,7 @@ def test_two_plugins_of_one_name(plugin, capsys):
     """Refused if they register the same name, even if the files and classes are called alike; fine if they do not."""
     one, other = plugin(algorithm("pass"), "a/mine.py"), plugin(algorithm("pass"), "b/mine.py")
     said = line(capsys, "list", "--plugin", one, "--plugin", other)
-    assert "algorithm 'mine' is registered already, by Mine of a/mine.py: Mine of b/mine.py wants another name" in said
+    assert "algorithm 'mine' is there already, by Mine of a/mine.py: Mine of b/mine.py wants another name" in said
     other = plugin(algorithm("pass").replace('"mine"', '"yours"'), "b/mine.py")
     assert main(["list", "algorithm", "--plugin", one, "--plugin", other, "--plugin", f"./{one}"]) == 0
     assert {"mine", "yours"} <= set(family_members("algorithm"))
@@ -218,7 +219,7 @@ def test_the_package_s_own_methods_keep_their_form(config, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     settings = {"sign-sgd": {"step_size": 0.01}, "proxgt-sa": {"batch_size": 5}, "proxgt-sr-o": {"large_batch_size": 9}}
     settings["proxgt-sr-o"] |= {"batch_size": 3, "epoch_length": 4}
-    for name, cls in family_members("algorithm").items():
+    for name, cls in GENERAL.items():
         variants = {"coordination": "mailboxes", "execution": "asynchronous"}
         for more in [{}, *({key: value} for key, value in variants.items() if hasattr(cls, key))]:
             coded = {"compressor": {"name": "qsgd"}} if cls.default_compressor == "identity" else {}

@@ -12,8 +12,7 @@ from tools.methods import GENERAL
 
 from mpiqopt.algorithms.proxgt import ProxGT
 
-ALGORITHMS = GENERAL
-VARIANTS = [name for name, cls in ALGORITHMS.items() if issubclass(cls, ProxGT)]
+VARIANTS = [name for name, cls in GENERAL.items() if issubclass(cls, ProxGT)]
 # Some of 83 samples on 8 nodes; a batch of 12 is more than any node has.
 SETTINGS = {
     "proxgt-sa": {"batch_size": 3},
@@ -35,7 +34,7 @@ GRAPHS = {
 
 def example(algorithm: dict, topology=RING, data=UNEVEN, **run):
     """Logistic regression with l1, at a step that suits these data; no l1 where the method has no prox."""
-    regularizer = {"name": "l1", "weight": 0.02} if ALGORITHMS[algorithm["name"]].proximal else None
+    regularizer = {"name": "l1", "weight": 0.02} if GENERAL[algorithm["name"]].proximal else None
     return assembled(topology, {"name": "logistic"}, {"step_size": 0.05, **algorithm}, regularizer, data, seed=5, **run)
 
 
@@ -135,7 +134,7 @@ def test_samples_of_an_epoch(name, cost):
 
 
 # one gradient an iteration of what is neither ProxGT nor averaging, without several local steps
-ONE_STEP = [name for name, cls in ALGORITHMS.items() if getattr(cls, "local_steps", 1) < 2]
+ONE_STEP = [name for name, cls in GENERAL.items() if getattr(cls, "local_steps", 1) < 2]
 
 
 @pytest.mark.parametrize("name", [name for name in ONE_STEP if name not in (*SETTINGS, "choco-gossip")])
@@ -160,7 +159,7 @@ CODED = {
     "scaffold": lambda d, plain: (2 * plain, 2 * plain),
 }
 # how much coordination sends depends on the values
-GOSSIPING = [name for name, cls in ALGORITHMS.items() if "coordinator" not in cls.__dataclass_fields__]
+GOSSIPING = [name for name, cls in GENERAL.items() if "coordinator" not in cls.__dataclass_fields__]
 
 
 @pytest.mark.parametrize(("dtype", "itemsize"), [("float64", 8), ("float32", 4)])
@@ -173,13 +172,13 @@ def test_rounds_and_bytes(name, topology, links, dtype, itemsize):
     rounds, d = 7 * experiment.algorithm.rounds(), state.x.shape[1]
     up, down = CODED.get(name, lambda d, plain: (plain, plain))(d, d * itemsize)
     servers = 2 if name == "hierarchical-fedavg" and topology["nodes"] > 1 else 1  # nodes that need no message
-    size = (topology["nodes"] - servers) * (up + down) if ALGORITHMS[name].server else links * up
+    size = (topology["nodes"] - servers) * (up + down) if GENERAL[name].server else links * up
     assert (experiment.network.traffic.rounds, experiment.network.traffic.bytes) == (rounds, rounds * size)
 
 
 @pytest.mark.parametrize(
     ("name", "rounds"),
-    [(name, 2 if name == "gradient-tracking" else 1) for name in ALGORITHMS if name not in SETTINGS]
+    [(name, 2 if name == "gradient-tracking" else 1) for name in GENERAL if name not in SETTINGS]
     + [(name, 6) for name in SETTINGS],
 )
 def test_rounds_of_an_iteration(name, rounds):

@@ -9,13 +9,12 @@ from tools.dense.networks import metropolis, one_peer
 from tools.dense.objectives import LOSSES
 from tools.dense.trajectories import METHODS, assert_follows
 from tools.experiments import GRAPHS, assembled, states
+from tools.methods import GENERAL
 
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
 from mpiqopt.errors import UsageError
-from mpiqopt.registry import family_members
 
-ALGORITHMS = family_members("algorithm")
 # Smaller than some nodes' shares and larger than others', so that both ways of drawing a batch are met.
 SETTINGS = {
     "proxgt-sa": {"batch_size": 5},
@@ -35,13 +34,13 @@ ITERATIONS = 40
 
 def method(name: str, **settings) -> dict:
     """The config's [algorithm]; with a step at which no method blows rounding errors up on these data."""
-    defaults = {"gossip_rounds": 3, "chebyshev": True} if issubclass(ALGORITHMS[name], ProxGT) else {}
+    defaults = {"gossip_rounds": 3, "chebyshev": True} if issubclass(GENERAL[name], ProxGT) else {}
     return {"name": name, "step_size": 0.05, **SETTINGS.get(name, {}), **defaults, **settings}
 
 
 def example(topology, algorithm: dict, loss: str = "logistic", regularizer=None, start: str = "normal", **run):
     """An experiment with unequal shares and both smooth regularisers; h = l1 where the method takes it."""
-    if regularizer is None and ALGORITHMS[algorithm["name"]].proximal:
+    if regularizer is None and GENERAL[algorithm["name"]].proximal:
         regularizer = {"name": "l1", "weight": 0.02}
     problem = {"name": loss, "l2": 0.05, "nonconvex": 0.03}
     return assembled(topology, problem, algorithm, regularizer, DATA[loss], seed=4, start=start, **run)
@@ -50,7 +49,7 @@ def example(topology, algorithm: dict, loss: str = "logistic", regularizer=None,
 def variants() -> list:
     """Every method; ProxGT with plain and Chebyshev gossip and with K = 1 and K = 3."""
     cases = []
-    for name, cls in ALGORITHMS.items():
+    for name, cls in GENERAL.items():
         gossip = product((1, 3), (False, True)) if issubclass(cls, ProxGT) else [()]
         for choice in gossip:
             settings = dict(zip(("gossip_rounds", "chebyshev"), choice, strict=False))
@@ -60,7 +59,7 @@ def variants() -> list:
 
 def test_every_method_has_a_reference():
     """A new method is not finished until its mathematics is written a second time, in tools/dense."""
-    assert set(ALGORITHMS) <= set(METHODS)
+    assert set(GENERAL) <= set(METHODS)
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -74,7 +73,7 @@ def test_iterates_are_those_of_the_definition(algorithm, graph):
     assert_follows(experiment, [metropolis(edges)], ITERATIONS)
 
 
-@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if issubclass(cls, Minibatch)])
+@pytest.mark.parametrize("name", [name for name, cls in GENERAL.items() if issubclass(cls, Minibatch)])
 def test_minibatches(name):
     """Those of iteration t are drawn by t, not by how many gradients were taken before."""
     topology, edges = GRAPHS["ring-8"]
@@ -82,14 +81,14 @@ def test_minibatches(name):
 
 
 @pytest.mark.parametrize("schedule", ["inverse", "inverse-sqrt"])
-@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if issubclass(cls, Scheduled)])
+@pytest.mark.parametrize("name", [name for name, cls in GENERAL.items() if issubclass(cls, Scheduled)])
 def test_steps_that_shrink(name, schedule):
     topology, edges = GRAPHS["ring-8"]
     assert_follows(example(topology, method(name, schedule=schedule, decay=0.1)), [metropolis(edges)], ITERATIONS)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", GENERAL)
 def test_every_loss(name, loss):
     """From zero, on a ring."""
     topology, edges = GRAPHS["ring-8"]
@@ -106,7 +105,7 @@ def test_every_loss(name, loss):
     ],
     ids=lambda table: table["name"],
 )
-@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if cls.proximal])
+@pytest.mark.parametrize("name", [name for name, cls in GENERAL.items() if cls.proximal])
 def test_every_regularizer(name, regularizer):
     """l1 and no h at all are in the other tests. Five coordinates in groups of two: the last group is short."""
     topology, edges = GRAPHS["grid-9"]
@@ -125,11 +124,11 @@ def alternating() -> list:
 
 def plain(name: str, **settings) -> dict:
     """``method`` without Chebyshev gossip."""
-    return method(name, **({"chebyshev": False} if issubclass(ALGORITHMS[name], ProxGT) else {}), **settings)
+    return method(name, **({"chebyshev": False} if issubclass(GENERAL[name], ProxGT) else {}), **settings)
 
 
 @pytest.mark.parametrize(("topology", "matrices"), alternating())
-@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if not cls.fixed_symmetric])
+@pytest.mark.parametrize("name", [name for name, cls in GENERAL.items() if not cls.fixed_symmetric])
 def test_a_varying_topology_takes_its_matrices_in_turn(name, topology, matrices):
     """Those of an iteration for each of its variables; the next go on behind them: three rounds fit no cycle of two."""
     assert_follows(example(topology, plain(name)), matrices, ITERATIONS)
@@ -137,7 +136,7 @@ def test_a_varying_topology_takes_its_matrices_in_turn(name, topology, matrices)
 
 @pytest.mark.parametrize(
     "algorithm",
-    [method(name) for name, cls in ALGORITHMS.items() if cls.fixed_symmetric or issubclass(cls, ProxGT)],
+    [method(name) for name, cls in GENERAL.items() if cls.fixed_symmetric or issubclass(cls, ProxGT)],
     ids=lambda table: table["name"],
 )
 @pytest.mark.parametrize(("topology", "matrices"), alternating())
@@ -147,14 +146,14 @@ def test_methods_for_one_symmetric_matrix_refuse_others(algorithm, topology, mat
         example(topology, algorithm)
 
 
-@pytest.mark.parametrize("name", [name for name, cls in ALGORITHMS.items() if not cls.proximal])
+@pytest.mark.parametrize("name", [name for name, cls in GENERAL.items() if not cls.proximal])
 def test_methods_without_prox_refuse_a_regularizer(name):
     """Silently solving another problem is the worst that could happen."""
     with pytest.raises(UsageError, match="no proximal step"):
         example(GRAPHS["ring-8"][0], method(name), regularizer={"name": "l1"})
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", GENERAL)
 def test_float32_stays_float32(name):
     """Every array of the state but memories and the mass of push-sum.
 

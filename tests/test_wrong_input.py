@@ -193,7 +193,7 @@ def test_a_plugin_cannot_take_the_name_of_a_part(name, config, mpiqopt, tmp_path
     (tmp_path / "mine.py").write_text(TAKEN.format(name=name))
     result = mpiqopt("check", config(topology={"name": name, "nodes": 8}), "--plugin", "mine.py")
     assert result.returncode == 2
-    assert f"topology '{name}' is registered already" in result.stderr
+    assert f"topology '{name}' is there already" in result.stderr
 
 
 def test_fields_of_a_plugin_may_be_pydantics(config, mpiqopt, tmp_path):

@@ -121,8 +121,9 @@ class MessageBytes:
         self._network, self._dtype = network, problem.dtype
         sizes = portions.parts.sizes
         beside = np.zeros_like(sizes) if portions.beside is None else 4 * portions.beside.sizes
-        self._up = portions.held @ (np.array([self._coded(size) for size in sizes.tolist()], np.int64) + beside)
-        self._down = portions.received @ (sizes * self._dtype.itemsize + beside)
+        coded = np.array([self._coded(size) for size in sizes.tolist()], np.int64)
+        self._up = (portions.held * (coded + beside)).sum(axis=1)
+        self._down = (portions.received * (sizes * self._dtype.itemsize + beside)).sum(axis=1)
         if method.two_way:
             self._down = np.full_like(self._down, self._coded(portions.parts.width) + beside.sum())
 

@@ -101,7 +101,7 @@ class Widths(Portions):
         numbers = np.arange(len(widths))
         inside, widest = numbers >= numbers[:, None], numbers[:, None] == 0
         held = np.hstack([inside, widest])
-        uploads = held @ parts.sizes / problem.d
+        uploads = (held * parts.sizes).sum(axis=1) / problem.d
         costs = [_cost(narrow, wide, batch, upload) for narrow, upload in zip(self._narrow, uploads, strict=True)]
         names = [f"width {width:g}" for width in widths]
         super().__init__(

@@ -8,14 +8,13 @@ import pytest
 
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.compressors.codec import Codec
-from mpiqopt.registry import family_members
 from tools.experiments import GRAPHS, assembled
+from tools.methods import GENERAL
 
-ALGORITHMS = family_members("algorithm")
-CODED = [name for name, cls in ALGORITHMS.items() if cls.default_compressor is not None]
-SERVED = [name for name in CODED if ALGORITHMS[name].server]
-GOSSIPED = [name for name in CODED if not ALGORITHMS[name].server]
-VARIANTS = [name for name in CODED if issubclass(ALGORITHMS[name], ProxGT)]
+CODED = [name for name, cls in GENERAL.items() if cls.default_compressor is not None]
+SERVED = [name for name in CODED if GENERAL[name].server]
+GOSSIPED = [name for name in CODED if not GENERAL[name].server]
+VARIANTS = [name for name in CODED if issubclass(GENERAL[name], ProxGT)]
 D = 11
 COMPRESSORS = {
     "identity": {},
@@ -62,7 +61,7 @@ def pairs(methods) -> pytest.MarkDecorator:
 
 def example(name: str, compressor: str, topology=RING, block_size: int | None = None, dtype="float64", **settings):
     """Logistic regression with unequal shares, h = l1 where the method takes it, a step of 0.05."""
-    regularizer = {"name": "l1", "weight": 0.02} if ALGORITHMS[name].proximal else None
+    regularizer = {"name": "l1", "weight": 0.02} if GENERAL[name].proximal else None
     algorithm = {"name": name, "step_size": 0.05, **SETTINGS.get(name, {}), **settings}
     table = {"name": compressor, **COMPRESSORS[compressor]}
     if block_size is not None:
