@@ -129,12 +129,13 @@ def _reason(problems: list) -> str:
     """Return what a key's value is and what is wanted instead."""
     if problems[0]["type"] == "missing":
         return ": missing; it has no default"
+    value = problems[0]["input"]
     if any(not problem["type"].endswith(("_type", "_parsing", "literal_error")) for problem in problems):
         # of a number out of bounds where there may be a list, too, not that it is none
         problems = [problem for problem in problems if not problem["type"].endswith("_type")]
     wanted = dict.fromkeys(map(_wanted, problems))
     said = " or ".join(wanted).replace("a valid boolean", "a valid boolean (true or false)")
-    return f" = {quote_in_error(problems[0]['input'])}: want {said}"
+    return f" = {quote_in_error(value)}: want {said}"
 
 
 def _wanted(problem: Any) -> str:

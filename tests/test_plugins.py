@@ -118,9 +118,7 @@ def test_no_plugin_takes_the_name_of_a_part(same_class, family, name, plugin, ca
     own = theirs.__name__ if same_class else "Mine"
     text += f"@register({family!r}, {name!r})\n@part\nclass {own}(Base): pass\n"
     said = line(capsys, "list", "--plugin", plugin(text))
-    assert (
-        f"{family} {name!r} is there already, by {theirs.__name__} of {theirs.__module__}: {own} of mine" in said
-    )
+    assert f"{family} {name!r} is there already, by {theirs.__name__} of {theirs.__module__}: {own} of mine" in said
 
 
 def test_two_plugins_of_one_name(plugin, capsys):
