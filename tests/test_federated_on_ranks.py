@@ -12,7 +12,7 @@ import tomli_w
 from tools.commands import TIMEOUT
 from tools.interruption import descendants, interrupted
 from tools.outputs import assert_same_clients
-from tools.run_many import run_on
+from tools.run_many import run_alone, run_on
 
 from mpiqopt.analysis.estimate import bytes_per_iteration, estimate_run
 from mpiqopt.analysis.server_cost import plan_rounds
@@ -65,12 +65,7 @@ def tables(name: str, keys: dict, compressor: dict | None) -> dict:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> tuple[Path, list[str]]:
     """Results of all cases in one process without MPI, and the configs."""
-    folder = tmp_path_factory.mktemp("alone")
-    for case, (name, keys, compressor) in CASES.items():
-        (folder / f"{case}.toml").write_text(tomli_w.dumps(tables(name, keys, compressor)))
-    paths = [str(folder / f"{case}.toml") for case in CASES]
-    run_on(0, folder / "results", paths)
-    return folder / "results", paths
+    return run_alone(tmp_path_factory.mktemp("alone"), {case: tables(*parts) for case, parts in CASES.items()})
 
 
 @pytest.mark.mpi

@@ -6,11 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import tomli_w
 from tools.commands import TIMEOUT
 from tools.interruption import interrupted
 from tools.outputs import assert_same_clients
-from tools.run_many import run_on
+from tools.run_many import run_alone, run_on
 
 from mpiqopt.analysis.estimate import bytes_per_iteration
 from mpiqopt.config.parse import load
@@ -58,12 +57,7 @@ def tables(name: str, keys: dict, compressor: dict | None, network: dict) -> dic
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> tuple[Path, list[str]]:
     """Results of all cases in one process without MPI, and the configs."""
-    folder = tmp_path_factory.mktemp("alone")
-    for case, parts in CASES.items():
-        (folder / f"{case}.toml").write_text(tomli_w.dumps(tables(*parts)))
-    paths = [str(folder / f"{case}.toml") for case in CASES]
-    run_on(0, folder / "results", paths)
-    return folder / "results", paths
+    return run_alone(tmp_path_factory.mktemp("alone"), {case: tables(*parts) for case, parts in CASES.items()})
 
 
 @pytest.mark.parametrize("ranks", [3, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2))])

@@ -77,7 +77,10 @@ class CoCoFL(FedAvg):
     ] = "int8"
     frozen_after: Annotated[
         Literal["auto", "int8", "float"],
-        Field(description="how blocks after the window are computed, which gradients pass; auto: int8 where it pays"),
+        Field(
+            description="how convolutions after the window are computed, which gradients pass; auto: as int8, but the "
+            "counted profile takes it to save time only in blocks whose multiply-adds take most of it"
+        ),
     ] = "auto"
     frozen_bits: Annotated[
         int,

@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     senders : those whose updates are used now: in time, or due
     receivers : those to whom the server sends
     portions : int64 (nodes,), what the clients of the cohort train, and those at work on late updates
+    sent : the bytes of each one's messages
     """
 
     cohort: np.ndarray
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     senders: np.ndarray
     receivers: np.ndarray
     portions: np.ndarray
+    sent: "MessageBytes"
 
     @property
     def trained(self) -> np.ndarray:
@@ -97,7 +99,7 @@ def plan_round(method: "FederatedAlgorithm", problem: Problem, network: Network,
     due = due_clients(late.busy, t)
     senders = np.union1d(cohort[came.used], due)
     receivers = np.arange(nodes) if method.two_way else drawn[~weak]
-    return Plan(cohort, seconds, came, drawn[weak], drawn[lost], due, senders, receivers, portions)
+    return Plan(cohort, seconds, came, drawn[weak], drawn[lost], due, senders, receivers, portions, sent)
 
 
 def plans_ahead(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.federated_plan import Late, MessageBytes, Plan, none_late, plan_round
+from mpiqopt.algorithms.federated_plan import Late, Plan, none_late, plan_round
 from mpiqopt.algorithms.federated_uploads import Heard, Uploads
 from mpiqopt.algorithms.rollback import held_out_loss
 from mpiqopt.emulation.settings import LONGEST
@@ -285,7 +285,7 @@ class FederatedRound:
 
     def _log(self, plan: Plan, trained: dict[int, Trained], taken_back: bool) -> None:
         """Log the round for the hosted clients. taken_back: True if the server's step was."""
-        place, sent = self.network.place, MessageBytes(self.method, self.problem, self.network, self.portions)
+        place, sent = self.network.place, plan.sent
         columns = {name: np.zeros(place.nodes, np.int64) for name in ("sampled", "steps", "up_bytes", "down_bytes")}
         outcome = plan.arrivals.outcome
         columns["sampled"][plan.cohort] = np.where(taken_back & (outcome == USED), ROLLED_BACK, outcome)

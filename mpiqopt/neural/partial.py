@@ -29,7 +29,7 @@ class Frozen(NamedTuple):
     Attributes
     ----------
     before : blocks before the window
-    after : blocks after it, which gradients pass; "auto": 8 bits for the layers where that saves time
+    after : blocks after it, which gradients pass; "auto": as "int8", but counted with less saved
     bits : of the numbers that 8-bit layers work on, 2 to 8; below 8 they are 8-bit numbers with 2^bits - 1 levels
     """
 

@@ -19,6 +19,17 @@ def run_on(ranks: int, folder: Path, paths: list[str]) -> None:
     subprocess.run([*start, *script], env=with_tools(), check=True, timeout=TIMEOUT)
 
 
+def run_alone(folder: Path, cases: dict[str, dict]) -> tuple[Path, list[str]]:
+    """Run the configs of some cases, tables by name, in one process without MPI: return results and configs."""
+    import tomli_w
+
+    for case, tables in cases.items():
+        (folder / f"{case}.toml").write_text(tomli_w.dumps(tables))
+    paths = [str(folder / f"{case}.toml") for case in cases]
+    run_on(0, folder / "results", paths)
+    return folder / "results", paths
+
+
 def main(folder: str, *paths: str) -> None:
     """Run the configs one after the other. Collective."""
     with launch.mpi_session() as transport:
