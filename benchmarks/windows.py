@@ -34,7 +34,6 @@ MODES = {
     "float": Frozen("float", "float"),
     "int8 before": Frozen("int8", "float"),
     "int8": Frozen("int8", "int8"),
-    "auto": Frozen("int8", "auto"),
 }
 
 

@@ -76,12 +76,9 @@ class CoCoFL(FedAvg):
         Field(description="how blocks before the window are computed: float is only slower, and exact"),
     ] = "int8"
     frozen_after: Annotated[
-        Literal["auto", "int8", "float"],
-        Field(
-            description="how convolutions after the window are computed, which gradients pass; auto: as int8, but the "
-            "counted profile takes it to save time only in blocks whose multiply-adds take most of it"
-        ),
-    ] = "auto"
+        Literal["int8", "float"],
+        Field(description="how convolutions after the window are computed, which gradients pass"),
+    ] = "int8"
     frozen_bits: Annotated[
         int,
         Field(

@@ -47,16 +47,10 @@ class Speed(NamedTuple):
 TRAINED = Speed(1.0, 1.0)
 FOLDED = Speed(1.0, 0.6)  # norms are part of the convolutions
 INT8_FORWARD = Speed(0.205, 0.42)
-INT8_BACKWARD = Speed(0.3, 0.42)
+INT8_BACKWARD = Speed(0.3, 1.1)  # masks, and numbers that become bfloat16 and back
 FORWARD = {"float": FOLDED, "int8": INT8_FORWARD}
 BACKWARD = {"float": FOLDED, "int8": INT8_BACKWARD}
-
-
-def _int8_after(counts: Sequence[BlockCount], frozen: Frozen) -> list[bool]:
-    """Return for each block if it is computed in int8 after a window, when its multiply-adds take most of its time."""
-    if frozen.after != "auto":
-        return [frozen.after == "int8"] * len(counts)
-    return [count.multiply_adds > 2 * PER_NUMBER * count.saved for count in counts]
+IN_FLOAT = Frozen("float", "float")
 
 
 def counted_costs(counts: Sequence[BlockCount], batch: int, frozen: Frozen) -> list[Cost]:
@@ -68,13 +62,12 @@ def counted_costs(counts: Sequence[BlockCount], batch: int, frozen: Frozen) -> l
     batch : samples of a step
     frozen : how frozen blocks are computed
     """
-    before, kinds = frozen.before, ["int8" if pays else "float" for pays in _int8_after(counts, frozen)]
     whole = full_time(counts), full_memory(counts, batch), upload(counts, frozen)
     return [
         Cost(
             *window,
-            _time(counts, *window, before, kinds) / whole[0],
-            _memory(counts, *window, batch, before, kinds) / whole[1],
+            _time(counts, *window, frozen) / whole[0],
+            _memory(counts, *window, batch, frozen) / whole[1],
             upload(counts[window.first : window.last + 1], frozen) / whole[2],
         )
         for window in all_windows(len(counts))
@@ -89,36 +82,33 @@ def upload(counts: Sequence[BlockCount], frozen: Frozen) -> int:
 
 def full_time(counts: Sequence[BlockCount]) -> float:
     """Return the multiply-adds a sample that would take as long as a step that trains all blocks."""
-    return _time(counts, 0, len(counts) - 1, "float", ["float"] * len(counts))
+    return _time(counts, 0, len(counts) - 1, IN_FLOAT)
 
 
 def full_memory(counts: Sequence[BlockCount], batch: int) -> float:
     """Return the bytes that training all blocks takes above the network itself."""
-    return _memory(counts, 0, len(counts) - 1, batch, "float", ["float"] * len(counts))
+    return _memory(counts, 0, len(counts) - 1, batch, IN_FLOAT)
 
 
-def _time(counts: Sequence[BlockCount], first: int, last: int, before: str, after: Sequence[str]) -> float:
-    """Return the multiply-adds a sample that would take as long as a step. after: the kind of each block."""
-    total = sum(FORWARD[before].work(count) for count in counts[:first])
+def _time(counts: Sequence[BlockCount], first: int, last: int, frozen: Frozen) -> float:
+    """Return the multiply-adds a sample that would take as long as a step."""
+    total = sum(FORWARD[frozen.before].work(count) for count in counts[:first])
     total += sum(3 * TRAINED.work(count) for count in counts[first : last + 1])
-    for count, kind in zip(counts[last + 1 :], after[last + 1 :], strict=True):
-        total += FORWARD[kind].work(count) + BACKWARD[kind].work(count)
+    for count in counts[last + 1 :]:
+        total += FORWARD[frozen.after].work(count) + BACKWARD[frozen.after].work(count)
     return total
 
 
-def _memory(
-    counts: Sequence[BlockCount], first: int, last: int, batch: int, before: str, after: Sequence[str]
-) -> float:
-    """Return the bytes that a step takes at most above the network itself. after: the kind of each block."""
+def _memory(counts: Sequence[BlockCount], first: int, last: int, batch: int, frozen: Frozen) -> float:
+    """Return the bytes that a step takes at most above the network itself."""
     window = counts[first : last + 1]
     total: float = FLOAT * sum(count.parameters for count in window)
     total += SAVED * FLOAT * batch * (counts[first].inputs + sum(count.saved for count in window))
     total += MASK * batch * sum(count.saved for count in counts[last + 1 :])
-    total += BYTES[before] * sum(count.parameters for count in counts[:first])
-    for count, kind in zip(counts[last + 1 :], after[last + 1 :], strict=True):
-        # int8 has a second copy, transposed, for the gradient
-        total += count.parameters * (2 * INT8 if kind == "int8" else FLOAT)
+    total += BYTES[frozen.before] * sum(count.parameters for count in counts[:first])
+    # int8 has a second copy, transposed, for the gradient
+    total += (2 * INT8 if frozen.after == "int8" else FLOAT) * sum(count.parameters for count in counts[last + 1 :])
     scratch = [SCRATCH * FLOAT * max(count.largest for count in window)]
-    scratch += [PASSING * BYTES[before] * count.largest for count in counts[:first]]
+    scratch += [PASSING * BYTES[frozen.before] * count.largest for count in counts[:first]]
     scratch += [PASSING * FLOAT * count.largest for count in counts[last + 1 :]]
     return total + batch * max(scratch)

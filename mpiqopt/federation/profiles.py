@@ -188,7 +188,7 @@ def _frozen(found: dict[str, Any]) -> Frozen:
     """Return how frozen blocks are computed."""
     return Frozen(
         _checked(found, "before", ("int8", "float").__contains__, "'int8' or 'float'", "frozen."),
-        _checked(found, "after", ("auto", "int8", "float").__contains__, "'auto', 'int8' or 'float'", "frozen."),
+        _checked(found, "after", ("int8", "float").__contains__, "'int8' or 'float'", "frozen."),
         _checked(found, "bits", range(2, 9).__contains__, "2 to 8", "frozen."),
     )
 

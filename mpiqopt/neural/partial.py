@@ -29,12 +29,12 @@ class Frozen(NamedTuple):
     Attributes
     ----------
     before : blocks before the window
-    after : blocks after it, which gradients pass; "auto": as "int8", but counted with less saved
+    after : blocks after it, which gradients pass
     bits : of the numbers that 8-bit layers work on, 2 to 8; below 8 they are 8-bit numbers with 2^bits - 1 levels
     """
 
     before: Literal["int8", "float"] = "int8"
-    after: Literal["auto", "int8", "float"] = "auto"
+    after: Literal["int8", "float"] = "int8"
     bits: int = 8
 
 

@@ -100,7 +100,7 @@ class Program:
         side, frozen = self._side(layer.output), self._frozen
         if not side or not layer.quantised or (side > 0 and isinstance(layer.core, nn.Linear)):
             return False
-        return frozen.before == "int8" if side < 0 else frozen.after != "float"
+        return (frozen.before if side < 0 else frozen.after) == "int8"
 
     def _inputs(self, node: fx.Node, layer: Layer | None) -> tuple[fx.Node, ...]:
         """Return the nodes whose values a step takes: those of a layer, of a single node in the window."""
