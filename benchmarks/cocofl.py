@@ -211,8 +211,10 @@ def tuning(case: str) -> list[Job]:
 
 def best_step(case: str, folder: Path) -> float | None:
     """Return the step of all methods of a case: FedAvg's best for the seed of tuning; None if that is not known yet."""
+    if not all(is_done(job.path(folder)) for job in tuning(case)):
+        return None
     ends = {job.step: end(run) for job in tuning(case) if (run := read_run(job, folder)) is not None}
-    return max(ends, key=lambda step: ends[step]) if len(ends) == len(STEPS) else None
+    return max(ends, key=lambda step: ends[step])
 
 
 def main_runs(case: str, step: float) -> list[Job]:
@@ -256,8 +258,13 @@ def solve(job: Job, folder: Path, ends: float) -> None:
 
 
 def is_done(path: Path) -> bool:
-    """Return True if a run has come to its end."""
-    return path.exists() and read_result(path, []).attributes["status"] == "finished"
+    """Return True if a run has come to its end, or to none."""
+    return path.exists() and (read_result(path, []).attributes["status"] == "finished" or has_diverged(path))
+
+
+def has_diverged(path: Path) -> bool:
+    """Return True if a run was stopped since its numbers were no longer finite."""
+    return path.exists() and "diverged" in str(read_result(path, []).attributes.get("stop_reason", ""))
 
 
 def solve_all(jobs: Iterable[Job], folder: Path, processes: int, ends: float) -> None:
@@ -279,9 +286,9 @@ class Run(NamedTuple):
 
 
 def read_run(job: Job, folder: Path) -> Run | None:
-    """Return a run, None if it is not done."""
+    """Return a run, None if it is not done or has diverged."""
     path = job.path(folder)
-    if not is_done(path):
+    if not is_done(path) or has_diverged(path):
         return None
     result = read_result(
         path, ["iteration", "accuracy", "emulated_time", "device_accuracy"], ["up_bytes", "down_bytes"]
@@ -385,7 +392,7 @@ def bits_table(folder: Path) -> None:
 def steps_table(case: str, folder: Path) -> None:
     """Print FedAvg's accuracies from which the step of a case is chosen."""
     runs = {f"{job.step:g}": read_run(job, folder) for job in tuning(case)}
-    ends = ["" if run is None else spread([end(run)]) for run in runs.values()]
+    ends = ["diverged or not done" if run is None else spread([end(run)]) for run in runs.values()]
     print_table(f"{case}, steps: {UPPER}, {TITLES[TUNING_SPLIT]}, seed {TUNING}", ["step", *runs], [["end", *ends]])
 
 
