@@ -62,6 +62,8 @@ cdef extern from "coordination_kernels.h" nogil:
                              double*) noexcept nogil
         void (*widen_by_ratio)(void*, bint, int64_t, int64_t, int64_t*, int64_t*) noexcept nogil
         void (*round_ratio)(const void*, bint, int64_t, int64_t, int64_t, int64_t, int64_t*) noexcept nogil
+        void (*settle_row)(double*, const int64_t*, const void*, bint, int64_t, double, const double*, double,
+                           double) noexcept nogil
         int64_t (*fingerprint)(const int64_t*, int64_t) noexcept nogil
         int64_t (*pack_extremes)(const int64_t*, const int64_t*, int64_t, uint8_t*) noexcept nogil
         int64_t (*widen_by_packed)(const uint8_t*, int64_t, int64_t, int64_t*, int64_t*) noexcept nogil

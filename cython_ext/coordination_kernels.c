@@ -236,6 +236,16 @@ static void quantise_row(const double *x, int64_t d, double step, int nearest, c
     memcpy(farthest, &far, 8);
 }
 
+/* hat += step (q - (parts y - share m)): what a node has of its integers q when all have agreed on m stays with it. */
+static void settle_row(double *hat, const int64_t *q, const void *y, int narrow, int64_t d, double parts,
+                       const double *m, double share, double step)
+{
+    if (narrow)
+        settle_row_32(hat, q, y, d, parts, m, share, step);
+    else
+        settle_row_64(hat, q, y, d, parts, m, share, step);
+}
+
 /* A hash of a vector, of 62 bits. */
 static int64_t fingerprint(const int64_t *v, int64_t d)
 {

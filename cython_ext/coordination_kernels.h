@@ -52,6 +52,8 @@ static inline void widen_by_value(int64_t v, int64_t *low, int64_t *high)
     EACH(void, quantise_row, (const double *, int64_t, double, int, const double *, int64_t *, double *, double *)) \
     EACH(void, widen_by_ratio, (void *, int, int64_t, int64_t, int64_t *, int64_t *)) \
     EACH(void, round_ratio, (const void *, int, int64_t, int64_t, int64_t, int64_t, int64_t *)) \
+    EACH(void, settle_row, (double *, const int64_t *, const void *, int, int64_t, double, const double *, double, \
+                            double)) \
     EACH(int64_t, fingerprint, (const int64_t *, int64_t)) \
     EACH(int64_t, pack_extremes, (const int64_t *, const int64_t *, int64_t, uint8_t *)) \
     EACH(int64_t, widen_by_packed, (const uint8_t *, int64_t, int64_t, int64_t *, int64_t *)) \

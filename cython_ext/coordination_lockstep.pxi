@@ -37,9 +37,12 @@ cdef class Lockstep(Delivery):
         self.links, self.rules = Links(wiring), rules
         rules.connect(self.links)
 
-    def begin(self, uint32_t call, cnp.ndarray values):
-        """Start call number ``call`` with the integers of the hosted nodes, int64 (hosted, d)."""
-        self.links.call = call
+    def begin(self, uint32_t call, cnp.ndarray values, bint settles=False):
+        """Start call number ``call`` with the integers of the hosted nodes, int64 (hosted, d).
+
+        settles: True if ``settle`` will be called instead of ``result``.
+        """
+        self.links.call, self.rules.settles = call, settles
         self.rules.start(values)
 
     def step(self):
@@ -83,6 +86,10 @@ cdef class Lockstep(Delivery):
     def result(self):
         """floor(S/n) and ceil(S/n), S the sum over all nodes: two new int64 (d,), when the call is over."""
         return self.rules.result()
+
+    def settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """See ``Rules.settle``; when the call is over."""
+        return self.rules.settle(values, hat, step)
 
     @property
     def mass(self):

@@ -65,15 +65,16 @@ cdef class Mailboxes(Mail):
             for e in range(self.mail.in_edges):
                 free(self.early[e].data)
 
-    def begin(self, uint32_t call, cnp.ndarray values, cnp.ndarray budget):
+    def begin(self, uint32_t call, cnp.ndarray values, cnp.ndarray budget, bint settles=False):
         """Start call number ``call`` with the integers of the nodes, int64 (hosted, d).
 
-        call: one more than the last, modulo 2^32; budget: int64 (hosted,), steps of each node before the first vote.
+        call: one more than the last, modulo 2^32; budget: int64 (hosted,), steps of each node before the first vote;
+        settles: True if ``settle`` will be called instead of ``result``.
         Takes in what in-neighbours that are ahead have sent already.
         """
         cdef int64_t* budgets = <int64_t*> pointer(budget, cnp.NPY_INT64, self.mail.hosted, "budget")
         cdef Py_ssize_t i, e
-        self.mail.call = call
+        self.mail.call, self.rules.settles = call, settles
         self.rules.start(values)
         self.begun = True
         for i in range(self.mail.hosted):
@@ -115,6 +116,10 @@ cdef class Mailboxes(Mail):
     def result(self):
         """floor(S/n) and ceil(S/n), S the sum over all nodes: two new int64 (d,), when the call is over."""
         return self.rules.result()
+
+    def settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """See ``Rules.settle``; when the call is over."""
+        return self.rules.settle(values, hat, step)
 
     @property
     def mass(self):

@@ -119,3 +119,14 @@ cdef class PythonRules(Rules):
         if self.votes:
             return Rules.result(self)
         return quotients(<int64_t*> pointer(self.sums[0], cnp.NPY_INT64, self.d, "look()"), self.d, self.links.nodes)
+
+    cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """m = round(S/n) of the sum that all nodes know, and R_i = 0 but at node 0; not where nodes vote."""
+        if self.votes:
+            return Rules.settle(self, values, hat, step)
+        cdef integers sum = <int64_t*> pointer(self.sums[0], cnp.NPY_INT64, self.d, "look()")
+        m = np.array([nearest_quotient(sum[j], self.links.nodes) for j in range(self.d)], np.float64)
+        hat += step * values
+        if self.links.first == 0:
+            hat[0] -= step * (self.sums[0] - m * self.links.nodes)
+        return m

@@ -31,6 +31,7 @@ cdef class Rules:
     votes : True if nodes find out together that they are done
     in_turn : True if all nodes take the same steps, each when those of its in-neighbours before it have come
     bears_old : True if pieces of the last call may come in this one, and mean nothing
+    settles : True if this call ends with ``settle`` instead of ``result``
     loaded : of links out, 1 if pieces wait until the link is free
     """
 
@@ -39,7 +40,7 @@ cdef class Rules:
     cdef Links links
     cdef Extremes extremes
     cdef list arrays
-    cdef bint votes, in_turn, bears_old
+    cdef bint votes, in_turn, bears_old, settles
     cdef integers step_counts
     cdef uint8_t* loaded
 
@@ -103,6 +104,27 @@ cdef class Rules:
         memcpy(cnp.PyArray_DATA(high), self.extremes.high, 8 * self.d)
         return low, high
 
+    cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """Leave what nodes still have of their integers with them, and return what all nodes have found.
+
+        With q_i the integers, R_i what node i has of them at the end, and m a vector that all nodes know,
+
+            hat_i += step (q_i - R_i),    sum_i (q_i - R_i) = n m,
+
+        exactly as long as numbers are below 2^53.
+
+        Parameters
+        ----------
+        values : int64 (hosted, d), the q_i
+        hat : float64 (hosted, d), changed
+        step : a power of two
+
+        Returns
+        -------
+        m, a new float64 (d,)
+        """
+        raise NotImplementedError("these rules do not say what nodes keep")
+
     cdef object mass(self):
         """Return what nodes have, of which tests know that it stays the same."""
         raise NotImplementedError("these rules do not say what nodes have")
@@ -117,6 +139,19 @@ cdef object quotients(const int64_t* sum, Py_ssize_t d, int64_t nodes):
     total = np.empty(d, np.int64)
     memcpy(cnp.PyArray_DATA(total), sum, 8 * d)
     return total // nodes, -(-total // nodes)
+
+
+cdef inline int64_t nearest_quotient(int64_t sum, int64_t nodes) noexcept nogil:
+    """Return floor(S/n + 1/2), so that what remains, S - n of it, is at most n/2."""
+    cdef int64_t whole = sum / nodes, rest = sum % nodes
+    if rest < 0:
+        whole, rest = whole - 1, rest + nodes
+    return whole + (2 * rest >= nodes)
+
+
+cdef double* rows_of(cnp.ndarray hat, Py_ssize_t size) except? NULL:
+    """Return the numbers of float64 (hosted, d). Raises TypeError or ValueError for others."""
+    return <double*> target(hat, cnp.NPY_FLOAT64, size, "hat")
 
 
 @cython.no_gc
@@ -218,6 +253,17 @@ cdef class IntegerRules(Rules):
         cdef int64_t size = kernels.pack_vector(self.waiting(e), self.d, self.packed)
         self.loaded[e] = False
         return self.links.send(i, e, <uint64_t> self.weight[e], self.packed, size)
+
+    @cython.final
+    cdef int settle_node(self, Py_ssize_t i, cnp.ndarray values, cnp.ndarray hat, double parts, cnp.ndarray m,
+                         double share, double step) except -1:
+        """Add step (q - R) to hat of node i, R = parts y - share m. Raises TypeError or ValueError for other arrays."""
+        cdef Py_ssize_t size = self.links.hosted * self.d
+        cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
+        cdef double* row = rows_of(hat, size)
+        kernels.settle_row(row + i * self.d, q + i * self.d, self.values(i), self.narrow, self.d, parts,
+                           <double*> cnp.PyArray_DATA(m), share, step)
+        return 0
 
     cdef object mass(self):
         """Return the sums of y, int64 (d,), and of z over the hosted nodes; for tests."""
@@ -370,6 +416,15 @@ cdef class SplitRules(IntegerRules):
         )
         return 0
 
+    cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """m is the middle of floor(S/n) and ceil(S/n), and R_i = (y_i - m z_i)/2."""
+        low, high = self.result()
+        cdef cnp.ndarray middle = 0.5 * (low + high)
+        cdef Py_ssize_t i
+        for i in range(self.links.hosted):
+            self.settle_node(i, values, hat, 0.5, middle, 0.5 * self.z[i], step)
+        return middle
+
 
 @cython.final
 @cython.no_gc
@@ -464,13 +519,25 @@ cdef class ShareRules(IntegerRules):
     cdef object result(self):
         return quotients(self.sums, self.d, self.links.nodes)
 
+    cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """m = S/n, rounded, and R_i = y_i/unit - S z_i/total: exact but for roundings."""
+        cdef cnp.ndarray sum = np.empty(self.d)
+        cdef double* total = <double*> cnp.PyArray_DATA(sum)
+        cdef Py_ssize_t i, j
+        for j in range(self.d):
+            total[j] = <double> self.sums[j]
+        for i in range(self.links.hosted):
+            self.settle_node(i, values, hat, 1.0 / self.unit, sum, <double> self.z[i] / self.total, step)
+        return sum / self.links.nodes
+
 
 @cython.final
 @cython.no_gc
 cdef class TreeRules(IntegerRules):
     """A sum along a tree: a node that has heard all its children sends their sum up; the root's sum comes down again.
 
-    The weight says which way: z is the number of nodes in a sum on the way up, and 0 in the result.
+    The weight says which way: z is the number of nodes in a sum on the way up, and 0 in the result. If a call
+    ``settles``, it is round(S/n) that comes down, as short as what goes up, and the root keeps the rest.
 
     Parameters
     ----------
@@ -482,10 +549,11 @@ cdef class TreeRules(IntegerRules):
     Attributes
     ----------
     heard : int64 (hosted,), frames that have come to each node in this call
+    rest : int64 (d,), what remains at the root, if it is here and the call settles
     """
 
     cdef cnp.ndarray ways_up, child_counts, ways_down
-    cdef integers up, children, down, heard
+    cdef integers up, children, down, heard, rest
 
     def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down):
         self.unit, self.votes = 1, False
@@ -498,6 +566,7 @@ cdef class TreeRules(IntegerRules):
         self.children = given(self.arrays, self.child_counts, links.hosted, "children")
         self.down = given(self.arrays, self.ways_down, links.out_edges, "down")
         self.heard = <int64_t*> zeros(self.arrays, links.hosted, 8)
+        self.rest = <int64_t*> zeros(self.arrays, self.d if links.hosted and self.ways_up.min() < 0 else 0, 8)
         if len(self.ways_up) and self.ways_up.max() >= links.out_edges:
             raise ValueError(f"up: want links below {links.out_edges}")
         return 0
@@ -514,10 +583,20 @@ cdef class TreeRules(IntegerRules):
             return False
         self.step_counts[i] = 1
         if self.up[i] < 0:
+            if self.settles:
+                self.divide(<int64_t*> self.values(i))
             self.descend(i)
         else:
             self.pass_on(i, self.up[i], 1)
         return True
+
+    cdef void divide(self, int64_t* y) noexcept nogil:
+        """Replace the sum at the root by round(S/n); what remains is kept."""
+        cdef Py_ssize_t j
+        for j in range(self.d):
+            self.rest[j] = y[j]
+            y[j] = nearest_quotient(y[j], self.links.nodes)
+            self.rest[j] -= y[j] * self.links.nodes
 
     cdef int descend(self, Py_ssize_t i) except -1 nogil:
         """Node i has the result, and the nodes below it get it."""
@@ -553,3 +632,15 @@ cdef class TreeRules(IntegerRules):
 
     cdef object result(self):
         return quotients(<int64_t*> self.y, self.d, self.links.nodes)
+
+    cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
+        """m = round(S/n), and R_i = 0 but at the root."""
+        cdef Py_ssize_t i
+        m = np.empty(self.d, np.int64)
+        memcpy(cnp.PyArray_DATA(m), self.y, 8 * self.d)
+        common = m.astype(np.float64)
+        for i in range(self.links.hosted):
+            if self.up[i] < 0:
+                memcpy(self.values(i), self.rest, 8 * self.d)
+            self.settle_node(i, values, hat, self.up[i] < 0, common, 0.0, step)
+        return common

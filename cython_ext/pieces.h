@@ -160,3 +160,10 @@ static void NAME(round_ratio)(const VALUE *y, int64_t d, int64_t z, int64_t tota
                 sum[at + j] = (int64_t)floorl(long_scale * (long double)y[at + j] + 0.5L);
     }
 }
+
+static void NAME(settle_row)(double *hat, const int64_t *q, const VALUE *y, int64_t d, double parts, const double *m,
+                             double share, double step)
+{
+    for (int64_t j = 0; j < d; j++)
+        hat[j] += step * ((double)q[j] - ((double)y[j] * parts - m[j] * share));
+}

@@ -1,13 +1,19 @@
 """What learning with finite-time coordination shares: rounds of local training and one exact average of integers."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
 from mpiqopt.arithmetic.rounding import exact_power
 from mpiqopt.coordination.coordinator import Coordinator, Rounding
+from mpiqopt.coordination.innovations import (
+    Innovations,
+    no_innovations,
+    power_of_two_above,
+    power_of_two_below,
+)
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
@@ -38,9 +44,11 @@ class GridStep(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinatedAlgorithm(Algorithm):
-    """In each round the nodes that have trained have something new, and all nodes get the same average:
+    """In each round the nodes that have trained have something new, and all nodes get the same average of vectors v_i.
 
-        average of v_i = Delta floor((1/n) sum_i floor(v_i/Delta)), to the bit, by any coordinator of the registry.
+    code = "points", the paper's: Delta floor((1/n) sum_i floor(v_i/Delta)), to the bit, by any coordinator.
+    code = "innovations": what is new of v_i since the last call travels, and the average is exact in the limit
+    (``mpiqopt.coordination.innovations.Innovations``).
 
     In synchronous execution every round waits for all active nodes; in asynchronous execution nodes train in threads
     and join a round with what they have finished. A round begins when some node has something new.
@@ -48,7 +56,8 @@ class CoordinatedAlgorithm(Algorithm):
     A method calls ``trained`` for what nodes bring, and ``average`` once a round:
 
         trained = self.trained(x, x, state, 0.0, problem, network, rng)
-        average, grid = self.average(u, x, state.grid, state.t, trained.active, network)
+        average, grid = self.average(u, x, state.grid, state.t, trained.active, network)  # points
+        grid = self.innovate(v, state.grid, state.t, network)  # innovations, grid.mean the average
 
     References
     ----------
@@ -59,13 +68,27 @@ class CoordinatedAlgorithm(Algorithm):
     directed = True
     common_point = True
 
-    quantization_step: Annotated[float, Field(gt=0, description="Delta_0, the distance of the grid's points")] = 1e-2
+    # zoom = "auto" with innovations: Delta follows this share of the largest change
+    followed: ClassVar[float] = FOLLOWED
+
+    code: Annotated[
+        Literal["innovations", "points"],
+        Field(
+            description="what travels: innovations: what is new of a node's vector since the last round, and what was "
+            "left over then, so that the average is exact; points: the paper's, a point of the grid in every round"
+        ),
+    ] = "innovations"
+    quantization_step: Annotated[
+        float,
+        Field(gt=0, description="Delta_0, the distance of the grid's points; innovations: the power of two below it"),
+    ] = 1e-2
     zoom: Annotated[
         Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
         Field(
             description="Delta is multiplied by this in every round in which all nodes joined (and by zoom^(j/n) if j "
             "of n did); 1: fixed; auto: Delta is a tenth of the largest change of a coordinate in the last round, at "
-            "least half and at most twice what it was (2^(-j/n) and 2^(j/n) times), never above Delta_0"
+            "least half and at most twice what it was (2^(-j/n) and 2^(j/n) times), never above Delta_0; innovations: "
+            "all count as if they had joined, and Delta is the power of two below (auto, ftqc-dgd: .4 of the change)"
         ),
     ] = "auto"
     min_quantization_step: Annotated[
@@ -79,11 +102,16 @@ class CoordinatedAlgorithm(Algorithm):
     coordinator: Annotated[
         str,
         Field(
-            description="how the average is taken: all give the same bits (docs/coordination.md)", family="coordinator"
+            description="how the average is taken (docs/coordination.md); of points all give the same bits",
+            family="coordinator",
         ),
     ] = "ftqc"
     rounding: Annotated[
-        Rounding, Field(description="floor: error in (-2 Delta, 0]; nearest: at most Delta, unbiased in practice")
+        Rounding,
+        Field(
+            description="floor: error in (-2 Delta, 0]; nearest: at most Delta, unbiased in practice",
+            needs=(only("code", "points"),),
+        ),
     ] = "floor"
     execution: Annotated[
         Literal["synchronous", "asynchronous"],
@@ -167,9 +195,36 @@ class CoordinatedAlgorithm(Algorithm):
         """Return what a training is: steps, their size, samples, and the pull to a centre."""
         return Descent(self.step_size, self.local_steps, 0 if self.batch_size == "all" else self.batch_size, pull)
 
-    def grid(self) -> GridStep:
-        """Return the grid of the first round."""
-        return GridStep(self.quantization_step, 0)
+    def grid(self, hosted: int, point: np.ndarray) -> GridStep | Innovations:
+        """Return the grid of the first round; point: a vector (d,) that all nodes know, near what they have."""
+        if self.code == "points":
+            return GridStep(self.quantization_step, 0)
+        return no_innovations(self.quantization_step, hosted, point.astype(np.float64))
+
+    def innovate(self, rows: np.ndarray, known: Innovations, t: int, network: Network) -> Innovations:
+        """Return what nodes have given of their rows (hosted, d) after round t; its ``mean`` is the average.
+
+        A call of the coordinator, collective. ``refine`` is to follow.
+
+        Raises
+        ------
+        NumericalError
+            If what is new is too large for integers at this Delta.
+        """
+        return self._coordinator(network).innovate(rows, known, t)
+
+    def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray) -> Innovations:
+        """Return the same with Delta of the next round; before, now: (d,), what it is to be finer than the change of.
+
+        Where nothing has changed a finer Delta would not help.
+        """
+        if self.zoom == "auto":
+            change = float(np.abs(now.astype(np.float64) - before).max())
+            wanted = power_of_two_below(self.followed * change) if change else known.delta
+            step = min(max(wanted, known.delta / 2), 2 * known.delta, power_of_two_below(self.quantization_step))
+        else:
+            step = known.step * self.zoom
+        return known._replace(step=max(step, power_of_two_above(self.min_quantization_step)))
 
     def average(
         self, rows: np.ndarray, previous: np.ndarray, grid: GridStep, t: int, active: np.ndarray, network: Network
@@ -245,7 +300,7 @@ class CoordinatedAlgorithm(Algorithm):
             return problem.trainer().train(starts, centres, state.x, how, state.t, active)
         training = problem.background_trainer()
         training.start(starts, centres, state.x, how, state.t)
-        width = starts.shape[1] + 1  # the vector and who has joined
+        width = starts.shape[1] + (self.code == "points")  # the vector, and of points who has joined
         self._coordinator(network).wait(training.news, lambda: LATE * training.shortest(), width)
         return training.collect(state.x, state.t + 1)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, Positive
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, GridStep
+from mpiqopt.coordination.innovations import Innovations
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -26,7 +27,7 @@ class State(NamedTuple):
     z: np.ndarray
     u: np.ndarray
     t: int
-    grid: GridStep
+    grid: GridStep | Innovations
 
 
 @register("algorithm", "ftqc-admm")
@@ -61,12 +62,17 @@ class FTQCADMM(CoordinatedAlgorithm):
         return 1 / (self.smoothness(facts) + 1 / self.penalty)
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
-        return State(problem.prox(x, self.penalty), x, x, x, 0, self.grid())
+        return State(problem.prox(x, self.penalty), x, x, x, 0, self.grid(len(x), x[0]))
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         trained = self.trained(state.local, 2 * state.x - state.z, state, 1 / self.penalty, problem, network, rng)
         active = trained.active[:, None]
         local = np.where(active, trained.points, state.local)
         z = np.where(active, state.z + 2 * self.relaxation * (trained.points - trained.origins), state.z)
-        u, grid = self.average(z, state.u, state.grid, state.t, trained.active, network)
+        if isinstance(state.grid, Innovations):
+            known = self.innovate(z, state.grid, state.t, network)
+            u = np.repeat(known.mean[:1], len(z), axis=0).astype(z.dtype)
+            grid: GridStep | Innovations = self.refine(known, state.u[0], u[0])
+        else:
+            u, grid = self.average(z, state.u, state.grid, state.t, trained.active, network)
         return State(problem.prox(u, self.penalty), local, z, u, state.t + 1, grid)

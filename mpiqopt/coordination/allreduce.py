@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpiqopt.coordination.lockstep import Agreement
+from mpiqopt.coordination.lockstep import Agreement, Settlement
 from mpiqopt.transport.transport import Transport
 
 # s between looks for news
@@ -35,12 +35,29 @@ class AllreduceCoordination:
         >>> agreement.low.tolist(), agreement.high.tolist(), three.bytes
         ([-2], [-1], 32)
         """
+        total = self._total(values)
+        return Agreement(total // self.nodes, -(-total // self.nodes), 0)
+
+    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement:
+        """Find m = round(S/n); hat_i += step q_i, but for what remains of S, which stays with node 0; collective.
+
+        values: int64 (hosted, d); hat: float64 (hosted, d), changed; step: a power of two.
+        """
+        total = self._total(values)
+        mean = (2 * total + self.nodes) // (2 * self.nodes)
+        hat += step * values
+        if self._first:
+            hat[0] -= step * (total - self.nodes * mean)
+        return Settlement(mean.astype(np.float64), 0)
+
+    def _total(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over all nodes, int64 (d,), and count what it took."""
         total = self._transport.total(values.sum(axis=0))
         self._delay(total.nbytes, total.nbytes)
         if self._first:  # counted as a server's upload and download: 2 (n - 1) messages
             self.bytes += 2 * (self.nodes - 1) * total.nbytes
             self.mpi_bytes += 2 * (self.ranks - 1) * total.nbytes
-        return Agreement(total // self.nodes, -(-total // self.nodes), 0)
+        return total
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """Return when a node here has news; the round then waits for all ranks."""

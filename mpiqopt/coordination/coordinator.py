@@ -6,8 +6,10 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from mpiqopt._coordination import quantise
-from mpiqopt.coordination.lockstep import Agreement
+from mpiqopt.coordination.innovations import Innovations
+from mpiqopt.coordination.lockstep import Agreement, Settlement
 from mpiqopt.errors import NumericalError
+from mpiqopt.placement.shared_rows import shared_rows
 
 Rounding = Literal["floor", "nearest"]
 # |integer| of a node before the centre is subtracted
@@ -34,6 +36,8 @@ class Coordination(Protocol):
     def mail_transport(self) -> str: ...
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement: ...
+
+    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement: ...
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None: ...
 
@@ -127,6 +131,23 @@ class Coordinator:
         if self.rounding == "nearest":
             low += 0.5 * (agreed.high[:d] - agreed.low[:d])
         return Coordinated(low * step, agreed.low[d:], agreed.effort)
+
+    def innovate(self, rows: np.ndarray, known: Innovations, call: int) -> Innovations:
+        """Return what nodes have given of their rows after a call; all hosts of nodes take part.
+
+        rows: float (hosted, d); known: after the last call; call: number of calls before. Raises NumericalError like
+        ``coordinate``.
+        """
+        new = np.subtract(rows, known.hat)
+        values = np.empty(new.shape, np.int64)
+        largest, farthest = quantise(new, known.delta, True, np.zeros(new.shape[1]), values)
+        self._require_headroom(largest, farthest, rows, known.delta, call)
+        hat = known.hat.copy()
+        mean, effort = self.coordination.settle(values, hat, known.delta, call, known.effort)
+        self.calls += 1
+        mean *= known.delta
+        mean += known.mean[0]
+        return Innovations(known.step, effort, hat, shared_rows(mean, len(rows)))
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """Return when the next call should begin, by ``news`` of a node here or because a neighbour has begun it.

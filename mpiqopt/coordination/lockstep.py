@@ -23,6 +23,13 @@ class Agreement(NamedTuple):
     effort: int
 
 
+class Settlement(NamedTuple):
+    """What all nodes have found, where each keeps what it still has: m, float64 (d,), and steps for the next call."""
+
+    mean: np.ndarray
+    effort: int
+
+
 # votes in a call: each has a sixth more steps before it, so that this many are thousands of times the usual steps
 MOST_VOTES = 60
 
@@ -96,29 +103,42 @@ class LockstepCoordination(FrameCoordination):
         values: int64 (hosted, d), the same d in all calls; call: its number, which keys what nodes draw; effort: that
         of the last call, 0 in the first.
         """
+        nodes, effort = self._call(values, call, effort, settles=False)
+        low, high = nodes.result
+        return Agreement(low, high, effort)
+
+    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement:
+        """Find m near S/n, the same at all nodes, and hat_i += step (q_i - R_i); collective.
+
+        R_i is what node i still has of the integers q_i, ``values``, so that sum_i (q_i - R_i) = n m. hat: float64
+        (hosted, d), changed; step: a power of two; the others: as of ``agree``.
+        """
+        nodes, effort = self._call(values, call, effort, settles=True)
+        return Settlement(nodes.settle(values, hat, step), effort)
+
+    def _call(self, values: np.ndarray, call: int, effort: int, *, settles: bool) -> tuple[Lockstep, int]:
+        """Let nodes find what they are to find; returns them, and the steps for the next call."""
         if self._delivery is None:
             self._delivery = Lockstep(self.local.wiring, self.local.rules(values.shape[1]))
         nodes = self._delivery
-        nodes.begin(call, values)
+        nodes.begin(call, values, settles)
         steps = self.local.steps
-        return self._agree_by_votes(nodes, effort) if steps is None else self._agree_after_steps(nodes, steps)
+        return nodes, self._vote_until_agreed(nodes, effort) if steps is None else self._take(nodes, steps)
 
-    def _agree_after_steps(self, nodes: Lockstep, steps: int) -> Agreement:
+    def _take(self, nodes: Lockstep, steps: int) -> int:
         self._steps(nodes, steps)
         if not nodes.finished:
             raise NumericalError(f"{self.name}: some nodes do not know the result after {steps} steps")
-        low, high = nodes.result
-        return Agreement(low, high, steps)
+        return steps
 
-    def _agree_by_votes(self, nodes: Lockstep, effort: int) -> Agreement:
+    def _vote_until_agreed(self, nodes: Lockstep, effort: int) -> int:
         taken, target, votes = 0, effort or first_lockstep_effort(self.local.wiring.diameter), 0
         while True:
             self._steps(nodes, target - taken)
             taken, votes = target, votes + 1
             require_votes(self.name, votes)
             if self._vote(nodes):
-                low, high = nodes.result
-                return Agreement(low, high, next_lockstep_effort(taken, votes))
+                return next_lockstep_effort(taken, votes)
             target = taken + taken // 6 + 1
 
     def _steps(self, nodes: Lockstep, count: int) -> None:

@@ -11,6 +11,7 @@ from mpiqopt.coordination.lockstep import (
     MOST_VOTES,
     Agreement,
     FrameCoordination,
+    Settlement,
     first_lockstep_effort,
     next_lockstep_effort,
     require_votes,
@@ -124,16 +125,24 @@ class MailboxCoordination(Pumped, FrameCoordination):
         values: int64 (hosted, d), the same d in all calls; call: counts up by one; effort: of no use here, each node
         has its own.
         """
+        low, high = self._call(values, call, settles=False).result
+        return Agreement(low, high, 0)
+
+    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement:
+        """Find m near S/n and leave with nodes what they still have: as ``LockstepCoordination.settle``."""
+        return Settlement(self._call(values, call, settles=True).settle(values, hat, step), 0)
+
+    def _call(self, values: np.ndarray, call: int, *, settles: bool) -> Mailboxes:
+        """Let nodes find what they are to find; returns them when the hosted ones have it."""
         nodes, began = self._prepare(values.shape[1]), time.perf_counter()
-        nodes.begin(call, values, self._budget)
+        nodes.begin(call, values, self._budget, settles)
         # send everything queued before returning: neighbours may be waiting for it
         self._pump.until(nodes, lambda: (nodes.finished and self._pump.has_taken(nodes)) or nodes.votes > MOST_VOTES)
         require_votes(self.name, nodes.votes)
         self._duration = time.perf_counter() - began
         for i, steps in enumerate(nodes.steps.tolist()):
             self._budget[i] = next_lockstep_effort(steps, nodes.votes)
-        low, high = nodes.result
-        return Agreement(low, high, 0)
+        return nodes
 
     def _prepare(self, width: int) -> Mailboxes:
         """Return the nodes, which hear their neighbours from now on."""
