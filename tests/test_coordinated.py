@@ -1,4 +1,4 @@
-"""FTQC-DGD and FTQC-ADMM in synchronous execution.
+"""FTQC-DGD and FTQC-ADMM in synchronous execution, with averages that are points of a grid (code = "points").
 
 Every bit of a trajectory is known from the oracle step floor(mean of floor(x_i/step)), "Coordination" in
 docs/algorithms.md, and the recursions of its "Methods with coordinated averages" (tools/dense), whatever coordinates,
@@ -16,6 +16,7 @@ from tools.coordinated import (
     GRAPHS,
     L1,
     NONE,
+    POINTS,
     ROUNDINGS,
     ROUNDS,
     ZOOMS,
@@ -173,7 +174,7 @@ def test_nobody_active_changes_nothing():
     are averaged on the next, finer grid once more."""
     for name, changes in (("ftqc-dgd", 1), ("ftqc-admm", 2)):
         algorithm = {"name": name, "activation": "bernoulli", "activation_probability": 0.1, "step_size": "auto"}
-        algorithm |= {"quantization_step": 2.0**-20, "zoom": 0.5}
+        algorithm |= {"quantization_step": 2.0**-20, "zoom": 0.5, **POINTS}
         experiment = assembled(GRAPHS["single"], {"name": "mean"}, algorithm, None, {"name": "digits"}, seed=1)
         run = list(islice(states(experiment), 30))
         joined = int(experiment.problem.training.counters.joined.sum())
@@ -208,7 +209,7 @@ def test_many_nodes_of_one_sample_and_one_coordinate(coordination, coordinator):
     """A number at each of 128 nodes: after one step with a = 1 everybody has the mean on the grid, and stays."""
     topology, data = {"name": "hypercube", "nodes": 128}, {"name": "synthetic", "samples": 128, "features": 1}
     algorithm = {"name": "ftqc-dgd", "step_size": 1.0, "zoom": 1.0, "quantization_step": 2.0**-10}
-    algorithm |= {"coordinator": coordinator, "coordination": coordination}
+    algorithm |= {"coordinator": coordinator, "coordination": coordination, **POINTS}
     experiment = assembled(topology, {"name": "mean"}, algorithm, None, data)
     assert experiment.problem.d == 1
     run = list(islice(states(experiment), 1, 4))

@@ -43,13 +43,14 @@ SIZES = {
 }
 
 
+@pytest.mark.parametrize("code", ["innovations", "points"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @coordinations
 @coordinators
-def test_integers_that_do_not_fit(coordinator, coordination, sizes, config, capsys, tmp_path, monkeypatch):
+def test_integers_that_do_not_fit(coordinator, coordination, sizes, code, config, capsys, tmp_path, monkeypatch):
     """One line: who coordinates, a node with too large values, the step, and a step that can be used. It can."""
     monkeypatch.chdir(tmp_path)
-    how = {"coordinator": coordinator, "coordination": coordination}
+    how = {"code": code, "coordinator": coordinator, "coordination": coordination}
     path = config(**of_columns(tmp_path, sizes, **how, quantization_step=1e-15))
     message = overflow(capsys, path, "-q")
     node = int(re.search(r"node (\d+)", message)[1])
@@ -68,7 +69,8 @@ def test_integers_that_do_not_fit(coordinator, coordination, sizes, config, caps
 @coordinations
 def test_one_node_that_does_not_fit_ends_all_ranks(coordination, mpiqopt, config, tmp_path):
     """While the others wait for it: status 1, and one line that says it."""
-    path = config(**of_columns(tmp_path, SIZES["one node"], quantization_step=1e-15, coordination=coordination))
+    how = {"code": "points", "coordination": coordination}
+    path = config(**of_columns(tmp_path, SIZES["one node"], quantization_step=1e-15, **how))
     result = mpiqopt("run", path, "-q", ranks=3)
     assert result.returncode == 1
     assert result.stderr.count("mpiqopt: ") == 1
@@ -77,10 +79,11 @@ def test_one_node_that_does_not_fit_ends_all_ranks(coordination, mpiqopt, config
     assert "Traceback" not in result.stderr
 
 
-def test_divergence_is_one_line(config, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", ["innovations", "points"])
+def test_divergence_is_one_line(code, config, capsys, tmp_path, monkeypatch):
     """Iterates that blow up between two records leave the grid before they are infinite; the first record stays."""
     monkeypatch.chdir(tmp_path)
-    algorithm = {"name": "ftqc-dgd", "step_size": 1e3}
+    algorithm = {"name": "ftqc-dgd", "step_size": 1e3, "code": code}
     path = config(algorithm=algorithm, run={"iterations": 1000}, record={"every": 1000})
     message = overflow(capsys, path, "-q")
     assert "ftqc: round" in message

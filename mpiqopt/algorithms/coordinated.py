@@ -135,6 +135,11 @@ class CoordinatedAlgorithm(Algorithm):
 
     def __post_init__(self) -> None:
         require_member("algorithm.coordinator", "coordinator", self.coordinator)
+        if self.code == "innovations" and not self.protocol.settles:
+            raise UsageError(
+                f"algorithm.code = 'innovations': {self.coordinator!r} votes on the result and does not say what nodes "
+                "still have then; want 'points'"
+            )
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(
                 f"algorithm.min_quantization_step = {self.min_quantization_step:g}: want at most quantization_step = "
@@ -216,15 +221,18 @@ class CoordinatedAlgorithm(Algorithm):
     def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray) -> Innovations:
         """Return the same with Delta of the next round; before, now: (d,), what it is to be finer than the change of.
 
-        Where nothing has changed a finer Delta would not help.
+        A change below the distance of numbers of that size counts as that: in float32 the vector stops moving long before
+        Delta is at its least, and what nodes bring goes on by such distances.
         """
+        most = power_of_two_below(self.quantization_step)
+        least = min(power_of_two_above(self.min_quantization_step), most)
         if self.zoom == "auto":
-            change = float(np.abs(now.astype(np.float64) - before).max())
-            wanted = power_of_two_below(self.followed * change) if change else known.delta
-            step = min(max(wanted, known.delta / 2), 2 * known.delta, power_of_two_below(self.quantization_step))
+            change = max(float(np.abs(now.astype(np.float64) - before).max()), float(np.spacing(np.abs(now).max())))
+            wanted = power_of_two_below(max(self.followed * change, least))
+            step = min(max(wanted, known.delta / 2), 2 * known.delta, most)
         else:
             step = known.step * self.zoom
-        return known._replace(step=max(step, power_of_two_above(self.min_quantization_step)))
+        return known._replace(step=max(step, least))
 
     def average(
         self, rows: np.ndarray, previous: np.ndarray, grid: GridStep, t: int, active: np.ndarray, network: Network

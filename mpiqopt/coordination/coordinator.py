@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from mpiqopt._coordination import quantise
-from mpiqopt.coordination.innovations import Innovations
+from mpiqopt.coordination.innovations import Innovations, power_of_two_above
 from mpiqopt.coordination.lockstep import Agreement, Settlement
 from mpiqopt.errors import NumericalError
 from mpiqopt.placement.shared_rows import shared_rows
@@ -123,7 +123,8 @@ class Coordinator:
         centre = np.floor(previous.astype(np.float64, copy=False) / step)
         values = np.empty((len(rows), d + extras), np.int64)
         largest, farthest = quantise(rows, step, self.rounding == "nearest", centre, values)
-        self._require_headroom(np.maximum(largest, np.abs(centre).max(initial=0)), farthest, rows, step, call)
+        excess = self._excess(np.maximum(largest, np.abs(centre).max(initial=0)), farthest)
+        self._require_headroom(excess, rows, step, 1.01 * excess.max() * step, call)
         np.multiply(extra, self._nodes, out=values[:, d:])
         agreed = self.coordination.agree(values, call, effort)
         self.calls += 1
@@ -138,14 +139,15 @@ class Coordinator:
         rows: float (hosted, d); known: after the last call; call: number of calls before. Raises NumericalError like
         ``coordinate``.
         """
-        new = np.subtract(rows, known.hat)
+        new, delta = rows - known.hat, known.delta
         values = np.empty(new.shape, np.int64)
-        largest, farthest = quantise(new, known.delta, True, np.zeros(new.shape[1]), values)
-        self._require_headroom(largest, farthest, rows, known.delta, call)
+        excess = self._excess(*quantise(new, delta, True, np.zeros(new.shape[1]), values))
+        usable = 1.01 * power_of_two_above(float(excess.max()) * delta)
+        self._require_headroom(excess, rows, known.step, usable, call)
         hat = known.hat.copy()
-        mean, effort = self.coordination.settle(values, hat, known.delta, call, known.effort)
+        mean, effort = self.coordination.settle(values, hat, delta, call, known.effort)
         self.calls += 1
-        mean *= known.delta
+        mean *= delta
         mean += known.mean[0]
         return Innovations(known.step, effort, hat, shared_rows(mean, len(rows)))
 
@@ -156,16 +158,17 @@ class Coordinator:
         """
         self.coordination.wait(news, longest, width)
 
-    def _require_headroom(
-        self, largest: np.ndarray, farthest: np.ndarray, rows: np.ndarray, step: float, call: int
-    ) -> None:
-        """Raise NumericalError unless both integers (hosted,) and what remains of them less the centre fit."""
-        excess = np.maximum(largest / ABSOLUTE_HEADROOM, farthest / self.headroom)
+    def _excess(self, largest: np.ndarray, farthest: np.ndarray) -> np.ndarray:
+        """Return how many times larger integers (hosted,), or what remains of them less the centre, are than fits."""
+        return np.maximum(largest / ABSOLUTE_HEADROOM, farthest / self.headroom)
+
+    def _require_headroom(self, excess: np.ndarray, rows: np.ndarray, step: float, usable: float, call: int) -> None:
+        """Raise NumericalError unless the integers of all nodes fit; usable: a step with which they would."""
         for i in np.flatnonzero(~(excess <= 1))[:1]:
-            size, most = float(np.abs(rows[i]).max()), 1.01 * excess.max()  # rounded up
-            usable = f"a step of {most * step:.3g} can be used now, unless the method diverges"
+            size = float(np.abs(rows[i]).max())
+            advice = f"a step of {usable:.3g} can be used now, unless the method diverges"
             growing = "if values grow from round to round the method diverges: lower algorithm.step_size"
             raise NumericalError(
                 f"{self.name}: round {call + 1}: node {self._first + i} has values of up to {size:.6g}, too large "
-                f"for integers at quantization_step {step:.6g}; {usable if np.isfinite(most) else growing}"
+                f"for integers at quantization_step {step:.6g}; {advice if np.isfinite(excess.max()) else growing}"
             )

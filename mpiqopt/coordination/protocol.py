@@ -43,6 +43,11 @@ class CoordinationProtocol:
     headroom: ClassVar[float] = 2.0**62
     bytes_per_value: ClassVar[int] = 0
 
+    @property
+    def settles(self) -> bool:
+        """True if nodes can say what they still have when all know the result, so that innovations may travel."""
+        return True
+
     def require(self, topology: Topology) -> None:
         """Raise UsageError if the coordinator cannot work on a network."""
 
@@ -108,7 +113,8 @@ class NodeProtocol(FrameProtocol):
     votes : bool
         False: ``look`` returns S, int64 (d,), or None as long as the node does not know it. True: ``look`` returns
         (low, high), two int64 (d,), at any time, and the call is over when, with nothing on its way, the largest high
-        and the smallest low of all nodes are at most 1 apart; they are the result.
+        and the smallest low of all nodes are at most 1 apart; they are the result. Methods that use it are then to
+        have ``code = "points"``.
 
     Examples
     --------
@@ -133,6 +139,10 @@ class NodeProtocol(FrameProtocol):
     """
 
     votes: ClassVar[bool] = False
+
+    @property
+    def settles(self) -> bool:
+        return not self.votes
 
     @abstractmethod
     def start(self, site: Site, values: np.ndarray) -> Any:

@@ -29,6 +29,7 @@ DTYPES = ["float64", "float32"]
 DATA = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}
 NONE = {"name": "zero"}
 L1 = {"name": "l1", "weight": 0.02}
+POINTS = {"code": "points"}
 ROUNDS = 25
 
 coordinations = pytest.mark.parametrize("coordination", COORDINATIONS)
@@ -48,10 +49,13 @@ class Same(Objective):
 
 
 def example(topology, algorithm: dict, regularizer=NONE, **run):
-    """Logistic loss and unequal shares, from a start that is not zero; the step is no power of two."""
+    """Logistic loss and unequal shares, from a start that is not zero; the step is no power of two.
+
+    Averages are points of the grid, the paper's, unless ``algorithm`` says otherwise.
+    """
     problem = {"name": "logistic", "l2": 0.05}
     run = {"seed": 4, "start": "normal", **run}
-    return assembled(topology, problem, {"step_size": 0.3, **algorithm}, regularizer, DATA, **run)
+    return assembled(topology, problem, {"step_size": 0.3, **POINTS, **algorithm}, regularizer, DATA, **run)
 
 
 def known(nodes: int, algorithm: dict, regularizer=NONE, **run) -> list[np.ndarray]:
