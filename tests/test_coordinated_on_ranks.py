@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from tools.commands import TIMEOUT
-from tools.coordinated import COORDINATORS, L1, MAILBOXES, NONE, RING, SMALL
+from tools.coordinated import COORDINATORS, L1, MAILBOXES, NONE, POINTS, RING, SMALL
 from tools.interruption import interrupted, iteration_saved
 from tools.outputs import records
 from tools.run_many import run_on
@@ -20,7 +20,7 @@ ALWAYS = {name for name, quantity in QUANTITIES.items() if not quantity.optional
 
 
 def configs(folder: Path) -> list[str]:
-    """What differs in kind: coordinators, ways to coordinate, digraphs, float32, batches, absent nodes, d = 1."""
+    """What differs in kind: coordinators, ways to coordinate, codes, digraphs, float32, batches, absent nodes, d = 1."""
     import tomli_w
 
     paths = []
@@ -42,12 +42,16 @@ def configs(folder: Path) -> list[str]:
     for coordinator in COORDINATORS:
         write(f"dgd-{coordinator}", {"name": "ftqc-dgd", "coordinator": coordinator})
         if coordinator != "allreduce":
+            # what pieces leave with nodes depends on time by mailboxes, what points are does not
             mailed = {"name": "ftqc-dgd", "coordinator": coordinator, **MAILBOXES}
-            write(f"mailed-{coordinator}", mailed, topology=digraph)
+            write(f"mailed-{coordinator}", mailed | (POINTS if coordinator == "ftqc" else {}), topology=digraph)
     admm = {"name": "ftqc-admm", "local_steps": 3, "batch_size": 4, "activation": "bernoulli"}
     write("admm", admm, L1, digraph)
-    write("mailed-admm", {**admm, **MAILBOXES}, L1)
-    fast = {"coordinator": "integer-push-sum", "rounding": "nearest", "zoom": 0.9}
+    write("mailed-admm", {**admm, **MAILBOXES, "coordinator": "tree"}, L1)
+    write("points-allreduce", {"name": "ftqc-dgd", "coordinator": "allreduce", **POINTS})
+    write("points", {**admm, **POINTS}, L1, digraph)
+    write("mailed-points", {**admm, **POINTS, **MAILBOXES}, L1)
+    fast = {"coordinator": "integer-push-sum", "rounding": "nearest", "zoom": 0.9, **POINTS}
     write("nearest", {**admm, **fast}, L1, dtype="float32")
     write("d-1", {"name": "ftqc-dgd"}, topology={"name": "star", "nodes": 8}, data={**SMALL, "features": 1})
     return paths
@@ -90,7 +94,10 @@ def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
 
 
 def test_bytes_are_recorded(alone):
-    """In every round; an all-reduce, which needs no graph, is counted as 2 (n - 1) messages of (7 + 1) int64."""
+    """In every round; an all-reduce, which needs no graph, is counted as 2 (n - 1) messages of 7 int64.
+
+    Of points 8: how many nodes joined is summed, too.
+    """
     folder, paths = alone
     for path in paths:
         with h5py.File(folder / f"{Path(path).stem}.h5") as file:
@@ -100,7 +107,8 @@ def test_bytes_are_recorded(alone):
             assert spent[0] == 0
             assert np.all(np.diff(spent) > 0)
             if "allreduce" in path:
-                assert spent.tolist() == (rounds * 2 * (nodes - 1) * 8 * 8).tolist()
+                width = 8 if "points" in path else 7
+                assert spent.tolist() == (rounds * 2 * (nodes - 1) * 8 * width).tolist()
 
 
 LONG = {
@@ -130,8 +138,9 @@ def part(folder: Path, ranks: int, begin: int, *extra: str) -> int:
     [
         {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", "local_steps": 2},
         {"name": "ftqc-admm", "batch_size": 5, "coordinator": "integer-push-sum", "zoom": 0.999, **MAILBOXES},
+        {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", **POINTS},
     ],
-    ids=["lock-step", "mailboxes"],
+    ids=["lock-step", "mailboxes", "points"],
 )
 def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(algorithm, mpiqopt, config, tmp_path):
     """Two ranks until a signal, three until another, then one process: as if nothing had been."""

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tools.coordinated import GRAPHS, NONE, RING, ROUNDINGS, coordinations, coordinators
+from tools.coordinated import GRAPHS, NONE, POINTS, RING, ROUNDINGS, coordinations, coordinators
 from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
 
@@ -23,7 +23,7 @@ def strongly_convex(algorithm: dict, loss: str, regularizer=NONE, **data):
     return assembled(RING, {"name": loss, "l2": 0.3}, algorithm, regularizer, {**LOSSES[loss], **data}, seed=3)
 
 
-# The same bits as of the other coordinators (above), sooner.
+# The same averages as of the other coordinators (above), sooner; to the bit where they are points.
 QUICK = {"coordinator": "allreduce"}
 # About 1/L of the losses: rho L = N_e
 PENALTY = {"least-squares": 0.4, "logistic": 1.0}
@@ -77,12 +77,16 @@ def test_admm_reaches_the_optimum_as_it_comes(loss, regularizer, local_steps):
         assert np.abs(state.x - optimum).max() < 1e-10
 
 
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(
+    ("code", "rounding"),
+    [(POINTS, "floor"), (POINTS, "nearest"), ({}, "floor")],
+    ids=["floor", "nearest", "innovations"],
+)
 @pytest.mark.parametrize("zoom", [0.9, "auto"])
 @losses
-def test_descent_with_zooming_reaches_the_optimum(loss, zoom, rounding):
+def test_descent_with_zooming_reaches_the_optimum(loss, zoom, code, rounding):
     """1 - mu/L is at most 1 - 0.3/2.5 = 0.88 < 0.9, and 350 rounds of either leave less than 1e-15."""
-    experiment = strongly_convex({"name": "ftqc-dgd", "zoom": zoom, "rounding": rounding}, loss)
+    experiment = strongly_convex({"name": "ftqc-dgd", "zoom": zoom, "rounding": rounding, **code}, loss)
     assert np.abs(after(experiment, 350).x - Objective(experiment).minimiser()).max() < 1e-10
 
 
@@ -101,6 +105,7 @@ def test_without_zooming_the_error_is_proportional_to_delta(loss, name, regulari
     errors = []
     for step in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
         algorithm = {"zoom": 1.0, "quantization_step": step, "rounding": rounding, **classical(name, loss), **QUICK}
+        algorithm |= POINTS
         experiment = strongly_convex(algorithm, loss, regularizer)
         optimum = Objective(experiment).minimiser()
         errors.append(np.mean([distance(state, optimum) for state in islice(states(experiment), 200, 250)]))
@@ -164,10 +169,14 @@ def test_admm_bears_absent_nodes(loss, regularizer, local_steps, zoom):
 
 @losses
 def test_descent_does_not_bear_absent_nodes(loss):
-    """Half of the nodes in each round: a floor in which Delta has no say, at 1e-4 as at 1e-8; 0.005 and more."""
+    """Half of the nodes in each round: a floor in which Delta has no say, at 1e-4 as at 1e-8; 0.005 and more.
+
+    That is the paper's average of points. Of innovations inactive nodes give their last (tests/test_innovations.py).
+    """
     floors = []
     for step in (1e-4, 1e-8):
         algorithm = {"name": "ftqc-dgd", "activation": "bernoulli", "zoom": 1.0, "quantization_step": step, **QUICK}
+        algorithm |= POINTS
         experiment = strongly_convex(algorithm, loss)
         optimum = Objective(experiment).minimiser()
         floors.append(np.mean([distance(state, optimum) for state in islice(states(experiment), 100, 600)]))
@@ -180,7 +189,7 @@ def test_descent_does_not_bear_absent_nodes(loss):
 def test_one_node_is_gradient_descent_on_the_grid(coordinator, coordination):
     """To 3 Delta L/mu of the optimum, and no byte is sent."""
     algorithm = {"name": "ftqc-dgd", "zoom": 1.0, "quantization_step": 1e-6}
-    algorithm |= {"coordinator": coordinator, "coordination": coordination}
+    algorithm |= {"coordinator": coordinator, "coordination": coordination, **POINTS}
     experiment = assembled(GRAPHS["single"], {"name": "logistic", "l2": 0.3}, algorithm, None, CLASSES, seed=3)
     x = after(experiment, 200).x
     bound = 3e-6 / (experiment.algorithm.step_size * 0.3)

@@ -37,7 +37,7 @@ SETTINGS = {
     "proxgt-sr-o": {"batch_size": 2, "large_batch_size": 5, "epoch_length": 4},
     "sign-sgd": {"step_size": 0.01, "schedule": "inverse-sqrt"},
     "ef-sgd": {"two_way": True, "batch_size": 4, "schedule": "inverse"},
-    "ftqc-dgd": {"zoom": 0.93, "activation": "bernoulli", "rounding": "nearest"},
+    "ftqc-dgd": {"zoom": 0.93, "activation": "bernoulli", "code": "points", "rounding": "nearest"},
 }
 # by compressor; prox-lead takes the others
 CODED = {"sign": "sign-sgd", "flattened-one-bit": "fo-sgd", "one-bit": "qsgd-sgd", "top-k": "ef-sgd"}

@@ -11,6 +11,7 @@ from tools.dense.trajectories import METHODS, assert_follows
 from tools.experiments import GRAPHS, assembled, states
 from tools.methods import GENERAL
 
+from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
 from mpiqopt.errors import UsageError
@@ -20,6 +21,9 @@ SETTINGS = {
     "proxgt-sa": {"batch_size": 5},
     "proxgt-sr-o": {"batch_size": 3, "large_batch_size": 11, "epoch_length": 7},
     "proxgt-sr-e": {"batch_size": 4, "epoch_length": 5},
+    # averages on a grid are the same whatever coordinates; of innovations those of a tree are known
+    "ftqc-admm": {"code": "points"},
+    "ftqc-dgd": {"code": "points"},
     "diloco": {"local_steps": 3},  # hundreds of AdamW's steps near an optimum blow rounding up
 }
 CLASSES = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}
@@ -30,6 +34,8 @@ DATA = {
     "softmax": {**CLASSES, "classes": 3},
 }
 ITERATIONS = 40
+COORDINATED = [name for name, cls in GENERAL.items() if issubclass(cls, CoordinatedAlgorithm)]
+INNOVATIONS = {"code": "innovations", "coordinator": "tree"}
 
 
 def method(name: str, **settings) -> dict:
@@ -47,13 +53,15 @@ def example(topology, algorithm: dict, loss: str = "logistic", regularizer=None,
 
 
 def variants() -> list:
-    """Every method; ProxGT with plain and Chebyshev gossip and with K = 1 and K = 3."""
+    """Every method; ProxGT with plain and Chebyshev gossip and with K = 1 and K = 3; both codes of coordinated averages."""
     cases = []
     for name, cls in GENERAL.items():
         gossip = product((1, 3), (False, True)) if issubclass(cls, ProxGT) else [()]
         for choice in gossip:
             settings = dict(zip(("gossip_rounds", "chebyshev"), choice, strict=False))
             cases.append(pytest.param(method(name, **settings), id="-".join([name, *map(str, choice)])))
+        if issubclass(cls, CoordinatedAlgorithm):
+            cases.append(pytest.param(method(name, **INNOVATIONS), id=f"{name}-innovations"))
     return cases
 
 
@@ -85,6 +93,14 @@ def test_minibatches(name):
 def test_steps_that_shrink(name, schedule):
     topology, edges = GRAPHS["ring-8"]
     assert_follows(example(topology, method(name, schedule=schedule, decay=0.1)), [metropolis(edges)], ITERATIONS)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", COORDINATED)
+def test_every_loss_with_innovations(name, loss):
+    """From zero, on a ring, with the remainders at the root of a tree."""
+    topology, edges = GRAPHS["ring-8"]
+    assert_follows(example(topology, method(name, **INNOVATIONS), loss, start="zero"), [metropolis(edges)], ITERATIONS)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

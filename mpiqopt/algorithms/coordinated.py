@@ -68,8 +68,9 @@ class CoordinatedAlgorithm(Algorithm):
     directed = True
     common_point = True
 
-    # zoom = "auto" with innovations: Delta follows this share of the largest change
+    # zoom = "auto" with innovations: Delta follows this share of the largest change, and what is new is then so many Delta
     followed: ClassVar[float] = FOLLOWED
+    late_innovation: ClassVar[float] = 1 / FOLLOWED
 
     code: Annotated[
         Literal["innovations", "points"],

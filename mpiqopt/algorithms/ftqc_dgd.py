@@ -35,7 +35,9 @@ class FTQCDGD(CoordinatedAlgorithm):
     (a g_i(x) replaced by the way that they go) and late nodes (which bring the way that they have gone) are ours.
     """
 
+    # where x moves slowly gradients change by much less than x does
     followed = 0.4
+    late_innovation = 1.0
 
     proximal = False
     exact = True

@@ -6,11 +6,12 @@ from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.analysis.graphs import diameter
 from mpiqopt.analysis.rounds import Round, measure_network, predict_round
 from mpiqopt.analysis.tables import bytes_for_tables
+from mpiqopt.coordination.innovations import power_of_two_below
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.registry import find_member
 from mpiqopt.run.assembly import Experiment
 
-# how many Delta values are apart in late rounds, as a rule, when Delta follows the change
+# how many Delta points are apart in late rounds, as a rule, when Delta follows the change
 ZOOMED = 1e6
 # more steps of the grid than integers of coordination have: the run would say so
 MOST_APART = 2.0**62
@@ -25,19 +26,25 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
         return []
     network, name = measure_network(experiment.network.topology), algorithm.coordinator
     protocol = algorithm.protocol
-    d = experiment.problem.d + 1  # the vector and who has joined
+    settles = algorithm.code == "innovations"
+    d = experiment.problem.d + (not settles)  # the vector, and of points who has joined
 
     def cost(protocol: CoordinationProtocol, spread: float) -> Round | None:
-        return predict_round(protocol, network, d, spread, algorithm.by_mailboxes, ranks)
+        return predict_round(protocol, network, d, spread, algorithm.by_mailboxes, ranks, settles)
 
     topology, first = experiment.network.topology, _spread(experiment, algorithm)
-    mine, late, tree = cost(protocol, first), cost(protocol, ZOOMED), cost(find_member("coordinator", "tree")(), first)
+    later = algorithm.late_innovation if settles else ZOOMED
+    mine, late, tree = cost(protocol, first), cost(protocol, later), cost(find_member("coordinator", "tree")(), first)
     # of digraphs that are not doubly stochastic it is there already
     facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
     if mine is None or late is None or tree is None:
         return [*facts, (f"a round of {name}", f"not predicted, {name} has no model: see a run")]
     facts.append((f"a round of {name}", f"about {_round(mine)} (the first, values differ by {first:.0f} Delta)"))
-    if algorithm.zoom != 1:
+    if settles:
+        facts.append(
+            ("  later", f"about {_round(late)}, for what is new, some {later:.2g} Delta, and what was left over")
+        )
+    elif algorithm.zoom != 1:
         facts.append(("  with zoom", f"about {_round(late)} when they differ by {ZOOMED:.2g} Delta"))
     if name != "tree" and isinstance(protocol, FrameProtocol):
         facts.append(("  a tree instead", f"about {_round(tree)}"))
@@ -53,7 +60,9 @@ def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
     largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
     moved = float(algorithm.step_size) * algorithm.local_steps * largest
-    return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
+    step = algorithm.quantization_step
+    delta = step if algorithm.code == "points" else power_of_two_below(step)
+    return min(max(1.0, float(moved) / delta), MOST_APART)
 
 
 def _round(cost: Round) -> str:

@@ -47,15 +47,22 @@ def _forgetting(nodes: int, arcs: np.ndarray) -> float:
 
 
 def predict_round(
-    protocol: CoordinationProtocol, network: Network, d: int, spread: float, mailboxes: bool = False, ranks: int = 1
+    protocol: CoordinationProtocol,
+    network: Network,
+    d: int,
+    spread: float,
+    mailboxes: bool = False,
+    ranks: int = 1,
+    settles: bool = False,
 ) -> Round | None:
     """Predict a call with vectors (d,) of integers that are up to ``spread`` apart, and from the last result.
 
-    None if the coordinator has no model.
+    settles: True of innovations, where nodes keep what they still have at the end. None if the coordinator has no model.
     """
     if not isinstance(protocol, FrameProtocol) or network.nodes == 1:  # by MPI_Allreduce, counted as by a server
         return Round(2 * (network.nodes - 1) * 8 * d, 2 * STEP + network.nodes * d * VALUE / ranks)
-    call = protocol.cost(network, d, max(spread, 2.0))
+    cost = protocol.settling_cost if settles else protocol.cost
+    call = cost(network, d, max(spread, 1.0))
     if call is None:
         return None
     work = call.steps * network.nodes * NODE + call.pieces * (PIECE + d * VALUE + FRAME * mailboxes)

@@ -60,8 +60,12 @@ class CoordinationProtocol:
         return 1
 
     def cost(self, network: Network, d: int, spread: float) -> Call | None:
-        """Predict a call with vectors (d,) of integers that are up to ``spread`` >= 2 apart; None: no model."""
+        """Predict a call with vectors (d,) of integers that are up to ``spread`` >= 1 apart; None: no model."""
         return None
+
+    def settling_cost(self, network: Network, d: int, spread: float) -> Call | None:
+        """Predict the same of a call at whose end nodes keep what they still have."""
+        return self.cost(network, d, spread)
 
 
 class FrameProtocol(CoordinationProtocol, ABC):

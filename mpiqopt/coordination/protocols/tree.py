@@ -50,11 +50,17 @@ class Tree(FrameProtocol):
 
     def cost(self, network: Network, d: int, spread: float) -> Call:
         """Sums go up, of a whole branch at most; the sum of all comes down."""
-        up, down = (
-            packed_frame_bytes(d, spread * sqrt(sqrt(network.nodes))),
-            packed_frame_bytes(d, spread * sqrt(network.nodes)),
-        )
-        return Call(2 * network.diameter, 2 * (network.nodes - 1), (network.nodes - 1) * (up + down))
+        return _call(network, d, spread, spread * sqrt(network.nodes))
+
+    def settling_cost(self, network: Network, d: int, spread: float) -> Call:
+        """The mean of all comes down."""
+        return _call(network, d, spread, spread / sqrt(network.nodes))
+
+
+def _call(network: Network, d: int, spread: float, result: float) -> Call:
+    """Return a call of nodes whose integers are so far apart and lead to a result of that size."""
+    up, down = packed_frame_bytes(d, spread * sqrt(sqrt(network.nodes))), packed_frame_bytes(d, result)
+    return Call(2 * network.diameter, 2 * (network.nodes - 1), (network.nodes - 1) * (up + down))
 
 
 def shortest_paths(arcs: np.ndarray, nodes: int) -> Paths:

@@ -91,8 +91,11 @@ def descended(X, V, t, f, a, rho, local_steps, batch_size, **others):
 
 def ftqc_dgd_variables(X, f, a, code, **settings):
     """X and Delta of the next average after each round."""
-    if code == "innovations":
-        yield from innovated_dgd(X, f, a, **settings)
+    return (paper_dgd if code == "points" else innovated_dgd)(X, f, a, **settings)
+
+
+def paper_dgd(X, f, a, **settings):
+    """x+ = the average of x - a g_i(x), or x of nodes that do not train, on the grid."""
     grid = Grid(X, **settings)
     for t in count():
         joined = f.trains(t, **settings)
