@@ -20,7 +20,7 @@ ALWAYS = {name for name, quantity in QUANTITIES.items() if not quantity.optional
 
 
 def configs(folder: Path) -> list[str]:
-    """What differs in kind: coordinators, ways to coordinate, codes, digraphs, float32, batches, absent nodes, d = 1."""
+    """What differs in kind: coordinators, ways to coordinate, codes, graphs, float32, batches, absent nodes, d = 1."""
     import tomli_w
 
     paths = []

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 from tools.coordinated import (
-    COORDINATORS,
     DTYPES,
     GRAPHS,
     L1,
@@ -51,7 +50,7 @@ def innovative(name: str, coordinator: str = "tree", **settings) -> dict:
 
 
 def assert_books(known: Innovations, coordinator: str) -> None:
-    """The mean of all hat_i is C: exactly, as fractions. C of push-sum moves by S/n, rounded: to 1e-15 of the largest."""
+    """The mean of all hat_i is C: exactly, as fractions. C of push-sum moves by S/n, rounded: to 1e-15."""
     for column, common in zip(known.hat.T.tolist(), known.mean[0].tolist(), strict=True):
         apart = sum(map(Fraction, column)) - len(column) * Fraction(common)
         assert abs(apart) <= (1e-15 * max(map(abs, column)) * len(column) if coordinator == "integer-push-sum" else 0)

@@ -53,7 +53,7 @@ def example(topology, algorithm: dict, loss: str = "logistic", regularizer=None,
 
 
 def variants() -> list:
-    """Every method; ProxGT with plain and Chebyshev gossip and with K = 1 and K = 3; both codes of coordinated averages."""
+    """Every method; ProxGT with plain and Chebyshev gossip and with K = 1 and K = 3; both codes of averages."""
     cases = []
     for name, cls in GENERAL.items():
         gossip = product((1, 3), (False, True)) if issubclass(cls, ProxGT) else [()]

@@ -68,7 +68,7 @@ class CoordinatedAlgorithm(Algorithm):
     directed = True
     common_point = True
 
-    # zoom = "auto" with innovations: Delta follows this share of the largest change, and what is new is then so many Delta
+    # zoom = "auto" with innovations: Delta follows this share of the largest change; what is new is then so many Delta
     followed: ClassVar[float] = FOLLOWED
     late_innovation: ClassVar[float] = 1 / FOLLOWED
 
@@ -222,8 +222,8 @@ class CoordinatedAlgorithm(Algorithm):
     def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray) -> Innovations:
         """Return the same with Delta of the next round; before, now: (d,), what it is to be finer than the change of.
 
-        A change below the distance of numbers of that size counts as that: in float32 the vector stops moving long before
-        Delta is at its least, and what nodes bring goes on by such distances.
+        A change below the distance of numbers of that size counts as that: in float32 the vector stops moving long
+        before Delta is at its least, and what nodes bring goes on by such distances.
         """
         most = power_of_two_below(self.quantization_step)
         least = min(power_of_two_above(self.min_quantization_step), most)

@@ -57,7 +57,8 @@ def predict_round(
 ) -> Round | None:
     """Predict a call with vectors (d,) of integers that are up to ``spread`` apart, and from the last result.
 
-    settles: True of innovations, where nodes keep what they still have at the end. None if the coordinator has no model.
+    settles: True of innovations, where nodes keep what they still have at the end.
+    None if the coordinator has no model.
     """
     if not isinstance(protocol, FrameProtocol) or network.nodes == 1:  # by MPI_Allreduce, counted as by a server
         return Round(2 * (network.nodes - 1) * 8 * d, 2 * STEP + network.nodes * d * VALUE / ranks)
