@@ -71,12 +71,20 @@ class PushDIGing(AtOwnPace, TracksGradients):
     def largest_stable_step(self, facts: Facts) -> float | None:
         """Return the r of the circle criterion for this recursion over the topology (``stability``).
 
-        In asynchronous execution there is no W: None.
+        In asynchronous execution that of common rounds with the factor min(1, w_i), but no more than LEAST, as late and
+        unequally quick nodes bear less than some such r (ours; docs/automatic.md says what was measured).
         """
         from mpiqopt.algorithms import stability
 
-        recursions = None if self.in_background else stability.push_tracking_recursions(facts.topology)
-        return None if recursions is None else stability.largest_stable_step_of(recursions)
+        recursions = stability.push_tracking_recursions(facts.topology, damped=self.in_background)
+        if recursions is None:
+            return None
+        bound = stability.largest_stable_step_of(recursions)
+        return min(bound, LEAST) if self.in_background else bound
+
+    def smoothness(self, facts: Facts) -> float:
+        """Return k L(b) as for all methods that track gradients; without local steps in asynchronous execution."""
+        return facts.smoothness(self.batch_size) if self.in_background else super().smoothness(facts)
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         gradient = self.gradient(x, 0, problem, rng)

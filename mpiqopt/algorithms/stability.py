@@ -77,23 +77,31 @@ def tracking_recursion(W: np.ndarray, before: np.ndarray) -> Recursion:
     )
 
 
-def push_tracking_recursion(W: np.ndarray, weights: np.ndarray | float = 1.0) -> Recursion:
-    """Return U+ = W (U - a Y), Y+ = W Y + G+ - G, G at x_i = u_i/w_i, as a recursion of U and R = a (Y - G).
+def push_tracking_recursion(
+    W: np.ndarray, weights: np.ndarray | float = 1.0, factors: np.ndarray | float = 1.0
+) -> Recursion:
+    """Return U+ = W (U - a D Y), Y+ = W Y + G+ - G, G at x_i = u_i/w_i, as a recursion of U and R = a (Y - G).
 
-    U+ = W U - W R - a W G,  R+ = W R - a (I - W) G.    weights: w_i, (n,); a number stands for that w_i at every node.
+    U+ = W U - W D R - a W D G,  R+ = W R - a (I - W) G.
+
+    Parameters
+    ----------
+    W: (modes, n, n). weights, factors: w_i and the diagonal of D, (n,); a number is that of all nodes.
     """
     eye = np.broadcast_to(np.eye(W.shape[-1]), W.shape)
+    stepped = W * factors
     return Recursion(
-        block_matrix([[W, -W], [0.0, W]]),
-        np.concatenate([W, eye - W], axis=-2),
+        block_matrix([[W, -stepped], [0.0, W]]),
+        np.concatenate([stepped, eye - W], axis=-2),
         np.concatenate([eye / weights, 0 * eye], axis=-1),
     )
 
 
-def push_tracking_recursions(topology: Topology) -> list[Recursion] | None:
+def push_tracking_recursions(topology: Topology, damped: bool) -> list[Recursion] | None:
     """Return ``push_tracking_recursion`` for all matrices in turn, with the w_i that w+ = W w, 1^T w = n, leads to.
 
-    Of doubly stochastic matrices as ``stability_spectrum`` has them. None for others of more than MATRIX_LIMIT rows.
+    Doubly stochastic matrices are those of ``stability_spectrum``. None for others of more than MATRIX_LIMIT rows.
+    damped: True for D = diag(min(1, w_i)), False for D = I.
     """
     if topology.doubly_stochastic:
         matrices = stability_spectrum(topology)
@@ -105,7 +113,8 @@ def push_tracking_recursions(topology: Topology) -> list[Recursion] | None:
     weights = np.linalg.solve(eye - _product(cycle) + 1 / topology.nodes, np.ones(topology.nodes))
     recursions = []
     for W in cycle:
-        recursions.append(push_tracking_recursion(W[None].astype(complex), weights))
+        factors = np.minimum(weights, 1.0) if damped else 1.0
+        recursions.append(push_tracking_recursion(W[None].astype(complex), weights, factors))
         weights = W @ weights
     return recursions
 
