@@ -247,7 +247,9 @@ def test_runs_under_mpiexec_record_what_each_node_did(transport, ranks, mpiqopt,
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", ["ftqc-admm", pytest.param("push-sum", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["ftqc-admm", *(pytest.param(f"push-{x}", marks=pytest.mark.slow) for x in ("sum", "diging"))]
+)
 def test_an_interrupted_asynchronous_run_goes_on(name, mpiqopt, config, tmp_path):
     algorithm = {"name": name, "execution": "asynchronous"}
     slow = {"gradient_seconds": 0.01}

@@ -33,7 +33,7 @@ def example(name: str, topology=RING, data=UNEQUAL, start: str = "normal", **set
 
 def test_which_methods_have_local_steps():
     """Those whose recursion stays what it is for W = I: EXTRA and its kin keep a difference of two mixed iterates."""
-    assert {"dgd", "prox-dgd", "gradient-tracking", "choco-sgd", "push-sum", "noloco"} == set(METHODS)
+    assert {"dgd", "prox-dgd", "gradient-tracking", "choco-sgd", "push-sum", "push-diging", "noloco"} == set(METHODS)
     for name in ("d2", "extra", "nids", "pg-extra", "lead", "proxgt-sr-e"):
         with pytest.raises(UsageError, match="local_steps"):
             example(name, local_steps=2)
@@ -124,7 +124,7 @@ def test_check_tells_rounds_and_gradients(name):
     assert "gradients per iteration 3 at each node" in words
     before = three.problem.evaluations.copy(), three.network.traffic.rounds
     after(three, 4)
-    extra = name == "gradient-tracking"  # at the start
+    extra = name in ("gradient-tracking", "push-diging")  # at the start
     assert np.array_equal(three.problem.evaluations - before[0], (12 + extra) * three.problem.sizes)
     assert three.network.traffic.rounds - before[1] == 4 * one.algorithm.rounds()
 

@@ -156,6 +156,7 @@ CODED = {
     "ef-sgd": lambda d, plain: (4 + (d + 7) // 8, plain),
     "sign-sgd": lambda d, plain: ((d + 7) // 8, (d + 7) // 8),
     "push-sum": lambda d, plain: (8 * (d + 1), None),  # with the weight, in float64
+    "push-diging": lambda d, plain: (8 * (2 * d + 1), None),  # and the tracker
     "scaffold": lambda d, plain: (2 * plain, 2 * plain),
 }
 # how much coordination sends depends on the values

@@ -52,6 +52,8 @@ def configs(write) -> list[str]:
     few = {"iterations": 25, "start": "normal"}
     varying = {"name": "one-peer-exponential", "nodes": 11}
     paths.append(write("varying.toml", run=few, topology=varying))
+    digraph = {"algorithm": {"name": "push-diging"}, "topology": {"name": "random-digraph", "nodes": 9}}
+    paths.append(write("digraph.toml", **digraph, run=few))
     paths.append(write("float32.toml", run={**few, "dtype": "float32"}, topology={"name": "star", "nodes": 9}))
     digits = {"name": "digits", "split": "dirichlet", "scale": "standard", "test_fraction": 0.1}
     softmax = {"name": "softmax", "nonconvex": 0.01}

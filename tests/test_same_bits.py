@@ -164,6 +164,8 @@ def problems() -> dict[str, dict]:
         for algorithm in ("push-sum",) if issubclass(cls, Digraph) else own:
             if name != "file":
                 found[f"{name} {algorithm}"] = example(topology=graph, algorithm={"name": algorithm})
+    digraph = {"name": "random-digraph", "nodes": 36}
+    found["random-digraph push-diging"] = example(topology=digraph, algorithm={"name": "push-diging"})
     return found
 
 

@@ -130,7 +130,8 @@ class Algorithm(ABC):
     name: ClassVar[str]  # that it is registered under
     proximal: ClassVar[bool] = True  # handles h != 0
     fixed_symmetric: ClassVar[bool] = False  # needs one symmetric W
-    extra_values: ClassVar[int] = 0  # numbers that travel with each vector
+    message_vectors: ClassVar[int] = 1  # vectors that travel in each message
+    extra_values: ClassVar[int] = 0  # numbers that travel with them
     mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
     common_point: ClassVar[bool] = False  # all nodes have the same x
@@ -337,7 +338,7 @@ class Algorithm(ABC):
             raise UsageError(
                 f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message, and a lost one "
                 "would stop it for ever; want coordination = 'mailboxes' or execution = 'asynchronous' (ftqc-dgd, "
-                "ftqc-admm, push-sum)"
+                "ftqc-admm, push-sum, push-diging)"
             )
 
     def require_compressor(self, compressor: Compressor, topology: Topology) -> None:

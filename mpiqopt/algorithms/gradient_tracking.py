@@ -1,4 +1,4 @@
-"""Gradient tracking."""
+"""Gradient tracking, and what methods that track gradients have in common."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,32 +26,12 @@ class State(NamedTuple):
     t: int
 
 
-@register("algorithm", "gradient-tracking")
 @dataclass(frozen=True, kw_only=True)
-class GradientTracking(WithLocalSteps):
-    """X+ = W (X - a Y),  Y+ = W (Y + G+ - G),  Y_0 = G_0; mean(Y) = mean(G) always.
-
-    Y tracks the mean gradient, so that every node reaches the optimum with a constant step. The adapt-then-combine form
-    of DIGing; two gossip rounds an iteration. Any doubly stochastic W; over matrices in turn both use the same W. No h.
-    With k = ``local_steps`` the k - 1 steps before have W = I. The limit is the optimum all the same: I is doubly
-    stochastic, so mean(Y) = mean(G) after every step. Meanwhile Y - G stays as it is, like the corrections of K-GT
-    (Liu, Lin, Koloskova, Stich 2023); K-GT makes the next ones of the mean of a round's gradients, this of the newest
-    (ours).
-    Source: Di Lorenzo and Scutari, "NEXT: In-network nonconvex optimization", 2016; Nedic, Olshevsky, Shi, "Achieving
-    geometric convergence for distributed optimization over time-varying graphs", 2017.
-    """
+class TracksGradients(WithLocalSteps):
+    """A method whose nodes step along a tracker of the mean gradient, with or without gossip."""
 
     proximal = False
     exact = True
-    mixed_variables = 2
-
-    def largest_stable_step(self, facts: Facts) -> float | None:
-        """Return the r of the circle criterion for this recursion over the topology (``stability``)."""
-        from mpiqopt.algorithms import stability
-
-        return stability.largest_stable_linear_step(
-            stability.stability_spectrum(facts.topology), stability.tracking_recursion
-        )
 
     def smoothness(self, facts: Facts) -> float:
         """Return k L(b): for local steps r/k takes the place of r (ours).
@@ -65,8 +45,35 @@ class GradientTracking(WithLocalSteps):
     def automatic_step(self, facts: Facts) -> float:
         """Return ``tracking_step`` over L, at least 1/(3L), unless that is more than a stable step."""
         topology = facts.topology
-        most = tracking_step(topology.contraction, LEAST) if topology.knows("contraction") else LEAST
+        known = topology.doubly_stochastic and topology.knows("contraction")
+        most = tracking_step(topology.contraction, LEAST) if known else LEAST
         return min(most, SHARE * self.require_step(facts)) / self.smoothness(facts)
+
+
+@register("algorithm", "gradient-tracking")
+@dataclass(frozen=True, kw_only=True)
+class GradientTracking(TracksGradients):
+    """X+ = W (X - a Y),  Y+ = W (Y + G+ - G),  Y_0 = G_0; mean(Y) = mean(G) always.
+
+    Y tracks the mean gradient, so that every node reaches the optimum with a constant step. The adapt-then-combine form
+    of DIGing; two gossip rounds an iteration. Any doubly stochastic W; over matrices in turn both use the same W. No h.
+    With k = ``local_steps`` the k - 1 steps before have W = I. The limit is the optimum all the same: I is doubly
+    stochastic, so mean(Y) = mean(G) after every step. Meanwhile Y - G stays as it is, like the corrections of K-GT
+    (Liu, Lin, Koloskova, Stich 2023); K-GT makes the next ones of the mean of a round's gradients, this of the newest
+    (ours).
+    Source: Di Lorenzo and Scutari, "NEXT: In-network nonconvex optimization", 2016; Nedic, Olshevsky, Shi, "Achieving
+    geometric convergence for distributed optimization over time-varying graphs", 2017.
+    """
+
+    mixed_variables = 2
+
+    def largest_stable_step(self, facts: Facts) -> float | None:
+        """Return the r of the circle criterion for this recursion over the topology (``stability``)."""
+        from mpiqopt.algorithms import stability
+
+        return stability.largest_stable_linear_step(
+            stability.stability_spectrum(facts.topology), stability.tracking_recursion
+        )
 
     def init(self, x: np.ndarray, problem: Problem, network: Network, rng: Streams) -> State:
         gradient = self.gradient(x, 0, problem, rng)

@@ -9,6 +9,9 @@ iteration converges for a L < r if, on the unit circle,
 while A mixes (its eigenvalues but those of equal rows are inside the circle). The criterion is that of Zames (1966)
 in discrete time; its use here is ours. For matrices in turn, s and g are those of a whole cycle.
 
+Where only the columns of W sum to 1, C divides by the weights of push-sum (``push_tracking_recursions``). Close to
+z = 1, G then is a multiple of 11^T, as for other methods: the criterion needs no factors for the gradients.
+
 For one W that commutes with its transpose, G splits into one number for each eigenvalue of W. Examples, at z = -1 and
 exact for equal Hessians: EXTRA r = (5 + 3 lambda_min)/4; gradient tracking r = (1 - mu)^2 / (2 mu^2), mu = -lambda_min.
 
@@ -72,6 +75,48 @@ def tracking_recursion(W: np.ndarray, before: np.ndarray) -> Recursion:
         np.concatenate([twice, W - twice], axis=-2),
         np.concatenate([eye, 0 * eye], axis=-1),
     )
+
+
+def push_tracking_recursion(
+    W: np.ndarray, weights: np.ndarray | float = 1.0, factors: np.ndarray | float = 1.0
+) -> Recursion:
+    """Return U+ = W (U - a D Y), Y+ = W Y + G+ - G, G at x_i = u_i/w_i, as a recursion of U and R = a (Y - G).
+
+    U+ = W U - W D R - a W D G,  R+ = W R - a (I - W) G.
+
+    Parameters
+    ----------
+    W: (modes, n, n). weights, factors: w_i and the diagonal of D, (n,); a number is that of all nodes.
+    """
+    eye = np.broadcast_to(np.eye(W.shape[-1]), W.shape)
+    stepped = W * factors
+    return Recursion(
+        block_matrix([[W, -stepped], [0.0, W]]),
+        np.concatenate([stepped, eye - W], axis=-2),
+        np.concatenate([eye / weights, 0 * eye], axis=-1),
+    )
+
+
+def push_tracking_recursions(topology: Topology, damped: bool) -> list[Recursion] | None:
+    """Return ``push_tracking_recursion`` for all matrices in turn, with the w_i that w+ = W w, 1^T w = n, leads to.
+
+    Doubly stochastic matrices are those of ``stability_spectrum``. None for others of more than MATRIX_LIMIT rows.
+    damped: True for D = diag(min(1, w_i)), False for D = I.
+    """
+    if topology.doubly_stochastic:
+        matrices = stability_spectrum(topology)
+        return None if matrices is None else [push_tracking_recursion(matrix.astype(complex)) for matrix in matrices]
+    if topology.nodes * len(topology.cycle) > MATRIX_LIMIT:
+        return None
+    cycle = [mixing.dense() for mixing in topology.cycle]
+    eye = np.eye(topology.nodes)
+    weights = np.linalg.solve(eye - _product(cycle) + 1 / topology.nodes, np.ones(topology.nodes))
+    recursions = []
+    for W in cycle:
+        factors = np.minimum(weights, 1.0) if damped else 1.0
+        recursions.append(push_tracking_recursion(W[None].astype(complex), weights, factors))
+        weights = W @ weights
+    return recursions
 
 
 def stability_spectrum(topology: Topology) -> list[np.ndarray] | None:
@@ -174,7 +219,12 @@ def largest_stable_linear_step(
     if matrices is None:
         return None
     complexes = [matrix.astype(complex) for matrix in matrices]
-    lifted = _cycle([recursion(matrix, complexes[k - 1]) for k, matrix in enumerate(complexes)])
+    return largest_stable_step_of([recursion(matrix, complexes[k - 1]) for k, matrix in enumerate(complexes)])
+
+
+def largest_stable_step_of(recursions: list[Recursion]) -> float:
+    """Return r as ``largest_stable_linear_step`` does, for recursions in turn."""
+    lifted = _cycle(recursions)
     lowest = min(_lowest(*lifted, angle) for angle in _angles(lifted[0]))
     return DESCENT if lowest * DESCENT >= -1 - 1e-9 else round_significant(-1 / lowest, 6)
 

@@ -82,7 +82,7 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     algorithm, cycle = experiment.algorithm, experiment.network.topology.cycle
     # weights are float64, and so are the vectors that they travel with
     item = 8 if algorithm.extra_values else experiment.problem.dtype.itemsize
-    plain = (experiment.problem.d + algorithm.extra_values) * item
+    plain = (algorithm.message_vectors * experiment.problem.d + algorithm.extra_values) * item
     codec = _codec(experiment) if coded else None
     message = plain if codec is None else codec.nbytes
     if algorithm.server:

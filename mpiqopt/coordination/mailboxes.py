@@ -200,13 +200,16 @@ class AsynchronousPush(Pumped):
     def share(self, node: int, row: np.ndarray) -> None:
         """Send equal parts of ``row`` (width,), float64, to the out-neighbours of a node; one stays in it.
 
-        Nothing is sent as long as the last parts are on their way: a node that is quicker than its links would give all
-        away.
+        Nothing is sent unless the node is ``free``: one that is quicker than its links would give all away.
         """
-        if not self._mass.free(node):
+        if not self.free(node):
             return
         row *= self._parts[node]
         self._mass.push(node, row)
+
+    def free(self, node: int) -> bool:
+        """Return True if the last parts that a node has sent have all arrived."""
+        return self._mass.free(node)
 
     def pull(self, rows: np.ndarray) -> None:
         """Add what has come to the hosted nodes to ``rows`` (hosted, width), float64."""

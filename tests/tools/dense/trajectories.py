@@ -24,6 +24,7 @@ from tools.dense.uncoded import (
     noloco,
     pg_extra,
     prox_dgd,
+    push_diging,
     push_sum,
 )
 from tools.experiments import states
@@ -59,6 +60,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "proxgt-sa": proxgt_sa,
     "proxgt-sr-e": proxgt_sr_e,
     "proxgt-sr-o": proxgt_sr_o,
+    "push-diging": push_diging,
     "push-sum": push_sum,
     "qsgd-sgd": compressed_sgd,
     "scaffold": federated.scaffold,

@@ -115,6 +115,18 @@ def gradient_tracking(X, W, f, a, batch_size, local_steps):
             yield X
 
 
+def push_diging(X, W, f, a, execution, interval, batch_size, local_steps):
+    """As in the paper: what is new in the gradients is not sent in the round that it comes from."""
+    U, weight = X, np.ones((len(X), 1))
+    Y = before = f.grad(X, 0, batch_size)
+    for t, M in enumerate(steps_of(W, len(X), local_steps), 1):
+        U, weight = M @ (U - a * Y), M @ weight
+        G = f.grad(U / weight, t, batch_size)
+        Y, before = M @ Y + G - before, G
+        if t % local_steps == 0:
+            yield U / weight
+
+
 def centralised(X, W, f, a):
     while True:
         X = np.tile(f.prox(X[:1] - a * f.grad(X).mean(axis=0), a), (len(X), 1))
