@@ -109,9 +109,9 @@ def run(folder, method: str, limit: float = 0.0) -> tuple[subprocess.Popen, str,
 def test_a_run_with_half_the_memory_trains_windows_where_federated_averaging_cannot(tmp_path):
     """Of what it takes above a run that trains nearly nothing: windows of this part of it run within this part.
 
-    The windows, 1-1 and 4-9, take 0.4 of it, 80 MB. What remains beside the profile is code that libraries generate for
-    the layers of each window and size of a batch, most of it never written to: 84 MB after two windows, 27 MB in the run
-    of nearly nothing. It does not shrink with the window or the network.
+    The windows, 1-1 and 4-9, take 0.4 of it, 80 MB. Beside what the profile counts that is code that libraries generate
+    for the layers of each window and batch size, less than half of it resident: 84 MB after both, 27 MB in the run that
+    trains nearly nothing. It does not shrink with the network.
     """
     stream = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", X=stream.random((192, 1, 32, 32), np.float32), y=np.arange(192) % 4)
