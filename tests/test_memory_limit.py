@@ -111,7 +111,8 @@ def test_a_run_with_half_the_memory_trains_windows_where_federated_averaging_can
 
     The windows, 1-1 and 4-9, take 0.4 of it, 80 MB. Beside what the profile counts that is code that libraries generate
     for the layers of each window and batch size, less than half of it resident: 84 MB after both, 27 MB in the run that
-    trains nearly nothing. It does not shrink with the network.
+    trains nearly nothing. It does not shrink with the network: here two of the largest windows in a row, 2-2 and 1-1,
+    reach the limit.
     """
     stream = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", X=stream.random((192, 1, 32, 32), np.float32), y=np.arange(192) % 4)
