@@ -101,6 +101,11 @@ class Config(NamedTuple):
         """Return the devices of so many nodes. Raises UsageError if a class would have none of them."""
         return Devices(self.devices, nodes, self.run.seed)
 
+    @property
+    def limits_memory(self) -> bool:
+        """True if the method trains on some device what little memory allows."""
+        return self.algorithm.fits_devices and any(device.lacks_memory for device in self.devices)
+
     def require_recorded(self) -> None:
         """Raise UsageError if the run is to end at a value of which ``record.training`` records nothing."""
         training = self.record.training

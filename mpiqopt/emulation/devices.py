@@ -44,6 +44,11 @@ class DeviceClass:
         Limit, Field(description="how much of the whole network it can upload in a round", needs=OF_LIMITS)
     ] = 1.0
 
+    @property
+    def lacks_memory(self) -> bool:
+        """True if it may have less memory than training the whole network takes."""
+        return bool(np.min(self.memory) < 1)
+
 
 class Limits(NamedTuple):
     """What a device can do in a round, as parts of what training the whole network takes."""
