@@ -8,7 +8,7 @@ from mpiqopt.cli import complain
 from mpiqopt.config.config import Config
 from mpiqopt.errors import fits_in_error_line
 from mpiqopt.files.inputs import Input, examine_inputs, require_same_inputs
-from mpiqopt.run.allocator import keep_freed_memory, return_freed_memory
+from mpiqopt.run.allocator import keep_freed_memory, memory_is_limited, return_freed_memory
 from mpiqopt.run.ending import Outcome
 from mpiqopt.run.loop import run
 from mpiqopt.run.start import AlreadyFinished, Options
@@ -44,7 +44,7 @@ class Job(NamedTuple):
         Collective: all ranks do the same. Raises AgreedError on all ranks, such as for an input file that another rank
         sees differently.
         """
-        return_freed_memory() if self.config.limits_memory else keep_freed_memory()
+        return_freed_memory() if self.config.limits_memory and memory_is_limited() else keep_freed_memory()
         agreed_on_all_ranks(transport, lambda: require_same_inputs(self.inputs, transport.name))
         try:
             outcome = run(self.config, self.options, transport)

@@ -49,9 +49,7 @@ def command(
     from mpiqopt.analysis.figures import figure_path
     from mpiqopt.analysis.window_tables import print_profile
     from mpiqopt.federation.profiles import profile_path, write_profile
-    from mpiqopt.run.allocator import return_freed_memory
 
-    return_freed_memory()  # as runs do that use the profile
     if figure is not None:
         figure_path(figure)  # before minutes of measuring
     profile_path(output)

@@ -30,6 +30,15 @@ def return_freed_memory() -> None:
     _set(_M_TRIM_THRESHOLD, KEPT)
 
 
+def memory_is_limited() -> bool:
+    """Return True if this process may not take all the memory that the machine has (``ulimit -d`` or ``-v``)."""
+    if sys.platform == "win32":
+        return False
+    from resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA, getrlimit
+
+    return any(getrlimit(kind)[0] != RLIM_INFINITY for kind in (RLIMIT_AS, RLIMIT_DATA))
+
+
 def _set(key: int, value: int) -> None:
     """Set what the C library calls a parameter of ``mallopt``, if it is glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
