@@ -110,8 +110,8 @@ def test_a_run_with_half_the_memory_trains_windows_where_federated_averaging_can
     """Of what it takes above a run that trains nearly nothing.
 
     Beside what the profile counts there is code that libraries generate for the layers of each window and batch size:
-    84 MB after two windows, 27 MB in the run that trains nearly nothing. It does not shrink with the network. Windows of
-    0.5 ran within 0.5, too, but for two of the largest in a row.
+    84 MB after two windows, 27 MB in the run that trains nearly nothing. It does not shrink with the network. Windows
+    of 0.5 ran within 0.5, too, but for two of the largest in a row.
     """
     stream = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", X=stream.random((192, 1, 32, 32), np.float32), y=np.arange(192) % 4)
