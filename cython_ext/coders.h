@@ -1,21 +1,27 @@
 /* Vectors of type VALUE to and from packed ones, by any coder. Included once for each VALUE, of which CODE is the
    unsigned; NAME(x) makes a name of its own. */
 
-/* Codes of up to RICE_TILE values, none wider than ``width``. */
-static inline void NAME(rice_fold)(const VALUE *v, int size, int width, rice_codes *codes)
+/* Codes of up to RICE_TILE values; returns all, one over the other. */
+static inline CODE NAME(rice_fold)(const VALUE *v, int size, rice_codes *codes)
 {
+    CODE all = 0;
     codes->size = size;
-    codes->are_bytes = width <= 8;
-    if (size == RICE_TILE && codes->are_bytes)
-        for (int j = 0; j < RICE_TILE; j++)
+    if (size == RICE_TILE) {
+        for (int j = 0; j < RICE_TILE; j++) {
+            all |= NAME(folded)(v[j]);
             codes->bytes[j] = (uint8_t)((uint8_t)v[j] << 1 ^ ((int8_t)v[j] >> 7));
-    else if (codes->are_bytes) {
+        }
+    } else {
         memset(codes->bytes, 0, RICE_TILE);
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < size; j++) {
+            all |= NAME(folded)(v[j]);
             codes->bytes[j] = (uint8_t)NAME(folded)(v[j]);
-    } else
-        for (int j = 0; j < size; j++)
-            codes->words[j] = NAME(folded)(v[j]);
+        }
+    }
+    codes->are_bytes = all < 256;
+    for (int j = 0; j < size && !codes->are_bytes; j++)
+        codes->words[j] = NAME(folded)(v[j]);
+    return all;
 }
 
 /* The reverse, into v or added to it; true if no code is wider. */
@@ -72,13 +78,13 @@ static int64_t NAME(rice_vector)(const VALUE *v, int64_t d, uint8_t *out, int *w
     CODE widest = 0;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        const CODE all = NAME(all_codes)(v + at, size);
-        widest |= all;
-        *tiles += NAME(tile_bytes)(v + at, size, all);
+        CODE all = 0;
         for (int j = 0; j < size; j += RICE_TILE) {
-            NAME(rice_fold)(v + at + j, size - j < RICE_TILE ? size - j : RICE_TILE, width_of(all), &codes);
+            all |= NAME(rice_fold)(v + at + j, size - j < RICE_TILE ? size - j : RICE_TILE, &codes);
             out += rice_encode(&codes, out);
         }
+        widest |= all;
+        *tiles += NAME(tile_bytes)(v + at, size, all);
     }
     *width = width_of(widest);
     return out - begin;

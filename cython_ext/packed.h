@@ -97,11 +97,13 @@ static inline int get_coded(const uint8_t *in, int64_t available, int64_t d, cod
     return 1 + number;
 }
 
-/* Place for a packed vector, and for what is written behind it on the way: Golomb-Rice codes, which are the longest
-   before they give way to tiles, have 65 bits a value and 15 a tile. */
+/* Place for a packed vector, and for what is written on the way: Golomb-Rice codes, which are the longest before they
+   give way to tiles, have 65 bits a value and 15 a tile, and bytes behind them change. */
+#define WRITTEN_BEHIND 1500
+
 static inline int64_t packed_capacity(int64_t d)
 {
-    return 9 * d + CODED_MOST + FEW * NUMBER_MOST + 32;
+    return 9 * d + CODED_MOST + FEW * NUMBER_MOST + WRITTEN_BEHIND;
 }
 
 /* Bytes of a packed tile, -1 if it is none or goes beyond what is ``available``; ``widest`` becomes the width of its codes if that

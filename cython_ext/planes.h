@@ -87,6 +87,8 @@ INLINE uint64_t gather_bits(uint64_t word, uint64_t mask)
     return _pext_u64(word, mask);
 #else
     uint64_t gathered = 0;
+    if (mask == UINT64_MAX)
+        return word;
     for (int count = 0; mask; mask &= mask - 1)
         gathered |= (word >> __builtin_ctzll(mask) & 1) << count++;
     return gathered;
@@ -100,6 +102,8 @@ INLINE uint64_t scatter_bits(uint64_t word, uint64_t mask)
     return _pdep_u64(word, mask);
 #else
     uint64_t scattered = 0;
+    if (mask == UINT64_MAX)
+        return word;
     for (; mask; mask &= mask - 1, word >>= 1)
         scattered |= (mask & -mask) & -(word & 1);
     return scattered;

@@ -1,10 +1,10 @@
 /* Golomb-Rice codes of tiles of RICE_TILE values, by planes of bits.
 
-   A tile of n values is a byte with a parameter k, and then a stream of bits. Of a code c (packed.h), c mod 2^k is in k
+   A tile of n values is a byte with a parameter k (RICE_ZEROS: all are 0, that is all), and then a stream of bits. Of a code c (packed.h), c mod 2^k is in k
    planes of n bits each, the lowest first. q = c / 2^k is unary, by levels: n bits say which q are above 0, as many
    bits as these are say which of them are above 1, and so on, until none is or after RICE_LEVELS levels. That is as long
-   as unary codes one after the other, q + 1 bits each, but a word of 64 bits is written and read at once. Codes that
-   are above all levels follow as numbers, less RICE_LEVELS 2^k, from the next whole byte on. */
+   as unary codes one after the other, q + 1 bits each, but a word of 64 bits is written and read at once. Of codes that
+   are above all levels q - RICE_LEVELS follows as a number, from the next whole byte on. */
 #ifndef RICE_H
 #define RICE_H
 #include "packed.h"
@@ -12,7 +12,13 @@
 
 #define RICE_TILE 128
 #define RICE_LEVELS 16
+#define RICE_AT_ONCE 4 /* levels between two looks whether more are needed: a branch that is seldom guessed wrong */
 #define RICE_PARAMETERS 64 /* k is below */
+#define RICE_ZEROS RICE_PARAMETERS /* instead of k, of a tile of zeros: nothing follows */
+/* Bytes from the begin of a tile on that writing it may change. */
+#define RICE_BEHIND (1 + RICE_TILE / 8 * (RICE_PARAMETERS + RICE_LEVELS) + RICE_TILE + 8)
+_Static_assert(RICE_BEHIND <= WRITTEN_BEHIND, "buffers of packed vectors are too short");
+
 /* Bytes that reading the planes and levels of a tile may look at. */
 #define RICE_MOST (1 + RICE_TILE / 8 * (RICE_PARAMETERS - 1 + RICE_LEVELS) + 24)
 
@@ -30,17 +36,23 @@ static inline void rice_all(int size, uint64_t ones[2])
     ones[1] = size <= 64 ? 0 : size < 128 ? (1ULL << (size - 64)) - 1 : UINT64_MAX;
 }
 
-/* Write a word at bit ``at`` of a stream, of which nothing is written beyond; up to 16 bytes from there on change. */
-static inline void rice_put(uint8_t *stream, int64_t at, uint64_t word)
+/* A stream that is written: bits of a word that is not full yet. */
+typedef struct {
+    uint8_t *out;
+    uint64_t pending;
+    int filled;
+} rice_stream;
+
+/* Write the lowest ``count`` <= 64 bits of a word, above which it is 0; the 8 bytes that they begin in change. Without
+   branches: they would be guessed wrong half of the time. */
+static inline void rice_put(rice_stream *to, uint64_t bits, int count)
 {
-    uint8_t *const out = stream + at / 64 * 8;
-    const int shift = at % 64;
-    uint64_t first = 0;
-    memcpy(&first, out, 8);
-    first = (shift ? first : 0) | word << shift;
-    const uint64_t second = word >> 1 >> (63 - shift);
-    memcpy(out, &first, 8);
-    memcpy(out + 8, &second, 8);
+    const uint64_t word = to->pending | bits << to->filled, rest = bits >> 1 >> (63 - to->filled);
+    const int filled = to->filled + count, full = filled >= 64;
+    memcpy(to->out, &word, 8);
+    to->out += 8 * full;
+    to->pending = full ? rest : word;
+    to->filled = filled & 63;
 }
 
 /* 64 bits from bit ``at`` on; 9 bytes are read. */
@@ -61,7 +73,7 @@ static int64_t rice_bits(const rice_codes *codes, int k)
             bits += (int64_t)q + 1;
         } else {
             bits += RICE_LEVELS;
-            numbers += number_size(codes->words[j] - ((uint64_t)RICE_LEVELS << k));
+            numbers += number_size(q - RICE_LEVELS);
         }
     }
     return (bits + 7) / 8 * 8 + 8 * numbers;
@@ -96,83 +108,87 @@ static inline void rice_quotients(const rice_codes *codes, int k, uint8_t q[RICE
         }
 }
 
-/* All planes of bits of the codes, and how many these may be. */
-static inline int rice_planes(const rice_codes *codes, uint64_t planes[RICE_PARAMETERS][2])
+/* Planes ``first`` to first + 7 of bits of codes, of which bytes are these bits: 16 bytes and a count of ones for each. */
+static inline void rice_planes(const uint8_t *bytes, int first, uint8_t *planes, int *counts)
 {
-    uint8_t bytes[RICE_TILE] = {0};
+    for (int p = 0; p < 8; p++) {
+        const uint64_t plane[2] = {bit_plane(bytes, p), bit_plane(bytes + 64, p)};
+        counts[first + p] = __builtin_popcountll(plane[0]) + __builtin_popcountll(plane[1]);
+        memcpy(planes + 16 * (first + p), &plane[0], 8);
+        memcpy(planes + 16 * (first + p) + 8, &plane[1], 8);
+    }
+}
+
+/* The same of all bits, and how many planes these are. */
+static inline int rice_all_planes(const rice_codes *codes, uint8_t *planes, int *counts)
+{
+    _Alignas(64) uint8_t bytes[RICE_TILE] = {0};
     uint64_t all = 0;
     if (codes->are_bytes) {
-        for (int p = 0; p < 8; p++)
-            for (int half = 0; half < 2; half++)
-                planes[p][half] = bit_plane(codes->bytes + 64 * half, p);
+        rice_planes(codes->bytes, 0, planes, counts);
         return 8;
     }
     for (int j = 0; j < codes->size; j++)
         all |= codes->words[j];
-    const int width = width_of(all);
+    const int width = (width_of(all) + 7) / 8 * 8;
     for (int first = 0; first < width; first += 8) {
         for (int j = 0; j < codes->size; j++)
             bytes[j] = (uint8_t)(codes->words[j] >> first);
-        for (int p = 0; p < 8; p++)
-            for (int half = 0; half < 2; half++)
-                planes[first + p][half] = bit_plane(bytes + 64 * half, p);
+        rice_planes(bytes, first, planes, counts);
     }
-    return (width + 7) / 8 * 8;
+    return width;
 }
 
-/* Write the codes of a tile; bytes written, at most (65 n + 15) / 8. Up to 16 bytes behind them change, too. The best parameter without numbers is the smallest k with sum(ceil(q/2)) <= n: going to k from k + 1 costs
-   sum(floor(c/2^k)) - sum(floor(c/2^(k + 1))) bits more and n less. Where it takes numbers, all are tried. */
+/* Write the codes of a tile; bytes written, at most (65 n + 15) / 8. Behind them bytes change, too: RICE_BEHIND of
+   those from the begin of the tile on. The best parameter without numbers is the smallest k with sum(ceil(q/2)) <= n:
+   going to k from k + 1 costs sum(floor(c/2^k)) - sum(floor(c/2^(k + 1))) bits more and n less. Where it takes numbers,
+   all are tried. */
 static int64_t rice_encode(rice_codes *codes, uint8_t *out)
 {
     const int size = codes->size;
-    uint64_t planes[RICE_PARAMETERS][2], alive[2];
-    _Alignas(64) uint8_t q[RICE_TILE];
-    const int width = rice_planes(codes, planes);
-    int k = width, sum = 0; /* of floor(c/2^k) */
-    while (k) {
-        const int more = __builtin_popcountll(planes[k - 1][0]) + __builtin_popcountll(planes[k - 1][1]);
-        if (sum + more > size)
-            break;
-        sum = 2 * sum + more;
-        k--;
-    }
-    uint64_t above = 0;
+    _Alignas(64) uint8_t q[RICE_TILE], apart[16 * RICE_PARAMETERS];
+    uint8_t *const planes = size == RICE_TILE ? out + 1 : apart;
+    uint64_t alive[2];
+    int counts[RICE_PARAMETERS + 4] = {0};
+    const int width = rice_all_planes(codes, planes, counts);
+    int k = width, sum = 0, above = 0; /* sum of floor(c/2^k) */
+    for (; k && sum + counts[k - 1] <= size; k--)
+        sum = 2 * sum + counts[k - 1];
     for (int p = k + 4; p < width; p++)
-        above |= planes[p][0] | planes[p][1];
+        above |= counts[p];
     if (above) {
         for (int j = 0; j < size && codes->are_bytes; j++)
             codes->words[j] = codes->bytes[j];
         codes->are_bytes = 0;
         k = rice_search(codes);
     }
-    uint8_t *const stream = out + 1;
-    int64_t at = 0;
     *out = (uint8_t)k;
-    for (int p = 0; p < k; p++)
-        if (size == RICE_TILE) {
-            memcpy(stream + 16 * p, planes[p], 16);
-            at += RICE_TILE;
-        } else {
-            rice_put(stream, at, planes[p][0]);
-            at += size < 64 ? size : 64;
-            if (size > 64)
-                rice_put(stream, at, planes[p][1]);
-            at += size > 64 ? size - 64 : 0;
+    if (k == 0 && sum == 0) {
+        *out = RICE_ZEROS;
+        return 1;
+    }
+    rice_stream to = {out + 1 + (size == RICE_TILE ? 16 * k : 0), 0, 0};
+    rice_all(size, alive);
+    for (int p = 0; p < k && size < RICE_TILE; p++)
+        for (int half = 0; half < 2; half++) {
+            uint64_t plane;
+            memcpy(&plane, planes + 16 * p + 8 * half, 8);
+            rice_put(&to, plane, __builtin_popcountll(alive[half]));
         }
     rice_quotients(codes, k, q);
-    rice_all(size, alive);
-    for (int level = 0; level < RICE_LEVELS && (alive[0] | alive[1]); level++)
-        for (int half = 0; half < 2; half++) {
-            const uint64_t higher = plane_above(q + 64 * half, level);
-            rice_put(stream, at, level ? gather_bits(higher, alive[half]) : higher);
-            at += __builtin_popcountll(alive[half]);
-            alive[half] = higher;
-        }
-    int64_t bytes = 1 + (at + 7) / 8;
+    for (int level = 0; level < RICE_LEVELS && (alive[0] | alive[1]); level += RICE_AT_ONCE)
+        for (int l = level; l < level + RICE_AT_ONCE; l++)
+            for (int half = 0; half < 2; half++) {
+                const uint64_t higher = plane_above(q + 64 * half, l);
+                rice_put(&to, gather_bits(higher, alive[half]), __builtin_popcountll(alive[half]));
+                alive[half] = higher;
+            }
+    memcpy(to.out, &to.pending, 8);
+    int64_t bytes = to.out - out + (to.filled + 7) / 8;
     if (above)
         for (int j = 0; j < size; j++)
             if (codes->words[j] >> k >= RICE_LEVELS)
-                bytes += put_number(codes->words[j] - ((uint64_t)RICE_LEVELS << k), out + bytes);
+                bytes += put_number((codes->words[j] >> k) - RICE_LEVELS, out + bytes);
     return bytes;
 }
 
@@ -198,15 +214,19 @@ static int64_t rice_decode(const uint8_t *in, int64_t available, rice_codes *cod
     _Alignas(64) uint8_t q[RICE_TILE] = {0};
     int64_t at = (int64_t)size * k;
     int level = 0;
-    if (k >= RICE_PARAMETERS)
-        return -1;
-    for (rice_all(size, alive); level < RICE_LEVELS && (alive[0] | alive[1]); level++)
-        for (int half = 0; half < 2; half++) {
-            const uint64_t higher = scatter_bits(rice_get(stream, at), alive[half]);
-            at += __builtin_popcountll(alive[half]);
-            add_where(q + 64 * half, higher, 1);
-            alive[half] = higher;
-        }
+    if (k >= RICE_PARAMETERS) {
+        codes->are_bytes = 1;
+        memset(codes->bytes, 0, RICE_TILE);
+        return k == RICE_ZEROS && available ? 1 : -1;
+    }
+    for (rice_all(size, alive); level < RICE_LEVELS && (alive[0] | alive[1]); level += RICE_AT_ONCE)
+        for (int l = 0; l < RICE_AT_ONCE; l++)
+            for (int half = 0; half < 2; half++) {
+                const uint64_t higher = scatter_bits(rice_get(stream, at), alive[half]);
+                at += __builtin_popcountll(alive[half]);
+                add_where(q + 64 * half, higher, 1);
+                alive[half] = higher;
+            }
     int64_t bytes = 1 + (at + 7) / 8;
     rice_low_bits(stream, size, k, 0, codes->bytes);
     codes->are_bytes = k < 8 && level << k <= 256 && !(alive[0] | alive[1]);
@@ -228,7 +248,7 @@ static int64_t rice_decode(const uint8_t *in, int64_t available, rice_codes *cod
             const int read = bytes <= available ? get_number(in + bytes, available - bytes, &more) : -1;
             if (read < 0)
                 return -1;
-            codes->words[64 * half + __builtin_ctzll(alive[half])] += more;
+            codes->words[64 * half + __builtin_ctzll(alive[half])] += more << k;
             bytes += read;
         }
     return bytes <= available ? bytes : -1;
