@@ -14,6 +14,7 @@ from tools.packed import in_rice, in_tiles, number
 
 from mpiqopt._coordination import Lockstep, pack, unpack
 from mpiqopt._processor import LEVELS, lacking
+from mpiqopt.coordination.protocol import Message, NodeProtocol
 
 TILES, RICE, RANGE = range(3)
 MOST = np.iinfo(np.int64)
@@ -191,9 +192,27 @@ def test_wrong_coders_are_refused():
         rules.coder = RICE
 
 
-def coordinated(protocol: str, coder: int, values: np.ndarray) -> tuple[np.ndarray, int]:
+class Swap(NodeProtocol):
+    """Two nodes that tell each other their vectors."""
+
+    def start(self, site, values):
+        return {"own": values, "told": False, "other": None}
+
+    def step(self, node):
+        told, node["told"] = node["told"], True
+        return [] if told else [Message(0, 0, node["own"])]
+
+    def absorb(self, node, label, values):
+        node["other"] = values
+
+    def look(self, node):
+        return None if node["other"] is None else node["own"] + node["other"]
+
+
+def coordinated(protocol: str | NodeProtocol, coder: int, values: np.ndarray) -> tuple[np.ndarray, int]:
     """Results and bytes of a call in lock-step in one process."""
-    (local,) = at_ranks(topology("random-regular", len(values), degree=3), 1, protocol)
+    graph = topology("path" if len(values) == 2 else "ring", len(values))
+    (local,) = at_ranks(graph, 1, protocol)
     rules = local.rules(values.shape[1])
     rules.coder = coder
     nodes = Lockstep(local.wiring, rules)
@@ -207,17 +226,19 @@ def coordinated(protocol: str, coder: int, values: np.ndarray) -> tuple[np.ndarr
             nodes.flood()
             nodes.deliver()
         assert nodes.agreed
+    assert nodes.votes or nodes.finished
     return np.array(nodes.result), int(nodes.bytes_sent.sum())
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_coordinators_find_the_same_in_fewer_bytes(protocol):
-    values = np.stack([laplace(np.random.default_rng(i), 1500, 3.0) for i in range(6)])
-    found = {coder: coordinated(protocol, coder, values) for coder in range(3)}
-    for low, high in (found[coder][0] for coder in range(3)):
-        assert np.array_equal(low, values.sum(axis=0) // 6)
-        assert np.array_equal(high, -(-values.sum(axis=0) // 6))
-    assert found[RANGE][1] < found[RICE][1] < 0.95 * found[TILES][1]
+@pytest.mark.parametrize(("protocol", "nodes"), [(name, 6) for name in PROTOCOLS] + [(Swap(), 2)])
+def test_coordinators_find_the_same_in_fewer_bytes(protocol, nodes):
+    values = np.stack([laplace(np.random.default_rng(i), 1500, 3.0) for i in range(nodes)])
+    found = [coordinated(protocol, coder, values) for coder in range(3)]
+    for (low, high), _ in found:
+        assert np.array_equal(low, values.sum(axis=0) // nodes)
+        assert np.array_equal(high, -(-values.sum(axis=0) // nodes))
+    tiles, rice, ranges = (size for _, size in found)
+    assert ranges < rice < 0.95 * tiles
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
