@@ -128,7 +128,7 @@ def coder_ratios() -> dict[str, list[float]]:
             actions = {"copy": lambda x=x, y=y: np.copyto(y, x)}
             for coder in range(3):
                 actions[coder, "pack"] = lambda x=x, c=coder: pack(x, c)
-                actions[coder, "unpack"] = lambda p=packed[coder], d=d: unpack(p, d)
+                actions[coder, "unpack"] = lambda p=packed[coder], d=d, y=y: unpack(p, d, y)
             t = times(actions)
             for coder, label in enumerate(("tiles", "rice", "range")):
                 ratios = [float(np.median(t[coder, way] / t["copy"])) for way in ("pack", "unpack")]

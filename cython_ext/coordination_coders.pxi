@@ -34,17 +34,17 @@ def pack(cnp.ndarray values, coder):
     return packed[:size].tobytes()
 
 
-def unpack(const uint8_t[::1] packed not None, Py_ssize_t d):
-    """Return the integers, int64 (d,), that ``pack`` made bytes of. Raises ValueError if they are damaged."""
-    cdef cnp.ndarray values = np.zeros(d, np.int64)
-    cdef int64_t size = packed.shape[0], read = 0
+def unpack(const uint8_t[::1] packed not None, Py_ssize_t d, cnp.ndarray out=None):
+    """Return the integers, int64 (d,), that ``pack`` made bytes of; they are added to ``out``, if there is one.
+
+    Raises ValueError if the bytes are damaged; then ``out`` is meaningless.
+    """
+    cdef cnp.ndarray values = np.zeros(d, np.int64) if out is None else out
+    cdef void* into = target(values, cnp.NPY_INT64, d, "out")
+    cdef int64_t size = packed.shape[0]
     cdef int widest = 0
     cdef const uint8_t* data = &packed[0] if size else NULL
-    cdef void* into = cnp.PyArray_DATA(values)
     with nogil:
-        read = packed_length(data, size, d, &widest)
-        if read == size:
-            read = kernels.add_packed(data, size, d, into, False)
-        if read != size:
+        if packed_length(data, size, d, &widest) != size or kernels.add_packed(data, size, d, into, False) != size:
             broken()
     return values

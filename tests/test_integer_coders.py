@@ -66,6 +66,7 @@ def test_what_was_packed_comes_back(coder):
     for values in vectors():
         packed = pack(values, coder)
         assert np.array_equal(unpack(packed, values.size), values)
+        assert np.array_equal(unpack(packed, values.size, -values), np.zeros_like(values))
         assert len(packed) <= len(pack(values, TILES))
 
 
