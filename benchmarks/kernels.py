@@ -1,10 +1,10 @@
 """Encoding, decoding, transforms, votes and gradients against copying or reading the same array: tables of README.md.
 
 usage: python benchmarks/kernels.py            (minutes; one core, quiet machine)
-       python benchmarks/kernels.py codecs     (the first table alone; also: gradients, transforms, votes)
+       python benchmarks/kernels.py codecs     (the first table alone; also: coders, gradients, transforms, votes)
 
 Everything is timed in turn with a copy of the same array, in one process; medians of ratios of neighbours. Tables of
-codecs and gradients have all levels of kernels that the processor has, each in a process of its own.
+codecs, coders and gradients have all levels of kernels that the processor has, each in a process of its own.
 """
 
 import json
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mpiqopt._compressors import Levels, Signs, UniformGrid, fill_keys, hadamard, require_finite, sum_bits
+from mpiqopt._coordination import pack, unpack
 from mpiqopt._losses import LinearModel
 from mpiqopt._processor import LEVELS, lacking
 from mpiqopt.compressors.eden import CENTROIDS
@@ -113,6 +114,28 @@ def codec_ratios(size: int = 1 << 22) -> dict[str, list[float]]:
     }
 
 
+def coders() -> None:
+    table("integers, times the copy", ["pack", "unpack", "bits a value"], level_ratios("coder_ratios"))
+
+
+def coder_ratios() -> dict[str, list[float]]:
+    """Medians of packing and of unpacking over copying, and bits a value."""
+    found = {}
+    for d in (100_000, 1_000_000):
+        for spread in (2, 20):
+            x = np.rint(spread * np.random.default_rng(0).standard_normal(d)).astype(np.int64)
+            y, packed = np.empty_like(x), [pack(x, coder) for coder in range(3)]
+            actions = {"copy": lambda x=x, y=y: np.copyto(y, x)}
+            for coder in range(3):
+                actions[coder, "pack"] = lambda x=x, c=coder: pack(x, c)
+                actions[coder, "unpack"] = lambda p=packed[coder], d=d, y=y: unpack(p, d, y)
+            t = times(actions)
+            for coder, label in enumerate(("tiles", "rice", "range")):
+                ratios = [float(np.median(t[coder, way] / t["copy"])) for way in ("pack", "unpack")]
+                found[f"{label}, d = {d}, spread {spread}"] = [*ratios, 8 * len(packed[coder]) / d]
+    return found
+
+
 def gradients() -> None:
     found = level_ratios("gradient_ratios")
     table("logistic loss, 8 nodes of 200 samples", ["µs", "times reading"], found)
@@ -188,6 +211,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--ratios"]:
         print(json.dumps(globals()[sys.argv[2]]()))
     else:
-        parts = {f.__name__: f for f in (codecs, gradients, against_numpy, transforms, votes)}
+        parts = {f.__name__: f for f in (codecs, coders, gradients, against_numpy, transforms, votes)}
         for name in sys.argv[1:] or parts:
             parts[name]()

@@ -37,7 +37,7 @@ cdef extern from "coordination_kernels.h" nogil:
     void* value_address(void*, bint, int64_t)
     int64_t value_at(const void*, bint, int64_t)
     int64_t largest_of(int)
-    enum: TILE
+    enum: TILE, TILES, CODERS
     ctypedef struct destination:
         uint8_t* packed
         int64_t size
@@ -50,14 +50,15 @@ cdef extern from "coordination_kernels.h" nogil:
     uint32_t word(uint32_t, uint64_t)
     uint64_t block_key(uint64_t, uint64_t)
     ctypedef struct coordination_kernels:
-        int64_t (*pack_vector)(const int64_t*, int64_t, uint8_t*) noexcept nogil
+        int64_t (*pack_vector)(const int64_t*, int64_t, int, uint8_t*) noexcept nogil
         void (*store_times)(void*, bint, const int64_t*, int64_t, int64_t) noexcept nogil
         void (*lengthen)(void*, int64_t) noexcept nogil
         int64_t (*reach_of)(const void*, bint, int64_t) noexcept nogil
         int64_t (*add_packed)(const uint8_t*, int64_t, int64_t, void*, bint) noexcept nogil
         void (*split_pieces)(void*, bint, int64_t, int64_t, int64_t, const int32_t*, destination*, int,
                              void*) noexcept nogil
-        int64_t (*share_out)(void*, void*, bint, int64_t, int64_t, int64_t, double, int, uint8_t*) noexcept nogil
+        int64_t (*share_out)(void*, void*, bint, int64_t, int64_t, int64_t, double, int, int,
+                             uint8_t*) noexcept nogil
         void (*quantise_row)(const double*, int64_t, double, int, const double*, int64_t*, double*,
                              double*) noexcept nogil
         void (*widen_by_ratio)(void*, bint, int64_t, int64_t, int64_t*, int64_t*) noexcept nogil
@@ -65,7 +66,7 @@ cdef extern from "coordination_kernels.h" nogil:
         void (*settle_row)(double*, const int64_t*, const void*, bint, int64_t, double, const double*, double,
                            double) noexcept nogil
         int64_t (*fingerprint)(const int64_t*, int64_t) noexcept nogil
-        int64_t (*pack_extremes)(const int64_t*, const int64_t*, int64_t, uint8_t*) noexcept nogil
+        int64_t (*pack_extremes)(const int64_t*, const int64_t*, int64_t, int, uint8_t*) noexcept nogil
         int64_t (*widen_by_packed)(const uint8_t*, int64_t, int64_t, int64_t*, int64_t*) noexcept nogil
         int (*within)(const int64_t*, const int64_t*, int64_t, int64_t) noexcept nogil
     const coordination_kernels** coordination_tables
@@ -143,6 +144,7 @@ def quantise(cnp.ndarray rows, double step, bint nearest, cnp.ndarray centre, cn
     return largest
 
 
+include "coordination_coders.pxi"
 include "coordination_links.pxi"
 include "coordination_mail.pxi"
 include "coordination_extremes.pxi"

@@ -2,6 +2,7 @@
    nodes fit into these, which is nearly twice as quick. */
 #include <math.h>
 #include "coordination_kernels.h"
+#include "reader.h"
 #include "vectors.h"
 
 /* floor(y / z) for z >= 1; C division truncates. */
@@ -56,6 +57,7 @@ static inline int32_t round_in_float(float v)
 #define TO_DOUBLE(v) small_to_double(v)
 #define ROUND(v) round_in_double(v)
 #include "packing.h"
+#include "coders.h"
 #include "pieces.h"
 #undef VALUE
 #undef CODE
@@ -68,6 +70,7 @@ static inline int32_t round_in_float(float v)
 #define TO_DOUBLE(v) ((double)(v))
 #define ROUND(v) ((int32_t)rint(v))
 #include "packing.h"
+#include "coders.h"
 #include "pieces.h"
 #undef VALUE
 #undef CODE
@@ -103,12 +106,9 @@ static int64_t reach_of(const void *v, int narrow, int64_t size)
     return largest_of(width_of(narrow ? all_codes_32(v, size) : all_codes_64(v, size)));
 }
 
-static int64_t pack_vector(const int64_t *v, int64_t d, uint8_t *out)
+static int64_t pack_vector(const int64_t *v, int64_t d, int coder, uint8_t *out)
 {
-    const uint8_t *begin = out;
-    for (int64_t at = 0; at < d; at += TILE)
-        out += pack_tile_64(v + at, tile_size(d, at), all_codes_64(v + at, tile_size(d, at)), out);
-    return out - begin;
+    return pack_vector_64(v, d, coder, out);
 }
 
 static int64_t add_packed(const uint8_t *in, int64_t available, int64_t d, void *y, int narrow)
@@ -126,10 +126,10 @@ static void split_pieces(void *y, int narrow, int64_t d, int64_t z, int64_t piec
 }
 
 static int64_t share_out(void *y, void *flow, int narrow, int64_t d, int64_t z, int64_t share, double momentum,
-                         int neighbours, uint8_t *packed)
+                         int neighbours, int coder, uint8_t *packed)
 {
-    return narrow ? share_out_32(y, flow, d, z, share, momentum, neighbours, packed)
-                  : share_out_64(y, flow, d, z, share, momentum, neighbours, packed);
+    return narrow ? share_out_32(y, flow, d, z, share, momentum, neighbours, coder, packed)
+                  : share_out_64(y, flow, d, z, share, momentum, neighbours, coder, packed);
 }
 
 static void widen_by_ratio(void *y, int narrow, int64_t d, int64_t z, int64_t *low, int64_t *high)
@@ -261,12 +261,12 @@ static int64_t fingerprint(const int64_t *v, int64_t d)
     return (int64_t)(h >> 2);
 }
 
-/* low and high, packed as low and then high - low. */
-static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d, uint8_t *out)
+/* low and high, packed as low, by a coder, and then high - low, which is 0 or 1, in tiles. */
+static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d, int coder, uint8_t *out)
 {
     const uint8_t *begin = out;
     int64_t spread[TILE];
-    out += pack_vector(low, d, out);
+    out += pack_vector(low, d, coder, out);
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
         for (int j = 0; j < size; j++)
@@ -278,23 +278,23 @@ static int64_t pack_extremes(const int64_t *low, const int64_t *high, int64_t d,
 
 static int64_t widen_by_packed(const uint8_t *in, int64_t available, int64_t d, int64_t *low, int64_t *high)
 {
-    const int64_t length = extremes_length(in, available, d);
     int64_t lowest[TILE], spread[TILE];
     int widest = 0;
-    if (length < 0)
+    packed_reader first, second;
+    const int64_t length = packed_length(in, available, d, &widest);
+    if (length < 0 || !open_packed(&first, in, length, d) || !open_packed(&second, in + length, available - length, d))
         return -1;
-    const uint8_t *end = in + length, *second = in + packed_length(in, available, d, &widest);
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
-        in += unpack_tile_64(in, end - in, size, lowest, 0);
-        second += unpack_tile_64(second, end - second, size, spread, 0);
+        if (read_tile_64(&first, size, lowest, 0) || read_tile_64(&second, size, spread, 0))
+            return -1;
         for (int j = 0; j < size; j++) {
             const int64_t highest = lowest[j] + spread[j];
             low[at + j] = lowest[j] < low[at + j] ? lowest[j] : low[at + j];
             high[at + j] = highest > high[at + j] ? highest : high[at + j];
         }
     }
-    return length;
+    return closes_packed(&first) && closes_packed(&second) ? second.in - in : -1;
 }
 
 /* True if high - low <= apart everywhere. */

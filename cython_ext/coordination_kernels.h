@@ -42,20 +42,20 @@ static inline void widen_by_value(int64_t v, int64_t *low, int64_t *high)
 }
 
 #define COORDINATION_KERNELS(EACH) \
-    EACH(int64_t, pack_vector, (const int64_t *, int64_t, uint8_t *)) \
+    EACH(int64_t, pack_vector, (const int64_t *, int64_t, int, uint8_t *)) \
     EACH(void, store_times, (void *, int, const int64_t *, int64_t, int64_t)) \
     EACH(void, lengthen, (void *, int64_t)) \
     EACH(int64_t, reach_of, (const void *, int, int64_t)) \
     EACH(int64_t, add_packed, (const uint8_t *, int64_t, int64_t, void *, int)) \
     EACH(void, split_pieces, (void *, int, int64_t, int64_t, int64_t, const int32_t *, destination *, int, void *)) \
-    EACH(int64_t, share_out, (void *, void *, int, int64_t, int64_t, int64_t, double, int, uint8_t *)) \
+    EACH(int64_t, share_out, (void *, void *, int, int64_t, int64_t, int64_t, double, int, int, uint8_t *)) \
     EACH(void, quantise_row, (const double *, int64_t, double, int, const double *, int64_t *, double *, double *)) \
     EACH(void, widen_by_ratio, (void *, int, int64_t, int64_t, int64_t *, int64_t *)) \
     EACH(void, round_ratio, (const void *, int, int64_t, int64_t, int64_t, int64_t, int64_t *)) \
     EACH(void, settle_row, (double *, const int64_t *, const void *, int, int64_t, double, const double *, double, \
                             double)) \
     EACH(int64_t, fingerprint, (const int64_t *, int64_t)) \
-    EACH(int64_t, pack_extremes, (const int64_t *, const int64_t *, int64_t, uint8_t *)) \
+    EACH(int64_t, pack_extremes, (const int64_t *, const int64_t *, int64_t, int, uint8_t *)) \
     EACH(int64_t, widen_by_packed, (const uint8_t *, int64_t, int64_t, int64_t *, int64_t *)) \
     EACH(int, within, (const int64_t *, const int64_t *, int64_t, int64_t))
 

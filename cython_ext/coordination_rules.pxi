@@ -33,6 +33,8 @@ cdef class Rules:
     bears_old : True if pieces of the last call may come in this one, and mean nothing
     settles : True if this call ends with ``settle`` instead of ``result``
     loaded : of links out, 1 if pieces wait until the link is free
+    coder : what packs vectors: 0 tiles, 1 Golomb-Rice codes, 2 a range coder (``pack``); set before delivery has the
+        rules. Nodes need not have the same: vectors say what packed them.
     """
 
     cdef readonly Py_ssize_t d
@@ -41,11 +43,23 @@ cdef class Rules:
     cdef Extremes extremes
     cdef list arrays
     cdef bint votes, in_turn, bears_old, settles
+    cdef int coder
     cdef integers step_counts
     cdef uint8_t* loaded
 
     def __cinit__(self, Py_ssize_t d, *_):
         self.arrays, self.d, self.votes = [], d, True
+
+    @property
+    def coder(self):
+        """What packs vectors: 0 tiles, 1 Golomb-Rice codes, 2 a range coder."""
+        return self.coder
+
+    @coder.setter
+    def coder(self, coder):
+        if self.links is not None:
+            raise ValueError("coder: too late, these rules are in use")
+        self.coder = known_coder(coder)
 
     cdef int connect(self, Links links) except -1:
         """Make arrays for the nodes of these links; delivery calls it once.
@@ -59,6 +73,7 @@ cdef class Rules:
         self.step_counts = given(self.arrays, self.steps, links.hosted, "steps")
         self.loaded = <uint8_t*> zeros(self.arrays, links.out_edges, 1)
         self.extremes = self.make_extremes()
+        self.extremes.coder = self.coder
         return 0
 
     cdef Extremes make_extremes(self):
@@ -230,7 +245,8 @@ cdef class IntegerRules(Rules):
         if read < 0 or z > <uint64_t> (self.total - self.z[i]):
             return broken()
         self.keep_headroom(i, 1, largest_of(widest))
-        kernels.add_packed(payload, size, self.d, self.values(i), self.narrow)
+        if kernels.add_packed(payload, size, self.d, self.values(i), self.narrow) < 0:
+            return broken()
         if self.narrow:
             self.reach[i] += largest_of(widest)
         self.z[i] += <int64_t> z
@@ -250,7 +266,7 @@ cdef class IntegerRules(Rules):
         return fresh
 
     cdef int send_waiting(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
-        cdef int64_t size = kernels.pack_vector(self.waiting(e), self.d, self.packed)
+        cdef int64_t size = kernels.pack_vector(self.waiting(e), self.d, self.coder, self.packed)
         self.loaded[e] = False
         return self.links.send(i, e, <uint64_t> self.weight[e], self.packed, size)
 
@@ -303,6 +319,7 @@ cdef class SplitRules(IntegerRules):
     destinations, places : for each link of a node that gets pieces, where they are added up, and which link it is
     shares : of each link of a node, how many pieces it gets, and then its position in ``destinations``
     work : for kernels, a tile for each destination
+    whole : for coders, which see vectors as a whole, those for each destination: int64 (links of a node, d)
 
     References
     ----------
@@ -316,6 +333,7 @@ cdef class SplitRules(IntegerRules):
     cdef int32_t* places
     cdef int32_t* shares
     cdef void* work
+    cdef integers whole
     cdef destination* destinations
 
     def __cinit__(self, Py_ssize_t d, uint64_t seed):
@@ -331,6 +349,7 @@ cdef class SplitRules(IntegerRules):
         self.shares = <int32_t*> zeros(self.arrays, links.widest, 4)
         self.destinations = <destination*> zeros(self.arrays, links.widest, sizeof(destination))
         self.work = zeros(self.arrays, links.widest * TILE, 8)
+        self.whole = <int64_t*> zeros(self.arrays, links.widest * self.d if self.coder != TILES else 0, 8)
         return 0
 
     cdef int start(self, cnp.ndarray values) except -1:
@@ -360,9 +379,12 @@ cdef class SplitRules(IntegerRules):
         )
         for t in range(count):
             to = &self.destinations[t]
-            if to.packed != NULL:
-                e = first + self.places[t]
-                self.links.send(i, e, <uint64_t> self.weight[e], to.packed, to.size)
+            e = first + self.places[t]
+            if self.loaded[e]:
+                continue
+            if to.packed == NULL:
+                to.packed, to.size = self.packed, kernels.pack_vector(to.sum, self.d, self.coder, self.packed)
+            self.links.send(i, e, <uint64_t> self.weight[e], to.packed, to.size)
         self.z[i] = z - pieces
         self.links.count(i, pieces)
         return True
@@ -399,12 +421,15 @@ cdef class SplitRules(IntegerRules):
 
     cdef inline void open(self, destination* to, Py_ssize_t e, int64_t z, int place) noexcept nogil:
         """Pieces for link e are packed if it is free, or else added to those that wait."""
-        if self.can_send(e):
-            to.packed, to.size = self.packed + place * packed_capacity(self.d), 0
-            self.weight[e] = z
-        else:
+        if not self.can_send(e):
             to.packed, to.sum = NULL, self.waiting(e)
             to.fresh = self.load(e, z)
+            return
+        self.weight[e] = z
+        if self.coder == TILES:
+            to.packed, to.size = self.packed + place * packed_capacity(self.d), 0
+        else:
+            to.packed, to.sum, to.fresh = NULL, self.whole + place * self.d, True
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
         return IntegerRules.absorb(self, i, z, payload, size) if z else broken()
@@ -493,7 +518,7 @@ cdef class ShareRules(IntegerRules):
         self.keep_headroom(i, 2, degree * (self.swing[i] + 1))
         size = kernels.share_out(
             self.values(i), value_address(self.flow, self.narrow, i * self.d), self.narrow, self.d, self.z[i], share,
-            self.momentum, <int> degree, self.packed
+            self.momentum, <int> degree, self.coder, self.packed
         )
         packed_length(self.packed, size, self.d, &widest)
         self.swing[i] = largest_of(widest)
@@ -608,7 +633,8 @@ cdef class TreeRules(IntegerRules):
         self.links.count(i, 1)
         if self.can_send(e):
             return self.links.send(i, e, <uint64_t> z, self.packed,
-                                   kernels.pack_vector(<int64_t*> self.values(i), self.d, self.packed))
+                                   kernels.pack_vector(<int64_t*> self.values(i), self.d, self.coder,
+                                                       self.packed))
         self.load(e, z)
         memcpy(self.waiting(e), self.values(i), 8 * self.d)
         return 0

@@ -1,6 +1,8 @@
 /* Vectors of integers in as few bits as they need: the format.
 
-   A packed vector is tiles of TILE values: one byte with a width, then codes of that width, 2v for v >= 0 and -2v - 1
+   A packed vector of more than FEW values may be the work of a coder, where that is shorter: then its first byte is
+   64 (coder + 1) + the width of its widest code, or 63 if that is 64; a number of bytes; and these bytes: rice.h,
+   range_coder.h. Or else it is tiles of TILE values: one byte with a width, then codes of that width, 2v for v >= 0 and -2v - 1
    for v < 0. Widths are 0 to 32, and 64 for what is larger. A tile of no more than FEW values is just numbers. Of a
    tile every full BLOCK of codes is in LANES streams of words of 32 bits side by side, code j in stream j % LANES, so
    that a vector register packs LANES codes at once; the rest is one stream (codes.h). Streams side by side: Lemire,
@@ -63,10 +65,45 @@ static inline int get_number(const uint8_t *in, int64_t available, uint64_t *v)
     return -1;
 }
 
-/* Largest size of a packed vector. */
+/* Coders: what a vector may be packed by. */
+enum { TILES, RICE, RANGE, CODERS };
+
+/* What a packed vector says first: by which coder, the width of its widest code, and the bytes that follow. */
+typedef struct {
+    int coder, width;
+    int64_t bytes;
+} coded_header;
+
+/* Most bytes of such a header. */
+#define CODED_MOST (1 + NUMBER_MOST)
+
+static inline int put_coded(coded_header h, uint8_t *out)
+{
+    *out = (uint8_t)(64 * (h.coder + 1) + (h.width < 64 ? h.width : 63));
+    return 1 + put_number((uint64_t)h.bytes, out + 1);
+}
+
+/* Bytes read: 0 if there are tiles; -1 if there is no header or fewer bytes than it says. */
+static inline int get_coded(const uint8_t *in, int64_t available, int64_t d, coded_header *h)
+{
+    uint64_t bytes;
+    *h = (coded_header){.coder = TILES};
+    if (d <= FEW || available < 1 || *in < 64 * (RICE + 1))
+        return 0;
+    const int number = get_number(in + 1, available - 1, &bytes);
+    if (number < 0 || bytes < 1 || bytes > (uint64_t)(available - 1 - number))
+        return -1;
+    *h = (coded_header){*in / 64 - 1, *in % 64, (int64_t)bytes};
+    return 1 + number;
+}
+
+/* Place for a packed vector, and for what is written on the way: Golomb-Rice codes, which are the longest before they
+   give way to tiles, have 65 bits a value and 15 a tile, and bytes behind them change. */
+#define WRITTEN_BEHIND 1500
+
 static inline int64_t packed_capacity(int64_t d)
 {
-    return 8 * d + (d + TILE - 1) / TILE + FEW * NUMBER_MOST;
+    return 9 * d + CODED_MOST + FEW * NUMBER_MOST + WRITTEN_BEHIND;
 }
 
 /* Bytes of a packed tile, -1 if it is none or goes beyond what is ``available``; ``widest`` becomes the width of its codes if that
@@ -97,7 +134,12 @@ static inline int64_t tile_length(const uint8_t *in, int64_t available, int size
 /* The same of a packed vector. */
 static int64_t packed_length(const uint8_t *in, int64_t available, int64_t d, int *widest)
 {
-    int64_t read = 0;
+    coded_header h;
+    int64_t read = get_coded(in, available, d, &h);
+    if (read) {
+        *widest = h.width > *widest ? h.width : *widest;
+        return read < 0 ? -1 : read + h.bytes;
+    }
     for (int64_t at = 0; at < d; at += TILE) {
         const int64_t bytes = tile_length(in + read, available - read, tile_size(d, at), widest);
         if (bytes < 0)

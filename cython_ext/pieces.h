@@ -1,19 +1,6 @@
 /* What nodes do with their integers, of type VALUE. Included once for each VALUE, of which CODE is the
    unsigned; NAME(x) makes a name of its own. */
 
-/* y += the packed vector, whose widest code fits; bytes read or -1. */
-static int64_t NAME(add_packed)(const uint8_t *in, int64_t available, int64_t d, VALUE *y)
-{
-    int64_t read = 0;
-    for (int64_t at = 0; at < d; at += TILE) {
-        const int64_t bytes = NAME(unpack_tile)(in + read, available - read, tile_size(d, at), y + at, 1);
-        if (bytes < 0)
-            return -1;
-        read += bytes;
-    }
-    return read;
-}
-
 /* True if |v| < 2^50 everywhere. */
 static inline int NAME(are_small)(const VALUE *v, int size)
 {
@@ -113,15 +100,16 @@ static inline CODE NAME(share_tile)(VALUE *restrict y, int size, int64_t z, int6
 /* One step of integer push-sum at a node: what goes to each of the neighbours, packed once; bytes written. ``flow``:
    what went to them in the step before, and then in this one. */
 static int64_t NAME(share_out)(VALUE *y, VALUE *flow, int64_t d, int64_t z, int64_t share, double momentum,
-                               int neighbours, uint8_t *packed)
+                               int neighbours, int coder, uint8_t *packed)
 {
     int64_t bytes = 0;
     for (int64_t at = 0; at < d; at += TILE) {
         const int size = tile_size(d, at);
         const CODE all = NAME(share_tile)(y + at, size, z, share, momentum, neighbours, flow + at);
-        bytes += NAME(pack_tile)(flow + at, size, all, packed + bytes);
+        if (coder == TILES)
+            bytes += NAME(pack_tile)(flow + at, size, all, packed + bytes);
     }
-    return bytes;
+    return coder == TILES ? bytes : NAME(pack_vector)(flow, d, coder, packed);
 }
 
 /* low = min(low, floor(y/z)), high = max(high, ceil(y/z)). */

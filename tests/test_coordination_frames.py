@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from tools.mailboxes import (
     APART,
-    BLOCK,
     EXTREMES,
-    FEW,
-    LANES,
     PIECE,
     PIECES,
     PIECES_HEARD,
@@ -23,39 +20,9 @@ from tools.mailboxes import (
     mailboxes,
     topology,
 )
+from tools.packed import in_rice, in_tiles, number
 
-from mpiqopt._coordination import Lockstep, Mailboxes, ShareRules
-
-
-def number(value: int) -> bytes:
-    """Groups of 7 bits, the lowest first."""
-    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + number(value >> 7)
-
-
-def stream(codes: list[int], bits: int) -> bytes:
-    return sum(code << bits * j for j, code in enumerate(codes)).to_bytes((bits * len(codes) + 7) // 8, "little")
-
-
-def packed(values: list[int]) -> bytes:
-    """The format, written down again: tiles with a width and folded values; of full blocks eight streams by words."""
-    out = b""
-    for at in range(0, len(values), TILE):
-        tile = values[at : at + TILE]
-        codes = [2 * v if v >= 0 else -2 * v - 1 for v in tile]
-        bits = max(codes).bit_length()
-        if len(tile) <= FEW:
-            out += b"".join(map(number, codes))
-            continue
-        if bits > 32:
-            out += b"\x40" + struct.pack(f"<{len(tile)}q", *tile)
-            continue
-        out += bytes([bits])
-        full = len(tile) // BLOCK * BLOCK
-        for block in range(0, full, BLOCK):
-            lanes = [stream(codes[block + lane : block + BLOCK : LANES], bits) for lane in range(LANES)]
-            out += b"".join(lane[4 * word : 4 * word + 4] for word in range(bits) for lane in lanes)
-        out += stream(codes[full:], bits)
-    return out
+from mpiqopt._coordination import Lockstep, Mailboxes, ShareRules, pack
 
 
 def of_width(rng: np.random.Generator, bits: int, size: int) -> list[int]:
@@ -81,7 +48,7 @@ def test_integers_of_all_widths_survive_packing(size):
         tiles = [of_width(rng, bits, min(TILE, size - at)) for at in range(0, size, TILE)]
         values = np.concatenate([np.array(tile, np.int64) for tile in tiles])
         frame, above = one_hop(values)
-        assert frame == number(PIECE) + packed(values.tolist())
+        assert frame == number(PIECE) + in_tiles(values.tolist())
         above.receive(as_array(frame))
         y, z = above.mass
         assert np.array_equal(y, values)
@@ -110,20 +77,21 @@ HEARD = {"kind": PIECES_HEARD}
 @pytest.mark.parametrize(
     ("payload", "options"),
     [
-        (ONE + packed([1, 2, 3])[:-1], {}),
+        (ONE + in_tiles([1, 2, 3])[:-1], {}),
         (ONE[:0], {}),
         (b"\x80" * 20, {}),
         (ONE, {}),
-        (ONE + packed([1, 2, 3]) + b"\0", {}),
-        (ONE + packed([2**40, 2, 3])[:-1], {}),
+        (ONE + in_tiles([1, 2, 3]) + b"\0", {}),
+        (ONE + in_tiles([2**40, 2, 3])[:-1], {}),
         (ONE + b"\x21" + bytes(99), {}),
         (ONE + b"\x3f" + bytes(99), {}),
         (ONE + b"\x41" + bytes(99), {}),
         (ONE + b"\xff" + bytes(99), {}),
-        (ONE + packed([1, 2, 3]), {"link": 6}),
-        (ONE + packed([1, 2, 3]), {"link": 2**29}),
-        (ONE + packed([1, 2, 3]), {"link": 2**32 - 1}),
-        (ONE + packed([1, 2, 3]), {"link": 2**60}),
+        (ONE + b"\x83" + number(100) + bytes(99), {}),
+        (ONE + in_tiles([1, 2, 3]), {"link": 6}),
+        (ONE + in_tiles([1, 2, 3]), {"link": 2**29}),
+        (ONE + in_tiles([1, 2, 3]), {"link": 2**32 - 1}),
+        (ONE + in_tiles([1, 2, 3]), {"link": 2**60}),
         (b"", {"kind": 0}),
         (b"", {"kind": 7}),
         (b"\1", {"kind": EXTREMES}),
@@ -133,13 +101,36 @@ HEARD = {"kind": PIECES_HEARD}
         (b"", {"kind": PIECES_HEARD, "link": 6}),
         (b"", {"kind": STAGE_HEARD, "link": 6}),
     ],
-    ids=range(22),
+    ids=range(23),
 )
 def test_a_malformed_frame_is_an_error(payload, options, protocol):
     for engine in engines_of(protocol):
         frame = frame_of(payload, numbered=isinstance(engine, Mailboxes), **options)
         with pytest.raises(ValueError, match="a frame is not what it says it is"):
             engine.receive(frame)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x83" + number(2) + b"\x02\x02",  # Golomb-Rice codes: cut off, no parameter, too long, too wide
+        b"\x83" + number(2) + b"\x41\x00",
+        b"\x83" + number(2) + b"\x40\x00",
+        b"\x82" + number(3) + b"\x02\x00\x0f",
+        b"\xc3" + number(9) + bytes(9),  # range coder: too long, too wide
+        b"\xc1" + number(1) + b"\x01",
+    ],
+    ids=range(6),
+)
+def test_what_no_coder_has_written_is_an_error(payload, protocol):
+    """It is noticed when it is read: in turn, that is with the step that it is for."""
+    stepping, mailing = engines_of(protocol)
+    for engine in (stepping, mailing):
+        frame = frame_of(ONE + payload, numbered=engine is mailing)
+        with pytest.raises(ValueError, match="a frame is not what it says it is"):  # noqa: PT012
+            engine.receive(frame)
+            mailing.advance(0.0)
 
 
 def test_a_frame_ends_within_its_header():
@@ -150,7 +141,7 @@ def test_a_frame_ends_within_its_header():
 
 def test_pieces_of_a_wrong_call_are_an_error():
     with pytest.raises(ValueError, match="a frame is not what it says it is"):
-        engines_of("ftqc")[1].receive(frame_of(ONE + packed([1, 2, 3]), numbered=True, call=5))
+        engines_of("ftqc")[1].receive(frame_of(ONE + in_tiles([1, 2, 3]), numbered=True, call=5))
 
 
 @pytest.mark.parametrize("kind", [STAGE, PIECES_HEARD, STAGE_HEARD])
@@ -168,7 +159,7 @@ def test_a_piece_has_a_weight_that_can_be(protocol, weights):
         stepping, mailing = engines_of(protocol)
         mailing.advance(0.0)  # push-sum: a node takes its first step before it hears others
         for engine in (stepping, mailing):
-            frame = frame_of(number(weight) + packed([1, 2, 3]), numbered=engine is mailing)
+            frame = frame_of(number(weight) + in_tiles([1, 2, 3]), numbered=engine is mailing)
             with pytest.raises(ValueError, match="a frame is not what it says it is"):
                 engine.receive(frame)
 
@@ -177,12 +168,17 @@ def test_random_damage_does_not_crash():
     """An error, or wrong integers that nobody notices: there is no check sum, and MPI does not lose bytes."""
     rng = np.random.default_rng(0)
     for trial in range(1000):
-        numbered = trial % 2 == 1
-        frames = [frame_of(ONE + packed(of_width(rng, bits, 3)), numbered=numbered) for bits in (0, 3, 12, 30, 60)]
-        frames.append(frame_of(packed([5, 6, 7]) + packed([1, 1, 0]), kind=EXTREMES, numbered=numbered))
+        numbered, d = trial % 2 == 1, 3 if trial % 4 < 2 else 70
+        widths = [of_width(rng, bits, d) for bits in (0, 3, 12, 30, 60)]
+        frames = [frame_of(ONE + in_tiles(values), numbered=numbered) for values in widths]
+        if d > 3:  # fewer are always in tiles
+            small = np.rint(3 * rng.standard_normal((2, d))).astype(np.int64)
+            frames += [frame_of(ONE + pack(own, 1 + k), numbered=numbered) for k, own in enumerate(small)]
+        extremes = in_rice([5] * (d - 1) + [60]) + in_tiles([1] + [0] * (d - 1))
+        frames.append(frame_of(extremes, kind=EXTREMES, numbered=numbered))
         damaged = np.concatenate([frames[k] for k in rng.integers(len(frames), size=3)])
         damaged[rng.integers(damaged.size, size=2)] ^= np.uint8(1) << rng.integers(8, size=2, dtype=np.uint8)
-        engine = engines_of(str(rng.choice(list(PROTOCOLS))))[trial % 2]
+        engine = engines_of(str(rng.choice(list(PROTOCOLS))), d)[trial % 2]
         try:
             engine.receive(damaged[: rng.integers(damaged.size + 1)].copy())
         except ValueError as error:

@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "cython_ext"
 COMPILER = shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0])
 # texts for a type of integers, which coordination_kernels.c includes once for each
-TEMPLATES = {"packing.h", "pieces.h"}
+TEMPLATES = {"coders.h", "packing.h", "pieces.h"}
 HEADERS = sorted(path.name for path in FOLDER.glob("*.h") if path.name not in TEMPLATES)
 MACROS = ["-DLEVEL=v2", "-DLEVELS(EACH, name)=EACH(name, v2)"]
 WARNINGS = ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-psabi"]

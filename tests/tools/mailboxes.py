@@ -39,8 +39,10 @@ def lockstep(local: LocalProtocol, d: int) -> Lockstep:
     return Lockstep(local.wiring, local.rules(d))
 
 
-def mailboxes(local: LocalProtocol, d: int, unreliable: bool = False) -> Mailboxes:
-    return Mailboxes(local.wiring, local.rules(d), unreliable)
+def mailboxes(local: LocalProtocol, d: int, unreliable: bool = False, coder: int = 0) -> Mailboxes:
+    rules = local.rules(d)
+    rules.coder = coder
+    return Mailboxes(local.wiring, rules, unreliable)
 
 
 def split(engine: Mailboxes, frames: bytes) -> list[bytes]:
@@ -69,14 +71,22 @@ class Adversary:
     """
 
     def __init__(
-        self, graph: Topology, ranks: int, protocol: str, d: int, seed: int, bad: bool = True, late: float = 1.0
+        self,
+        graph: Topology,
+        ranks: int,
+        protocol: str,
+        d: int,
+        seed: int,
+        bad: bool = True,
+        late: float = 1.0,
+        coder: int = 0,
     ):
         locals_ = at_ranks(graph, ranks, protocol, seed)
         self.wirings, self.overlay = [local.wiring for local in locals_], locals_[0].overlay
         self.rng = np.random.default_rng(seed)
         self.bad, self.late = bad, late  # late: how much longer a tenth of the frames takes
         self.protocol, self.nodes, self.d = protocol, graph.nodes, d
-        self.engines = [mailboxes(local, d, bad) for local in locals_]
+        self.engines = [mailboxes(local, d, bad, coder) for local in locals_]
         self.loss, self.repeats = (float(p) for p in self.rng.choice([0.0, 0.05, 0.3], 2))
         self.now, self.number, self.air, self.last_due = 0.0, 0, [], {}
         self.calls = [-1] * ranks
