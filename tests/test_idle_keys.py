@@ -55,6 +55,10 @@ IDLE = {
         {"algorithm": {"name": "ftqc-dgd", "zoom": 1, "min_quantization_step": 1e-5}},
         "algorithm.min_quantization_step (zoom is 1.0)",
     ),
+    "rounding": (
+        {"algorithm": {"name": "ftqc-dgd", "rounding": "nearest"}},
+        "algorithm.rounding (code is 'innovations')",
+    ),
     "coordination": (
         {"algorithm": {"name": "ftqc-dgd", "coordinator": "allreduce", "coordination": "mailboxes"}},
         "algorithm.coordination (coordinator is 'allreduce')",
