@@ -58,6 +58,10 @@ class CoordinationProtocol:
         """Predict a call with vectors (d,) of integers that are up to ``spread`` >= 2 apart; None: no model."""
         return None
 
+    def cost_before(self, network: Network, mailboxes: bool) -> Call:
+        """Predict what nodes send before the first call of a process."""
+        return Call(0, 0, 0)
+
 
 class FrameProtocol(CoordinationProtocol, ABC):
     """A coordinator whose nodes send frames to their out-neighbours: in lock-step or by mailboxes, on any digraph."""

@@ -49,12 +49,16 @@ class Tree(FrameProtocol):
         return overlay.height
 
     def cost(self, network: Network, d: int, spread: float) -> Call:
-        """Sums go up, of a whole branch at most; the sum of all comes down."""
-        up, down = (
-            packed_frame_bytes(d, spread * sqrt(sqrt(network.nodes))),
-            packed_frame_bytes(d, spread * sqrt(network.nodes)),
-        )
-        return Call(2 * network.diameter, 2 * (network.nodes - 1), (network.nodes - 1) * (up + down))
+        return call_along_tree(network, d, spread)
+
+
+def call_along_tree(network: Network, d: int, spread: float) -> Call:
+    """Predict a call along a tree: sums go up, of a whole branch at most; the sum of all comes down."""
+    up, down = (
+        packed_frame_bytes(d, spread * sqrt(sqrt(network.nodes))),
+        packed_frame_bytes(d, spread * sqrt(network.nodes)),
+    )
+    return Call(2 * network.diameter, 2 * (network.nodes - 1), (network.nodes - 1) * (up + down))
 
 
 def shortest_paths(arcs: np.ndarray, nodes: int) -> Paths:
