@@ -168,8 +168,8 @@ def refused(engine: Lockstep | Mailboxes, frame: np.ndarray) -> bool:
         ((0, 1, 1, 0), {"kind": 7}),
         ((0, 1, 1, 0), {"kind": 10}),
         ((0, 1, 1, 0), {"kind": FIND + 256}),
-        ((0, 1, 1, 0), {"link": 3}),
-        ((0, 1, 1, 0), {"link": 3, "kind": FOUND}),
+        ((0, 1, 1, 0), {"link": 4}),
+        ((0, 1, 1, 0), {"link": 4, "kind": FOUND}),
         ((0, 1, 1, 0), {"link": 2**29}),
         ((0, 1, 1, 0), {"link": 2**32}),
         ((4, 1, 1, 0), {}),
@@ -182,7 +182,7 @@ def refused(engine: Lockstep | Mailboxes, frame: np.ndarray) -> bool:
     ids=range(15),
 )
 def test_what_nodes_cannot_know_is_an_error(fields, options, protocol):
-    """Of a ring of 4: nodes 0 to 3, at most 3 links apart, 3 links in and out of the two nodes here."""
+    """Of a ring of 4: nodes 0 to 3, at most 3 links apart, 4 links in and out of the two nodes here."""
     for engine in engines_of(protocol):
         assert refused(engine, find_frame(*fields, numbered=isinstance(engine, Mailboxes), **options))
 
