@@ -28,7 +28,7 @@ from mpiqopt.transport.launch import mpi_session
 
 NODES, STEP = 8, 1e-3
 RING = Topology("ring", tuple(Ring(nodes=NODES).cycle()))
-COORDINATORS = ("ftqc", "integer-push-sum", "tree", "allreduce")
+COORDINATORS = ("ftqc", "integer-push-sum", "tree", "collect", "allreduce")
 
 
 def values(d: int, spread: float, rng: np.random.Generator, base: np.ndarray) -> np.ndarray:

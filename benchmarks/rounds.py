@@ -66,7 +66,7 @@ def main() -> None:
     for name, nodes, keys in GRAPHS:
         topology = Topology(name, tuple(find_member("topology", name)(nodes=nodes, **keys).cycle()))
         network = measure_network(topology)
-        for protocol in ("ftqc", "integer-push-sum", "tree"):
+        for protocol in ("ftqc", "integer-push-sum", "tree", "collect"):
             for d, spread in VALUES:
                 slow = protocol == "ftqc" and network.forgetting > 100
                 if nodes * d > (MOST_SLOW if slow else MOST):

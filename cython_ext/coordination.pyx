@@ -5,8 +5,9 @@ Three things are kept apart, each in a file of its own that is included below.
 * ``Links``: who is linked to whom, boxes of bytes for other processes, and the frames in them (``frames.h``).
   ``MailLinks`` also numbers frames, waits for acknowledgements and sends again what was lost.
 * ``Rules``: what a coordinator does at a node. It splits off pieces, absorbs those that come, looks at what it has.
-  ``SplitRules`` is FTQC, ``ShareRules`` integer push-sum, ``TreeRules`` a sum along a tree, and ``PythonRules`` calls a
-  class in Python (``mpiqopt.coordination.protocol.NodeProtocol``).
+  ``SplitRules`` is FTQC, ``ShareRules`` integer push-sum, ``TreeRules`` a sum along a tree, which may be one that nodes
+  look for themselves (``FoundTree``), and ``PythonRules`` calls a class in Python
+  (``mpiqopt.coordination.protocol.NodeProtocol``).
 * Delivery: when nodes act. In ``Lockstep`` all take a step at once, in ``Mailboxes`` each acts when something comes.
   Both call the rules by virtual methods, and know nothing of any of them. ``Mass`` hands on real vectors by the same
   mail, for push-sum without coordination.
@@ -24,6 +25,7 @@ from arrays cimport pointer, target
 
 import numpy as np
 
+from mpiqopt.arithmetic.distinct import distinct_values
 from mpiqopt.kernels import level
 
 cnp.import_array()
@@ -72,11 +74,12 @@ cdef extern from "coordination_kernels.h" nogil:
     const coordination_kernels** coordination_tables
 
 cdef extern from "frames.h" nogil:
-    enum: PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, HEADER_MOST
+    enum: PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, FIND, FOUND, HEADER_MOST
     ctypedef struct frame_header:
         uint32_t edge, place, kind, call, count
         uint8_t tries
         uint64_t z
+        uint32_t author, up, down, child
     ctypedef struct frame_format:
         int numbered, unreliable
     bint frame_goes_in(uint32_t)
@@ -148,6 +151,7 @@ include "coordination_coders.pxi"
 include "coordination_links.pxi"
 include "coordination_mail.pxi"
 include "coordination_extremes.pxi"
+include "coordination_collect.pxi"
 include "coordination_rules.pxi"
 include "coordination_python.pxi"
 include "coordination_lockstep.pxi"

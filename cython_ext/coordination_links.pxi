@@ -142,6 +142,12 @@ cdef class Links:
         return self.write_into(i, &self.outgoing[self.out_box[e]], h, payload, size)
 
     @cython.final
+    cdef inline int write_back(self, Py_ssize_t e, frame_header* h) except -1 nogil:
+        """Write a frame of the receiver of link e for its sender."""
+        h.edge, h.place = <uint32_t> self.in_there[e], <uint32_t> self.in_place[e]
+        return self.write_into(self.receiver[e], &self.outgoing[self.in_box[e]], h, NULL, 0)
+
+    @cython.final
     cdef inline int write_into(self, Py_ssize_t i, box* b, const frame_header* h, const uint8_t* payload,
                                int64_t size) except -1 nogil:
         """Write a frame of node i, whose header is complete, at the end of a box, and count its bytes."""

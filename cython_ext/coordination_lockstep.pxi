@@ -46,11 +46,15 @@ cdef class Lockstep(Delivery):
         self.rules.start(values)
 
     def step(self):
-        """Let every node take a step."""
+        """Let every node take a step; the first ones are for a tree, where nodes look for that."""
+        cdef FoundTree tree = self.rules.tree
         cdef Py_ssize_t i
         with nogil:
             for i in range(self.links.hosted):
-                self.rules.step(i)
+                if tree is None or tree.over(i):
+                    self.rules.step(i)
+                else:
+                    tree.enter(i)
 
     def look_around(self):
         """Begin a vote: every node knows what it has itself."""
@@ -76,6 +80,16 @@ cdef class Lockstep(Delivery):
     def agreed(self):
         """True if the vote is won, after the floods; the same at all nodes."""
         return bool(self.rules.extremes.agree(0))
+
+    @property
+    def steps_to_find(self):
+        """Steps until nodes have found what they have to know of the network: 0 but before the first call."""
+        return 0 if self.rules.tree is None else self.rules.tree.stages_left
+
+    @property
+    def found_bytes(self):
+        """Those of ``bytes_sent`` that each hosted node sent to find a tree, int64 (hosted,); None: nobody does."""
+        return None if self.rules.tree is None else self.rules.tree.bytes_sent
 
     @property
     def finished(self):
@@ -113,6 +127,8 @@ cdef class Lockstep(Delivery):
 
     cdef int64_t on_frame(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef Py_ssize_t i
+        if h.kind == FIND or h.kind == FOUND:
+            return self.rules.hear(h)
         if h.kind != PIECES and h.kind != EXTREMES and h.kind != APART:
             return broken()  # acknowledgements have links of another kind
         i = self.links.receiver[h.edge]

@@ -108,12 +108,11 @@ cdef class MailLinks(Links):
     cdef int acknowledge(self, Py_ssize_t e, uint32_t kind, const frame_header* heard) except -1 nogil:
         """The receiver of link e says that it has heard a frame: its call, number and try come back to the sender.
 
-        Acknowledgements, and only they, go against the direction of a link.
+        Acknowledgements, and only they and FOUND, go against the direction of a link.
         """
         cdef frame_header h
-        h.edge, h.place = <uint32_t> self.in_there[e], <uint32_t> self.in_place[e]
         h.kind, h.call, h.count, h.tries = kind, heard.call, heard.count, heard.tries
-        return self.write_into(self.receiver[e], &self.outgoing[self.in_box[e]], &h, NULL, 0)
+        return self.write_back(e, &h)
 
     cdef bint is_new(self, const frame_header* h) noexcept nogil:
         """True the first time that these pieces come, which are the last on their link then.

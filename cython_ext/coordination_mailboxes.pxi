@@ -17,6 +17,8 @@ cdef class Mailboxes(Mail):
     a stage when all its in-neighbours are in the one before. After D stages nothing moves in the network, and the
     extremes that are told in the other D are those of one state of it (ours).
 
+    Nodes that look for a tree do so from the start, before the first call begins (``FoundTree``).
+
     A neighbour may be one call ahead, not two, because every call needs all nodes.
 
     Parameters
@@ -95,6 +97,11 @@ cdef class Mailboxes(Mail):
         return True
 
     @property
+    def found_bytes(self):
+        """Those of ``bytes_sent`` that each hosted node sent to find a tree, int64 (hosted,); None: nobody does."""
+        return None if self.rules.tree is None else self.rules.tree.bytes_sent
+
+    @property
     def called(self):
         """True if a frame of the next call has come."""
         for e in range(self.mail.in_edges):
@@ -132,6 +139,10 @@ cdef class Mailboxes(Mail):
         return self.rules.is_narrow()
 
     cdef int act(self, Py_ssize_t i) except -1 nogil:
+        if self.rules.tree is not None and not self.rules.tree.settled(i):
+            moved = self.rules.tree.act(i)
+            if not self.rules.tree.over(i):
+                return moved
         if self.phase[i] == STEPPING:
             return self.act_in_steps(i) if self.rules.votes else self.act_without_vote(i)
         if self.phase[i] == DRAINING and self.drained(i):
@@ -252,6 +263,8 @@ cdef class Mailboxes(Mail):
 
     cdef bint drained(self, Py_ssize_t i) noexcept nogil:
         cdef Py_ssize_t e
+        if self.rules.tree is not None and not self.rules.tree.settled(i):
+            return False
         if self.mail.unreliable:
             for e in range(self.mail.out_starts[i], self.mail.out_starts[i + 1]):
                 if self.heard_stage[e] < self.stage[i]:
@@ -270,6 +283,8 @@ cdef class Mailboxes(Mail):
     cdef int64_t on_frame(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         if h.kind == STAGE or h.kind == EXTREMES or h.kind == APART:
             return self.on_stage(h, payload, size)
+        if h.kind == FIND or h.kind == FOUND:
+            return self.rules.hear(h)
         if h.kind != STAGE_HEARD:
             return Mail.on_frame(self, h, payload, size)
         if h.call == self.mail.call and h.count > self.heard_stage[h.edge]:

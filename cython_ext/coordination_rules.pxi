@@ -28,6 +28,7 @@ cdef class Rules:
     steps : int64 (hosted,), steps of each node in this call
     links : where pieces are sent
     extremes : what nodes know in a vote; of width 0 if they do not vote
+    tree : what nodes look for before the first call, or None
     votes : True if nodes find out together that they are done
     in_turn : True if all nodes take the same steps, each when those of its in-neighbours before it have come
     bears_old : True if pieces of the last call may come in this one, and mean nothing
@@ -41,6 +42,7 @@ cdef class Rules:
     cdef readonly cnp.ndarray steps
     cdef Links links
     cdef Extremes extremes
+    cdef FoundTree tree
     cdef list arrays
     cdef bint votes, in_turn, bears_old, settles
     cdef int coder
@@ -69,6 +71,8 @@ cdef class Rules:
         if self.links is not None:
             raise ValueError("these rules are those of other links already")
         self.links = links
+        if self.tree is not None:
+            self.tree.connect(links)
         self.steps = np.zeros(links.hosted, np.int64)
         self.step_counts = given(self.arrays, self.steps, links.hosted, "steps")
         self.loaded = <uint8_t*> zeros(self.arrays, links.out_edges, 1)
@@ -94,6 +98,11 @@ cdef class Rules:
         Raises ValueError if the payload is cut off, or a weight cannot be: it would be used to index arrays.
         """
         return broken()
+
+    @cython.final
+    cdef int64_t hear(self, const frame_header* h) except -1 nogil:
+        """Take in a frame about the tree that nodes look for; bytes of its payload: none."""
+        return broken() if self.tree is None else self.tree.hear(h)
 
     cdef int look(self, Py_ssize_t i) except -1 nogil:
         """Widen the extremes that node i knows of by what it has."""
@@ -557,7 +566,7 @@ cdef class ShareRules(IntegerRules):
 cdef class TreeRules(IntegerRules):
     """A sum along a tree: a node that has heard all its children sends their sum up; the root's sum comes down again.
 
-    The weight says which way: z is the number of nodes in a sum on the way up, and 0 in the result. If a call
+    The weight says which way: z is 1 in a sum on the way up, and 0 in the result. If a call
     ``settles``, it is round(S/n) that comes down, as short as what goes up, and the root keeps the rest.
 
     Parameters
@@ -566,6 +575,7 @@ cdef class TreeRules(IntegerRules):
     up : int64 (hosted,), the link out of each node towards the root, -1 at the root
     children : int64 (hosted,), how many nodes send their sums to it
     down : int64 (links out,), 1 where the result goes
+    tree : if nodes look for it themselves: fills the three others, which are its own, before the first step
 
     Attributes
     ----------
@@ -576,8 +586,8 @@ cdef class TreeRules(IntegerRules):
     cdef cnp.ndarray ways_up, child_counts, ways_down
     cdef integers up, children, down, heard, rest
 
-    def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down):
-        self.unit, self.votes = 1, False
+    def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down, FoundTree tree=None):
+        self.unit, self.votes, self.tree = 1, False, tree
         self.ways_up, self.child_counts, self.ways_down = up, children, down
 
     cdef int connect(self, Links links) except -1:
@@ -587,7 +597,8 @@ cdef class TreeRules(IntegerRules):
         self.children = given(self.arrays, self.child_counts, links.hosted, "children")
         self.down = given(self.arrays, self.ways_down, links.out_edges, "down")
         self.heard = <int64_t*> zeros(self.arrays, links.hosted, 8)
-        self.rest = <int64_t*> zeros(self.arrays, self.d if links.hosted and self.ways_up.min() < 0 else 0, 8)
+        root_may_be_here = self.tree is not None or (links.hosted and self.ways_up.min() < 0)
+        self.rest = <int64_t*> zeros(self.arrays, self.d if root_may_be_here else 0, 8)
         if len(self.ways_up) and self.ways_up.max() >= links.out_edges:
             raise ValueError(f"up: want links below {links.out_edges}")
         return 0

@@ -10,6 +10,11 @@
        z        number   kind PIECES only: the weight of the pieces; kind PIECE is PIECES with z = 1
        payload           PIECES and PIECE: a packed vector; EXTREMES: two (packed.h); the other kinds: nothing
 
+   A key with kind 0 is followed by a byte with the kind, FIND or FOUND, and then numbers only:
+
+       count    number   numbered links only: the stage
+       author, up, down, child
+
    A number has 7 bits a byte, the lowest first (packed.h). call and count are little-endian: call is the same at the
    nodes that take part in it, one more at a neighbour that is ahead, and wraps at 2^32. */
 #ifndef FRAMES_H
@@ -23,7 +28,10 @@ enum frame_kind {
     APART,    /* the same: values are too far apart for an agreement, whatever they are */
     PIECES_HEARD,
     STAGE_HEARD,
-    PIECE
+    PIECE,
+    /* beyond three bits: */
+    FIND, /* what the sender knows of the tree that nodes look for, and whether it is a child of the receiver there */
+    FOUND /* the same, from the receiver of a link to its sender */
 };
 
 typedef struct {
@@ -32,6 +40,9 @@ typedef struct {
     uint32_t kind, call, count;
     uint8_t tries;
     uint64_t z;
+    uint32_t author;   /* FIND: the node that sums should go to, as far as the sender knows */
+    uint32_t up, down; /* 1 + the links of a way from the sender to the author, and back; 0: the sender knows none */
+    uint32_t child;    /* what the receiver is to do for the sender: bits, 1 to wait for sums of it, 2 to send it results */
 } frame_header;
 
 /* Which of the optional fields headers have. */
@@ -39,13 +50,14 @@ typedef struct {
     int numbered, unreliable;
 } frame_format;
 
-/* Most bytes of a header. */
-#define HEADER_MOST (NUMBER_MOST + 9 + NUMBER_MOST)
+/* Numbers behind the byte with the kind, and most bytes of a header. */
+#define FIELDS 5
+#define HEADER_MOST (NUMBER_MOST + 1 + FIELDS * NUMBER_MOST)
 
 /* True if a frame goes from the sender of a link to its receiver, False if it acknowledges. */
 static inline int frame_goes_in(uint32_t kind)
 {
-    return kind <= APART;
+    return kind <= APART || kind == FIND;
 }
 
 static inline uint32_t kind_on_the_way(const frame_header *h)
@@ -53,11 +65,43 @@ static inline uint32_t kind_on_the_way(const frame_header *h)
     return h->kind == PIECES && h->z == 1 ? PIECE : h->kind;
 }
 
+/* Write what follows the key of kind FIND or FOUND; bytes written. */
+static inline int64_t write_fields(const frame_header *h, frame_format format, uint8_t *out)
+{
+    const uint32_t fields[FIELDS] = {h->count, h->author, h->up, h->down, h->child};
+    int64_t at = 0;
+    out[at++] = (uint8_t)h->kind;
+    for (int k = !format.numbered; k < FIELDS; k++)
+        at += put_number(fields[k], out + at);
+    return at;
+}
+
+/* Read that; bytes read, or -1 if there is none. */
+static inline int64_t read_fields(const uint8_t *in, int64_t size, frame_format format, frame_header *h)
+{
+    uint32_t *fields[FIELDS] = {&h->count, &h->author, &h->up, &h->down, &h->child};
+    int64_t at = 1;
+    if (size < 1 || (*in != FIND && *in != FOUND))
+        return -1;
+    h->kind = *in;
+    for (int k = !format.numbered; k < FIELDS; k++) {
+        uint64_t field;
+        const int bytes = get_number(in + at, size - at, &field);
+        if (bytes < 0 || field >> 32)
+            return -1;
+        *fields[k] = (uint32_t)field;
+        at += bytes;
+    }
+    return at;
+}
+
 /* Write a header; bytes written. */
 static inline int64_t write_header(const frame_header *h, frame_format format, uint8_t *out)
 {
     const uint32_t kind = kind_on_the_way(h);
-    int64_t at = put_number((uint64_t)h->edge << 3 | kind, out);
+    int64_t at = put_number((uint64_t)h->edge << 3 | (kind < FIND ? kind : 0), out);
+    if (kind >= FIND)
+        return at + write_fields(h, format, out + at);
     if (format.numbered) {
         memcpy(out + at, &h->call, 4);
         memcpy(out + at + 4, &h->count, 4);
@@ -83,6 +127,10 @@ static inline int64_t read_header(const uint8_t *in, int64_t size, frame_format 
     *h = (frame_header){.edge = (uint32_t)(key >> 3), .kind = key & 7, .call = call, .z = 1};
     if (at < 0 || key >> 32)
         return -1;
+    if (h->kind == 0) {
+        const int64_t bytes = read_fields(in + at, size - at, format, h);
+        return bytes < 0 ? -1 : at + bytes;
+    }
     if (size - at < (format.numbered ? 8 : 0) + (format.unreliable ? 1 : 0))
         return -1;
     if (format.numbered) {

@@ -63,7 +63,7 @@ def optimum(experiment) -> np.ndarray:
     return minimize(mean, np.zeros(problem.d), jac=True, method="BFGS", options={"gtol": 1e-12}).x
 
 
-@pytest.mark.parametrize("coordinator", ["ftqc", "integer-push-sum", "tree", "allreduce"])
+@pytest.mark.parametrize("coordinator", ["ftqc", "integer-push-sum", "tree", "collect", "allreduce"])
 def test_asynchronous_admm_reaches_the_optimum(coordinator):
     """Whatever joins when, the fixed point is the same: 1e-8 is far above the smallest Delta, 1e-13."""
     run = experiment("ftqc-admm", algorithm__execution="asynchronous", algorithm__coordinator=coordinator)

@@ -133,6 +133,74 @@ def test_what_no_coder_has_written_is_an_error(payload, protocol):
             mailing.advance(0.0)
 
 
+FIND, FOUND = 8, 9
+
+
+def find_frame(*fields: int, kind=FIND, link=0, stage=1, numbered=False) -> np.ndarray:
+    """A frame about the tree that nodes look for: author, up, down, child."""
+    return as_array(b"".join(map(number, [link << 3, kind, *([stage] if numbered else []), *fields])))
+
+
+def refused(engine: Lockstep | Mailboxes, frame: np.ndarray) -> bool:
+    try:
+        engine.receive(frame)
+    except ValueError as error:
+        assert "a frame is not what it says it is" in str(error)  # noqa: PT017
+        return True
+    return False
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ((0, 1, 1), {}),
+        ((), {}),
+        ((0, 1, 1, 0), {"kind": 7}),
+        ((0, 1, 1, 0), {"kind": 10}),
+        ((0, 1, 1, 0), {"kind": FIND + 256}),
+        ((0, 1, 1, 0), {"link": 4}),
+        ((0, 1, 1, 0), {"link": 4, "kind": FOUND}),
+        ((0, 1, 1, 0), {"link": 2**29}),
+        ((0, 1, 1, 0), {"link": 2**32}),
+        ((4, 1, 1, 0), {}),
+        ((0, 5, 1, 0), {}),
+        ((0, 1, 5, 0), {}),
+        ((0, 1, 1, 4), {}),
+        ((2**32, 1, 1, 0), {}),
+        ((0, 2**63, 1, 0), {}),
+    ],
+    ids=range(15),
+)
+def test_what_nodes_cannot_know_is_an_error(fields, options, protocol):
+    """Of a ring of 4: nodes 0 to 3, at most 3 links apart, 4 links in and out of the two nodes here."""
+    for engine in engines_of(protocol):
+        assert refused(engine, find_frame(*fields, numbered=isinstance(engine, Mailboxes), **options))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_only_nodes_that_look_for_a_tree_hear_of_it(protocol):
+    for kind in (FIND, FOUND):
+        for engine in engines_of(protocol):
+            numbered = isinstance(engine, Mailboxes)
+            frame = find_frame(0, 1, 1, 3, kind=kind, link=2, numbered=numbered)
+            assert refused(engine, frame) == (protocol != "collect")
+
+
+@pytest.mark.parametrize(("stage", "known"), [(0, False), (1, True), (4, True), (5, False), (2**31, False)])
+def test_stages_end_with_the_one_that_says_that_all_were_heard(stage, known):
+    """D = 2: that is stage 4."""
+    mailing = engines_of("collect")[1]
+    assert refused(mailing, find_frame(0, 1, 1, 0, stage=stage, numbered=True)) != known
+
+
+def test_a_child_has_a_link_for_what_it_asks():
+    """On a directed ring nobody sends sums to where they would have to go against the link."""
+    for kind, child, possible in ((FIND, 1, True), (FIND, 2, False), (FOUND, 1, False), (FOUND, 2, True)):
+        local = at_ranks(topology("directed-ring", 3), 3, "collect")[1]
+        assert refused(lockstep(local, 1), find_frame(0, 1, 1, child, kind=kind)) != possible
+
+
 def test_a_frame_ends_within_its_header():
     for frame in (b"\x81", number(PIECES) + bytes(8), number(PIECES) + bytes(3)):
         with pytest.raises(ValueError, match="a frame is not what it says it is"):
@@ -151,7 +219,8 @@ def test_in_steps_nothing_is_acknowledged(kind):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "weights"), [("ftqc", [0, 8, 2**40]), ("tree", [4, 2**62]), ("integer-push-sum", [2**63])]
+    ("protocol", "weights"),
+    [("ftqc", [0, 8, 2**40]), ("tree", [4, 2**62]), ("collect", [4, 2**62]), ("integer-push-sum", [2**63])],
 )
 def test_a_piece_has_a_weight_that_can_be(protocol, weights):
     """Weights say how many pieces a node splits off: a wild one would be written out of bounds."""
@@ -176,6 +245,7 @@ def test_random_damage_does_not_crash():
             frames += [frame_of(ONE + pack(own, 1 + k), numbered=numbered) for k, own in enumerate(small)]
         extremes = in_rice([5] * (d - 1) + [60]) + in_tiles([1] + [0] * (d - 1))
         frames.append(frame_of(extremes, kind=EXTREMES, numbered=numbered))
+        frames += [find_frame(0, 2, 0, 1, kind=kind, link=1, numbered=numbered) for kind in (FIND, FOUND)]
         damaged = np.concatenate([frames[k] for k in rng.integers(len(frames), size=3)])
         damaged[rng.integers(damaged.size, size=2)] ^= np.uint8(1) << rng.integers(8, size=2, dtype=np.uint8)
         engine = engines_of(str(rng.choice(list(PROTOCOLS))), d)[trial % 2]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from mpiqopt.analysis.rounds import measure_network, predict_round
+from mpiqopt.analysis.rounds import measure_network, predict_round, predict_start
 from mpiqopt.cli import main
 from mpiqopt.coordination.lockstep import LockstepCoordination
+from mpiqopt.coordination.mailboxes import MailboxCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
@@ -13,8 +14,8 @@ from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialFrames
 
 # Steps of FTQC are random: calls on one graph differ by up to 2, and the model was fitted to 70 of them. Push-sum and
-# tree take the same steps whatever is drawn; what is unknown are the widths of their integers.
-FACTORS = {"ftqc": 3, "integer-push-sum": 2, "tree": 1.5}
+# trees take the same steps whatever is drawn; what is unknown are the widths of their integers.
+FACTORS = {"ftqc": 3, "integer-push-sum": 2, "tree": 1.5, "collect": 1.5}
 GRAPHS = {
     "ring": {"nodes": 40},
     "grid": {"nodes": 36},
@@ -47,6 +48,18 @@ def test_predicted_bytes_are_those_of_a_call(name, protocol):
     for d, spread in ((1, 1000), (20, 100), (200, 10**5)):
         predicted = predict_round(find_member("coordinator", protocol)(), measure_network(topology), d, spread).bytes
         assert predicted / factor < mean_bytes(topology, protocol, d, spread) < predicted * factor, (d, spread)
+
+
+@pytest.mark.parametrize("kind", [LockstepCoordination, MailboxCoordination])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_predicted_bytes_before_the_first_call(name, kind):
+    """Of nodes that look for a tree: they tell news, by mailboxes in every stage; links one way count twice."""
+    topology = graph(name, **GRAPHS[name])
+    local, mailboxes = LocalProtocol.of("collect", topology, Placement(topology.nodes)), kind is MailboxCoordination
+    coordination = kind(local, SerialFrames(), *([True] if mailboxes else []))
+    coordination.agree(np.zeros((topology.nodes, 3), np.int64), 0, 0)
+    predicted = predict_start(local.protocol, measure_network(topology), mailboxes).bytes
+    assert predicted / 1.5 < coordination.found_bytes.sum() < predicted * 1.5
 
 
 @pytest.mark.parametrize(

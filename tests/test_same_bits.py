@@ -129,7 +129,7 @@ def methods() -> dict[str, dict]:
         coding = CODED.get(name, "prox-lead")
         algorithm = {"name": coding, **SETTINGS.get(coding, {})}
         found[f"coded {name}"] = example(algorithm=algorithm, compressor={"name": name, **PARAMETERS.get(name, {})})
-    for name in ("ftqc", "integer-push-sum", "tree", "allreduce"):
+    for name in ("ftqc", "integer-push-sum", "tree", "collect", "allreduce"):
         found[name] = example(algorithm={"name": "ftqc-admm", "coordinator": name, "activation": "bernoulli"})
     return found
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.analysis.graphs import diameter
-from mpiqopt.analysis.rounds import Round, measure_network, predict_round
+from mpiqopt.analysis.rounds import Round, measure_network, predict_round, predict_start
 from mpiqopt.analysis.tables import bytes_for_tables
 from mpiqopt.coordination.innovations import power_of_two_below
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
@@ -46,6 +46,9 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
         )
     elif algorithm.zoom != 1:
         facts.append(("  with zoom", f"about {_round(late)} when they differ by {ZOOMED:.2g} Delta"))
+    start = predict_start(protocol, network, algorithm.by_mailboxes, ranks)
+    if start is not None:
+        facts.append(("  before the first", f"about {_round(start)}"))
     if name != "tree" and isinstance(protocol, FrameProtocol):
         facts.append(("  a tree instead", f"about {_round(tree)}"))
     if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.coordination.costs import VOTES, Network
+from mpiqopt.coordination.costs import VOTES, Call, Network
 from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.topologies.topology import Topology
 
@@ -66,9 +66,23 @@ def predict_round(
     call = cost(network, d, max(spread, 1.0))
     if call is None:
         return None
+    mailed = MAILED * mailboxes * (call.pieces + _stages(network))
+    return Round(call.bytes + mailed, _seconds(call, network, d, mailboxes, ranks))
+
+
+def predict_start(
+    protocol: CoordinationProtocol, network: Network, mailboxes: bool = False, ranks: int = 1
+) -> Round | None:
+    """Predict what nodes send before the first call of a process; None if they send nothing."""
+    before = protocol.cost_before(network, mailboxes)
+    if not before.bytes or network.nodes == 1:
+        return None
+    return Round(before.bytes, _seconds(before, network, 0, mailboxes, ranks))
+
+
+def _seconds(call: Call, network: Network, d: int, mailboxes: bool, ranks: int) -> float:
     work = call.steps * network.nodes * NODE + call.pieces * (PIECE + d * VALUE + FRAME * mailboxes)
-    seconds = call.steps * (STEP + EXCHANGE * (ranks > 1)) + work / ranks
-    return Round(call.bytes + MAILED * mailboxes * (call.pieces + _stages(network)), seconds)
+    return call.steps * (STEP + EXCHANGE * (ranks > 1)) + work / ranks
 
 
 def _stages(network: Network) -> float:

@@ -76,6 +76,11 @@ class FrameCoordination:
         return int(self._delivery.bytes_sent.sum()) if self._delivery is not None else 0
 
     @property
+    def found_bytes(self) -> np.ndarray | None:
+        """Bytes that each hosted node sent to find its tree, int64 (hosted,); None if it has none to find, or yet."""
+        return self._delivery.found_bytes if self._delivery is not None else None
+
+    @property
     def sent(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
         if self._delivery is None:
@@ -126,7 +131,7 @@ class LockstepCoordination(FrameCoordination):
         return nodes, self._vote_until_agreed(nodes, effort) if steps is None else self._take(nodes, steps)
 
     def _take(self, nodes: Lockstep, steps: int) -> int:
-        self._steps(nodes, steps)
+        self._steps(nodes, nodes.steps_to_find + steps)
         if not nodes.finished:
             raise NumericalError(f"{self.name}: some nodes do not know the result after {steps} steps")
         return steps

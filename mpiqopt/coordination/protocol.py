@@ -67,6 +67,10 @@ class CoordinationProtocol:
         """Predict the same of a call at whose end nodes keep what they still have."""
         return self.cost(network, d, spread)
 
+    def cost_before(self, network: Network, mailboxes: bool) -> Call:
+        """Predict what nodes send before the first call of a process."""
+        return Call(0, 0, 0)
+
 
 class FrameProtocol(CoordinationProtocol, ABC):
     """A coordinator whose nodes send frames to their out-neighbours: in lock-step or by mailboxes, on any digraph."""

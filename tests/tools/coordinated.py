@@ -23,7 +23,7 @@ GRAPHS = {
     "torus-16": {"name": "torus", "nodes": 16},
     "random-digraph-16": {"name": "random-digraph", "nodes": 16, "seed": 2},
 }
-COORDINATORS = ["ftqc", "integer-push-sum", "tree", "allreduce"]
+COORDINATORS = ["ftqc", "integer-push-sum", "tree", "collect", "allreduce"]
 COORDINATIONS = ["lock-step", "mailboxes"]
 DTYPES = ["float64", "float32"]
 DATA = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}

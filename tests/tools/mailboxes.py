@@ -23,7 +23,7 @@ def topology(name: str, nodes: int, **options) -> Topology:
 
 
 # those whose nodes send frames
-PROTOCOLS = ("ftqc", "integer-push-sum", "tree")
+PROTOCOLS = ("ftqc", "integer-push-sum", "tree", "collect")
 
 
 def wirings(graph: Topology, ranks: int) -> list[Wiring]:
@@ -176,7 +176,7 @@ def mass_of(protocol: str, nodes: int, overlay) -> tuple[int, int]:
     """The sum of all y for each 1 in the sum of integers, and that of all z; of a tree, the sum at every node."""
     if protocol == "integer-push-sum":
         return overlay.unit, int(overlay.start.sum())
-    return (nodes, 0) if protocol == "tree" else (2, 2 * nodes)
+    return (nodes, 0) if protocol in ("tree", "collect") else (2, 2 * nodes)
 
 
 def assert_mass(adversary: Adversary, values: np.ndarray) -> None:

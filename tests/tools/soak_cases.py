@@ -12,7 +12,7 @@ from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 
 # by coordinator: how often it is drawn
-COORDINATORS = {"ftqc": 0.44, "integer-push-sum": 0.26, "tree": 0.22, "allreduce": 0.08}
+COORDINATORS = {"ftqc": 0.4, "integer-push-sum": 0.24, "tree": 0.14, "collect": 0.14, "allreduce": 0.08}
 GRAPHS = ("ring", "path", "star", "grid", "erdos-renyi", "directed-ring", "random-digraph")
 # those whose diameter grows like the number of nodes: steps like its square
 LONG = ("ring", "path", "directed-ring")

@@ -49,16 +49,14 @@ class Tree(FrameProtocol):
         return overlay.height
 
     def cost(self, network: Network, d: int, spread: float) -> Call:
-        """Sums go up, of a whole branch at most; the sum of all comes down."""
-        return _call(network, d, spread, spread * sqrt(network.nodes))
+        return call_along_tree(network, d, spread, spread * sqrt(network.nodes))
 
     def settling_cost(self, network: Network, d: int, spread: float) -> Call:
-        """The mean of all comes down."""
-        return _call(network, d, spread, spread / sqrt(network.nodes))
+        return call_along_tree(network, d, spread, spread / sqrt(network.nodes))
 
 
-def _call(network: Network, d: int, spread: float, result: float) -> Call:
-    """Return a call of nodes whose integers are so far apart and lead to a result of that size."""
+def call_along_tree(network: Network, d: int, spread: float, result: float) -> Call:
+    """Predict a call along a tree: sums go up, of a whole branch at most; a result of that size comes down."""
     up, down = packed_frame_bytes(d, spread * sqrt(sqrt(network.nodes))), packed_frame_bytes(d, result)
     return Call(2 * network.diameter, 2 * (network.nodes - 1), (network.nodes - 1) * (up + down))
 
