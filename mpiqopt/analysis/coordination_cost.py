@@ -52,7 +52,7 @@ def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
     """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
     largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
-    moved = float(algorithm.step_size) * algorithm.local_steps * largest
+    moved = float(algorithm.step_size) * algorithm.descent().steps * largest
     return min(max(1.0, float(moved) / algorithm.quantization_step), MOST_APART)
 
 
