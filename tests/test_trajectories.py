@@ -20,6 +20,8 @@ SETTINGS = {
     "proxgt-sa": {"batch_size": 5},
     "proxgt-sr-o": {"batch_size": 3, "large_batch_size": 11, "epoch_length": 7},
     "proxgt-sr-e": {"batch_size": 4, "epoch_length": 5},
+    # of ftqc the remainders are drawn
+    "coordinated-prox-gradient": {"coordinator": "tree"},
     "diloco": {"local_steps": 3},  # hundreds of AdamW's steps near an optimum blow rounding up
 }
 CLASSES = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}

@@ -176,14 +176,15 @@ class CoordinatedAlgorithm(Algorithm):
         """
         return self._coordinator(network).innovate(rows, known, t)
 
-    def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray) -> Innovations:
-        """Return the same with Delta of the next round; before, now: (d,), what it is to be finer than the change of.
+    def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray, share: float = 1.0) -> Innovations:
+        """Return the same with Delta of the next round.
 
-        Where nothing has changed, a finer Delta may show what is left to do.
+        before, now: (d,), what it is to be finer than the change of: ``followed`` times the share of it. Where nothing
+        has changed, a finer Delta may show what is left to do.
         """
         if self.zoom == "auto":
             change = float(np.abs(now.astype(np.float64) - before).max())
-            wanted = power_of_two_below(self.followed * change) if change else 0.0
+            wanted = power_of_two_below(self.followed * share * change) if change else 0.0
             step = min(max(wanted, known.delta / 2), 2 * known.delta, power_of_two_below(self.quantization_step))
         else:
             step = known.step * self.zoom
