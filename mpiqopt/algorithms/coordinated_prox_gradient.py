@@ -28,7 +28,7 @@ FINER = 0.75
 class Momentum(NamedTuple):
     """What acceleration remembers, the same at all nodes.
 
-    ahead: the point of the next gradients, (hosted, d), shared rows; weight: t_k of FISTA, 1 where mu is known.
+    ahead: the point of the next gradients, (hosted, d), shared rows; weight: t_k of FISTA.
     """
 
     ahead: np.ndarray
@@ -65,12 +65,12 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
 
     All nodes have the same bits, and so the prox of any h, and momentum, at no further message. Not accelerated beta is
     0; inactive nodes count with their last gradient, and late ones bring that of the x where they began. Accelerated
-    beta = (1 - sqrt(a mu))/(1 + sqrt(a mu)) if F is known to be mu-strongly convex, else that of FISTA, which begins
-    again when (y - x+)^T (x+ - x) > 0. g_i is the full gradient, or an estimate as in ProxGT.
+    beta is that of FISTA, begun again when (y - x+)^T (x+ - x) > 0, but at most (1 - sqrt(a mu))/(1 + sqrt(a mu)) if F
+    is known to be mu-strongly convex. g_i is the full gradient, or an estimate as in ProxGT.
 
     References
     ----------
-    Nesterov 2004 (constant beta); Beck and Teboulle 2009 (FISTA); O'Donoghue and Candes 2015 (restarts); Xin, Das,
+    Beck and Teboulle 2009 (FISTA); Nesterov 2004 (the bound); O'Donoghue and Candes 2015 (restarts); Xin, Das,
     Khan, Kar, arXiv 2110.01594 (estimates). Coordinated averages of innovations: ours.
     """
 
@@ -84,8 +84,8 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
     strong_convexity: Annotated[
         Annotated[float, Field(ge=0)] | Literal["auto"],
         Field(
-            description="mu of F, for the momentum; 0: unknown, FISTA with restarts; auto: l2 - nonconvex/2 of the "
-            "problem if its loss is convex",
+            description="mu of F, which bounds the momentum; 0: unknown; auto: l2 - nonconvex/2 of the problem if its "
+            "loss is convex",
             needs=(only("accelerated", True),),
         ),
     ] = "auto"
@@ -133,8 +133,7 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
         for key, wanted in (("execution", "synchronous"), ("activation", "all")):
             if getattr(self, key) != wanted:
                 raise UsageError(
-                    f"algorithm.{why}: needs a new gradient of every node in every round, but {key} = "
-                    f"{getattr(self, key)!r}; want {wanted!r}"
+                    f"algorithm.{why}: all nodes join every round; want {key} = {wanted!r}, got {getattr(self, key)!r}"
                 )
 
     @property
@@ -210,11 +209,9 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
 
         The sum of the test for a restart has the same bits everywhere, so that all nodes restart together.
         """
-        if self.strong_convexity:
-            root = min(1.0, sqrt(self.step_size * self.strong_convexity))
-            return (1 - root) / (1 + root), 1.0
         ahead, x = momentum.ahead[0].astype(np.float64), now.astype(np.float64)
         if float(np.add.reduce((ahead - x) * (x - before))) > 0:
             return 0.0, 1.0
+        root = sqrt(self.step_size * self.strong_convexity)
         weight = (1 + sqrt(1 + 4 * momentum.weight * momentum.weight)) / 2
-        return (momentum.weight - 1) / weight, weight
+        return min((momentum.weight - 1) / weight, max(0.0, (1 - root) / (1 + root))), weight

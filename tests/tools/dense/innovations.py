@@ -12,9 +12,9 @@ def power_below(value: float) -> float:
 
 
 class Averages:
-    """q_i = round((v_i - hat_i)/Delta), m = floor(S/n + 1/2), hat_i += Delta q_i, hat_0 -= Delta (S - n m), C += Delta m.
+    """q_i = round((v_i - hat_i)/Delta), m = round(S/n); hat_i += Delta q_i, hat_0 -= Delta (S - n m), C += Delta m.
 
-    ``step``: Delta of the next call.
+    Halves are rounded up in m. ``step``: Delta of the next call.
     """
 
     def __init__(self, nodes: int, d: int, quantization_step, zoom, min_quantization_step, **others):
@@ -45,12 +45,10 @@ class Averages:
 
 def momentum(x: np.ndarray, last: np.ndarray, y: np.ndarray, t: float, root: float) -> tuple[float, float]:
     """beta and t_{k+1} from t_k; x, last: x+ and x; y: where the gradients were; root: sqrt(a mu)."""
-    if root:
-        return (1 - root) / (1 + root), 1.0
     if np.add.reduce((y.astype(np.float64) - x) * (x.astype(np.float64) - last)) > 0:
         return 0.0, 1.0
     further = (1 + np.sqrt(1 + 4 * t * t)) / 2
-    return (t - 1) / further, further
+    return float(min((t - 1) / further, (1 - root) / (1 + root))), further
 
 
 def estimated(f, estimator, t, Y, old, v, batch_size, large_batch_size, epoch_length):
