@@ -55,6 +55,18 @@ IDLE = {
         {"algorithm": {"name": "ftqc-dgd", "zoom": 1, "min_quantization_step": 1e-5}},
         "algorithm.min_quantization_step (zoom is 1.0)",
     ),
+    "strong_convexity": (
+        {"algorithm": {"name": "coordinated-prox-gradient", "strong_convexity": 0.1}},
+        "algorithm.strong_convexity (accelerated is False)",
+    ),
+    "batch_size of a gradient": (
+        {"algorithm": {"name": "coordinated-prox-gradient", "batch_size": 3}},
+        "algorithm.batch_size (estimator is 'gradient')",
+    ),
+    "large_batch_size": (
+        {"algorithm": {"name": "coordinated-prox-gradient", "estimator": "sr-e", "large_batch_size": 3}},
+        "algorithm.large_batch_size (estimator is 'sr-e')",
+    ),
     "coordination": (
         {"algorithm": {"name": "ftqc-dgd", "coordinator": "allreduce", "coordination": "mailboxes"}},
         "algorithm.coordination (coordinator is 'allreduce')",

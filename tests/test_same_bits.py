@@ -37,6 +37,7 @@ SETTINGS = {
     "proxgt-sr-o": {"batch_size": 2, "large_batch_size": 5, "epoch_length": 4},
     "sign-sgd": {"step_size": 0.01, "schedule": "inverse-sqrt"},
     "ef-sgd": {"two_way": True, "batch_size": 4, "schedule": "inverse"},
+    "coordinated-prox-gradient": {"coordinator": "tree", "accelerated": True},
     "ftqc-dgd": {"zoom": 0.93, "activation": "bernoulli", "rounding": "nearest"},
 }
 # by compressor; prox-lead takes the others
