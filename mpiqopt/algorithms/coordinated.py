@@ -64,9 +64,9 @@ class CoordinatedAlgorithm(Algorithm):
     zoom: Annotated[
         Zoom,
         Field(
-            description="Delta is multiplied by this in every round; 1: fixed; auto: Delta is .4 of the largest change "
-            "of a coordinate in the last round, at least half and at most twice what it was, never above Delta_0; "
-            "always the power of two below"
+            description="Delta is multiplied by this in every round; 1: fixed; auto: Delta is a share of the largest "
+            "change of a coordinate in the last round (docs/algorithms.md), at least half and at most twice what it "
+            "was, never above Delta_0; always the power of two below"
         ),
     ] = "auto"
     min_quantization_step: Annotated[

@@ -67,11 +67,8 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
     0; inactive nodes count with their last gradient, and late ones bring that of the x where they began. Accelerated
     beta is that of FISTA, begun again when (y - x+)^T (x+ - x) > 0, but at most (1 - sqrt(a mu))/(1 + sqrt(a mu)) if F
     is known to be mu-strongly convex. g_i is the full gradient, or an estimate as in ProxGT.
-
-    References
-    ----------
-    Beck and Teboulle 2009 (FISTA); Nesterov 2004 (the bound); O'Donoghue and Candes 2015 (restarts); Xin, Das,
-    Khan, Kar, arXiv 2110.01594 (estimates). Coordinated averages of innovations: ours.
+    Source: Beck and Teboulle 2009 (FISTA), Nesterov 2004 (the bound), O'Donoghue and Candes 2015 (restarts), Xin, Das,
+    Khan, Kar, arXiv 2110.01594 (estimates); on coordinated averages of innovations: ours.
     """
 
     exact = True
