@@ -30,6 +30,7 @@ BIASED = {
 SETTINGS = {
     "proxgt-sa": {"batch_size": 8},
     "proxgt-sr-o": {"batch_size": 4, "large_batch_size": "all", "epoch_length": 10},
+    "coordinated-prox-gradient": {"coordinator": "tree"},
     "ftqc-admm": {"coordinator": "tree"},
     "ftqc-dgd": {"coordinator": "tree"},
     "sign-sgd": {"step_size": 0.01},

@@ -16,6 +16,12 @@ SETTINGS = {
     ("algorithm", "sign-sgd"): [{"step_size": 0.01}],
     ("algorithm", "proxgt-sa"): [{"batch_size": 5}],
     ("algorithm", "proxgt-sr-o"): [{"batch_size": 3, "large_batch_size": 11, "epoch_length": 7}],
+    ("algorithm", "coordinated-prox-gradient"): [
+        {},
+        {"accelerated": True},
+        {"accelerated": True, "strong_convexity": 0.0, "step_size": 0.3},
+        {"estimator": "sr-e"},
+    ],
     ("problem", "logistic"): [{}, {"l2": 0.3, "nonconvex": 0.2}],
     ("regularizer", "l1"): [{"weight": 0.4}],
     ("regularizer", "elastic-net"): [{"weight": 0.7, "l1_ratio": 0.3}],

@@ -1,4 +1,4 @@
-"""FTQC-DGD and FTQC-ADMM give the same bits on any number of ranks, resumed runs too, and count their bytes."""
+"""Coordinated averages give the same bits on any number of ranks, resumed runs too, and count their bytes."""
 
 import os
 import signal
@@ -53,6 +53,12 @@ def configs(folder: Path) -> list[str]:
     write("mailed-points", {**admm, **POINTS, **MAILBOXES}, L1)
     fast = {"coordinator": "integer-push-sum", "rounding": "nearest", "zoom": 0.9, **POINTS}
     write("nearest", {**admm, **fast}, L1, dtype="float32")
+    prox = {"name": "coordinated-prox-gradient"}
+    accelerated = {**prox, "accelerated": True}
+    write("prox-accelerated", accelerated, L1, digraph)
+    write("prox-tree", {**accelerated, "coordinator": "tree"}, {"name": "group-l1"}, dtype="float32")
+    recursive = {"estimator": "sr-e", "batch_size": 2, "epoch_length": 2, "coordinator": "integer-push-sum"}
+    write("mailed-prox", {**prox, **recursive, **MAILBOXES}, L1, digraph)
     write("d-1", {"name": "ftqc-dgd"}, topology={"name": "star", "nodes": 8}, data={**SMALL, "features": 1})
     return paths
 
@@ -139,8 +145,10 @@ def part(folder: Path, ranks: int, begin: int, *extra: str) -> int:
         {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", "local_steps": 2},
         {"name": "ftqc-admm", "batch_size": 5, "coordinator": "integer-push-sum", "zoom": 0.999, **MAILBOXES},
         {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", **POINTS},
+        {"name": "coordinated-prox-gradient", "accelerated": True},
+        {"name": "coordinated-prox-gradient", "estimator": "sr-e", "coordinator": "tree"},
     ],
-    ids=["lock-step", "mailboxes", "points"],
+    ids=["lock-step", "mailboxes", "points", "accelerated", "recursive"],
 )
 def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(algorithm, mpiqopt, config, tmp_path):
     """Two ranks until a signal, three until another, then one process: as if nothing had been."""

@@ -59,6 +59,18 @@ IDLE = {
         {"algorithm": {"name": "ftqc-dgd", "rounding": "nearest"}},
         "algorithm.rounding (code is 'innovations')",
     ),
+    "strong_convexity": (
+        {"algorithm": {"name": "coordinated-prox-gradient", "strong_convexity": 0.1}},
+        "algorithm.strong_convexity (accelerated is False)",
+    ),
+    "batch_size of a gradient": (
+        {"algorithm": {"name": "coordinated-prox-gradient", "batch_size": 3}},
+        "algorithm.batch_size (estimator is 'gradient')",
+    ),
+    "large_batch_size": (
+        {"algorithm": {"name": "coordinated-prox-gradient", "estimator": "sr-e", "large_batch_size": 3}},
+        "algorithm.large_batch_size (estimator is 'sr-e')",
+    ),
     "coordination": (
         {"algorithm": {"name": "ftqc-dgd", "coordinator": "allreduce", "coordination": "mailboxes"}},
         "algorithm.coordination (coordinator is 'allreduce')",

@@ -278,6 +278,7 @@ METHODS = {
     "lead": {},
     "proxgt-sr-e": {"batch_size": 4, "epoch_length": 2, "gossip_rounds": 1, "chebyshev": False},
     "ftqc-dgd": {"local_steps": 2, "activation": "bernoulli"},
+    "coordinated-prox-gradient": {"coordinator": "tree", "accelerated": True},
     "push-sum": {"batch_size": 4},
     "fedavg": {"batch_size": 4, "local_steps": 2},
 }

@@ -38,6 +38,7 @@ SETTINGS = {
     "sign-sgd": {"step_size": 0.01, "schedule": "inverse-sqrt"},
     "ef-sgd": {"two_way": True, "batch_size": 4, "schedule": "inverse"},
     "ftqc-dgd": {"zoom": 0.93, "activation": "bernoulli", "code": "points", "rounding": "nearest"},
+    "coordinated-prox-gradient": {"coordinator": "tree", "accelerated": True},
 }
 # by compressor; prox-lead takes the others
 CODED = {"sign": "sign-sgd", "flattened-one-bit": "fo-sgd", "one-bit": "qsgd-sgd", "top-k": "ef-sgd"}

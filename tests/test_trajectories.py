@@ -24,6 +24,8 @@ SETTINGS = {
     # averages on a grid are the same whatever coordinates; of innovations those of a tree are known
     "ftqc-admm": {"code": "points"},
     "ftqc-dgd": {"code": "points"},
+    # of ftqc the remainders are drawn
+    "coordinated-prox-gradient": {"coordinator": "tree"},
     "diloco": {"local_steps": 3},  # hundreds of AdamW's steps near an optimum blow rounding up
 }
 CLASSES = {"name": "synthetic", "samples": 107, "features": 5, "task": "classification", "split": "dirichlet"}

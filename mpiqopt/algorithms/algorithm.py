@@ -54,6 +54,7 @@ class Facts(NamedTuple):
     slack: ``observed`` over the bound that L gives for it, at most 1.
     samples, most_samples: mean and largest number of samples of a node.
     topology: the network, with its constants.
+    strong_convexity: mu of every f_i as far as it is known, else 0.
     tolerance: ``run.tolerance`` or None.
     regularized: True if h is not 0.
     coded: True if a compressor other than the identity is used.
@@ -77,6 +78,7 @@ class Facts(NamedTuple):
     variance: float | None = None
     observed: float | None = None
     slack: float | None = None
+    strong_convexity: float = 0.0
     tolerance: float | None = None
     regularized: bool = True
     coded: bool = False

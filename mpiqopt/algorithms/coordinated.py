@@ -1,13 +1,13 @@
-"""What learning with finite-time coordination shares: rounds of local training and one exact average of integers."""
+"""What learning with coordinated averages shares: rounds of local training and one average, the same at all nodes."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm, Facts, PositiveInt
-from mpiqopt.arithmetic.rounding import exact_power
-from mpiqopt.coordination.coordinator import Coordinator, Rounding
+from mpiqopt.algorithms.algorithm import Algorithm
+from mpiqopt.coordination.coordinator import Coordinator
 from mpiqopt.coordination.innovations import (
     Innovations,
     no_innovations,
@@ -33,89 +33,52 @@ TRAINING_BYTES = 40
 # the same of innovations beside hat, which is part of the state (measured at 64 nodes, d = 40000)
 INNOVATION_BYTES = 16
 
-
-class GridStep(NamedTuple):
-    """What all nodes know of the quantisation, the same at all.
-
-    step: Delta of the next round; effort: steps of the last call, from which the next one begins (lock-step).
-    """
-
-    step: float
-    effort: int
+Zoom = Annotated[float, Field(gt=0, le=1)] | Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinatedAlgorithm(Algorithm):
     """In each round the nodes that have trained have something new, and all nodes get the same average of vectors v_i.
 
-    code = "points", the paper's: Delta floor((1/n) sum_i floor(v_i/Delta)), to the bit, by any coordinator.
-    code = "innovations": what is new of v_i since the last call travels, and the average is exact in the limit
+    What is new of v_i since the last call travels, and the average is exact in the limit
     (``mpiqopt.coordination.innovations.Innovations``).
 
     In synchronous execution every round waits for all active nodes; in asynchronous execution nodes train in threads
-    and join a round with what they have finished. A round begins when some node has something new.
-
-    A method calls ``trained`` for what nodes bring, and ``average`` once a round:
+    and join a round with what they have finished. A round begins when some node has something new. A method defines
+    ``descent``, what a training is, and in each round calls
 
         trained = self.trained(x, x, state, 0.0, problem, network, rng)
-        average, grid = self.average(u, x, state.grid, state.t, trained.active, network)  # points
-        grid = self.innovate(v, state.grid, state.t, network)  # innovations, grid.mean the average
+        known = self.innovate(v, state.known, state.t, network)  # known.mean is the average
+        known = self.refine(known, before, now)
 
-    References
-    ----------
-    Bastianello, Rikos, Johansson, arXiv 2307.06620 (zooming: Delta <- c Delta); ``zoom = "auto"``, exponents j/n where
-    j of n nodes joined, and when rounds begin in asynchronous execution are ours.
+    When rounds begin in asynchronous execution, and Delta from round to round, are ours.
     """
 
     directed = True
     common_point = True
 
-    # zoom = "auto" with innovations: Delta follows this share of the largest change; what is new is then so many Delta
+    # zoom = "auto": Delta of innovations follows this share of the largest change; what is new is then so many Delta
     followed: ClassVar[float] = FOLLOWED
     late_innovation: ClassVar[float] = 1 / FOLLOWED
 
-    code: Annotated[
-        Literal["innovations", "points"],
-        Field(
-            description="what travels: innovations: what is new of a node's vector since the last round, and what was "
-            "left over then, so that the average is exact; points: the paper's, a point of the grid in every round"
-        ),
-    ] = "innovations"
     quantization_step: Annotated[
-        float,
-        Field(gt=0, description="Delta_0, the distance of the grid's points; innovations: the power of two below it"),
+        float, Field(gt=0, description="Delta_0, the distance of the grid's points; the power of two below it is taken")
     ] = 1e-2
     zoom: Annotated[
-        Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
+        Zoom,
         Field(
-            description="Delta is multiplied by this in every round in which all nodes joined (and by zoom^(j/n) if j "
-            "of n did); 1: fixed; auto: Delta is a tenth of the largest change of a coordinate in the last round, at "
-            "least half and at most twice what it was (2^(-j/n) and 2^(j/n) times), never above Delta_0; innovations: "
-            "all count as if they had joined, and Delta is the power of two below (auto, ftqc-dgd: .4 of the change)"
+            description="Delta is multiplied by this in every round; 1: fixed; auto: Delta is a share of the largest "
+            "change of a coordinate in the last round (docs/algorithms.md), at least half and at most twice what it "
+            "was, never above Delta_0; always the power of two below"
         ),
     ] = "auto"
     min_quantization_step: Annotated[
         float, Field(gt=0, description="Delta does not fall below this", needs=(unless("zoom", 1),))
     ] = 1e-13
-    local_steps: Annotated[PositiveInt, Field(description="N_e: gradient steps of a training")] = 1
-    batch_size: Annotated[
-        Annotated[int, Field(ge=0)] | Literal["all"],
-        Field(description="samples of each gradient estimate, drawn uniformly with replacement; 0 or all: all samples"),
-    ] = 0
     coordinator: Annotated[
         str,
-        Field(
-            description="how the average is taken (docs/coordination.md); of points all give the same bits",
-            family="coordinator",
-        ),
+        Field(description="how the average is taken (docs/coordination.md)", family="coordinator"),
     ] = "ftqc"
-    rounding: Annotated[
-        Rounding,
-        Field(
-            description="floor: error in (-2 Delta, 0]; nearest: at most Delta, unbiased in practice",
-            needs=(only("code", "points"),),
-        ),
-    ] = "floor"
     execution: Annotated[
         Literal["synchronous", "asynchronous"],
         Field(description="synchronous: all nodes wait for each other; asynchronous: nobody waits for a training"),
@@ -138,10 +101,10 @@ class CoordinatedAlgorithm(Algorithm):
 
     def __post_init__(self) -> None:
         require_member("algorithm.coordinator", "coordinator", self.coordinator)
-        if self.code == "innovations" and not self.protocol.settles:
+        if self.innovates and not self.protocol.settles:
             raise UsageError(
-                f"algorithm.code = 'innovations': {self.coordinator!r} votes on the result and does not say what nodes "
-                "still have then; want 'points'"
+                f"algorithm.coordinator = {self.coordinator!r}: votes, and does not say what nodes still have of "
+                "innovations then; want another, or code = 'points' (ftqc-dgd, ftqc-admm)"
             )
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(
@@ -162,13 +125,15 @@ class CoordinatedAlgorithm(Algorithm):
         super().require(topology, regularizer)
         self.protocol.require(topology)
 
-    def smoothness(self, facts: Facts) -> float:
-        return facts.smoothness(self.batch_size)
-
     @property
     def protocol(self) -> CoordinationProtocol:
         """The coordinator: what it needs of a network and what it costs."""
         return find_member("coordinator", self.coordinator)()
+
+    @property
+    def innovates(self) -> bool:
+        """True if innovations travel."""
+        return True
 
     @property
     def asynchronous(self) -> bool:
@@ -188,7 +153,7 @@ class CoordinatedAlgorithm(Algorithm):
         return True
 
     def coordination_bytes(self) -> int:
-        return TRAINING_BYTES + INNOVATION_BYTES * (self.code == "innovations") + self.protocol.bytes_per_value
+        return TRAINING_BYTES + INNOVATION_BYTES * self.innovates + self.protocol.bytes_per_value
 
     @property
     def tolerates_loss(self) -> bool:
@@ -199,14 +164,17 @@ class CoordinatedAlgorithm(Algorithm):
         """True if nodes coordinate without common steps."""
         return self.asynchronous if self.coordination == "auto" else self.coordination == "mailboxes"
 
+    @abstractmethod
     def descent(self, pull: float = 0.0) -> Descent:
         """Return what a training is: steps, their size, samples, and the pull to a centre."""
-        return Descent(self.step_size, self.local_steps, 0 if self.batch_size == "all" else self.batch_size, pull)
 
-    def grid(self, hosted: int, point: np.ndarray) -> GridStep | Innovations:
-        """Return the grid of the first round; point: a vector (d,) that all nodes know, near what they have."""
-        if self.code == "points":
-            return GridStep(self.quantization_step, 0)
+    @property
+    def extra_integers(self) -> int:
+        """Return how many integers travel with each vector."""
+        return 0
+
+    def innovations(self, hosted: int, point: np.ndarray) -> Innovations:
+        """Return the innovations of the first round; point: a vector (d,) that all nodes know, near what they have."""
         return no_innovations(self.quantization_step, hosted, point.astype(np.float64))
 
     def innovate(self, rows: np.ndarray, known: Innovations, t: int, network: Network) -> Innovations:
@@ -221,64 +189,22 @@ class CoordinatedAlgorithm(Algorithm):
         """
         return self._coordinator(network).innovate(rows, known, t)
 
-    def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray) -> Innovations:
-        """Return the same with Delta of the next round; before, now: (d,), what it is to be finer than the change of.
+    def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray, share: float = 1.0) -> Innovations:
+        """Return the same with Delta of the next round.
 
-        A change below the distance of numbers of that size counts as that: in float32 the vector stops moving long
-        before Delta is at its least, and what nodes bring goes on by such distances.
+        before, now: (d,), what it is to be finer than the change of: ``followed`` times the share of it. A change below
+        the distance of numbers of that size counts as that: in float32 the vector stops moving long before Delta is at
+        its least, and what nodes bring goes on by such distances.
         """
         most = power_of_two_below(self.quantization_step)
         least = min(power_of_two_above(self.min_quantization_step), most)
         if self.zoom == "auto":
             change = max(float(np.abs(now.astype(np.float64) - before).max()), float(np.spacing(np.abs(now).max())))
-            wanted = power_of_two_below(max(self.followed * change, least))
+            wanted = power_of_two_below(max(self.followed * share * change, least))
             step = min(max(wanted, known.delta / 2), 2 * known.delta, most)
         else:
             step = known.step * self.zoom
         return known._replace(step=max(step, least))
-
-    def average(
-        self, rows: np.ndarray, previous: np.ndarray, grid: GridStep, t: int, active: np.ndarray, network: Network
-    ) -> tuple[np.ndarray, GridStep]:
-        """Return the nodes' average on the grid and the next grid; a call of the coordinator, collective.
-
-        Parameters
-        ----------
-        rows : (hosted, d)
-        previous : (hosted, d), rows equal at all nodes: integers travel less those of it
-        grid : GridStep
-        t : number of the round
-        active : bool (hosted,), who has joined; the number of them all sets the next Delta
-
-        Returns
-        -------
-        (hosted, d) of equal rows, and GridStep
-
-        Raises
-        ------
-        NumericalError
-            If the integers rows/Delta are too large.
-        """
-        agreed = self._coordinator(network).coordinate(
-            rows, previous[0], grid.step, t, grid.effort, active.astype(np.int64)[:, None]
-        )
-        average = np.repeat(agreed.vector.astype(rows.dtype)[None], len(rows), axis=0)
-        joined = int(agreed.extra[0])
-        step = self._next_step(grid.step, joined / network.place.nodes, average[0], previous[0])
-        return average, GridStep(step, agreed.effort)
-
-    def _next_step(self, step: float, share: float, now: np.ndarray, before: np.ndarray) -> float:
-        """Return Delta of the next round, if that share of the nodes joined in this one."""
-        if self.zoom == "auto":
-            change = float(np.abs(now.astype(np.float64) - before).max())
-            step = min(
-                max(FOLLOWED * change, step * exact_power(0.5, share)),
-                step * exact_power(2, share),
-                self.quantization_step,
-            )
-        else:
-            step *= exact_power(self.zoom, share)
-        return max(step, self.min_quantization_step)
 
     def trained(
         self,
@@ -311,12 +237,12 @@ class CoordinatedAlgorithm(Algorithm):
             return problem.trainer().train(starts, centres, state.x, how, state.t, active)
         training = problem.background_trainer()
         training.start(starts, centres, state.x, how, state.t)
-        width = starts.shape[1] + (self.code == "points")  # the vector, and of points who has joined
+        width = starts.shape[1] + self.extra_integers
         self._coordinator(network).wait(training.news, lambda: LATE * training.shortest(), width)
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:
-        return network.coordination.coordinator(self.coordinator, self.rounding, self.by_mailboxes)
+        return network.coordination.coordinator(self.coordinator, "nearest", self.by_mailboxes)
 
     def active(self, t: int, rng: Streams, problem: Problem) -> np.ndarray:
         """Return which hosted nodes train in round t, bool (hosted,): drawn from run.seed, alike on any ranks."""

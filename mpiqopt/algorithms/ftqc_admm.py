@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import Facts, Positive
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, GridStep
+from mpiqopt.algorithms.ftqc import FTQCAlgorithm, GridStep
 from mpiqopt.coordination.innovations import Innovations
 from mpiqopt.field import Field
 from mpiqopt.network.network import Network
@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 @register("algorithm", "ftqc-admm")
 @dataclass(frozen=True, kw_only=True)
-class FTQCADMM(CoordinatedAlgorithm):
+class FTQCADMM(FTQCAlgorithm):
     """Relaxed ADMM with inexact local solves, exact coordination and any set of active nodes.
 
     Active nodes start at w = x_i with v = 2 y - z_i and take N_e steps w -= a (g_i(w) + (w - v)/rho); then x_i = w,

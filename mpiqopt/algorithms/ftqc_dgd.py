@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm, GridStep
+from mpiqopt.algorithms.ftqc import FTQCAlgorithm, GridStep
 from mpiqopt.coordination.innovations import Innovations
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -24,7 +24,7 @@ class State(NamedTuple):
 
 @register("algorithm", "ftqc-dgd")
 @dataclass(frozen=True, kw_only=True)
-class FTQCDGD(CoordinatedAlgorithm):
+class FTQCDGD(FTQCAlgorithm):
     """x+ = x - C, C the average of a g_i(x), the same at every node; of inactive nodes that of their last gradient.
 
     With a full gradient, one local step and everybody active it is gradient descent up to a few Delta, which zooming

@@ -4,19 +4,19 @@ Source: Xin, Das, Khan, Kar, "A stochastic proximal gradient framework for decen
 optimization" (arXiv 2110.01594), Algorithms 1 to 4. Its three estimators are the three methods registered here.
 """
 
-from abc import abstractmethod
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import sqrt
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
 from mpiqopt.algorithms.algorithm import SHARE, Algorithm, BatchSize, Facts, PositiveInt, tracking_step
 from mpiqopt.algorithms.coded import GAMMA, Gamma, compressor_delta, gossip_step_fact
+from mpiqopt.algorithms.estimators import RECURS, WithEstimator
 from mpiqopt.algorithms.stochastic import Scheduled
 from mpiqopt.arithmetic.rounding import round_significant
 from mpiqopt.errors import UsageError
-from mpiqopt.field import Field, only, unless
+from mpiqopt.field import Field, unless
 from mpiqopt.network.gossip import Memory
 from mpiqopt.network.network import Network
 from mpiqopt.problems.problem import Problem
@@ -28,9 +28,6 @@ from mpiqopt.topologies.topology import GOSSIP_TARGET, Topology
 UNPROVED = 0.25
 # |P_K(W) - J| that an automatic K reaches with coded messages, whose damping slows gossip
 CODED_TARGET = 0.25
-# bound of sqrt(V)/eps: batches and epochs are whole numbers however small the tolerance
-MOST_RATIO = 1e15
-RECURS = only("recurs", True, "every iteration restarts the estimator")
 # least delta of a compressor for gossip over an asymmetric W: on directed rings of 8 to 32 nodes 0.35 converged, 0.25
 # did not
 TURNING_DELTA = 0.375
@@ -53,16 +50,15 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxGT(Scheduled):
+class ProxGT(WithEstimator, Scheduled):
     """v_t = estimator at x_t;  y_{t+1} = P_K (y_t + v_t - v_{t-1});  x_{t+1} = P_K prox_{a h}(x_t - a y_{t+1}).
 
     P_K: K rounds of gossip, plain W^K or Chebyshev. y_0 = v_{-1} = 0, so that mean(y_{t+1}) = mean(v_t) exactly.
-    A subclass defines ``estimate``, and ``resolve`` and ``smoothness`` for its batches.
+    v_t is that of ``estimators``; a subclass says which, and has the keys of its batches.
     """
 
     default_compressor = "identity"
     exact = True
-    keys_from_data = ("step_size", "batch_size", "large_batch_size", "epoch_length")
 
     gossip_rounds: Annotated[
         PositiveInt | Literal["auto"],
@@ -109,34 +105,9 @@ class ProxGT(Scheduled):
         """Return |P_K - J|, to six digits."""
         return round_significant(facts.topology.reached(self.gossip_rounds, self.chebyshev), 6)
 
-    def sampled_smoothness(self, facts: Facts, batch_size: int | str) -> float:
-        """Return L(b) of fresh batches, to whose variance averaging leaves 1/n, and 2 |P_K - J|^4 at a node (ours)."""
-        p = self.contraction(facts)
-        return facts.smoothness(batch_size, min(1.0, 1 / facts.topology.nodes + 2 * p * p * p * p))
-
-    def recursive_smoothness(self, facts: Facts, batch_size: int | str, epoch_length: int) -> float:
-        """Return L for a recursive estimator: (L + sqrt(L^2 + 4 Lambda^2 c/b))/2.
-
-        Over an epoch a descent lemma sums up to a L + a^2 Lambda^2 c/b <= 1, Lambda^2 the mean of the L_ij^2 (Fang et
-        al. 2018, "SPIDER"), c = q/n. The noise that moves a node away from the others adds 4 p^4 min(q, 1/(1 - p^2)) to
-        c, with p = |P_K - J| (ours).
-
-        Parameters
-        ----------
-        batch_size: b, draws per node and iteration between restarts, or "all", for which L is returned.
-        epoch_length: q, iterations from restart to restart.
-        """
-        if facts.exact(batch_size):
-            return facts.lipschitz
-        p, q = self.contraction(facts), epoch_length
-        square = p * p
-        alone = 4 * square * square * min(q, 1 / max(1 - square, 1e-12))
-        noise = 4 * (facts.mean_squared * facts.mean_squared) * (q / facts.topology.nodes + alone) / batch_size
-        return (facts.lipschitz + sqrt(facts.lipschitz * facts.lipschitz + noise)) / 2
-
     def resolve(self, facts: Facts) -> Self:
-        """Return the method with numbers for 'auto': the gossip first, then the step, which depends on it."""
-        resolved = self
+        """Return the method with numbers for 'auto': batches, the gossip, then the step, which depends on both."""
+        resolved = self.with_batches(facts)
         if self.gossip_step == "auto":
             resolved = replace(resolved, gossip_step=self._automatic_gossip_step(facts))
         if self.chebyshev == "auto":
@@ -187,11 +158,6 @@ class ProxGT(Scheduled):
         return [*facts, gossip_step_fact(self.gossip_step, getattr(given, "gossip_step", None))] if coded else facts
 
     @property
-    def recurs(self) -> bool:
-        """True if batches between restarts are used, for estimates or for the step."""
-        return getattr(self, "epoch_length", None) != 1 or self.step_size == "auto"
-
-    @property
     def uses_interval(self) -> bool:
         return bool(self.chebyshev)
 
@@ -204,7 +170,7 @@ class ProxGT(Scheduled):
         return State(x, zero, zero, x, 0, memory, memory)
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
-        v = self.estimate(state, problem, rng)
+        v = self.estimates.estimate(state.x, state.previous, state.v, state.t, problem, rng)
         y, y_memory = self.gossip(network, state.y + (v - state.v), state.y_memory)
         step = self.step_at(state.t)
         z = problem.prox(state.x - step * y, step)
@@ -219,47 +185,6 @@ class ProxGT(Scheduled):
             return network.gossip.repeat(rows, self.gossip_rounds, self.chebyshev), ()
         return network.gossip.repeat_coded(rows, memory, self.gossip_rounds, self.chebyshev, self.gossip_step)
 
-    @abstractmethod
-    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
-        """Return v_t, the estimate of the local gradients at state.x: an array (hosted, d) in the dtype of x.
-
-        state: of the last iteration, with v_{t-1} and x_{t-1} in it. rng: minibatches of iteration state.t.
-        """
-
-
-def proxgt_sampled_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
-    """Return the mean gradient at x_t over a fresh batch of ``size`` draws, or over "all" samples."""
-    return problem.grad(state.x, None if size == "all" else rng.batch(state.t, size))
-
-
-def proxgt_recursive_gradient(state: State, problem: Problem, rng: Streams, size: int | str) -> np.ndarray:
-    """Return v_{t-1} + mean over a batch of [g(x_t, s) - g(x_{t-1}, s)], the same samples at both points.
-
-    This is the estimator of SARAH and SPIDER; ``size`` draws per node, or "all".
-    """
-    batch = None if size == "all" else rng.batch(state.t, size)
-    return state.v + (problem.grad(state.x, batch) - problem.grad(state.previous, batch))
-
-
-def noise_ratio(facts: Facts, key: str) -> float:
-    """Return sqrt(V)/eps. Raises UsageError, which names ``key``, without ``run.tolerance`` = eps^2."""
-    if facts.tolerance is None:
-        raise UsageError(
-            f"algorithm.{key} = 'auto': is made of run.tolerance = eps^2 and the variance of gradients: give "
-            f"run.tolerance, or a number for {key}"
-        )
-    return min(sqrt(facts.variance / facts.tolerance), MOST_RATIO)
-
-
-def samples_for(facts: Facts, key: str) -> int | str:
-    """Return V/(n eps^2) samples of each node: the mean of their gradients has a variance of eps^2.
-
-    "all" if no node has more. key: the config key that is to be filled, for the error line.
-    """
-    ratio = noise_ratio(facts, key)
-    size = max(1, ceil(ratio * ratio / facts.topology.nodes))
-    return "all" if size >= facts.most_samples else size
-
 
 @register("algorithm", "proxgt-sa")
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +197,8 @@ class ProxGTSA(ProxGT):
     also several in turn. Source: Xin, Das, Khan, Kar, arXiv 2110.01594 (ProxGT-SA).
     """
 
+    estimator = "sa"
+
     batch_size: Annotated[
         BatchSize | Literal["auto"],
         Field(
@@ -280,17 +207,6 @@ class ProxGTSA(ProxGT):
         ),
     ] = "auto"
     most = 0.25  # what noise is left grows with the step
-
-    def resolve(self, facts: Facts) -> Self:
-        """Return the method with b = V/(n eps^2), of the order of the paper's Corollary for SA."""
-        sized = self if self.batch_size != "auto" else replace(self, batch_size=samples_for(facts, "batch_size"))
-        return super(ProxGTSA, sized).resolve(facts)
-
-    def smoothness(self, facts: Facts) -> float:
-        return self.sampled_smoothness(facts, self.batch_size)
-
-    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
-        return proxgt_sampled_gradient(state, problem, rng, self.batch_size)
 
 
 @register("algorithm", "proxgt-sr-o")
@@ -301,6 +217,8 @@ class ProxGTSRO(ProxGT):
     Then v_t is its mean gradient, in between v_t = v_{t-1} + (1/b) sum_s [g(x_t, s) - g(x_{t-1}, s)] with b =
     ``batch_size``; y and x as for proxgt-sa. Source: Xin, Das, Khan, Kar, arXiv 2110.01594 (ProxGT-SR-O).
     """
+
+    estimator = "sr-o"
 
     batch_size: Annotated[
         BatchSize | Literal["auto"],
@@ -314,29 +232,6 @@ class ProxGTSRO(ProxGT):
         Field(description="iterations between restarts of the estimator; auto: sqrt(V)/eps"),
     ] = "auto"
 
-    def resolve(self, facts: Facts) -> Self:
-        """Return the method with B = V/(n eps^2), b = sqrt(V)/(n eps) and q = sqrt(V)/eps.
-
-        The orders are those of the paper's Corollary for SR-O.
-        """
-        sized = self
-        if self.large_batch_size == "auto":
-            sized = replace(sized, large_batch_size=samples_for(facts, "large_batch_size"))
-        if self.batch_size == "auto":
-            sized = replace(sized, batch_size=max(1, ceil(noise_ratio(facts, "batch_size") / facts.topology.nodes)))
-        if self.epoch_length == "auto":
-            sized = replace(sized, epoch_length=max(1, ceil(noise_ratio(facts, "epoch_length"))))
-        return super(ProxGTSRO, sized).resolve(facts)
-
-    def smoothness(self, facts: Facts) -> float:
-        recursive = self.recursive_smoothness(facts, self.batch_size, self.epoch_length)
-        return max(recursive, self.sampled_smoothness(facts, self.large_batch_size))
-
-    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
-        if state.t % self.epoch_length == 0:
-            return proxgt_sampled_gradient(state, problem, rng, self.large_batch_size)
-        return proxgt_recursive_gradient(state, problem, rng, self.batch_size)
-
 
 @register("algorithm", "proxgt-sr-e")
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +243,8 @@ class ProxGTSRE(ProxGT):
     Source: Xin, Das, Khan, Kar, arXiv 2110.01594 (ProxGT-SR-E).
     """
 
+    estimator = "sr-e"
+
     batch_size: Annotated[
         BatchSize | Literal["auto"],
         Field(description="as for proxgt-sa; auto: max(sqrt(m/n), 1) for m samples a node", needs=(RECURS,)),
@@ -356,20 +253,3 @@ class ProxGTSRE(ProxGT):
         PositiveInt | Literal["auto"],
         Field(description="iterations between restarts of the estimator; auto: sqrt(n m)"),
     ] = "auto"
-
-    def resolve(self, facts: Facts) -> Self:
-        """Return the method with b ~ max(sqrt(m/n), 1) and q ~ sqrt(n m), rounded up, as in the paper's Corollary."""
-        resolved, m, n = self, facts.samples, facts.topology.nodes
-        if self.batch_size == "auto":
-            resolved = replace(resolved, batch_size=max(1, ceil(sqrt(m / n))))
-        if self.epoch_length == "auto":
-            resolved = replace(resolved, epoch_length=max(1, ceil(sqrt(m * n))))
-        return super(ProxGTSRE, resolved).resolve(facts)
-
-    def smoothness(self, facts: Facts) -> float:
-        return self.recursive_smoothness(facts, self.batch_size, self.epoch_length)
-
-    def estimate(self, state: State, problem: Problem, rng: Streams) -> np.ndarray:
-        if state.t % self.epoch_length == 0:
-            return proxgt_sampled_gradient(state, problem, rng, "all")
-        return proxgt_recursive_gradient(state, problem, rng, self.batch_size)

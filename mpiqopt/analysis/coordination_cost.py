@@ -26,8 +26,8 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
         return []
     network, name = measure_network(experiment.network.topology), algorithm.coordinator
     protocol = algorithm.protocol
-    settles = algorithm.code == "innovations"
-    d = experiment.problem.d + (not settles)  # the vector, and of points who has joined
+    settles = algorithm.innovates
+    d = experiment.problem.d + algorithm.extra_integers
 
     def cost(protocol: CoordinationProtocol, spread: float) -> Round | None:
         return predict_round(protocol, network, d, spread, algorithm.by_mailboxes, ranks, settles)
@@ -62,9 +62,9 @@ def _spread(experiment: Experiment, algorithm: CoordinatedAlgorithm) -> float:
     """Return how many grid steps nodes will be apart in the first round, by gradients at the start."""
     gradients = experiment.problem.value_and_grad(experiment.start)[1]
     largest = max(np.ptp(gradients, axis=0).max(), np.abs(gradients).max())
-    moved = float(algorithm.step_size) * algorithm.local_steps * largest
+    moved = float(algorithm.step_size) * algorithm.descent().steps * largest
     step = algorithm.quantization_step
-    delta = step if algorithm.code == "points" else power_of_two_below(step)
+    delta = power_of_two_below(step) if algorithm.innovates else step
     return min(max(1.0, float(moved) / delta), MOST_APART)
 
 

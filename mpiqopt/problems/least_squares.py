@@ -16,3 +16,4 @@ class LeastSquares(Loss):
 
     kernel = "squared"
     curvature = 1.0
+    convex = True

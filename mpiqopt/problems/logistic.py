@@ -23,6 +23,7 @@ class Logistic(Loss):
 
     kernel = "logistic"
     curvature = 0.25
+    convex = True
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:
         """Return -1 for the smaller label and +1 for the larger. Raises UsageError unless there are two labels."""

@@ -28,8 +28,9 @@ class Loss:
 
         Hessian of the mean of phi <= c/m A^T A + identity_curvature I,
 
-    or None if there is no such bound; automatic step sizes need one. x has ``coordinates`` coordinates: by default one
-    for each feature and output. A plug-in puts `@register("problem", NAME)` above:
+    or None if there is no such bound; automatic step sizes need one. ``convex`` says that phi is convex in x. x has
+    ``coordinates`` coordinates: by default one for each feature and output. A plug-in puts
+    `@register("problem", NAME)` above:
 
     >>> @dataclass(frozen=True, kw_only=True)
     ... class Quartic(Loss):
@@ -45,6 +46,7 @@ class Loss:
     kernel: ClassVar[str | None] = None
     curvature: ClassVar[float | None] = None
     identity_curvature: ClassVar[float] = 0.0
+    convex: ClassVar[bool] = False
     default_dtype: ClassVar[str] = "float64"  # what ``run.dtype = "auto"`` means
 
     l2: Annotated[float, Field(ge=0, description="weight of the smooth regulariser (l2/2) |x|^2")] = 0.0

@@ -19,6 +19,7 @@ class Mean(Loss):
     """
 
     curvature = 0.0
+    convex = True
     identity_curvature = 1.0
 
     def targets(self, targets: np.ndarray, shares: Shares) -> np.ndarray:

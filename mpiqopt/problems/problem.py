@@ -300,6 +300,14 @@ class Problem:
             raise TypeError(f"problem {self.loss.name!r} knows no bound of its curvature")
         return self.loss.curvature
 
+    @property
+    def strong_convexity(self) -> float:
+        """A mu such that every f_i - (mu/2) |x|^2 is convex, 0 if none is known: l2 - nonconvex/2 for convex phi.
+
+        The second derivative of x^2/(1 + x^2) is at least -1/2.
+        """
+        return max(0.0, self.loss.l2 - self.loss.nonconvex / 2) if self.loss.convex else 0.0
+
     def squares(self, direction: np.ndarray) -> np.ndarray:
         """Return A_i^T A_i v/m_i for v (features,), of every hosted node: float64 (hosted, features)."""
         rows = np.repeat(direction[None], self.hosted, axis=0)

@@ -23,6 +23,7 @@ class Softmax(Loss):
 
     kernel = "softmax"
     curvature = 0.5
+    convex = True
 
     def outputs(self, shares: Shares) -> int:
         """Return the number of classes. Raises UsageError unless there are 2 to 1000 labels."""

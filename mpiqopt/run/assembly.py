@@ -277,6 +277,7 @@ def assemble_facts(config: Config, topology: Topology, known: Constants, shares:
         delta=codec.delta,
         usual_delta=codec.usual_delta,
         gossip_omega=codec.gossip_omega,
+        strong_convexity=problem.strong_convexity,
         tolerance=config.run.tolerance,
         regularized=config.regularizer.name != "zero",
         coded=config.algorithm.default_compressor is not None and config.compressor.name != "identity",

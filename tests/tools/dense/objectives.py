@@ -97,11 +97,11 @@ class Objective:
         """grad F(x)."""
         return self.grad(np.tile(x, (len(self.A), 1))).mean(axis=0)
 
-    def minimiser(self) -> np.ndarray:
+    def minimiser(self, within: float = 1e-11) -> np.ndarray:
         """x* of F + h by the accelerated proximal gradient method for strongly convex F (Nesterov 2004).
 
         The result is not trusted but certified: F is l2-strongly convex and u = (x - x+)/a + grad F(x+) - grad F(x)
-        is a subgradient of F + h at x+ = prox(x - a grad F(x)): |x+ - x*| <= |u|/l2, which must be under 1e-11.
+        is a subgradient of F + h at x+ = prox(x - a grad F(x)): |x+ - x*| <= |u|/l2, which must be under ``within``.
         """
         smoothness = max(np.linalg.norm(A, 2) ** 2 / len(A) for A in self.A) + self.settings.l2
         a, root = 1 / smoothness, np.sqrt(self.settings.l2 / smoothness)
@@ -111,7 +111,7 @@ class Objective:
             y = x + (1 - root) / (1 + root) * (x - last)
         last, x = x, self._forward_backward(x, a)
         u = (last - x) / a + self.mean_grad(x) - self.mean_grad(last)
-        assert np.linalg.norm(u) / self.settings.l2 < 1e-11
+        assert np.linalg.norm(u) / self.settings.l2 < within
         return x
 
     def _forward_backward(self, x: np.ndarray, a: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from mpiqopt.run.assembly import Experiment
 from tools.dense import federated, partial
 from tools.dense.coded import choco_gossip, choco_sgd, compressed_sgd, ef_sgd, lead, prox_lead, sgd, sign_sgd
 from tools.dense.coordinated import ftqc_admm, ftqc_dgd
+from tools.dense.innovations import coordinated_prox_gradient
 from tools.dense.messages import Sent, Wire, recorded
 from tools.dense.objectives import Objective
 from tools.dense.proxgt import proxgt_sa, proxgt_sr_e, proxgt_sr_o
@@ -35,6 +36,7 @@ METHODS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
     "choco-gossip": choco_gossip,
     "choco-sgd": choco_sgd,
     "cocofl": partial.cocofl,
+    "coordinated-prox-gradient": coordinated_prox_gradient,
     "d2": d2,
     "dgd": dgd,
     "diloco": federated.fedopt,
