@@ -435,7 +435,7 @@ def test_a_coordinator_in_python_that_votes_wants_points(plugin, config, capsys,
     (tmp_path / "voting.py").write_text(VOTING)
     plugin(tmp_path / "voting.py")
     message = refused(capsys, tmp_path, "check", config(algorithm={"name": "ftqc-dgd", "coordinator": "voting"}))
-    assert "algorithm.code = 'innovations': 'voting' votes" in message
-    assert "want 'points'" in message
+    assert "algorithm.coordinator = 'voting': votes" in message
+    assert "code = 'points'" in message
     path = config(algorithm={"name": "ftqc-dgd", "coordinator": "voting", "code": "points"})
     assert main(["check", path]) == 0
