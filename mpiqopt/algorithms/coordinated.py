@@ -14,7 +14,7 @@ from mpiqopt.coordination.innovations import (
     power_of_two_above,
     power_of_two_below,
 )
-from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
+from mpiqopt.coordination.protocol import Coder, CoordinationProtocol, FrameProtocol
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field, only, unless
 from mpiqopt.network.network import Network
@@ -79,6 +79,15 @@ class CoordinatedAlgorithm(Algorithm):
         str,
         Field(description="how the average is taken (docs/coordination.md)", family="coordinator"),
     ] = "ftqc"
+    coder: Annotated[
+        Coder,
+        Field(
+            description="how integers are packed; trajectories are the same: tile: as many bits each as the largest of "
+            "1024 needs, as quick as copying; rice: Golomb-Rice codes, shorter, one or two times as long; range: an "
+            "adaptive range coder, shortest, 20 to 130 ns an integer: for thin links",
+            needs=(unless("coordinator", "allreduce"),),
+        ),
+    ] = "tile"
     execution: Annotated[
         Literal["synchronous", "asynchronous"],
         Field(description="synchronous: all nodes wait for each other; asynchronous: nobody waits for a training"),
@@ -242,7 +251,7 @@ class CoordinatedAlgorithm(Algorithm):
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:
-        return network.coordination.coordinator(self.coordinator, "nearest", self.by_mailboxes)
+        return network.coordination.coordinator(self.coordinator, "nearest", self.by_mailboxes, self.coder)
 
     def active(self, t: int, rng: Streams, problem: Problem) -> np.ndarray:
         """Return which hosted nodes train in round t, bool (hosted,): drawn from run.seed, alike on any ranks."""

@@ -7,7 +7,7 @@ from mpiqopt.coordination.allreduce import AllreduceCoordination
 from mpiqopt.coordination.coordinator import Coordination, Coordinator, Rounding
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.mailboxes import AsynchronousPush, MailboxCoordination
-from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol, LocalProtocol
+from mpiqopt.coordination.protocol import Coder, CoordinationProtocol, FrameProtocol, LocalProtocol
 from mpiqopt.coordination.wiring import Wiring, wiring_of_rank
 from mpiqopt.emulation.links import EmulatedFrameExchange, EmulatedFrames, RoundDelays
 from mpiqopt.emulation.settings import Emulate
@@ -41,20 +41,22 @@ class CoordinationFactory:
     delays: RoundDelays | None
     server_delay: Callable[..., None]
 
-    def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool) -> Coordinator:
+    def coordinator(self, name: str, rounding: Rounding, by_mailboxes: bool, coder: Coder) -> Coordinator:
         """Return a coordinator by its name in the registry, in lock-step or by mailboxes."""
         protocol, place = find_member("coordinator", name)(), self.place
-        coordination, headroom = self._coordination(protocol, by_mailboxes)
+        coordination, headroom = self._coordination(protocol, by_mailboxes, coder)
         return Coordinator(name, coordination, headroom, place.nodes, place.first, rounding)
 
-    def _coordination(self, protocol: CoordinationProtocol, by_mailboxes: bool) -> tuple[Coordination, float]:
+    def _coordination(
+        self, protocol: CoordinationProtocol, by_mailboxes: bool, coder: Coder
+    ) -> tuple[Coordination, float]:
         """Return what delivers messages, and the headroom of a node's integers."""
         place, transport = self.place, self.transport
         if not isinstance(protocol, FrameProtocol) or place.nodes == 1:
             reduce = AllreduceCoordination(place.nodes, place.ranks, place.rank == 0, transport, self.server_delay)
             return reduce, protocol.headroom / place.nodes
         overlay = transport.share(protocol.overlay(self.topology) if place.rank == 0 else None)
-        local = LocalProtocol(protocol, wiring_of_rank(self.topology, place), overlay, self.seed)
+        local = LocalProtocol(protocol, wiring_of_rank(self.topology, place), overlay, self.seed, coder)
         if by_mailboxes:
             return MailboxCoordination(local, *self._mail(local.wiring)), local.headroom
         return LockstepCoordination(local, self._exchange(local.wiring)), local.headroom

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from mpiqopt.coordination.wiring import Wiring, wiring_of_rank
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
+
+# what packs integers; ``mpiqopt._coordination`` has numbers for them
+Coder = Literal["tile", "rice", "range"]
+CODERS = get_args(Coder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +188,7 @@ class LocalProtocol(NamedTuple):
     wiring: Wiring
     overlay: Any = None
     seed: int = 0
+    coder: Coder = "tile"
 
     @classmethod
     def of(
@@ -199,7 +204,9 @@ class LocalProtocol(NamedTuple):
 
     def rules(self, d: int) -> Rules:
         """Return new rules for vectors (d,)."""
-        return self.protocol.rules(self.wiring, self.overlay, d, self.seed)
+        rules = self.protocol.rules(self.wiring, self.overlay, d, self.seed)
+        rules.coder = CODERS.index(self.coder)
+        return rules
 
     @property
     def steps(self) -> int | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
     from mpiqopt.coordination.coordinator import Coordinator, Rounding
     from mpiqopt.coordination.factory import CoordinationFactory
     from mpiqopt.coordination.mailboxes import AsynchronousPush
+    from mpiqopt.coordination.protocol import Coder
 
 
 class Coordinators:
@@ -44,15 +45,17 @@ class Coordinators:
     ):
         self._topology, self._place, self._transport, self._server = topology, place, transport, server
         self._seed, self._mail_transport, self._emulate, self._delays = seed, mail_transport, emulate, delays
-        self._coordinators: dict[tuple[str, str, bool], Coordinator] = {}
+        self._coordinators: dict[tuple[str, str, bool, str], Coordinator] = {}
         self._push: AsynchronousPush | None = None
         self._earlier = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
 
-    def coordinator(self, name: str, rounding: "Rounding", by_mailboxes: bool) -> "Coordinator":
+    def coordinator(
+        self, name: str, rounding: "Rounding", by_mailboxes: bool, coder: "Coder" = "tile"
+    ) -> "Coordinator":
         """Return the coordinator of that name: in steps that all nodes take together, or by mailboxes."""
-        kind = name, rounding, by_mailboxes
+        kind = name, rounding, by_mailboxes, coder
         if kind not in self._coordinators:
-            self._coordinators[kind] = self._factory.coordinator(name, rounding, by_mailboxes)
+            self._coordinators[kind] = self._factory.coordinator(*kind)
         return self._coordinators[kind]
 
     @cached_property
