@@ -112,8 +112,8 @@ class CoordinatedAlgorithm(Algorithm):
         require_member("algorithm.coordinator", "coordinator", self.coordinator)
         if self.innovates and not self.protocol.settles:
             raise UsageError(
-                f"algorithm.coordinator = {self.coordinator!r}: votes, and does not say what nodes keep of innovations; "
-                "want another, or code = 'points'"
+                f"algorithm.coordinator = {self.coordinator!r}: votes, and does not say what of innovations nodes keep "
+                "then; want another, or code = 'points'"
             )
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(
