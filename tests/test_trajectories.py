@@ -11,7 +11,7 @@ from tools.dense.trajectories import METHODS, assert_follows
 from tools.experiments import GRAPHS, assembled, states
 from tools.methods import GENERAL
 
-from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
+from mpiqopt.algorithms.ftqc import FTQCAlgorithm
 from mpiqopt.algorithms.proxgt import ProxGT
 from mpiqopt.algorithms.stochastic import Minibatch, Scheduled
 from mpiqopt.errors import UsageError
@@ -36,7 +36,7 @@ DATA = {
     "softmax": {**CLASSES, "classes": 3},
 }
 ITERATIONS = 40
-COORDINATED = [name for name, cls in GENERAL.items() if issubclass(cls, CoordinatedAlgorithm)]
+CODED = [name for name, cls in GENERAL.items() if issubclass(cls, FTQCAlgorithm)]
 INNOVATIONS = {"code": "innovations", "coordinator": "tree"}
 
 
@@ -62,7 +62,7 @@ def variants() -> list:
         for choice in gossip:
             settings = dict(zip(("gossip_rounds", "chebyshev"), choice, strict=False))
             cases.append(pytest.param(method(name, **settings), id="-".join([name, *map(str, choice)])))
-        if issubclass(cls, CoordinatedAlgorithm):
+        if issubclass(cls, FTQCAlgorithm):
             cases.append(pytest.param(method(name, **INNOVATIONS), id=f"{name}-innovations"))
     return cases
 
@@ -98,7 +98,7 @@ def test_steps_that_shrink(name, schedule):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("name", COORDINATED)
+@pytest.mark.parametrize("name", CODED)
 def test_every_loss_with_innovations(name, loss):
     """From zero, on a ring, with the remainders at the root of a tree."""
     topology, edges = GRAPHS["ring-8"]

@@ -55,7 +55,8 @@ def example(topology, algorithm: dict, regularizer=NONE, **run):
     """
     problem = {"name": "logistic", "l2": 0.05}
     run = {"seed": 4, "start": "normal", **run}
-    return assembled(topology, problem, {"step_size": 0.3, **POINTS, **algorithm}, regularizer, DATA, **run)
+    code = POINTS if algorithm["name"].startswith("ftqc") else {}
+    return assembled(topology, problem, {"step_size": 0.3, **code, **algorithm}, regularizer, DATA, **run)
 
 
 def known(nodes: int, algorithm: dict, regularizer=NONE, **run) -> list[np.ndarray]:

@@ -68,12 +68,12 @@ class Known:
         self.hat, self.common = self.hat + delta * q, self.common + delta * m
         return self.common
 
-    def refine(self, now: np.ndarray, before: np.ndarray) -> None:
-        """Delta of the next round, from what it is to be finer than the change of: (d,), in the run's precision."""
+    def refine(self, now: np.ndarray, before: np.ndarray, share: float = 1.0) -> None:
+        """Delta of the next round, from what it is to be finer than a share of the change of: (d,), as in the run."""
         if self._zoom == "auto":
             distance = np.nextafter(np.abs(now).max(), now.dtype.type(np.inf)) - np.abs(now).max()
             change = max(np.abs(now.astype(np.float64) - before).max(), float(distance))
-            wanted = octave(max(self._followed * change, self._least))
+            wanted = octave(max(self._followed * share * change, self._least))
             delta = octave(self.step)
             self.step = min(max(wanted, delta / 2), 2 * delta, self._first)
         else:
