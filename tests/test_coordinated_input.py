@@ -117,7 +117,7 @@ def test_divergence_is_one_line(code, config, capsys, tmp_path, monkeypatch):
         ({"algorithm": {"name": "ftqc-dgd", "batch_size": "some"}}, "algorithm.batch_size = 'some': want"),
         (
             {"algorithm": {"name": "ftqc-dgd", "coordinator": "ftcq"}},
-            "algorithm.coordinator = 'ftcq': unknown (did you mean 'ftqc'?); known: allreduce, ftqc",
+            "algorithm.coordinator = 'ftcq': unknown (did you mean 'ftqc'?); known: allre",
         ),
         (
             {"algorithm": {"name": "ftqc-dgd", "rounding": "ceil"}},
