@@ -32,7 +32,7 @@ def started(folder: Path, code: str) -> subprocess.CompletedProcess:
 
 def test_a_source_folder_does_not_hide_the_installed_package(source_folder):
     """As after `pip install .` in a checkout: the folder has no kernels, and Python looks there first."""
-    result = started(source_folder, "import mpiqopt; print(mpiqopt.__file__)")
+    result = started(source_folder, "import mpiqopt; print(mpiqopt.__file__, flush=True)")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(package.__file__)
     assert "hypercube" in result.stdout

@@ -214,6 +214,7 @@ def test_progress_is_one_live_line_on_a_terminal(monkeypatch):
 
     stream = io.StringIO()
     stream.isatty = lambda: True
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "LIVE", 0.0)
     line = progress.Progress(100, stream=stream)
     for iteration in (0, 10, 20):
