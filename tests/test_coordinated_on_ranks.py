@@ -152,11 +152,12 @@ def part(folder: Path, ranks: int, begin: int, *extra: str) -> int:
 )
 def test_resume_on_other_numbers_of_ranks_gives_the_same_bits(algorithm, mpiqopt, config, tmp_path):
     """Two ranks until a signal, three until another, then one process: as if nothing had been."""
-    path = config(**LONG, algorithm=algorithm)
+    iterations = 3000 if algorithm["name"] == "ftqc-admm" else 30_000  # without votes they take a tenth of the time
+    path = config(**{**LONG, "run": {**LONG["run"], "iterations": iterations}}, algorithm=algorithm)
     assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
     first = part(tmp_path, 2, 0)
     second = part(tmp_path, 3, first, "--resume")
-    assert 0 < first < second < 1500
+    assert 0 < first < second < iterations / 2
     assert mpiqopt("run", path, "-q", "--resume").returncode == 0
     whole, parts = reproducible(tmp_path / "whole.h5"), reproducible(tmp_path / "small.h5")
     assert whole.keys() == parts.keys()
