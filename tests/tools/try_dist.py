@@ -32,7 +32,7 @@ LINES = (
 def unpacked(source: Path, folder: Path) -> Path:
     """Unpack a source distribution; returns its folder."""
     with tarfile.open(source) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # 3.11.4
     return folder / source.name.removesuffix(".tar.gz")
 
 
