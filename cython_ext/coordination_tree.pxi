@@ -5,8 +5,8 @@
 cdef class TreeRules(IntegerRules):
     """A sum along a tree: a node that has heard all its children sends their sum up; the root's sum comes down again.
 
-    The weight says which way: z is 1 in a sum on the way up, and 0 in the result. If a call
-    ``settles``, it is round(S/n) that comes down, as short as what goes up, and the root keeps the rest.
+    The weight says which way: z is 1 in a sum on the way up, and 0 in the result. If a call ``settles``, it is
+    round(S/n) that comes down, as short as what goes up, and the root keeps the rest.
 
     Parameters
     ----------
