@@ -74,7 +74,7 @@ cdef extern from "coordination_kernels.h" nogil:
     const coordination_kernels** coordination_tables
 
 cdef extern from "frames.h" nogil:
-    enum: PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, FIND, FOUND, HEADER_MOST
+    enum: PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, FIND, FOUND, NEWS, NEWS_BACK, ASK, HEADER_MOST
     ctypedef struct frame_header:
         uint32_t edge, place, kind, call, count
         uint8_t tries
@@ -159,3 +159,4 @@ include "coordination_python.pxi"
 include "coordination_lockstep.pxi"
 include "coordination_mailboxes.pxi"
 include "coordination_mass.pxi"
+include "coordination_ledger.pxi"

@@ -38,7 +38,7 @@ cdef class FoundTree:
     author, hops_up, hops_down : of each node, a, 1 + up and 1 + down; 0 as long as it knows no way
     next_up, next_down : of each node, the neighbours through which these ways lead; -1 at the author
     stage, changed : of each node, and whether it has learnt anything since it told the others
-    heard : the last stage of each neighbour that came
+    heard, told_up : the last stage of each neighbour that came, and 1 + the links of its way up then
     told_at, wait : when each neighbour was told last (s), and how long (s) to wait before telling it again
 
     References
@@ -54,7 +54,7 @@ cdef class FoundTree:
     cdef int64_t diameter, last
     cdef integers ways_up, child_counts, ways_down, counted_bytes
     cdef integers starts, owner, link_in, link_out, by_link_in, by_link_out
-    cdef integers author, hops_up, hops_down, next_up, next_down, stage, changed, heard
+    cdef integers author, hops_up, hops_down, next_up, next_down, stage, changed, heard, told_up
     cdef double* told_at
     cdef double* wait
 
@@ -88,6 +88,7 @@ cdef class FoundTree:
         self.stage = <int64_t*> zeros(self.arrays, hosted, 8)
         self.changed = given(self.arrays, np.ones(hosted, np.int64), hosted, "changed")
         self.heard = <int64_t*> zeros(self.arrays, len(pairs), 8)
+        self.told_up = <int64_t*> zeros(self.arrays, len(pairs), 8)
         self.told_at = <double*> zeros(self.arrays, len(pairs), 8)
         self.wait = <double*> zeros(self.arrays, len(pairs), 8)
 
@@ -208,6 +209,7 @@ cdef class FoundTree:
             return broken()
         if self.mail is not None and not 0 < <int64_t> h.count <= self.last:
             return broken()
+        self.told_up[p] = h.up
         if self.stage[i] <= self.diameter:
             self.learn(i, p, h)
         if self.mail is None:

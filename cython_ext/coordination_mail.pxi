@@ -218,7 +218,7 @@ cdef class Mail(Delivery):
                 broken()
             at += header
             if h.kind == PIECES:
-                at += self.length(data + at, size - at)
+                at += self.length(&h, data + at, size - at)
             elif h.kind == EXTREMES:
                 at += self.length_of_extremes(data + at, size - at)
             parts.append((at, h.edge, frame_goes_in(h.kind)))
@@ -262,7 +262,7 @@ cdef class Mail(Delivery):
     cdef int64_t on_frame(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef int64_t read
         if h.kind == PIECES:
-            read = self.length(payload, size)
+            read = self.length(h, payload, size)
             if self.mail.is_new(h):
                 self.on_pieces(h, payload, read)
             # also if it waits: nothing is decided here before it is absorbed
@@ -293,7 +293,7 @@ cdef class Mail(Delivery):
                 return False
         return True
 
-    cdef int64_t length(self, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t length(self, const frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         """Return the bytes of the payload of pieces. Raises ValueError if it goes beyond ``size``."""
         return broken()
 

@@ -351,7 +351,7 @@ cdef class Mailboxes(Mail):
             self.mail.acknowledge(e, STAGE_HEARD, h)
         return read
 
-    cdef int64_t length(self, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t length(self, const frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef int widest = 0
         cdef int64_t packed = packed_length(payload, size, self.rules.d, &widest)
         return packed if packed >= 0 else broken()

@@ -67,7 +67,7 @@ cdef class Mass(Mail):
         self.loaded[e] = False
         return self.mail.send(i, e, 1, <const uint8_t*> (self.waiting + e * self.d), 8 * self.d)
 
-    cdef int64_t length(self, const uint8_t* payload, int64_t size) except -1 nogil:
+    cdef int64_t length(self, const frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
         return 8 * self.d if size >= 8 * self.d else broken()
 
     cdef int on_pieces(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:

@@ -10,7 +10,7 @@
        z        number   kind PIECES only: the weight of the pieces; kind PIECE is PIECES with z = 1
        payload           PIECES and PIECE: a packed vector; EXTREMES: two (packed.h); the other kinds: nothing
 
-   A key with kind 0 is followed by a byte with the kind, FIND or FOUND, and then numbers only:
+   A key with kind 0 is followed by a byte with the kind, FIND or a later one, and then numbers only:
 
        count    number   numbered links only: the stage
        author, up, down, child
@@ -31,7 +31,11 @@ enum frame_kind {
     PIECE,
     /* beyond three bits: */
     FIND, /* what the sender knows of the tree that nodes look for, and whether it is a child of the receiver there */
-    FOUND /* the same, from the receiver of a link to its sender */
+    FOUND, /* the same, from the receiver of a link to its sender */
+    NEWS, /* what the sender knows of the author of a ledger: count is the ballot, author the number of its last word, up
+             as in FIND, down how many results the sender has */
+    NEWS_BACK, /* the same, from the receiver of a link to its sender */
+    ASK        /* the receiver of a link wants results from number down on, or none: child is 1 or 0 */
 };
 
 typedef struct {
@@ -57,7 +61,7 @@ typedef struct {
 /* True if a frame goes from the sender of a link to its receiver, False if it acknowledges. */
 static inline int frame_goes_in(uint32_t kind)
 {
-    return kind <= APART || kind == FIND;
+    return kind <= APART || kind == FIND || kind == NEWS;
 }
 
 static inline uint32_t kind_on_the_way(const frame_header *h)
@@ -65,7 +69,7 @@ static inline uint32_t kind_on_the_way(const frame_header *h)
     return h->kind == PIECES && h->z == 1 ? PIECE : h->kind;
 }
 
-/* Write what follows the key of kind FIND or FOUND; bytes written. */
+/* Write what follows the key of a kind with fields, FIND or later; bytes written. */
 static inline int64_t write_fields(const frame_header *h, frame_format format, uint8_t *out)
 {
     const uint32_t fields[FIELDS] = {h->count, h->author, h->up, h->down, h->child};
@@ -81,7 +85,7 @@ static inline int64_t read_fields(const uint8_t *in, int64_t size, frame_format 
 {
     uint32_t *fields[FIELDS] = {&h->count, &h->author, &h->up, &h->down, &h->child};
     int64_t at = 1;
-    if (size < 1 || (*in != FIND && *in != FOUND))
+    if (size < 1 || *in < FIND || *in > ASK)
         return -1;
     h->kind = *in;
     for (int k = !format.numbered; k < FIELDS; k++) {

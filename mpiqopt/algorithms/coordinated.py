@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import Algorithm
+from mpiqopt.algorithms.algorithm import Algorithm, PositiveInt
 from mpiqopt.coordination.coordinator import Coordinator
 from mpiqopt.coordination.innovations import (
     Innovations,
@@ -28,6 +28,8 @@ from mpiqopt.topologies.topology import Topology
 FOLLOWED = 0.1
 # asynchronous: a round waits for this share of a training for others that are about to finish
 LATE = 0.1
+# share of the longest step that is safe with late gradients
+SAFE = 0.9
 # for each coordinate of a node: its training, and vectors on the grid (measured by benchmarks/size.py)
 TRAINING_BYTES = 40
 # the same of innovations beside hat, which is part of the state (measured at 64 nodes, d = 40000)
@@ -60,6 +62,8 @@ class CoordinatedAlgorithm(Algorithm):
     # zoom = "auto": Delta of innovations follows this share of the largest change; what is new is then so many Delta
     followed: ClassVar[float] = FOLLOWED
     late_innovation: ClassVar[float] = 1 / FOLLOWED
+    # True if ``step_share`` is used
+    bears_quorum: ClassVar[bool] = False
 
     quantization_step: Annotated[
         float, Field(gt=0, description="Delta_0, the distance of the grid's points; the power of two below it is taken")
@@ -100,6 +104,30 @@ class CoordinatedAlgorithm(Algorithm):
             needs=(only("execution", "synchronous"), unless("coordinator", "allreduce")),
         ),
     ] = "auto"
+    quorum: Annotated[
+        float,
+        Field(
+            gt=0.5,
+            le=1,
+            description="share of the nodes that a round waits for, by mailboxes; less than 1: what others bring counts "
+            "when it comes, and silent nodes hold nobody up (docs/coordination.md)",
+            needs=(only("coordinator", "collect"),),
+        ),
+    ] = 1.0
+    max_staleness: Annotated[
+        PositiveInt,
+        Field(
+            description="every so many rounds those nodes are waited for that answer; steps are shorter, as if the "
+            "others were so many rounds late",
+            needs=(unless("quorum", 1),),
+        ),
+    ] = 10
+    patience: Annotated[
+        float,
+        Field(
+            gt=0, description="s without a word after which a node is taken for silent", needs=(unless("quorum", 1),)
+        ),
+    ] = 1.0
     activation: Annotated[
         Literal["all", "bernoulli"],
         Field(description="which nodes train in a round: all, or each with activation_probability (synchronous only)"),
@@ -129,6 +157,19 @@ class CoordinatedAlgorithm(Algorithm):
             raise UsageError(
                 "algorithm.coordination = 'lock-step': for execution = 'synchronous'; want 'mailboxes' or 'auto'"
             )
+
+        if self.quorum < 1:
+            self._require_ledger()
+
+    def _require_ledger(self) -> None:
+        """Raise UsageError unless rounds can do without some nodes."""
+        why = f"algorithm.quorum = {self.quorum:g}:"
+        if not self.bears_quorum:
+            raise UsageError(f"{why} the method needs all nodes in every round; want 1")
+        if not self.innovates:
+            raise UsageError(f"{why} points are averages of all nodes; want code = 'innovations', or 1")
+        if not self.by_mailboxes:
+            raise UsageError(f"{why} in lock-step all nodes wait for each other; want coordination = 'mailboxes', or 1")
 
     def require(self, topology: Topology, regularizer: str) -> None:
         super().require(topology, regularizer)
@@ -186,17 +227,44 @@ class CoordinatedAlgorithm(Algorithm):
         """Return the innovations of the first round; point: a vector (d,) that all nodes know, near what they have."""
         return no_innovations(self.quantization_step, hosted, point.astype(np.float64))
 
-    def innovate(self, rows: np.ndarray, known: Innovations, t: int, network: Network) -> Innovations:
+    def innovate(
+        self, rows: np.ndarray, known: Innovations, t: int, network: Network, ages: np.ndarray | None = None
+    ) -> Innovations:
         """Return what nodes have given of their rows (hosted, d) after round t; its ``mean`` is the average.
 
-        A call of the coordinator, collective. ``refine`` is to follow.
+        A call of the coordinator, collective. ``refine`` is to follow. ages: int64 (hosted,), how many rounds ago the
+        rows were new, for ``step_share``; None: they are.
 
         Raises
         ------
         NumericalError
             If what is new is too large for integers at this Delta.
         """
-        return self._coordinator(network).innovate(rows, known, t)
+        return self._coordinator(network).innovate(
+            rows, known, t, np.zeros(len(rows), np.int64) if ages is None else ages
+        )
+
+    def step_share(self, known: Innovations) -> float:
+        """Return which share of a step of at most 1/L is safe after ``innovate``, the same at all nodes.
+
+        Gradients are tau_i rounds old. With x+ = x - a C, C = mean_i g_i(x(k - tau_i)), and T a bound of the mean of
+        the tau_i, F decreases in the sum over rounds, and gradients vanish, if
+
+            a L (1/2 + T) < 1,
+
+        because sum_k <x(k + 1) - x(k), C - grad F(x(k))> is at most L T sum_k |x(k + 1) - x(k)|^2. We take a at most
+        .9 of that. T is the mean age that the author of the round counts: nodes that are not in its sum count as
+        ``max_staleness`` rounds old. Source: ours, by the argument for delayed gradients (Aytekin, Feyzmahdavian,
+        Johansson, arXiv 1610.05507).
+        """
+        return min(1.0, SAFE / (0.5 + known.age)) if self.quorum < 1 else 1.0
+
+    def drained(self, state: Any, network: Network) -> Any:
+        """Return the state less what came too late for its round, which nodes hold no more."""
+        if self.quorum == 1:
+            return state
+        field, known = next((name, value) for name, value in state._asdict().items() if isinstance(value, Innovations))
+        return state._replace(**{field: self._coordinator(network).held_back(known)})
 
     def refine(self, known: Innovations, before: np.ndarray, now: np.ndarray, share: float = 1.0) -> Innovations:
         """Return the same with Delta of the next round.
@@ -251,7 +319,18 @@ class CoordinatedAlgorithm(Algorithm):
         return training.collect(state.x, state.t + 1)
 
     def _coordinator(self, network: Network) -> Coordinator:
-        return network.coordination.coordinator(self.coordinator, "nearest", self.by_mailboxes, self.coder)
+        return network.coordination.coordinator(
+            self.coordinator, "nearest", self.by_mailboxes, self.coder, self.required
+        )
+
+    @property
+    def required(self) -> "Quorum | None":
+        """Whom rounds wait for; None: for all."""
+        if self.quorum == 1:
+            return None
+        from mpiqopt.coordination.ledger import Quorum
+
+        return Quorum(self.quorum, self.max_staleness, self.patience)
 
     def active(self, t: int, rng: Streams, problem: Problem) -> np.ndarray:
         """Return which hosted nodes train in round t, bool (hosted,): drawn from run.seed, alike on any ranks."""

@@ -74,6 +74,7 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
     exact = True
     followed = 0.4
     late_innovation = 1.0
+    bears_quorum = True
 
     accelerated: Annotated[
         bool,
@@ -128,7 +129,7 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
 
     def _require_everybody(self, why: str) -> None:
         """Raise UsageError, which begins with ``why``, unless every round has new gradients of all nodes."""
-        for key, wanted in (("execution", "synchronous"), ("activation", "all")):
+        for key, wanted in (("execution", "synchronous"), ("activation", "all"), ("quorum", 1)):
             if getattr(self, key) != wanted:
                 raise UsageError(
                     f"algorithm.{why}: all nodes join every round; want {key} = {wanted!r}, got {getattr(self, key)!r}"
@@ -175,9 +176,10 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
 
     def step(self, state: State, problem: Problem, network: Network, rng: Streams) -> State:
         y = state.momentum.ahead if state.momentum else state.x
-        ways, recursion = self._ways(y, state, problem, network, rng)
-        known = self.innovate(ways, state.known, state.t, network)
-        x = problem.prox((y[0] - known.mean[0]).astype(y.dtype), self.step_size)
+        ways, ages, recursion = self._ways(y, state, problem, network, rng)
+        known = self.innovate(ways, state.known, state.t, network, ages)
+        part = self.step_share(known)
+        x = problem.prox((y[0] - part * known.mean[0]).astype(y.dtype), part * self.step_size)
         momentum: Momentum | tuple[()] = ()
         share = 1.0
         if state.momentum:
@@ -189,18 +191,18 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
 
     def _ways(
         self, y: np.ndarray, state: State, problem: Problem, network: Network, rng: Streams
-    ) -> tuple[np.ndarray, Recursion | tuple[()]]:
-        """Return a g_i of every node, float64 (hosted, d), the last if it brings no new one; and what is remembered.
+    ) -> tuple[np.ndarray, np.ndarray | None, Recursion | tuple[()]]:
+        """Return a g_i of every node, float64 (hosted, d), the last if it brings no new one, and how old they are.
 
-        y: the point of the gradients, (hosted, d) with equal rows.
+        The third is what recursive estimators remember. y: the point of the gradients, (hosted, d) with equal rows.
         """
         if state.recursion:
             v, previous = state.recursion
             v = self.estimates.estimate(y, previous, v, state.t, problem, rng)
-            return self.step_size * v.astype(np.float64), Recursion(v, shared_rows(y[0], len(y)))
+            return self.step_size * v.astype(np.float64), None, Recursion(v, shared_rows(y[0], len(y)))
         trained = self.trained(y, y, state._replace(x=y), 0.0, problem, network, rng)
         ways = trained.origins.astype(np.float64) - trained.points
-        return np.where(trained.active[:, None], ways, state.known.hat), ()
+        return np.where(trained.active[:, None], ways, state.known.hat), trained.ages, ()
 
     def _beta(self, momentum: Momentum, before: np.ndarray, now: np.ndarray) -> tuple[float, float]:
         """Return beta of the next round and its t_k, after a step from x to x+, both (d,).

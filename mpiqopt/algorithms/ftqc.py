@@ -144,4 +144,6 @@ class FTQCAlgorithm(CoordinatedAlgorithm):
         return max(step, self.min_quantization_step)
 
     def _coordinator(self, network: Network) -> Coordinator:
-        return network.coordination.coordinator(self.coordinator, self.rounding, self.by_mailboxes, self.coder)
+        return network.coordination.coordinator(
+            self.coordinator, self.rounding, self.by_mailboxes, self.coder, self.required
+        )

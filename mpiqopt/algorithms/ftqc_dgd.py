@@ -38,6 +38,7 @@ class FTQCDGD(FTQCAlgorithm):
     # where x moves slowly gradients change by much less than x does
     followed = 0.4
     late_innovation = 1.0
+    bears_quorum = True
 
     proximal = False
     exact = True
@@ -59,7 +60,7 @@ class FTQCDGD(FTQCAlgorithm):
         """Go the average of all nodes' ways, each the last that the node has brought."""
         ways = trained.origins.astype(np.float64) - trained.points
         brought = np.where(trained.active[:, None], ways, known.hat)
-        known = self.innovate(brought, known, state.t, network)
-        x = (state.x[0] - known.mean[0]).astype(state.x.dtype)
+        known = self.innovate(brought, known, state.t, network, trained.ages)
+        x = (state.x[0] - self.step_share(known) * known.mean[0]).astype(state.x.dtype)
         known = self.refine(known, state.x[0], x)
         return State(np.repeat(x[None], len(state.x), axis=0), state.t + 1, known)

@@ -38,7 +38,9 @@ class AllreduceCoordination:
         total = self._total(values)
         return Agreement(total // self.nodes, -(-total // self.nodes), 0)
 
-    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement:
+    def settle(
+        self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int, ages: np.ndarray
+    ) -> Settlement:
         """Find m = round(S/n); hat_i += step q_i, but for what remains of S, which stays with node 0; collective.
 
         values: int64 (hosted, d); hat: float64 (hosted, d), changed; step: a power of two.
@@ -66,6 +68,9 @@ class AllreduceCoordination:
 
     def drain(self) -> None:
         """Nothing is ever on its way between calls."""
+
+    def give_back(self, hat: np.ndarray) -> None:
+        """Nothing ever comes too late for its call."""
 
     def close(self) -> None:
         """End in order."""

@@ -37,7 +37,11 @@ class Coordination(Protocol):
 
     def agree(self, values: np.ndarray, call: int, effort: int) -> Agreement: ...
 
-    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement: ...
+    def settle(
+        self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int, ages: np.ndarray
+    ) -> Settlement: ...
+
+    def give_back(self, hat: np.ndarray) -> None: ...
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None: ...
 
@@ -133,11 +137,11 @@ class Coordinator:
             low += 0.5 * (agreed.high[:d] - agreed.low[:d])
         return Coordinated(low * step, agreed.low[d:], agreed.effort)
 
-    def innovate(self, rows: np.ndarray, known: Innovations, call: int) -> Innovations:
+    def innovate(self, rows: np.ndarray, known: Innovations, call: int, ages: np.ndarray) -> Innovations:
         """Return what nodes have given of their rows after a call; all hosts of nodes take part.
 
-        rows: float (hosted, d); known: after the last call; call: number of calls before. Raises NumericalError like
-        ``coordinate``.
+        rows: float (hosted, d); known: after the last call; call: number of calls before; ages: int64 (hosted,), how
+        many calls ago the rows were new. Raises NumericalError like ``coordinate``.
         """
         new, delta = rows - known.hat, known.delta
         values = np.empty(new.shape, np.int64)
@@ -145,11 +149,17 @@ class Coordinator:
         usable = 1.01 * power_of_two_above(float(excess.max()) * delta)
         self._require_headroom(excess, rows, known.step, usable, call)
         hat = known.hat.copy()
-        mean, effort = self.coordination.settle(values, hat, delta, call, known.effort)
+        mean, effort, age = self.coordination.settle(values, hat, delta, call, known.effort, ages)
         self.calls += 1
         mean *= delta
         mean += known.mean[0]
-        return Innovations(known.step, effort, hat, shared_rows(mean, len(rows)))
+        return Innovations(known.step, effort, hat, shared_rows(mean, len(rows)), age)
+
+    def held_back(self, known: Innovations) -> Innovations:
+        """Return the same, less what has come to nodes since the last call, when nothing is on its way (``drain``)."""
+        hat = known.hat.copy()
+        self.coordination.give_back(hat)
+        return known._replace(hat=hat)
 
     def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
         """Return when the next call should begin, by ``news`` of a node here or because a neighbour has begun it.

@@ -23,12 +23,14 @@ class Innovations(NamedTuple):
     effort : steps of the last call, from which the next one begins (lock-step)
     hat : float64 (hosted, d)
     mean : float64 (hosted, d), C, shared rows
+    age : mean over all nodes of how many calls ago what C has of them was new; 0 where all wait for each other
     """
 
     step: float
     effort: int
     hat: np.ndarray
     mean: np.ndarray
+    age: float = 0.0
 
     @property
     def delta(self) -> float:

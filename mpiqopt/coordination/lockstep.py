@@ -24,10 +24,14 @@ class Agreement(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What all nodes have found, where each keeps what it still has: m, float64 (d,), and steps for the next call."""
+    """What all nodes have found, where each keeps what it still has.
+
+    mean: m, float64 (d,); effort: steps for the next call; age: of what nodes knew, in calls, at the mean.
+    """
 
     mean: np.ndarray
     effort: int
+    age: float = 0.0
 
 
 # votes in a call: each has a sixth more steps before it, so that this many are thousands of times the usual steps
@@ -112,11 +116,14 @@ class LockstepCoordination(FrameCoordination):
         low, high = nodes.result
         return Agreement(low, high, effort)
 
-    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement:
+    def settle(
+        self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int, ages: np.ndarray
+    ) -> Settlement:
         """Find m near S/n, the same at all nodes, and hat_i += step (q_i - R_i); collective.
 
         R_i is what node i still has of the integers q_i, ``values``, so that sum_i (q_i - R_i) = n m. hat: float64
-        (hosted, d), changed; step: a power of two; the others: as of ``agree``.
+        (hosted, d), changed; step: a power of two; ages: of no use where all nodes wait for each other
+        (``ledger.LedgerCoordination``); the others: as of ``agree``.
         """
         nodes, effort = self._call(values, call, effort, settles=True)
         return Settlement(nodes.settle(values, hat, step), effort)
@@ -168,6 +175,9 @@ class LockstepCoordination(FrameCoordination):
 
     def drain(self) -> None:
         """Nothing is ever on its way between calls."""
+
+    def give_back(self, hat: np.ndarray) -> None:
+        """Nothing ever comes too late for its call."""
 
     def close(self) -> None:
         """Give back what MPI holds; collective."""

@@ -2,7 +2,9 @@
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -110,12 +112,39 @@ class Pumped:
         self._pump.close()
 
 
-class MailboxCoordination(Pumped, FrameCoordination):
-    """A coordinator by mailboxes. ``unreliable``: frames may be lost or overtake each other."""
+class CallsByMail(Pumped, FrameCoordination, ABC):
+    """What coordinators by mailboxes share: when calls begin.
+
+    local : the coordinator at this rank
+    frames, crowded : as of ``FramePump``
+    unreliable : frames may be lost or overtake each other
+    """
 
     def __init__(self, local: LocalProtocol, frames: FrameQueue, crowded: bool, unreliable: bool = False):
         super().__init__(local)
         self._pump, self._unreliable, self._duration = FramePump(frames, crowded), unreliable, np.inf
+
+    @abstractmethod
+    def _prepare(self, width: int) -> Any:
+        """Return the nodes, which hear their neighbours from now on: a ``Mail`` that says when it is ``called``."""
+
+    def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
+        """Return when a neighbour has begun the next call, or some time after a node here has news.
+
+        That time is as long as the last call took, but no more than ``longest()`` says then (s): nodes that finish a
+        little later than others still join (ours). width: of the vectors that the call will have.
+        """
+        nodes = self._prepare(width)
+        self._pump.until(nodes, lambda: news() or nodes.called)
+        end = time.perf_counter() + min(self._duration, longest())
+        self._pump.until(nodes, lambda: time.perf_counter() >= end or nodes.called)
+
+
+class MailboxCoordination(CallsByMail):
+    """A coordinator by mailboxes, parameters as of ``CallsByMail``."""
+
+    def __init__(self, local: LocalProtocol, frames: FrameQueue, crowded: bool, unreliable: bool = False):
+        super().__init__(local, frames, crowded, unreliable)
         wiring = local.wiring
         self._budget = np.full(len(wiring.in_starts) - 1, first_lockstep_effort(wiring.diameter))
 
@@ -128,7 +157,9 @@ class MailboxCoordination(Pumped, FrameCoordination):
         low, high = self._call(values, call, settles=False).result
         return Agreement(low, high, 0)
 
-    def settle(self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int) -> Settlement:
+    def settle(
+        self, values: np.ndarray, hat: np.ndarray, step: float, call: int, effort: int, ages: np.ndarray
+    ) -> Settlement:
         """Find m near S/n and leave with nodes what they still have: as ``LockstepCoordination.settle``."""
         return Settlement(self._call(values, call, settles=True).settle(values, hat, step), 0)
 
@@ -150,20 +181,12 @@ class MailboxCoordination(Pumped, FrameCoordination):
             self._delivery = Mailboxes(self.local.wiring, self.local.rules(width), self._unreliable)
         return self._delivery
 
-    def wait(self, news: Callable[[], bool], longest: Callable[[], float], width: int) -> None:
-        """Return when a neighbour has begun the next call, or some time after a node here has news.
-
-        That time is as long as the last call took, but no more than ``longest()`` says then (s): nodes that finish a
-        little later than others still join (ours). width: of the vectors that the call will have.
-        """
-        nodes = self._prepare(width)
-        self._pump.until(nodes, lambda: news() or nodes.called)
-        end = time.perf_counter() + min(self._duration, longest())
-        self._pump.until(nodes, lambda: time.perf_counter() >= end or nodes.called)
-
     def drain(self) -> None:
         """Return when nothing is on its way in the network; collective, between calls."""
         self._pump.drain(self._delivery)
+
+    def give_back(self, hat: np.ndarray) -> None:
+        """Nothing ever comes too late for its call: every node waits for all others."""
 
 
 class AsynchronousPush(Pumped):

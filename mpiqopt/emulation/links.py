@@ -99,16 +99,24 @@ class _Flight(NamedTuple):
 class EmulatedFrames:
     """Mailboxes behind emulated links: frames are lost, delayed and may overtake each other.
 
-    frames: what brings them to other processes; wiring: links by number, as the frames have them.
+    frames: what brings them to other processes; wiring: links by number, as the frames have them; began: since when
+    nodes are silent after some time, as time.perf_counter counts.
     """
 
-    def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int):
+    def __init__(self, frames: FrameQueue, emulate: Emulate, wiring: Any, seed: int, began: float):
         self._frames, self._emulate, self.mail_transport = frames, emulate, frames.mail_transport
         self._stream = random_stream(seed, "link", wiring.first)
         # links as frames name them at their destination: data by the links in, acknowledgements by the links out
         self._affected = {
             True: _by_box(wiring.out_box, wiring.out_there, emulate.affected(wiring.out_links)),
             False: _by_box(wiring.in_box, wiring.in_there, emulate.affected(wiring.in_links)),
+        }
+        self._silent = [(int(node), began + after, began + after + seconds) for node, after, seconds in emulate.silent]
+        ends = (True, wiring.out_box, wiring.out_there, wiring.out_links), (False, wiring.in_box, wiring.in_there, wiring.in_links)
+        self._ends = {
+            (inward, b, number): link
+            for inward, box, there, links in ends if self._silent
+            for b, number, link in zip(box.tolist(), there.tolist(), links.tolist(), strict=True)
         }
         self._free: dict[tuple[bool, int, int], float] = {}
         self._air: list[_Flight] = []
@@ -146,6 +154,8 @@ class EmulatedFrames:
         """Return when a frame of ``size`` bytes arrives, in seconds of time.perf_counter; None if it is lost."""
         emulate = self._emulate
         inward, b, number = link
+        if self._silent and any(begin <= now < end and node in self._ends[link] for node, begin, end in self._silent):
+            return None
         if (b, number) not in self._affected[inward]:
             return now
         if emulate.loss and self._stream.random() < emulate.loss:

@@ -1,6 +1,6 @@
 """What is emulated: the config table [emulate]."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -55,6 +55,13 @@ class Emulate:
             needs=(only("of_links", True, "no delay, loss or bandwidth"),),
         ),
     ] = None
+    silent: Annotated[
+        list[Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=3, max_length=3)]],
+        Field(
+            description="[node, s, s]: a node from which, and to which, nothing comes from the first time on, counted "
+            "from when coordination begins in a process, and for as long as the second (mailboxes only)"
+        ),
+    ] = field(default_factory=list)
     sleep: Annotated[
         bool,
         Field(
@@ -69,8 +76,8 @@ class Emulate:
 
     @property
     def of_links(self) -> bool:
-        """True if delay, loss or bandwidth of links is emulated."""
-        return self.delay > 0 or self.loss > 0 or self.bandwidth is not None
+        """True if delay, loss or bandwidth of links is emulated, or nodes are silent."""
+        return self.delay > 0 or self.loss > 0 or self.bandwidth is not None or bool(self.silent)
 
     @property
     def of_machines(self) -> bool:

@@ -15,6 +15,7 @@ from mpiqopt.transport.transport import Transport
 if TYPE_CHECKING:  # imported where a method needs it: many ranks start at once
     from mpiqopt.coordination.coordinator import Coordinator, Rounding
     from mpiqopt.coordination.factory import CoordinationFactory
+    from mpiqopt.coordination.ledger import Quorum
     from mpiqopt.coordination.mailboxes import AsynchronousPush
     from mpiqopt.coordination.protocol import Coder
 
@@ -45,15 +46,23 @@ class Coordinators:
     ):
         self._topology, self._place, self._transport, self._server = topology, place, transport, server
         self._seed, self._mail_transport, self._emulate, self._delays = seed, mail_transport, emulate, delays
-        self._coordinators: dict[tuple[str, str, bool, str], Coordinator] = {}
+        self._coordinators: dict[tuple, Coordinator] = {}
         self._push: AsynchronousPush | None = None
         self._earlier = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
 
     def coordinator(
-        self, name: str, rounding: "Rounding", by_mailboxes: bool, coder: "Coder" = "tile"
+        self,
+        name: str,
+        rounding: "Rounding",
+        by_mailboxes: bool,
+        coder: "Coder" = "tile",
+        quorum: "Quorum | None" = None,
     ) -> "Coordinator":
-        """Return the coordinator of that name: in steps that all nodes take together, or by mailboxes."""
-        kind = name, rounding, by_mailboxes, coder
+        """Return the coordinator of that name: in steps that all nodes take together, or by mailboxes.
+
+        quorum: whom calls by mailboxes wait for; None: for all.
+        """
+        kind = name, rounding, by_mailboxes, coder, quorum
         if kind not in self._coordinators:
             self._coordinators[kind] = self._factory.coordinator(*kind)
         return self._coordinators[kind]

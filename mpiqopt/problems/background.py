@@ -85,13 +85,14 @@ class BackgroundTraining(Training):
 
     def collect(self, common: np.ndarray, round: int) -> Trained:
         """Return the finished trainings, which join round ``round``: ``BackgroundTrainer.collect``."""
-        trained = Trained(common.copy(), common.copy(), np.zeros(len(common), bool))
+        trained = Trained(common.copy(), common.copy(), np.zeros(len(common), bool), self.began)
         for node in [node for node in self._running if self._ready(node)]:
             task = self._running.pop(node)
             done = task.future.result()
             self.counters.count(node, task.round, round, done.steps, done.seconds)
+            self.began[node] = task.round
             trained.points[node], trained.origins[node], trained.active[node] = done.point, task.origin, True
-        return trained
+        return trained._replace(ages=round - 1 - self.began)
 
     def _now(self) -> float:
         """Return the time in seconds, pauses left out."""

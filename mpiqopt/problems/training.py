@@ -40,11 +40,13 @@ class Trained(NamedTuple):
     points : (hosted, d), the points reached
     origins : (hosted, d), the common point when each training began
     active : bool (hosted,), True for the nodes that have trained
+    ages : int64 (hosted,), how many rounds ago the training of which a node brought something last began
     """
 
     points: np.ndarray
     origins: np.ndarray
     active: np.ndarray
+    ages: np.ndarray
 
 
 class Counters:
@@ -181,10 +183,13 @@ class LocalDescent:
 
 
 class Training:
-    """A ``Trainer`` in which the hosted nodes train one after the other."""
+    """A ``Trainer`` in which the hosted nodes train one after the other.
+
+    began: int64 (hosted,), the round after which the last training that a node has brought began.
+    """
 
     def __init__(self, problem: "Problem", streams: Streams, machines: MachineTimes | None):
-        self.counters = Counters(problem.hosted)
+        self.counters, self.began = Counters(problem.hosted), np.zeros(problem.hosted, np.int64)
         self._local = [LocalDescent(problem, streams, i) for i in range(problem.hosted)]
         self._machines = machines
 
@@ -198,11 +203,12 @@ class Training:
             points[i] = self._local[i].descend(starts[i], centres[i], how, round)
             seconds = self._seconds(i, round, how.steps, time.perf_counter() - start)
             self.counters.count(i, round, round + 1, how.steps, seconds)
+            self.began[i] = round
             longest = max(longest, seconds)
         # the nodes are machines of their own: the slowest decides
         if self._machines is not None:
             time.sleep(max(0.0, longest - (time.perf_counter() - begun)))
-        return Trained(points, common, active)
+        return Trained(points, common, active, round - self.began)
 
     def _seconds(self, node: int, round: int, steps: int, taken: float) -> float:
         """Return how long a training is to take."""
