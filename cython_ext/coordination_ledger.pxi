@@ -26,10 +26,10 @@ ctypedef struct account:  # of a node
     double mute_from, mute_until
 
 ctypedef struct lane:  # of a link out
-    bint feeds, avoided  # results are wanted there; stocks come from there
+    bint feeds  # results are wanted there
     int64_t fed, carries  # the next result for it, and 1 + the last one that was sent
     uint32_t number  # of the frame with that
-    double waits_since  # s: since when a frame is not acknowledged
+    double waits_since, avoided_until  # s: since when a frame is not acknowledged; not for stocks, which come from there
 
 
 @cython.final
@@ -79,7 +79,7 @@ cdef class Ledger(Mail):
         call are multiples of
     early : stocks of later calls, with their link, call and weight
     results : by call, what was taken: the ballot in which it was said, that of the result before, ages, packed m
-    pending : the same, by hosted author, of a result that no other node has taken yet
+    pending : the same, by hosted author, of what it said and no other node, as far as it knows, has taken
     came_by : of links in, 1 if a stock came in this call
     work, packed : int64 (d,) and bytes, for a moment
 
@@ -181,6 +181,18 @@ cdef class Ledger(Mail):
         cdef Py_ssize_t i
         return np.array([self.accounts[i].ballot for i in range(self.mail.hosted)], np.int64)
 
+    @property
+    def accounts_here(self):
+        """The accounts of the nodes here, for tests: a list of dicts."""
+        cdef Py_ssize_t i
+        return [<dict> self.accounts[i] for i in range(self.mail.hosted)]
+
+    @property
+    def lanes_here(self):
+        """The lanes of the links out of here, for tests: a list of dicts, and frames that are not acknowledged."""
+        cdef Py_ssize_t e
+        return [(<dict> self.lanes[e], self.mail.busy[e], self.mail.kept[e].size) for e in range(self.mail.out_edges)]
+
     def close_call(self, cnp.ndarray values, cnp.ndarray hat):
         """End a call that is ``finished``: hat_i += step (q_i - what node i holds), which it then holds no more.
 
@@ -262,8 +274,6 @@ cdef class Ledger(Mail):
         a.sent = a.fresh = a.complete = False
         for e in range(self.mail.in_starts[i], self.mail.in_starts[i + 1]):
             self.came_by[e] = False
-        for e in range(self.mail.out_starts[i], self.mail.out_starts[i + 1]):
-            self.lanes[e].avoided = False
         return 0
 
     cdef int take_early(self) except -1:
@@ -352,7 +362,7 @@ cdef class Ledger(Mail):
 
     cdef inline bint is_usable(self, Py_ssize_t e) noexcept nogil:
         """True unless the node at the other end of link e says nothing, or sends its own stocks here."""
-        return not self.lanes[e].avoided and not (
+        return self.mail.now >= self.lanes[e].avoided_until and not (
             self.mail.busy[e] and self.mail.now - self.lanes[e].waits_since > self.patience / 4)
 
     cdef int take_stock(self, Py_ssize_t e, int64_t call, uint64_t z, const uint8_t* payload,
@@ -373,7 +383,7 @@ cdef class Ledger(Mail):
         kernels.add_packed(payload + at, size - at, self.d, self.stock + i * self.d, False)
         if <int64_t> numbers[0] > a.ballot:
             self.join(i, numbers[0], p)
-        elif <int64_t> numbers[0] < a.ballot:
+        if <int64_t> numbers[0] < a.ballot:
             self.tell(i, p)
         else:
             a.count += z - 1
@@ -383,7 +393,7 @@ cdef class Ledger(Mail):
             a.came += 1
             a.came_at = self.mail.now
         if out >= 0 and out == a.way:
-            self.lanes[out].avoided = True
+            self.lanes[out].avoided_until = self.mail.now + self.patience / 4
         self.refresh(a)
         return 0
 
@@ -440,6 +450,7 @@ cdef class Ledger(Mail):
         cdef account* a = &self.accounts[i]
         cdef int64_t n = self.mail.nodes, j, size
         cdef int64_t* s = self.stock + i * self.d
+        self.withdraw(i, self.call, a.ballot)
         for j in range(self.d):
             self.work[j] = nearest_quotient(s[j], n)
             s[j] -= n * self.work[j]
@@ -520,19 +531,19 @@ cdef class Ledger(Mail):
         self.results[call] = record
         a.known += 1
         a.quiet = 0
-        if a.written:
-            a.written = False
-            own = self.pending.pop(i)
-            if own[0] != record[0]:
-                self.restore(i, call, own[3])
+        a.written = False
+        self.withdraw(i, call, record[0])
         return 0
 
-    cdef int restore(self, Py_ssize_t i, int64_t call, vector) except -1:
-        """Node i, once the author, puts back n m, because another result counts."""
+    cdef int withdraw(self, Py_ssize_t i, int64_t call, int64_t origin) except -1:
+        """Node i puts back n m of what it said as an author, if that is not the result, which is of ballot origin."""
         cdef Py_ssize_t j
+        said = self.pending.pop(i, None)
+        if said is None or said[0] == origin:
+            return 0
         if call < self.call:
-            return self.keep(i, call, vector, self.mail.nodes)
-        self.unpack(vector)
+            return self.keep(i, call, said[3], self.mail.nodes)
+        self.unpack(said[3])
         for j in range(self.d):
             self.stock[i * self.d + j] += self.mail.nodes * self.work[j]
         return 0
@@ -565,10 +576,10 @@ cdef class Ledger(Mail):
         cdef Py_ssize_t e
         a.ballot, a.heard, a.hops, a.way, a.feeder = ballot, 0, p < 0, -1, -1
         a.quiet = a.need = a.count = a.ages = 0
-        a.sent = a.complete = False
+        a.sent = a.complete = a.written = False
         a.new, a.expected = True, self.mail.nodes
         for e in range(self.mail.out_starts[i], self.mail.out_starts[i + 1]):
-            self.lanes[e].feeds = self.lanes[e].avoided = False
+            self.lanes[e].feeds, self.lanes[e].avoided_until = False, 0
             if self.lanes[e].carries and self.mail.unreliable:
                 self.mail.busy[e] = 0  # nobody takes a result of the old ballot any more
             self.lanes[e].carries = 0
@@ -593,7 +604,7 @@ cdef class Ledger(Mail):
         cdef frame_header h
         h.call, h.tries, h.z, h.child = 0, 0, 1, 0
         h.count, h.author, h.up = <uint32_t> a.ballot, <uint32_t> a.heard, <uint32_t> a.hops
-        h.down = <uint32_t> max(a.known, 0)
+        h.down = <uint32_t> max(a.known + a.written, 0)
         if self.tree.link_out[p] >= 0:
             h.kind = NEWS
             return self.mail.write(i, self.tree.link_out[p], &h, NULL, 0)

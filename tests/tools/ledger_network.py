@@ -19,6 +19,9 @@ class LedgerNetwork:
     Node i wants hat_i to follow targets[i] and brings q_i = round((target_i - hat_i)/step) into each call; step of call
     k is steps(k), the same at all nodes. A node begins the next call some time (``train``, s, exponential) after the
     last.
+
+    silences: (node, s, s), from when until when a node is silent. On unreliable links frames from and to it are lost
+    then; on reliable ones its process stands still, and finds afterwards what has come.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class LedgerNetwork:
         self.rng = np.random.default_rng(seed)
         self.wirings = [wiring_of_rank(topology, Placement(n, n, i)) for i in range(n)]
         self.nodes = [Ledger(w, d, coder, quorum or n, span, patience, unreliable) for w in self.wirings]
-        for node, begin, end in silences:
+        for node, begin, end in silences if unreliable else ():
             self.nodes[node].silence(0, begin, end)
         self.hat, self.common = np.zeros((n, d)), np.zeros((n, d))
         self.targets = self.rng.standard_normal((n, d))
@@ -67,6 +70,9 @@ class LedgerNetwork:
         quiet_since = None
         while self.now < until:
             self.now, _, kind, i, *frame = heapq.heappop(self._events)
+            if self.mute(i) and not self.unreliable:
+                self._at(next(end for node, begin, end in self.silences if node == i and self.now < end), kind, i, *frame)
+                continue
             if kind == "frame" and not self.mute(i):
                 self.nodes[i].receive(np.frombuffer(frame[0], np.uint8))
             self._act(i, calls)
