@@ -21,7 +21,7 @@ ctypedef struct account:  # of a node
     int64_t feeder  # the link in that results come by; -1: none yet
     int64_t need, came, expected  # in-neighbours that sent stocks in the last call, and in this; nodes to wait for
     bint placed, sent, fresh, complete, written, new
-    double began_at, came_at, due, usual, swing  # s: the call, the last stock, when to send; how long stocks take
+    double began_at, counting_since, came_at, due, usual, swing  # s: the call, the ballot or it, the last stock, ...
     double quiet, patient, turned_at, asked_at, told_at, complete_at
     double mute_from, mute_until
 
@@ -153,7 +153,8 @@ cdef class Ledger(Mail):
                 self.start_at(i, call)
             for j in range(self.d):
                 self.stock[i * self.d + j] += q[i * self.d + j]
-            self.accounts[i].age, self.accounts[i].began_at = old[i], self.mail.now
+            self.accounts[i].age = old[i]
+            self.accounts[i].began_at = self.accounts[i].counting_since = self.mail.now
             self.contribute(i)
 
     @property
@@ -180,18 +181,6 @@ cdef class Ledger(Mail):
         """The ballot of each node here, int64 (hosted,)."""
         cdef Py_ssize_t i
         return np.array([self.accounts[i].ballot for i in range(self.mail.hosted)], np.int64)
-
-    @property
-    def accounts_here(self):
-        """The accounts of the nodes here, for tests: a list of dicts."""
-        cdef Py_ssize_t i
-        return [<dict> self.accounts[i] for i in range(self.mail.hosted)]
-
-    @property
-    def lanes_here(self):
-        """The lanes of the links out of here, for tests: a list of dicts, and frames that are not acknowledged."""
-        cdef Py_ssize_t e
-        return [(<dict> self.lanes[e], self.mail.busy[e], self.mail.kept[e].size) for e in range(self.mail.out_edges)]
 
     def close_call(self, cnp.ndarray values, cnp.ndarray hat):
         """End a call that is ``finished``: hat_i += step (q_i - what node i holds), which it then holds no more.
@@ -433,8 +422,10 @@ cdef class Ledger(Mail):
         """Let the author say a result, when it is time; True if it did."""
         cdef account* a = &self.accounts[i]
         cdef double waited
-        if a.written or a.count < self.quorum:
+        if a.written:
             return False
+        if a.count < self.quorum:
+            return self.count_again(i)
         if not a.complete:
             a.complete, a.complete_at = True, self.mail.now
         if (a.new or self.call % self.span == 0) and a.count < self.mail.nodes:
@@ -443,6 +434,18 @@ cdef class Ledger(Mail):
                 return False
             a.expected = a.count
         self.write_off(i)
+        return True
+
+    cdef bint count_again(self, Py_ssize_t i) except -1 nogil:
+        """Let the author begin a ballot, in which all count anew, if it has waited long: counts get lost on the way.
+
+        They do with stocks that are on their way to a node that has fallen silent.
+        """
+        cdef account* a = &self.accounts[i]
+        if self.mail.now - a.counting_since <= a.patient:
+            return False
+        a.patient *= 1.5
+        self.join(i, a.ballot + self.mail.nodes, -1)
         return True
 
     cdef int write_off(self, Py_ssize_t i) except -1 with gil:
@@ -456,6 +459,7 @@ cdef class Ledger(Mail):
             s[j] -= n * self.work[j]
         size = kernels.pack_vector(self.work, self.d, self.coder, self.packed)
         ages = a.ages + (n - a.count) * self.span
+        a.patient = self.patience
         self.pending[i] = a.ballot, self.origin_before(self.call), ages, self.packed[:size]
         a.written, a.new, a.told_at = True, False, self.mail.now
         return 0
@@ -575,6 +579,7 @@ cdef class Ledger(Mail):
         cdef account* a = &self.accounts[i]
         cdef Py_ssize_t e
         a.ballot, a.heard, a.hops, a.way, a.feeder = ballot, 0, p < 0, -1, -1
+        a.counting_since = self.mail.now
         a.quiet = a.need = a.count = a.ages = 0
         a.sent = a.complete = a.written = False
         a.new, a.expected = True, self.mail.nodes

@@ -336,6 +336,11 @@ class Algorithm(ABC):
 
     def require_links(self, emulate: Emulate) -> None:
         """Raise UsageError if the method does not terminate over links that lose messages."""
+        if emulate.silent and not self.tolerates_loss:
+            raise UsageError(
+                f"emulate.silent = {emulate.silent}: {self.name!r} as configured uses no mailboxes, and messages of "
+                "silent nodes would be lost for ever"
+            )
         if emulate.loss and not self.tolerates_loss:
             raise UsageError(
                 f"emulate.loss = {emulate.loss}: {self.name!r} as configured waits for every message, and a lost one "

@@ -141,6 +141,7 @@ class Config(NamedTuple):
         self.devices_of(topology.nodes)
         if self.emulate.links is not None:
             self.emulate.require_links(topology.arcs())
+        self.emulate.require_silent(topology.nodes)
 
     def resolved(self) -> dict[str, Any]:
         """Return every table with every key, defaults included, but for keys that are None, which TOML cannot say.

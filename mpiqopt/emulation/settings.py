@@ -107,6 +107,14 @@ class Emulate:
         if unknown:
             raise UsageError(f"emulate.links: {list(unknown[0])} is no link of the network")
 
+    def require_silent(self, nodes: int) -> None:
+        """Raise UsageError unless silent nodes are among the network's, each once."""
+        silent = [node for node, _, _ in self.silent]
+        for node in silent:
+            if node not in range(nodes) or silent.count(node) > 1:
+                wanted = f"nodes 0 to {nodes - 1}, each once"
+                raise UsageError(f"emulate.silent: {node:g} is no node, or is there twice; want {wanted}")
+
     def affected(self, links: np.ndarray) -> np.ndarray:
         """Return True for each of the links (count, 2), (sender, receiver), that is emulated: bool (count,)."""
         if self.links is None:
