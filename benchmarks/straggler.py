@@ -2,9 +2,10 @@
 
     python benchmarks/straggler.py [--hosts] [--loss P] [-o FIGURE]
 
-Runs configs/straggler.toml on two ranks, synchronously and asynchronously, with the slow node and without. --hosts: the
-two ranks are on hosts (network namespaces) 5 ms apart, for which trainings are ten times longer (root, Linux). --loss:
-frames are lost, on top of the window transport, and all runs coordinate by mailboxes: nothing else bears that.
+Runs configs/straggler.toml on two ranks, synchronously and asynchronously, with the slow node and without, coordinated
+by ftqc. --hosts: the two ranks are on hosts (network namespaces) 5 ms apart, for which trainings are ten times longer
+(root, Linux), coordinated by integer-push-sum. --loss: frames are lost, on top of the window transport, and all runs
+coordinate by mailboxes: nothing else bears that.
 """
 
 import argparse
@@ -31,7 +32,8 @@ def commands(folder: Path, hosts: bool, loss: float) -> dict[tuple[str, str], li
         for execution in ("synchronous", "asynchronous"):
             sets = [f"algorithm.execution={execution}", f"run.iterations={ROUNDS.get((machine, execution), 30)}"]
             sets += [EVEN] if machine == "even" else []
-            sets += ["algorithm.coordinator=integer-push-sum", "emulate.gradient_seconds=0.025"] if hosts else []
+            sets += [f"algorithm.coordinator={'integer-push-sum' if hosts else 'ftqc'}"]
+            sets += ["emulate.gradient_seconds=0.025"] if hosts else []
             sets += [f"emulate.loss={loss}", "algorithm.coordination=mailboxes"] if loss else []
             output = folder / f"{machine}-{execution}.h5"
             words = [sys.executable, "-m", "mpiqopt", "run", str(CONFIG), "-q", "-o", str(output)]

@@ -302,7 +302,8 @@ KINDS = {
     "csv": {"data": {"name": "csv", "path": "d.csv"}},
     "federated": {"topology": {"name": "star", "nodes": 8}, "algorithm": {"name": "fedavg"}},
     "random graph": {"topology": {"name": "random-regular", "nodes": 8, "degree": 3}},
-    "ftqc": {"algorithm": {"name": "ftqc-admm"}},
+    "coordinated": {"algorithm": {"name": "ftqc-admm"}},
+    "ftqc": {"algorithm": {"name": "ftqc-admm", "coordinator": "ftqc"}},
     "compressed": {"algorithm": {"name": "lead"}, "compressor": {"name": "qsgd"}},
 }
 NETWORK = {"problem": {"name": "torch"}, "algorithm": {"name": "dgd", "step_size": 0.1}}

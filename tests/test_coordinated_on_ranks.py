@@ -16,6 +16,7 @@ from tools.run_many import run_on
 
 from mpiqopt.results.layout import QUANTITIES, REPRODUCIBLE
 
+PAPER = {"coordinator": "ftqc", **POINTS}
 ALWAYS = {name for name, quantity in QUANTITIES.items() if not quantity.optional}
 
 
@@ -49,8 +50,8 @@ def configs(folder: Path) -> list[str]:
     write("admm", admm, L1, digraph)
     write("mailed-admm", {**admm, **MAILBOXES, "coordinator": "tree"}, L1)
     write("points-allreduce", {"name": "ftqc-dgd", "coordinator": "allreduce", **POINTS})
-    write("points", {**admm, **POINTS}, L1, digraph)
-    write("mailed-points", {**admm, **POINTS, **MAILBOXES}, L1)
+    write("points", {**admm, **PAPER}, L1, digraph)
+    write("mailed-points", {**admm, **PAPER, **MAILBOXES}, L1)
     fast = {"coordinator": "integer-push-sum", "rounding": "nearest", "zoom": 0.9, **POINTS}
     write("nearest", {**admm, **fast}, L1, dtype="float32")
     prox = {"name": "coordinated-prox-gradient"}
@@ -142,9 +143,9 @@ def part(folder: Path, ranks: int, begin: int, *extra: str) -> int:
 @pytest.mark.parametrize(
     "algorithm",
     [
-        {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", "local_steps": 2},
+        {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", "local_steps": 2, "coordinator": "ftqc"},
         {"name": "ftqc-admm", "batch_size": 5, "coordinator": "integer-push-sum", "zoom": 0.999, **MAILBOXES},
-        {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", **POINTS},
+        {"name": "ftqc-admm", "batch_size": 5, "activation": "bernoulli", **PAPER},
         {"name": "coordinated-prox-gradient", "accelerated": True},
         {"name": "coordinated-prox-gradient", "estimator": "sr-e", "coordinator": "tree"},
     ],

@@ -103,7 +103,7 @@ def fail(*nodes):
     raise RuntimeError("on purpose")
 
 def run(coordination):
-    algorithm = {"name": "ftqc-dgd", "coordination": coordination, "step_size": 0.5}
+    algorithm = {"name": "ftqc-dgd", "coordinator": "ftqc", "coordination": coordination, "step_size": 0.5}
     data = {"name": "synthetic", "samples": 8, "features": 3}
     experiment = assembled({"name": "ring", "nodes": 4}, {"name": "mean"}, algorithm, None, data)
     after(experiment, 3)

@@ -322,9 +322,9 @@ def test_check_predicts_the_bytes_of_later_rounds(problem, coordinator, name, fa
 
 # FTQC by mailboxes leaves remainders where time has it: such runs do not repeat to the bit
 CASES = {
-    "dgd-ftqc": {"name": "ftqc-dgd", **HALF},
+    "dgd-ftqc": {"name": "ftqc-dgd", "coordinator": "ftqc", **HALF},
     "dgd-tree": {"name": "ftqc-dgd", "coordinator": "tree", "local_steps": 2, "batch_size": 3},
-    "admm-ftqc": {"name": "ftqc-admm", "batch_size": 3},
+    "admm-ftqc": {"name": "ftqc-admm", "coordinator": "ftqc", "batch_size": 3},
     "admm-push-sum": {"name": "ftqc-admm", "coordinator": "integer-push-sum", **HALF},
     "admm-push-sum-mailboxes": {"name": "ftqc-admm", "coordinator": "integer-push-sum", "coordination": "mailboxes"},
     "dgd-tree-mailboxes": {"name": "ftqc-dgd", "coordinator": "tree", "coordination": "mailboxes", **HALF},

@@ -175,7 +175,7 @@ def test_check_predicts_what_a_run_counts(config, capsys, tmp_path, monkeypatch)
         words, experiment = " ".join(out.split()), assemble(load(path), SerialTransport())
         packs = experiment.algorithm.variable_traffic
         assert f"rounds per iteration {experiment.algorithm.rounds()} #" in words or packs
-        assert ("a round of ftqc about" in words) == packs
+        assert ("a round of collect about" in words) == packs
         payload, _ = bytes_per_iteration(experiment, 2)
         (tmp_path / "resolved.toml").write_text(out)
         for run in (path, "resolved.toml"):

@@ -124,6 +124,43 @@ def test_a_state_of_another_shape_is_one_line(mpiqopt, config, tmp_path):
         assert "--overwrite" in line
 
 
+@pytest.fixture
+def begun(mpiqopt, config, tmp_path) -> str:
+    """The config of a run that has begun, small.h5, when "ftqc" was the default of a key that it does not give."""
+    algorithm = {"name": "ftqc-dgd", "coordinator": "ftqc"}
+    given = Path(config("given.toml", algorithm=algorithm, run={"iterations": 10}))
+    for name, words in (("small", ()), ("whole", ("--set", "run.iterations=30"))):
+        assert mpiqopt("run", given, "-o", f"{name}.h5", *words).returncode == 0
+    path = config(algorithm={"name": "ftqc-dgd"}, run={"iterations": 10})
+    with h5py.File(tmp_path / "small.h5", "r+") as file:
+        file.attrs["config"] = Path(path).read_text()
+    return path
+
+
+def test_a_new_default_changes_no_run_that_has_begun(begun, mpiqopt, tmp_path):
+    """Here the coordinator: resumed twice, and to the bits and bytes of a run that gives it."""
+    for iterations in (20, 30):
+        assert mpiqopt("run", begun, "--resume", "--set", f"run.iterations={iterations}").returncode == 0
+    assert_equal(records(tmp_path / "small.h5"), records(tmp_path / "whole.h5"))
+    with h5py.File(tmp_path / "small.h5") as file:
+        assert 'coordinator = "ftqc"' in file.attrs["config_resolved"]
+    assert mpiqopt("run", begun, "-o", "new.h5", "--set", "run.iterations=30").returncode == 0
+    assert records(tmp_path / "new.h5")["bytes"][-1] < records(tmp_path / "whole.h5")["bytes"][-1]
+
+
+def test_a_begun_run_does_not_go_on_with_another_value_than_its_default(begun, mpiqopt):
+    more = ("--set", "run.iterations=20")
+    said = refused(mpiqopt("run", begun, "--resume", *more, "--set", "algorithm.coordinator=collect"))
+    assert "algorithm.coordinator = 'collect' (was 'ftqc'): --resume of small.h5 wants the config" in said
+    assert mpiqopt("run", begun, "--resume", *more, "--set", "algorithm.coordinator=ftqc").returncode == 0
+
+
+def test_a_result_file_as_a_config_has_the_defaults_of_its_run(begun, mpiqopt):
+    for words, coordinator in ((), "ftqc"), (("--set", "algorithm.coordinator=collect"), "collect"):
+        assert f'coordinator = "{coordinator}"' in mpiqopt("check", "small.h5", *words).stdout
+    assert "coordinator" not in mpiqopt("check", "small.h5", "--set", "algorithm.name=dgd").stdout
+
+
 def replace(file: h5py.File, name: str, values: np.ndarray) -> None:
     del file[name]
     file[name] = values

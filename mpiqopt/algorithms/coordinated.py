@@ -81,8 +81,13 @@ class CoordinatedAlgorithm(Algorithm):
     ] = 1e-13
     coordinator: Annotated[
         str,
-        Field(description="how the average is taken (docs/coordination.md)", family="coordinator"),
-    ] = "ftqc"
+        Field(
+            description="how nodes find the sum of their integers; averages are exact with any: collect: along a tree "
+            "that they find themselves, fewest bytes; ftqc: the paper's, 20 to 70 times the bytes; which to take, and "
+            "what each costs: docs/coordination.md",
+            family="coordinator",
+        ),
+    ] = "collect"
     coder: Annotated[
         Coder,
         Field(

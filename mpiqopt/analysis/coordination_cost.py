@@ -15,7 +15,9 @@ from mpiqopt.run.assembly import Experiment
 ZOOMED = 1e6
 # more steps of the grid than integers of coordination have: the run would say so
 MOST_APART = 2.0**62
-# a round of coordination takes so many seconds and so many times as long as a tree
+# the coordinator that sends least and works on every network; the other one has the same calls
+CHEAPEST, AS_CHEAP = "collect", ("collect", "tree")
+# a round of coordination takes so many seconds and so many times as long as by that
 HOPELESS_SECONDS, HOPELESS_TIMES = 1.0, 20
 
 
@@ -34,10 +36,10 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
 
     topology, first = experiment.network.topology, _spread(experiment, algorithm)
     later = algorithm.late_innovation if settles else ZOOMED
-    mine, late, tree = cost(protocol, first), cost(protocol, later), cost(find_member("coordinator", "tree")(), first)
+    mine, late, least = cost(protocol, first), cost(protocol, later), cost(find_member("coordinator", CHEAPEST)(), first)
     # of digraphs that are not doubly stochastic it is there already
     facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
-    if mine is None or late is None or tree is None:
+    if mine is None or late is None or least is None:
         return [*facts, (f"a round of {name}", f"not predicted, {name} has no model: see a run")]
     facts.append((f"a round of {name}", f"about {_round(mine)} (the first, values differ by {first:.0f} Delta)"))
     if settles:
@@ -49,12 +51,11 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
     start = predict_start(protocol, network, algorithm.by_mailboxes, ranks)
     if start is not None:
         facts.append(("  before the first", f"about {_round(start)}"))
-    if name != "tree" and isinstance(protocol, FrameProtocol):
-        facts.append(("  a tree instead", f"about {_round(tree)}"))
-    if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * tree.seconds):
-        facts.append(
-            ("warning", f"{name} is hopeless on this graph: want algorithm.coordinator = 'tree', or more links")
-        )
+    if name not in AS_CHEAP and isinstance(protocol, FrameProtocol):
+        facts.append((f"  {CHEAPEST} instead", f"about {_round(least)}"))
+    if mine.seconds > max(HOPELESS_SECONDS, HOPELESS_TIMES * least.seconds):
+        cure = f"want algorithm.coordinator = {CHEAPEST!r}, or more links"
+        facts.append(("warning", f"{name} is hopeless on this graph: {cure}"))
     return facts
 
 

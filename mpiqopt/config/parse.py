@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mpiqopt.config.build import build_config
 from mpiqopt.config.config import Config
+from mpiqopt.config.continuation import keep_defaults
 from mpiqopt.config.overrides import apply_overrides
 from mpiqopt.config.toml import NotTOML, read_toml, write_toml
 from mpiqopt.errors import (
@@ -29,7 +30,7 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
     """Read and check a config file, or the config in a result file.
 
     Paths in the config of a result file are relative to the folder of the config that was run, if it is still there,
-    else to that of the result file.
+    else to that of the result file. Keys that it does not give have the defaults of that run.
 
     Parameters
     ----------
@@ -43,8 +44,7 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> Config:
     """
     content = _content(path)
     if content.startswith(HDF5_BEGINS):
-        text, folder = _stored(path)
-        return parse(text, path, overrides, folder)
+        return _load_stored(path, overrides)
     try:
         return parse(content.decode("utf-8-sig").replace("\r\n", "\n"), path, overrides)
     except UnicodeDecodeError as error:
@@ -66,13 +66,14 @@ def _content(path: str) -> bytes:
     return content
 
 
-def _stored(path: str) -> tuple[str, str]:
-    """Return the config in a result file, as run, and the folder that its paths are relative to."""
+def _load_stored(path: str, overrides: tuple[str, ...]) -> Config:
+    """Return the config in a result file, with overrides."""
     from mpiqopt.results.reader import read_result
 
-    attributes = read_result(path, ()).attributes
-    folder = attributes.get("config_folder", "")
-    return attributes["config"], folder if folder and Path(folder).is_dir() else str(Path(path).parent)
+    result = read_result(path, ())
+    folder = result.attributes.get("config_folder", "")
+    there = folder if folder and Path(folder).is_dir() else str(Path(path).parent)
+    return keep_defaults(parse(result.attributes["config"], path, overrides, there), result.config, result.resolved)
 
 
 def parse(text: str, path: str, overrides: tuple[str, ...] = (), folder: str | None = None) -> Config:

@@ -56,6 +56,7 @@ def run(config: Config, options: Options, transport: Transport) -> Outcome:
         plan = agreed_from_rank_0(transport, lambda: make_plan(config, options))
         if plan.finished and plan.saved is None:
             raise AlreadyFinished(plan.finished)
+        config = plan.config or config
         try:
             watch.interruptible = True
             experiment = assemble(config, transport, derived=plan.derived())

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpiqopt.config.config import Config
-from mpiqopt.config.continuation import first_continuation_difference, same_continuation_ends
+from mpiqopt.config.continuation import (
+    first_continuation_difference,
+    keep_defaults,
+    same_continuation_ends,
+)
 from mpiqopt.config.parse import parse
 from mpiqopt.errors import UsageError
 from mpiqopt.results import checkpoint
@@ -54,11 +58,13 @@ class Plan(NamedTuple):
     saved : the numbers in the checkpoint to go on from; None to start
     fingerprints : of the run that is continued
     finished : what to say if the config wants nothing more than was done
+    config : what to run instead of the given one: the same with the run's defaults; None to start
     """
 
     saved: dict[str, Any] | None = None
     fingerprints: dict[str, str] = {}
     finished: str = ""
+    config: Config | None = None
 
     def derived(self) -> dict[str, float] | None:
         """Return the numbers that the continued run has computed; None to compute them."""
@@ -96,7 +102,9 @@ def make_plan(config: Config, options: Options) -> Plan:
 
 def _continuation(config: Config, output: Path, before: "Result") -> Plan:
     """Find out where a run goes on that has a result file already. Raises UsageError if it cannot."""
-    old, about = parse(before.attributes["config"], config.path, folder=config.folder), before.attributes
+    about, defaults = before.attributes, (before.config, before.resolved)
+    old = keep_defaults(parse(about["config"], config.path, folder=config.folder), *defaults)
+    config = keep_defaults(config, *defaults)
     difference = first_continuation_difference(old, config)
     if difference:
         raise UsageError(f"{config.path}: {difference}: --resume of {output} wants the config that it was run with")
@@ -110,7 +118,7 @@ def _continuation(config: Config, output: Path, before: "Result") -> Plan:
     fingerprints.require_same_fingerprints(before.fingerprints, fingerprints.fingerprint_files(config), output)
     saved = _saved(output, before)
     if saved["iteration"] <= config.run.iterations:
-        return Plan(saved, before.fingerprints, finished)
+        return Plan(saved, before.fingerprints, finished, config)
     if finished:
         return Plan(finished=finished)
     raise UsageError(
