@@ -69,7 +69,7 @@ def test_integers_that_do_not_fit(coordinator, coordination, sizes, code, config
 @coordinations
 def test_one_node_that_does_not_fit_ends_all_ranks(coordination, mpiqopt, config, tmp_path):
     """While the others wait for it: status 1, and one line that says it."""
-    how = {"code": "points", "coordination": coordination}
+    how = {"coordinator": "ftqc", "code": "points", "coordination": coordination}
     path = config(**of_columns(tmp_path, SIZES["one node"], quantization_step=1e-15, **how))
     result = mpiqopt("run", path, "-q", ranks=3)
     assert result.returncode == 1
@@ -86,7 +86,7 @@ def test_divergence_is_one_line(code, config, capsys, tmp_path, monkeypatch):
     algorithm = {"name": "ftqc-dgd", "step_size": 1e3, "code": code}
     path = config(algorithm=algorithm, run={"iterations": 1000}, record={"every": 1000})
     message = overflow(capsys, path, "-q")
-    assert "ftqc: round" in message
+    assert "collect: round" in message
     with h5py.File(tmp_path / "small.h5") as file:
         assert file["iteration"][()].tolist() == [0]
 

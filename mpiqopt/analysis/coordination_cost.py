@@ -36,7 +36,8 @@ def describe_coordination(experiment: Experiment, ranks: int) -> list[tuple[str,
 
     topology, first = experiment.network.topology, _spread(experiment, algorithm)
     later = algorithm.late_innovation if settles else ZOOMED
-    mine, late, least = cost(protocol, first), cost(protocol, later), cost(find_member("coordinator", CHEAPEST)(), first)
+    mine, late = cost(protocol, first), cost(protocol, later)
+    least = cost(find_member("coordinator", CHEAPEST)(), first)
     # of digraphs that are not doubly stochastic it is there already
     facts = [("diameter", diameter(topology))] * topology.doubly_stochastic
     if mine is None or late is None or least is None:
