@@ -585,7 +585,7 @@ cdef class Ledger(Mail):
         a.new, a.expected = True, self.mail.nodes
         for e in range(self.mail.out_starts[i], self.mail.out_starts[i + 1]):
             self.lanes[e].feeds, self.lanes[e].avoided_until = False, 0
-            if self.lanes[e].carries and self.mail.unreliable:
+            if self.mail.unreliable and self.lanes[e].carries and self.lanes[e].number == self.mail.sent[e]:
                 self.mail.busy[e] = 0  # nobody takes a result of the old ballot any more
             self.lanes[e].carries = 0
         self.contribute(i)

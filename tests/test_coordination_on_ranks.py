@@ -13,6 +13,7 @@ import pytest
 from tools import soak
 from tools.commands import TIMEOUT, command, environment, mpiexec, with_tools
 from tools.interruption import descendants
+from tools.ranks_of_runs import is_rank, wait_for_records
 
 from mpiqopt.transport.serial import SerialTransport
 
@@ -87,24 +88,3 @@ def test_kill_9_of_one_rank_ends_a_run_by_mailboxes(transport, victim, tmp_path)
         job.wait(TIMEOUT)
     with h5py.File(tmp_path / "a.h5") as file:
         assert len(file["iteration"]) > 0
-
-
-def is_rank(pid: int) -> bool:
-    """Whether this process is (still) a rank of a run."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return b"mpiqopt" in words and not any(b"mpiexec" in word or b"prte" in word for word in words)
-
-
-def wait_for_records(path: Path, job: subprocess.Popen) -> None:
-    end = time.monotonic() + TIMEOUT
-    while True:
-        assert job.poll() is None, "the run ended"
-        assert time.monotonic() < end
-        time.sleep(0.1)
-        if path.exists():
-            with h5py.File(path) as file:
-                if file["iteration"][-1] > 20:
-                    return

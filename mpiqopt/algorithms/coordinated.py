@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from mpiqopt.problems.training import Descent, Trained
 from mpiqopt.registry import find_member, require_member
 from mpiqopt.streams import Streams
 from mpiqopt.topologies.topology import Topology
+
+if TYPE_CHECKING:  # imported where a round needs it: many ranks start at once
+    from mpiqopt.coordination.ledger import Quorum
 
 # zoom = "auto": Delta follows this share of the largest change of a coordinate, by a factor of at most 2 a round
 FOLLOWED = 0.1
@@ -114,8 +117,8 @@ class CoordinatedAlgorithm(Algorithm):
         Field(
             gt=0.5,
             le=1,
-            description="share of the nodes that a round waits for, by mailboxes; less than 1: what others bring counts "
-            "when it comes, and silent nodes hold nobody up (docs/coordination.md)",
+            description="share of the nodes that a round waits for, by mailboxes; less than 1: what others bring "
+            "counts when it comes, and silent nodes hold nobody up (docs/coordination.md)",
             needs=(only("coordinator", "collect"),),
         ),
     ] = 1.0
@@ -169,6 +172,10 @@ class CoordinatedAlgorithm(Algorithm):
     def _require_ledger(self) -> None:
         """Raise UsageError unless rounds can do without some nodes."""
         why = f"algorithm.quorum = {self.quorum:g}:"
+        if self.coordinator != "collect":
+            raise UsageError(
+                f"{why} {self.coordinator!r} needs all nodes in every round; want coordinator = 'collect', or 1"
+            )
         if not self.bears_quorum:
             raise UsageError(f"{why} the method needs all nodes in every round; want 1")
         if not self.innovates:

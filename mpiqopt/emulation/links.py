@@ -112,10 +112,14 @@ class EmulatedFrames:
             False: _by_box(wiring.in_box, wiring.in_there, emulate.affected(wiring.in_links)),
         }
         self._silent = [(int(node), began + after, began + after + seconds) for node, after, seconds in emulate.silent]
-        ends = (True, wiring.out_box, wiring.out_there, wiring.out_links), (False, wiring.in_box, wiring.in_there, wiring.in_links)
+        ends = (
+            (True, wiring.out_box, wiring.out_there, wiring.out_links),
+            (False, wiring.in_box, wiring.in_there, wiring.in_links),
+        )
         self._ends = {
             (inward, b, number): link
-            for inward, box, there, links in ends if self._silent
+            for inward, box, there, links in ends
+            if self._silent
             for b, number, link in zip(box.tolist(), there.tolist(), links.tolist(), strict=True)
         }
         self._free: dict[tuple[bool, int, int], float] = {}

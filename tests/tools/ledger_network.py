@@ -71,7 +71,9 @@ class LedgerNetwork:
         while self.now < until:
             self.now, _, kind, i, *frame = heapq.heappop(self._events)
             if self.mute(i) and not self.unreliable:
-                self._at(next(end for node, begin, end in self.silences if node == i and self.now < end), kind, i, *frame)
+                self._at(
+                    next(end for node, begin, end in self.silences if node == i and self.now < end), kind, i, *frame
+                )
                 continue
             if kind == "frame" and not self.mute(i):
                 self.nodes[i].receive(np.frombuffer(frame[0], np.uint8))
