@@ -145,7 +145,8 @@ def test_a_killed_process_ends_the_job_everywhere_and_the_run_can_go_on(victim, 
     with h5py.File(tmp_path / "a.h5") as file:
         done = int(file["iteration"][-1])
     end = str(max(done + 50, 300))
-    resumed = mpiqopt("run", path, "-q", "-o", "a.h5", "--resume", "--set", f"run.iterations={end}", ranks=2)
+    extra = ("--set", f"run.iterations={end}", "--set", f"run.transport={transport}")
+    resumed = mpiqopt("run", path, "-q", "-o", "a.h5", "--resume", *extra, ranks=2)
     assert resumed.returncode == 0, resumed.stderr
     with h5py.File(tmp_path / "a.h5") as file:
         assert file.attrs["status"] == "finished"
