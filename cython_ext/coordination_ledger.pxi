@@ -133,14 +133,16 @@ cdef class Ledger(Mail):
             raise IndexError(f"node {i} of {self.mail.hosted}")
         self.accounts[i].mute_from, self.accounts[i].mute_until = begin, end
 
-    def begin(self, int64_t call, cnp.ndarray values, double step, cnp.ndarray ages):
+    def begin(self, int64_t call, cnp.ndarray values, double step, cnp.ndarray ages, double now):
         """Start call number ``call``, one more than the last, with the integers of the nodes, int64 (hosted, d).
 
-        step: what they are multiples of; ages: int64 (hosted,), how old what the nodes know is, in calls.
+        step: what they are multiples of; ages: int64 (hosted,), how old what the nodes know is, in calls; now: s, as of
+        ``advance``.
         """
         cdef int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, self.mail.hosted * self.d, "values")
         cdef int64_t* old = <int64_t*> pointer(ages, cnp.NPY_INT64, self.mail.hosted, "ages")
         cdef Py_ssize_t i, j
+        self.mail.now = now
         if self.call < 0:
             self.base = self.call = call
             self.take_early()

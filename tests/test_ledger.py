@@ -173,7 +173,7 @@ def test_nodes_that_went_different_ways_say_so():
 
     turn(set(range(5)), 0.05)
     for i in range(5):
-        nodes[i].begin(0, np.full((1, 1), i), 1.0, np.zeros(1, np.int64))
+        nodes[i].begin(0, np.full((1, 1), i), 1.0, np.zeros(1, np.int64), clock[0])
     while not nodes[0].pending:  # the author has what it needs
         turn(set(range(5)), 0.001)
     turn({0, 1}, 0.05)
@@ -194,8 +194,8 @@ def test_wrong_arguments():
     with pytest.raises(IndexError, match="node 9 of 9"):
         ledger.silence(9, 0.0, 1.0)
     values, ages = np.zeros((9, 2), np.int64), np.zeros(9, np.int64)
-    ledger.begin(3, values, 1.0, ages)
+    ledger.begin(3, values, 1.0, ages, 0.0)
     with pytest.raises(ValueError, match="call: want 3, got 3"):
-        ledger.begin(3, values, 1.0, ages)
+        ledger.begin(3, values, 1.0, ages, 0.0)
     with pytest.raises(ValueError, match="a frame is not what it says it is"):
         ledger.receive(np.full(40, 255, np.uint8))

@@ -90,7 +90,7 @@ class LedgerCoordination(CallsByMail):
         """
         nodes, began = self._prepare(values.shape[1]), time.perf_counter()
         try:
-            nodes.begin(call, values, step, ages)
+            nodes.begin(call, values, step, ages, began)
             self._pump.until(nodes, lambda: nodes.finished and self._pump.has_taken(nodes))
             mean, age = nodes.close_call(values, hat)
         except ArithmeticError as error:

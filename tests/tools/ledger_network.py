@@ -102,7 +102,7 @@ class LedgerNetwork:
     def _begin(self, i: int) -> None:
         step = self.steps(self.call[i])
         self.values[i] = np.rint((self.targets[i] - self.hat[i]) / step).astype(np.int64)[None]
-        self.nodes[i].begin(self.call[i], self.values[i], step, np.zeros(1, np.int64))
+        self.nodes[i].begin(self.call[i], self.values[i], step, np.zeros(1, np.int64), self.now)
 
     def _close(self, i: int) -> None:
         m, age = self.nodes[i].close_call(self.values[i], self.hat[i : i + 1])
