@@ -75,6 +75,7 @@ cdef extern from "coordination_kernels.h" nogil:
 
 cdef extern from "frames.h" nogil:
     enum: PIECES, STAGE, EXTREMES, APART, PIECES_HEARD, STAGE_HEARD, FIND, FOUND, NEWS, NEWS_BACK, ASK, HEADER_MOST
+    enum: FRAME_COUNTS, COUNT_REPEATED
     ctypedef struct frame_header:
         uint32_t edge, place, kind, call, count
         uint8_t tries
@@ -83,6 +84,7 @@ cdef extern from "frames.h" nogil:
     ctypedef struct frame_format:
         int numbered, unreliable
     bint frame_goes_in(uint32_t)
+    int count_of_frame(const frame_header*)
     int64_t write_header(const frame_header*, frame_format, uint8_t*)
     int64_t read_header(const uint8_t*, int64_t, frame_format, uint32_t, frame_header*)
     int64_t excess_of_place(const frame_header*)

@@ -30,7 +30,6 @@ cdef class FoundTree:
     Attributes
     ----------
     up, children, down : what ``TreeRules`` has to know, complete when a node is ``over``
-    bytes_sent : int64 (hosted,), bytes of all frames FIND and FOUND of each node
     diameter, last : D, and the stage after which a node is done
     starts, owner : node i has neighbours starts[i] .. starts[i + 1] - 1, in the order of their numbers
     link_in, link_out : the link from each neighbour, and to it; -1: none
@@ -46,13 +45,13 @@ cdef class FoundTree:
     Ours. Distances from neighbours' distances: Bellman, On a routing problem, 1958.
     """
 
-    cdef readonly cnp.ndarray up, children, down, bytes_sent
+    cdef readonly cnp.ndarray up, children, down
     cdef list arrays
     cdef Links links
     cdef MailLinks mail
     cdef bint unreliable
     cdef int64_t diameter, last
-    cdef integers ways_up, child_counts, ways_down, counted_bytes
+    cdef integers ways_up, child_counts, ways_down
     cdef integers starts, owner, link_in, link_out, by_link_in, by_link_out
     cdef integers author, hops_up, hops_down, next_up, next_down, stage, changed, heard, told_up
     cdef double* told_at
@@ -74,11 +73,10 @@ cdef class FoundTree:
         self.by_link_in = given(self.arrays, by_in, len(key_in), "wiring")
         self.by_link_out = given(self.arrays, by_out, len(key_out), "wiring")
         self.up, self.children = np.full(hosted, -1), np.zeros(hosted, np.int64)
-        self.down, self.bytes_sent = np.zeros(len(key_out), np.int64), np.zeros(hosted, np.int64)
+        self.down = np.zeros(len(key_out), np.int64)
         self.ways_up = given(self.arrays, self.up, hosted, "up")
         self.child_counts = given(self.arrays, self.children, hosted, "children")
         self.ways_down = given(self.arrays, self.down, len(key_out), "down")
-        self.counted_bytes = given(self.arrays, self.bytes_sent, hosted, "bytes")
         own = np.arange(wiring.first, wiring.first + hosted)
         self.author = given(self.arrays, own, hosted, "author")
         self.hops_up = given(self.arrays, np.ones(hosted, np.int64), hosted, "hops")
@@ -133,7 +131,7 @@ cdef class FoundTree:
             asking = min(self.stage[i], self.diameter + 1)
             for p in range(self.starts[i], self.starts[i + 1]):
                 if self.heard[p] <= asking and self.is_late(p):
-                    self.tell(i, p, asking)
+                    self.tell(i, p, asking, True)
         return moved
 
     cdef bint is_late(self, Py_ssize_t p) noexcept nogil:
@@ -152,7 +150,7 @@ cdef class FoundTree:
         for p in range(self.starts[i], self.starts[i + 1]):
             if self.concerns(i, p):
                 self.wait[p] = max(self.wait[p] / 2, FIRST_ROUND_TRIP)
-                self.tell(i, p, self.stage[i])
+                self.tell(i, p, self.stage[i], False)
         self.changed[i] = False
         return 0
 
@@ -180,11 +178,10 @@ cdef class FoundTree:
             self.ways_up[i] = self.link_out[self.next_up[i]]
         return 0
 
-    cdef int tell(self, Py_ssize_t i, Py_ssize_t p, int64_t stage) except -1 nogil:
-        """Tell neighbour p of node i what that knows."""
-        cdef int64_t before = self.links.counted_bytes[i]
+    cdef int tell(self, Py_ssize_t i, Py_ssize_t p, int64_t stage, bint again) except -1 nogil:
+        """Tell neighbour p of node i what that knows; ``again``: it has been told this stage before."""
         cdef frame_header h
-        h.call, h.count, h.tries, h.z = 0, <uint32_t> stage, 0, 1
+        h.call, h.count, h.tries, h.z = 0, <uint32_t> stage, again, 1
         h.author, h.child = <uint32_t> self.author[i], self.asks(i, p)
         h.up, h.down = <uint32_t> self.hops_up[i], <uint32_t> self.hops_down[i]
         if self.link_out[p] >= 0:
@@ -195,7 +192,6 @@ cdef class FoundTree:
             self.links.write_back(self.link_in[p], &h)
         if self.mail is not None:
             self.told_at[p] = self.mail.now
-        self.counted_bytes[i] += self.links.counted_bytes[i] - before
         return 0
 
     cdef int64_t hear(self, const frame_header* h) except -1 nogil:
@@ -219,7 +215,7 @@ cdef class FoundTree:
                 self.adopt(i, p, h.child)
             self.heard[p] = h.count
         elif self.unreliable and self.over(i) and h.count == self.diameter + 1:
-            self.tell(i, p, self.last)
+            self.tell(i, p, self.last, True)
         return 0
 
     cdef void adopt(self, Py_ssize_t i, Py_ssize_t p, uint32_t asked) noexcept nogil:

@@ -174,11 +174,6 @@ cdef class Ledger(Mail):
         return all(self.accounts[i].known > self.call or self.is_mute(i) for i in range(self.mail.hosted))
 
     @property
-    def found_bytes(self):
-        """Those of ``bytes_sent`` that each hosted node sent to find the first tree, int64 (hosted,)."""
-        return self.tree.bytes_sent
-
-    @property
     def ballots(self):
         """The ballot of each node here, int64 (hosted,)."""
         cdef Py_ssize_t i

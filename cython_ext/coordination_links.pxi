@@ -45,7 +45,8 @@ cdef class Links:
     ----------
     hosted, nodes, first : nodes of this process, of the network, and the number of the first hosted one
     pieces : int64 (hosted,), pieces that left each node since the start of the process
-    bytes_sent : int64 (hosted,), bytes of all frames of each node, headers included
+    frames, frame_bytes : int64 (hosted, FRAME_COUNTS), frames of each node by what they are counted as (``frames.h``),
+        and their bytes, headers included
     format, call : which fields headers have, and the call that new frames belong to
     in_starts, out_starts : links in_starts[i] .. in_starts[i + 1] - 1 lead into node i
     in_box, out_box : box of the process at the other end of each link
@@ -64,13 +65,13 @@ cdef class Links:
 
     cdef readonly Py_ssize_t hosted
     cdef readonly int64_t nodes, first
-    cdef readonly cnp.ndarray pieces, bytes_sent
+    cdef readonly cnp.ndarray pieces, frames, frame_bytes
     cdef list arrays
     cdef frame_format format
     cdef uint32_t call
     cdef Py_ssize_t boxes, in_edges, out_edges, widest
     cdef integers in_starts, in_box, in_there, in_place, out_starts, out_box, out_there, out_place
-    cdef integers receiver, counted, counted_bytes
+    cdef integers receiver, counted, counted_frames, counted_bytes
     cdef box* outgoing
     cdef box* taken
 
@@ -92,9 +93,11 @@ cdef class Links:
         self.out_box = given(self.arrays, wiring.out_box, self.out_edges, "wiring")
         self.out_there = given(self.arrays, wiring.out_there, self.out_edges, "wiring")
         self.out_place = given(self.arrays, wiring.out_place, self.out_edges, "wiring")
-        self.pieces, self.bytes_sent = np.zeros(self.hosted, np.int64), np.zeros(self.hosted, np.int64)
+        self.pieces = np.zeros(self.hosted, np.int64)
+        self.frames, self.frame_bytes = np.zeros((2, self.hosted, FRAME_COUNTS), np.int64)
         self.counted = given(self.arrays, self.pieces, self.hosted, "pieces")
-        self.counted_bytes = given(self.arrays, self.bytes_sent, self.hosted, "bytes")
+        self.counted_frames = given(self.arrays, self.frames, self.hosted * FRAME_COUNTS, "frames")
+        self.counted_bytes = given(self.arrays, self.frame_bytes, self.hosted * FRAME_COUNTS, "bytes")
         self.outgoing = <box*> zeros(self.arrays, self.boxes, sizeof(box))
         self.taken = <box*> zeros(self.arrays, self.boxes, sizeof(box))
 
@@ -125,6 +128,12 @@ cdef class Links:
         """Count pieces that leave node i."""
         self.counted[i] += pieces
 
+    @cython.final
+    cdef inline void count_frame(self, Py_ssize_t i, int what, int64_t size) noexcept nogil:
+        """Count a frame of node i, of so many bytes, as what ``count_of_frame`` says."""
+        self.counted_frames[i * FRAME_COUNTS + what] += 1
+        self.counted_bytes[i * FRAME_COUNTS + what] += size
+
     cdef int send(self, Py_ssize_t i, Py_ssize_t e, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
         """Node i sends a frame of pieces on link e, which has to be free.
 
@@ -150,14 +159,14 @@ cdef class Links:
     @cython.final
     cdef inline int write_into(self, Py_ssize_t i, box* b, const frame_header* h, const uint8_t* payload,
                                int64_t size) except -1 nogil:
-        """Write a frame of node i, whose header is complete, at the end of a box, and count its bytes."""
+        """Write a frame of node i, whose header is complete, at the end of a box, and count it."""
         cdef int64_t begin = b.size
         reserve(b, HEADER_MOST + size)
         b.size += write_header(h, self.format, b.data + b.size)
         if size:
             memcpy(b.data + b.size, payload, size)
             b.size += size
-        self.counted_bytes[i] += b.size - begin + excess_of_place(h)
+        self.count_frame(i, count_of_frame(h), b.size - begin + excess_of_place(h))
         return 0
 
     @cython.final
@@ -222,9 +231,19 @@ cdef class Delivery:
         return self.links.pieces
 
     @property
+    def frames(self):
+        """Frames that each hosted node sent so far, by what they are counted as, int64 (hosted, counts)."""
+        return self.links.frames
+
+    @property
+    def frame_bytes(self):
+        """Bytes of these, headers included, int64 (hosted, counts)."""
+        return self.links.frame_bytes
+
+    @property
     def bytes_sent(self):
-        """Bytes that each hosted node sent so far, headers and all included, int64 (hosted,)."""
-        return self.links.bytes_sent
+        """Bytes that each hosted node sent so far, a new int64 (hosted,)."""
+        return self.links.frame_bytes.sum(axis=1)
 
     @cython.final
     cdef int receive_all(self, const uint8_t* data, int64_t size) except -1 nogil:

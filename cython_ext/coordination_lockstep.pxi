@@ -87,11 +87,6 @@ cdef class Lockstep(Delivery):
         return 0 if self.rules.tree is None else self.rules.tree.stages_left
 
     @property
-    def found_bytes(self):
-        """Those of ``bytes_sent`` that each hosted node sent to find a tree, int64 (hosted,); None: nobody does."""
-        return None if self.rules.tree is None else self.rules.tree.bytes_sent
-
-    @property
     def finished(self):
         """True if all nodes here have the result, where they do not vote."""
         return all(self.rules.done(i) for i in range(self.links.hosted))

@@ -102,7 +102,7 @@ cdef class MailLinks(Links):
         if self.busy[e] and self.is_late(e, &self.pieces_clock[e], kept.size):
             set_tries(kept.data, self.pieces_clock[e].tries)
             append(&self.outgoing[self.out_box[e]], kept.data, kept.size)
-            self.counted_bytes[i] += kept.size
+            self.count_frame(i, COUNT_REPEATED, kept.size)
         return 0
 
     cdef int acknowledge(self, Py_ssize_t e, uint32_t kind, const frame_header* heard) except -1 nogil:

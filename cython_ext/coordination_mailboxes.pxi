@@ -97,11 +97,6 @@ cdef class Mailboxes(Mail):
         return True
 
     @property
-    def found_bytes(self):
-        """Those of ``bytes_sent`` that each hosted node sent to find a tree, int64 (hosted,); None: nobody does."""
-        return None if self.rules.tree is None else self.rules.tree.bytes_sent
-
-    @property
     def called(self):
         """True if a frame of the next call has come."""
         for e in range(self.mail.in_edges):
@@ -111,8 +106,8 @@ cdef class Mailboxes(Mail):
 
     @property
     def votes(self):
-        """Votes taken in this call at node 0 of this process."""
-        return self.vote[0] + 1
+        """Votes taken in this call at node 0 of this process; 0 where nodes do not vote."""
+        return self.vote[0] + 1 if self.rules.votes else 0
 
     @property
     def steps(self):

@@ -35,14 +35,35 @@ enum frame_kind {
     NEWS, /* what the sender knows of the author of a ledger: count is the ballot, author the number of its last word, up
              as in FIND, down how many results the sender has */
     NEWS_BACK, /* the same, from the receiver of a link to its sender */
-    ASK        /* the receiver of a link wants results from number down on, or none: child is 1 or 0 */
+    ASK,       /* the receiver of a link wants results from number down on, or none: child is 1 or 0 */
+    KINDS_END
 };
+
+/* What frames are counted as: FRAME_KINDS in mpiqopt/coordination/traffic.py names that, in this order. */
+enum frame_count { COUNT_PIECES, COUNT_VOTES, COUNT_HEARD, COUNT_FIND, COUNT_NEWS, COUNT_REPEATED, FRAME_COUNTS };
+
+/* That by kind of a frame. Every kind has a line here: one that is missing at the end does not compile. */
+static const uint8_t frame_counts[] = {
+    [PIECES] = COUNT_PIECES,
+    [STAGE] = COUNT_VOTES,
+    [EXTREMES] = COUNT_VOTES,
+    [APART] = COUNT_VOTES,
+    [PIECES_HEARD] = COUNT_HEARD,
+    [STAGE_HEARD] = COUNT_HEARD,
+    [PIECE] = COUNT_PIECES,
+    [FIND] = COUNT_FIND,
+    [FOUND] = COUNT_FIND,
+    [NEWS] = COUNT_NEWS,
+    [NEWS_BACK] = COUNT_NEWS,
+    [ASK] = COUNT_NEWS,
+};
+_Static_assert(sizeof frame_counts == KINDS_END, "every kind of frame is counted as something");
 
 typedef struct {
     uint32_t edge;  /* number of the link at the receiving process */
     uint32_t place; /* the same among the links of the receiving node; not sent */
     uint32_t kind, call, count;
-    uint8_t tries;
+    uint8_t tries; /* sent of kinds up to PIECE */
     uint64_t z;
     uint32_t author;   /* FIND: the node that sums should go to, as far as the sender knows */
     uint32_t up, down; /* 1 + the links of a way from the sender to the author, and back; 0: the sender knows none */
@@ -62,6 +83,13 @@ typedef struct {
 static inline int frame_goes_in(uint32_t kind)
 {
     return kind <= APART || kind == FIND || kind == NEWS;
+}
+
+/* What a frame is counted as. An acknowledgement bears the tries of what it heard, and is none itself. */
+static inline int count_of_frame(const frame_header *h)
+{
+    const int count = frame_counts[h->kind];
+    return h->tries && count != COUNT_HEARD ? COUNT_REPEATED : count;
 }
 
 static inline uint32_t kind_on_the_way(const frame_header *h)

@@ -13,7 +13,7 @@ from tools import clients, trajectories
 
 from mpiqopt.analysis.clients import count_outcomes, rounds_used
 from mpiqopt.cli import main
-from mpiqopt.results.layout import CLIENT_QUANTITIES, OUTCOMES, VECTORS
+from mpiqopt.results.layout import CLIENT_QUANTITIES, CLIENT_VECTORS, OUTCOMES
 from mpiqopt.results.reader import read_result
 from mpiqopt.results.writer import Writer
 
@@ -56,8 +56,10 @@ def test_what_was_handed_over_is_read_back(here):
     assert np.array_equal(result.clients.device, clients.devices())
     assert result.clients.facts["slowdown"].tolist() == result.axes["device"].tolist() == [1, 4]
     records = [clients.record(iteration) for iteration in range(0, 31, 5)]
-    for name in (*VECTORS, "accuracy_spread"):
-        wanted = np.array([record[name] for record in records], (VECTORS.get(name) or CLIENT_QUANTITIES["loss"]).dtype)
+    for name in (*CLIENT_VECTORS, "accuracy_spread"):
+        wanted = np.array(
+            [record[name] for record in records], (CLIENT_VECTORS.get(name) or CLIENT_QUANTITIES["loss"]).dtype
+        )
         assert result.columns[name] == pytest.approx(wanted, rel=1e-6)  # some are stored in single precision
     assert read_result("a.h5").clients.rounds == {}
 
@@ -72,7 +74,7 @@ def test_the_layout_is_that_of_the_other_datasets(here):
             assert (dataset.compression, dataset.shuffle, dataset.fletcher32) == ("gzip", True, True)
             assert 1 << 16 <= np.prod(dataset.chunks) * dataset.dtype.itemsize <= 1 << 20
             assert [axis[0].name for axis in dataset.dims] == ["/clients/round", "/clients/client"]
-        for name, quantity in VECTORS.items():
+        for name, quantity in CLIENT_VECTORS.items():
             assert [axis[0].name for axis in file[name].dims] == ["/record", f"/{quantity.axis}"]
             assert file[name].fletcher32
         assert file["clients/device"].attrs["slowdown"].tolist() == [1, 4]
@@ -229,7 +231,7 @@ def test_figures_show_what_the_files_say(here, monkeypatch, capsys):
     assert len({each.get_ylim() for each in (*axes[:3], *axes[5:8])}) == 1
 
 
-@pytest.mark.parametrize("lacks", [*VECTORS, "accuracy"])
+@pytest.mark.parametrize("lacks", [*CLIENT_VECTORS, "accuracy"])
 def test_any_of_the_accuracies_may_be_missing(lacks, here):
     writer = clients.create(Path("a.h5"))
     writer.devices(clients.devices(), clients.SLOWDOWNS)
@@ -241,5 +243,5 @@ def test_any_of_the_accuracies_may_be_missing(lacks, here):
 
 def test_every_quantity_of_clients_is_explained():
     page = (ROOT / "docs" / "results.md").read_text()
-    names = [*VECTORS, *(f"clients/{name}" for name in CLIENT_QUANTITIES), "clients/device"]
+    names = [*CLIENT_VECTORS, *(f"clients/{name}" for name in CLIENT_QUANTITIES), "clients/device"]
     assert [name for name in names if not re.search(rf"^\| .*`/{name}`.* \|", page, re.MULTILINE)] == []

@@ -15,6 +15,7 @@ from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.mailboxes import MailboxCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.coordination.protocols.collect import Collect
+from mpiqopt.coordination.traffic import FRAME_KINDS
 from mpiqopt.placement.placement import Placement
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.serial import SerialFrames
@@ -33,6 +34,7 @@ NETWORKS = [
     *(("erdos-renyi", 12, {"seed": seed}) for seed in range(2)),
 ]
 DATA = {"name": "synthetic", "samples": 203, "features": 6, "task": "classification", "split": "dirichlet"}
+FIND, REPEATED = (FRAME_KINDS.index(kind) for kind in ("find", "repetitions"))
 networks = pytest.mark.parametrize(("name", "nodes", "options"), NETWORKS)
 
 
@@ -119,7 +121,7 @@ def test_the_tree_is_one_of_shortest_ways(name, nodes, options):
     for ranks in {1, 2, min(3, nodes), nodes}:
         ways, engines = found_in_steps(graph, ranks)
         assert ways == expected
-        sent.add(tuple(np.concatenate([engine.found_bytes for engine in engines]).tolist()))
+        sent.add(tuple(np.concatenate([engine.frame_bytes[:, FIND] for engine in engines]).tolist()))
     assert len(sent) == 1
     assert min(sent.pop()) > 0
 
@@ -137,7 +139,7 @@ def test_by_mailboxes_it_is_the_same(name, nodes, options):
 def test_one_node_is_a_tree():
     ways, (engine,) = found_in_steps(topology("ring", 1), 1)
     assert ways == ({}, {}, {0: 0})
-    assert engine.found_bytes.tolist() == [0]
+    assert engine.frame_bytes.sum() == 0
     engine.begin(0, np.array([[7]]))
     engine.step()
     assert engine.finished
@@ -170,7 +172,7 @@ def calls_of(coordination, nodes: int) -> list[int]:
     for call in range(3):
         coordination.agree(values, call, 0)
         sent.append(coordination.bytes)
-        found.append(int(coordination.found_bytes.sum()))
+        found.append(int(coordination.sent.frame_bytes[:, [FIND, REPEATED]].sum()))
     assert found[0] == found[1] == found[2]
     assert sent[0] - found[0] == sent[1] - sent[0] == sent[2] - sent[1]
     return found[0]
@@ -265,5 +267,6 @@ def test_any_number_of_ranks_gives_the_bits_of_the_tree(ranks, config, mpiqopt, 
 def test_bytes_of_steps_are_the_same_on_any_number_of_ranks():
     """Numbers of links are counted as if every node were a process."""
     graph = topology("complete", 40)  # numbers of links need two bytes where they are counted over many nodes
-    sent = [sum(int(engine.found_bytes.sum()) for engine in found_in_steps(graph, ranks)[1]) for ranks in (1, 2, 40)]
+    found = [found_in_steps(graph, ranks)[1] for ranks in (1, 2, 40)]
+    sent = [sum(int(engine.frame_bytes[:, FIND].sum()) for engine in engines) for engines in found]
     assert all(one == other for one, other in pairwise(sent))

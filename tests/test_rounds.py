@@ -8,6 +8,7 @@ from mpiqopt.cli import main
 from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.mailboxes import MailboxCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
+from mpiqopt.coordination.traffic import FRAME_KINDS
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
@@ -16,6 +17,7 @@ from mpiqopt.transport.serial import SerialFrames
 # Steps of FTQC are random: calls on one graph differ by up to 2, and the model was fitted to 70 of them. Push-sum and
 # trees take the same steps whatever is drawn; what is unknown are the widths of their integers.
 FACTORS = {"ftqc": 3, "integer-push-sum": 2, "tree": 1.5, "collect": 1.5}
+SEARCH = FRAME_KINDS.index("find")
 GRAPHS = {
     "ring": {"nodes": 40},
     "grid": {"nodes": 36},
@@ -59,7 +61,7 @@ def test_predicted_bytes_before_the_first_call(name, kind):
     coordination = kind(local, SerialFrames(), *([True] if mailboxes else []))
     coordination.agree(np.zeros((topology.nodes, 3), np.int64), 0, 0)
     predicted = predict_start(local.protocol, measure_network(topology), mailboxes).bytes
-    assert predicted / 1.5 < coordination.found_bytes.sum() < predicted * 1.5
+    assert predicted / 1.5 < coordination.sent.frame_bytes[:, SEARCH].sum() < predicted * 1.5
 
 
 @pytest.mark.parametrize(

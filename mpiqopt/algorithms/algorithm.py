@@ -137,6 +137,7 @@ class Algorithm(ABC):
     mixed_variables: ClassVar[int] = 1  # variables that are mixed in an iteration
     server: ClassVar[bool] = False  # communicates with a server only
     common_point: ClassVar[bool] = False  # all nodes have the same x
+    coordinates: ClassVar[bool] = False  # takes averages by a coordinator (``mpiqopt.coordination``)
     observes: ClassVar[bool] = False  # automatic values use ``Facts.observed``
     directed: ClassVar[bool] = False  # works on any strongly connected digraph
     augments: ClassVar[bool] = False  # trains on images that are changed as ``data.augment`` says

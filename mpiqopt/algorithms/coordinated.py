@@ -61,6 +61,7 @@ class CoordinatedAlgorithm(Algorithm):
 
     directed = True
     common_point = True
+    coordinates = True
 
     # zoom = "auto": Delta of innovations follows this share of the largest change; what is new is then so many Delta
     followed: ClassVar[float] = FOLLOWED

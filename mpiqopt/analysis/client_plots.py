@@ -26,7 +26,7 @@ from mpiqopt.analysis.plots import name_files, visible_points
 from mpiqopt.analysis.tables import summary_rows
 from mpiqopt.emulation.devices import Limits, limit_text, name_devices
 from mpiqopt.errors import UsageError
-from mpiqopt.results.layout import VECTORS
+from mpiqopt.results.layout import CLIENT_VECTORS
 from mpiqopt.results.reader import Clients, Result
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # what a figure is drawn from
-DRAWN = ("iteration", "bytes", "accuracy", *VECTORS)
+DRAWN = ("iteration", "bytes", "accuracy", *CLIENT_VECTORS)
 # inches of a panel, and of what stands above all
 PANEL = (3.5, 3.3)
 # up to so many devices are in a legend, and so many classes of samples have names

@@ -10,7 +10,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from mpiqopt.analysis.clients import print_clients
-from mpiqopt.analysis.tables import Column, format_number, print_heading, print_table, summary_rows
+from mpiqopt.analysis.tables import (
+    Column,
+    bytes_for_tables,
+    format_number,
+    print_heading,
+    print_table,
+    summary_rows,
+)
 from mpiqopt.results.reader import Result
 from mpiqopt.terminal import escape_for_terminal, terminal_width, wrap_for_terminal
 
@@ -53,8 +60,25 @@ def print_summary(result: Result) -> None:
         by_node = {"node": np.arange(result.nodes), **result.by_node}
         print_table(_table((("node", "node", "{:d}"), *NODE_COLUMNS), by_node, summary_rows(result.nodes)), width)
     print_clients(result, width)
-    end = escape_for_terminal(_end(result))
-    print("\n".join(wrap_for_terminal(end, width)) if width else end, flush=True)
+    for line in (*_frames(result), escape_for_terminal(_end(result))):
+        print("\n".join(wrap_for_terminal(line, width)) if width else line, flush=True)
+
+
+def _frames(result: Result) -> list[str]:
+    """Return what nodes have sent in frames, by kind, and the steps and votes of a round; nothing of other runs."""
+    columns = {
+        name: result.columns[name][-1:]
+        for name in ("frames", "frame_bytes", "rounds", "steps", "votes")
+        if name in result.columns
+    }
+    if "frames" not in columns or not columns["frames"].sum() or "kind" not in result.axes:
+        return []
+    sent = zip(result.axes["kind"], columns["frames"][0].tolist(), columns["frame_bytes"][0].tolist(), strict=True)
+    kinds = ", ".join(f"{kind} {count} ({bytes_for_tables(size)})" for kind, count, size in sent if count)
+    if "steps" not in columns or "votes" not in columns or not columns["rounds"]:
+        return [f"frames: {kinds}"]
+    steps, votes = (float(columns[name][0] / columns["rounds"][0]) for name in ("steps", "votes"))
+    return [f"frames: {kinds}; a round takes {steps:.4g} steps and {votes:.3g} votes"]
 
 
 def _end(result: Result) -> str:

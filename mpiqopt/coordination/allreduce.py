@@ -20,7 +20,7 @@ class AllreduceCoordination:
     """
 
     mail_transport = "MPI_Allreduce"
-    sent = None  # nobody's
+    sent = None  # no frames
 
     def __init__(self, nodes: int, ranks: int, first: bool, transport: Transport, delay: Callable[..., None]):
         self.nodes, self.ranks, self._first, self._transport, self._delay = nodes, ranks, first, transport, delay

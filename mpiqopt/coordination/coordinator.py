@@ -8,6 +8,7 @@ import numpy as np
 from mpiqopt._coordination import quantise
 from mpiqopt.coordination.innovations import Innovations, power_of_two_above
 from mpiqopt.coordination.lockstep import Agreement, Settlement
+from mpiqopt.coordination.traffic import FrameTraffic
 from mpiqopt.errors import NumericalError
 from mpiqopt.placement.shared_rows import shared_rows
 
@@ -19,8 +20,8 @@ ABSOLUTE_HEADROOM = 2.0**61
 class Coordination(Protocol):
     """What delivers the messages of a coordinator: by MPI_Allreduce, in lock-step or by mailboxes.
 
-    bytes: sent by the hosted nodes so far; mpi_bytes: handed to MPI here; sent: pieces and bytes of each hosted node;
-    mail_transport: how messages travel, and why so.
+    bytes: sent by the hosted nodes so far; mpi_bytes: handed to MPI here; sent: what each hosted node has done and sent
+    in frames, None if there are none; mail_transport: how messages travel, and why so.
     """
 
     @property
@@ -30,7 +31,7 @@ class Coordination(Protocol):
     def mpi_bytes(self) -> int: ...
 
     @property
-    def sent(self) -> tuple[np.ndarray, np.ndarray] | None: ...
+    def sent(self) -> FrameTraffic | None: ...
 
     @property
     def mail_transport(self) -> str: ...

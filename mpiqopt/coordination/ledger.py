@@ -96,6 +96,7 @@ class LedgerCoordination(CallsByMail):
         except ArithmeticError as error:
             raise NumericalError(f"{self.name}: {error}") from None
         self._duration = time.perf_counter() - began
+        self._steps_taken += 1
         return Settlement(mean, 0, age)
 
     def _prepare(self, width: int) -> Ledger:

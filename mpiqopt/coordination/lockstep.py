@@ -7,6 +7,7 @@ import numpy as np
 
 from mpiqopt._coordination import Delivery, Lockstep
 from mpiqopt.coordination.protocol import LocalProtocol
+from mpiqopt.coordination.traffic import FrameTraffic
 from mpiqopt.errors import NumericalError
 from mpiqopt.transport.transport import FrameExchange
 
@@ -59,15 +60,17 @@ def next_lockstep_effort(effort: int, votes: int) -> int:
 
 
 class FrameCoordination:
-    """What both ways to coordinate by frames share: the protocol at this rank, and what its nodes have sent.
+    """What both ways to coordinate by frames share: the protocol at this rank, and what its nodes have done and sent.
 
-    Nodes are made at the first call, which says how long vectors are.
+    Nodes are made at the first call, which says how long vectors are. Whoever lets them take steps or vote counts that
+    in ``_steps_taken`` and ``_votes_taken``, int64 (hosted,); frames are counted where they are written.
     """
 
     _delivery: Delivery | None = None
 
     def __init__(self, local: LocalProtocol):
         self.local = local
+        self._steps_taken, self._votes_taken = np.zeros((2, len(local.wiring.in_starts) - 1), np.int64)
 
     @property
     def name(self) -> str:
@@ -77,20 +80,15 @@ class FrameCoordination:
     @property
     def bytes(self) -> int:
         """Bytes sent by the hosted nodes so far, headers, acknowledgements and repetitions included."""
-        return int(self._delivery.bytes_sent.sum()) if self._delivery is not None else 0
+        return int(self.sent.frame_bytes.sum())
 
     @property
-    def found_bytes(self) -> np.ndarray | None:
-        """Bytes that each hosted node sent to find its tree, int64 (hosted,); None if it has none to find, or yet."""
-        return self._delivery.found_bytes if self._delivery is not None else None
-
-    @property
-    def sent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pieces and bytes sent by each hosted node so far, int64 (hosted,)."""
-        if self._delivery is None:
-            nothing = np.zeros(len(self.local.wiring.in_starts) - 1, np.int64)
-            return nothing, nothing
-        return self._delivery.pieces, self._delivery.bytes_sent
+    def sent(self) -> FrameTraffic:
+        """What the hosted nodes have done and sent so far."""
+        nodes = self._delivery
+        if nodes is None:
+            return FrameTraffic.none(len(self._steps_taken))
+        return FrameTraffic(nodes.pieces, self._steps_taken, self._votes_taken, nodes.frames, nodes.frame_bytes)
 
 
 class LockstepCoordination(FrameCoordination):
@@ -141,12 +139,14 @@ class LockstepCoordination(FrameCoordination):
         self._steps(nodes, nodes.steps_to_find + steps)
         if not nodes.finished:
             raise NumericalError(f"{self.name}: some nodes do not know the result after {steps} steps")
+        self._steps_taken += steps
         return steps
 
     def _vote_until_agreed(self, nodes: Lockstep, effort: int) -> int:
         taken, target, votes = 0, effort or first_lockstep_effort(self.local.wiring.diameter), 0
         while True:
             self._steps(nodes, target - taken)
+            self._steps_taken += target - taken
             taken, votes = target, votes + 1
             require_votes(self.name, votes)
             if self._vote(nodes):
@@ -159,6 +159,7 @@ class LockstepCoordination(FrameCoordination):
             self._exchange.exchange(nodes)
 
     def _vote(self, nodes: Lockstep) -> bool:
+        self._votes_taken += 1
         nodes.look_around()
         for _ in range(self.local.wiring.diameter):
             nodes.flood()

@@ -19,6 +19,7 @@ from mpiqopt.coordination.lockstep import (
     require_votes,
 )
 from mpiqopt.coordination.protocol import LocalProtocol
+from mpiqopt.coordination.traffic import FrameTraffic
 from mpiqopt.coordination.wiring import Wiring
 from mpiqopt.transport.transport import FrameQueue
 
@@ -171,6 +172,8 @@ class MailboxCoordination(CallsByMail):
         self._pump.until(nodes, lambda: (nodes.finished and self._pump.has_taken(nodes)) or nodes.votes > MOST_VOTES)
         require_votes(self.name, nodes.votes)
         self._duration = time.perf_counter() - began
+        self._steps_taken += nodes.steps
+        self._votes_taken += nodes.votes
         for i, steps in enumerate(nodes.steps.tolist()):
             self._budget[i] = next_lockstep_effort(steps, nodes.votes)
         return nodes
@@ -252,6 +255,8 @@ class AsynchronousPush(Pumped):
         return int(self._mass.bytes_sent.sum())
 
     @property
-    def sent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors and bytes sent by each hosted node so far, int64 (hosted,)."""
-        return self._mass.pieces, self._mass.bytes_sent
+    def sent(self) -> FrameTraffic:
+        """What the hosted nodes have sent so far: vectors are pieces; there are no steps and votes."""
+        mass = self._mass
+        nothing = FrameTraffic.none(mass.hosted)
+        return nothing._replace(pieces=mass.pieces, frames=mass.frames, frame_bytes=mass.frame_bytes)

@@ -1,10 +1,11 @@
 """The coordinators of a network, made when they are first asked for, and the traffic that they count themselves."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpiqopt.coordination.traffic import FrameTraffic
 from mpiqopt.emulation.links import RoundDelays
 from mpiqopt.emulation.settings import Emulate
 from mpiqopt.network.server import Server
@@ -48,7 +49,7 @@ class Coordinators:
         self._seed, self._mail_transport, self._emulate, self._delays = seed, mail_transport, emulate, delays
         self._coordinators: dict[tuple, Coordinator] = {}
         self._push: AsynchronousPush | None = None
-        self._earlier = {name: np.zeros(place.hosted, np.int64) for name in ("pieces", "bytes")}
+        self._earlier = FrameTraffic.none(place.hosted)
 
     def coordinator(
         self,
@@ -93,18 +94,30 @@ class Coordinators:
         sent, moved = self._transport.total(own.sum(axis=0)).tolist() if len(own) else (0, 0)
         return sum(coordinator.calls for coordinator in self._coordinators.values()), sent, moved
 
-    def sent(self) -> dict[str, np.ndarray]:
-        """Return ``pieces`` and ``bytes`` that each hosted node has sent since the run began, int64 (hosted,)."""
-        total = {name: before.copy() for name, before in self._earlier.items()}
-        for each in self._counting():
-            if each.sent is not None:
-                for own, more in zip(total.values(), each.sent, strict=True):
-                    own += more
-        return total
+    def sent(self) -> FrameTraffic:
+        """Return what each hosted node has done and sent since the run began: new arrays."""
+        counted = [each.sent for each in self._counting() if each.sent is not None]
+        return FrameTraffic(*(np.sum(parts, axis=0) for parts in zip(*counted, self._earlier, strict=True)))
 
-    def restore_sent(self, sent: dict[str, np.ndarray]) -> None:
-        """Take over what earlier processes of the run have sent, as ``sent`` returned it there."""
-        self._earlier = sent
+    def restore_sent(self, sent: FrameTraffic) -> None:
+        """Go on from what ``sent`` returned: in an earlier process of the run, or before what is thrown away."""
+        now, earlier = self.sent(), self._earlier
+        self._earlier = FrameTraffic(*(own - (new - old) for own, new, old in zip(sent, now, earlier, strict=True)))
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what result files say of it, of the whole network since the run began; collective.
+
+        ``steps`` and ``votes``: means over nodes; ``frames`` and ``frame_bytes``: int64 (kinds,), sums over nodes.
+        """
+        _, *own = (values.sum(axis=0) for values in self.sent())
+        steps, votes, *frames = self._transport.total(np.hstack(own)).tolist()
+        count, nodes = len(frames) // 2, self._place.nodes
+        return {
+            "steps": steps / nodes,
+            "votes": votes // nodes,
+            "frames": np.array(frames[:count]),
+            "frame_bytes": np.array(frames[count:]),
+        }
 
     @property
     def mail_transport(self) -> str:

@@ -7,6 +7,7 @@ rounds 1000 clients, of which 50 are drawn, take 27 MB (330 MB before compressio
 import h5py
 import numpy as np
 
+from mpiqopt.coordination.traffic import FRAME_KINDS
 from mpiqopt.results.datasets import describe, make_axis, rows_of_chunk, store_numbers
 from mpiqopt.results.layout import CLIENT_QUANTITIES, OUTCOMES, Quantity
 
@@ -77,7 +78,7 @@ class ClientRounds:
         """Return an axis of the root group, made when it is first asked for.
 
         Classes are named as in /data, and devices by their slowdowns, unless tables [[devices]] count them: these are
-        coordinates, which xarray selects by.
+        coordinates, which xarray selects by. Kinds of frames have names.
         """
         if name in self._file:
             return self._file[name]
@@ -95,6 +96,8 @@ class ClientRounds:
         if name == "device" and "clients/device" in self._file:
             facts = self._file["clients/device"].attrs
             return None, facts["slowdown"] if "time_low" not in facts else np.empty(0)
+        if name == "kind":
+            return h5py.string_dtype(), np.array(FRAME_KINDS, object)
         return None, np.empty(0)
 
     def _written(self) -> int:

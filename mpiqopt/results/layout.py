@@ -37,6 +37,8 @@ QUANTITIES = {
     "rounds": Quantity("int64", "1", "gossip, server or coordination rounds so far"),
     "bytes": Quantity("int64", "byte", "payload from node to node so far, summed over directed edges"),
     "mpi_bytes": Quantity("int64", "byte", "bytes handed to MPI between ranks so far"),
+    "steps": Quantity("float64", "1", "steps of coordination so far, in its calls, mean over nodes", True),
+    "votes": Quantity("int64", "1", "votes of coordination so far, in its calls", True),
     "codec_time": Quantity("float64", "s", "time spent on rank 0 in encoding and decoding, part of time", True),
     "emulated_time": Quantity(
         "float64", "s", "emulated time of rounds: messages, and trainings with emulate.gradient_seconds", True
@@ -49,7 +51,7 @@ QUANTITIES = {
 }
 
 # (record, axis): several values per record, of methods whose clients train for a server.
-VECTORS = {
+CLIENT_VECTORS = {
     "class_accuracy": Quantity(
         "float64", "1", "held-out samples of the class that are classified rightly at the common point", True, "class"
     ),
@@ -59,6 +61,12 @@ VECTORS = {
     ),
     "device_accuracy": Quantity("float64", "1", "mean of client_accuracy over the device class", True, "device"),
 }
+# The same of methods whose nodes send frames: kinds are ``mpiqopt.coordination.traffic.FRAME_KINDS``.
+FRAME_VECTORS = {
+    "frames": Quantity("int64", "1", "frames sent so far, sum over nodes", True, "kind"),
+    "frame_bytes": Quantity("int64", "byte", "bytes of these frames, headers included, sum over nodes", True, "kind"),
+}
+VECTORS = CLIENT_VECTORS | FRAME_VECTORS
 
 # The same values on any number of ranks, of methods that wait for each other; the rest are measurements.
 REPRODUCIBLE = (*(name for name in QUANTITIES if name not in ("time", "mpi_bytes", "codec_time")), *VECTORS)

@@ -80,7 +80,8 @@ class Result:
     fingerprints:
         of what the run was made from; none in files of early versions
     axes:
-        the coordinates of axes of ``columns`` that have some: "class", numbers or words, and "device", slowdowns
+        the coordinates of axes of ``columns`` that have some: "class", numbers or words, "device", slowdowns, and
+        "kind", words
     clients:
         what each client did, None if the file does not say so
     """
@@ -150,7 +151,7 @@ def read_result(
                     name: _column(file[f"nodes/{name}"], nodes) for name in NODE_QUANTITIES if f"nodes/{name}" in file
                 },
                 fingerprints=dict(json.loads(attributes.get("fingerprints", "{}"))),
-                axes={name: _label(file[name]) for name in ("class", "device") if _has_coordinates(file, name)},
+                axes={name: _label(file[name]) for name in ("class", "device", "kind") if _has_coordinates(file, name)},
                 clients=_clients(file["clients"], rounds, totals) if "clients" in file else None,
             )
     except files.UNREADABLE as error:

@@ -73,7 +73,7 @@ class Trajectory:
     def __init__(self, experiment: Experiment, output: Path, plan: Plan, progress: Progress):
         self.experiment, self.output, self.plan, self.progress = experiment, output, plan, progress
         self.network, self.problem = experiment.network, experiment.problem
-        self.counters = NodeCounters(self.problem, self.network)
+        self.counters = NodeCounters(self.problem, self.network, frames=experiment.algorithm.variable_traffic)
         self.recorder = Recorder(experiment, output, progress.note)
         self.metrics: Metrics | None = None
         self.run_id, self.saved_at, self._coded_before = os.urandom(16).hex(), 0, 0.0
@@ -249,7 +249,7 @@ class Trajectory:
             self._require_form(position.state, agreed=False)
             raise
         counters, of_clients = self.network.counters(), self.experiment.evaluate_clients
-        extra = {} if of_clients is None else of_clients(position.state.x)
+        extra = self._of_frames() | ({} if of_clients is None else of_clients(position.state.x))
         self.recorder.append_clients()
         if self.recorder.writes:
             times = {"time": position.elapsed, "codec_time": self._codec_seconds(), "emulated_time": self._emulated()}
@@ -261,6 +261,14 @@ class Trajectory:
     def _end(self, metrics: Metrics, counters: dict[str, int]) -> End | None:
         """Return the end if the run is over at this record, collective."""
         return self.ending.of(self.position.state.x, metrics, self.position.iteration, counters["bytes"])
+
+    def _of_frames(self) -> dict[str, Any]:
+        """Return what nodes have done and sent to coordinate, collective; without steps and votes if they do not."""
+        algorithm = self.experiment.algorithm
+        if not algorithm.variable_traffic:
+            return {}
+        recorded = self.network.coordination.recorded()
+        return recorded if algorithm.coordinates else recorded | {"steps": None, "votes": None}
 
     def _emulated(self) -> float | None:
         """Return the emulated seconds of all rounds of clients; None for methods without clients."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from mpiqopt.results.layout import CLIENT_QUANTITIES, REPRODUCIBLE
 
+# how often nodes act and what they send by mailboxes depends on time
+BY_TIME = {"bytes", "steps", "votes", "frames", "frame_bytes"}
 ENDLESS = {"run": {"iterations": 10**9}, "record": {"every": 1000}}
 
 
