@@ -302,6 +302,10 @@ PREDICTED = [  # FTQC: the steps of its model are those of wide integers, twice 
     (problem_d, "tree", "ftqc-dgd", 1.3),
     (problem_d, "tree", "ftqc-admm", 1.3),
     (problem_d, "ftqc", "ftqc-dgd", 2.0),
+    (problem_a, "collect", "ftqc-dgd", 1.3),
+    (problem_d, "collect", "ftqc-dgd", 1.3),
+    (problem_a, "integer-push-sum", "ftqc-dgd", 1.3),
+    (problem_d, "integer-push-sum", "ftqc-dgd", 1.3),
 ]
 
 

@@ -65,16 +65,36 @@ class IntegerPushSum(FrameProtocol):
         return ShareRules(d, overlay.unit, own, int(overlay.start.sum()), overlay.momentum)
 
     def cost(self, network: Network, d: int, spread: float) -> Call:
-        """On undirected graphs momentum takes the root of the time."""
-        forgetting, degree = network.forgetting, 1 + network.arcs / network.nodes
-        momentum = 0.0 if network.directed else min((1 - math.sqrt(1 / forgetting)) ** 2, 255 / 256)
-        total = 10 * network.nodes if network.directed else network.arcs + network.nodes
-        unit = total * (6 + 2 / (1 - momentum))
+        """Predict one of the first calls; on undirected graphs momentum takes the root of the time."""
+        forgetting = network.forgetting
         steps = (2 * forgetting - 1 if network.directed else math.sqrt(forgetting)) * (7 + 0.9 * math.log(spread)) + 6
-        pieces = steps * network.arcs
-        size = packed_frame_bytes(d, 1.5 * unit * spread / degree / (1 - momentum))
-        vote = network.diameter * network.arcs * (HEADER + 2 + (packed_frame_bytes(d, spread) if d <= 4 else 10))
-        return Call(steps + network.diameter, pieces, pieces * size + vote)
+        return _call(network, d, spread, steps)
+
+    def settling_cost(self, network: Network, d: int, spread: float) -> Call:
+        """Predict one of many calls, which have found out how few steps they need.
+
+        What nodes differ by falls by a factor of e in some steps, from about the sum of all z, times spread, to 1.
+        """
+        kept = 1 - (1 / network.forgetting if network.directed else math.sqrt(1 / network.forgetting))
+        fading = max(-1 / math.log(kept) if kept else 0.0, 0.7)
+        steps = 1 + fading * (1.25 * math.log(_total(network)) + 1.4 * math.log(spread))
+        return _call(network, d, spread, steps)
+
+
+def _total(network: Network) -> float:
+    """Return the sum of all z, or about that on digraphs, in units of the smallest."""
+    return 10 * network.nodes if network.directed else network.arcs + network.nodes
+
+
+def _call(network: Network, d: int, spread: float, steps: float) -> Call:
+    """Predict a call with so many steps."""
+    degree = 1 + network.arcs / network.nodes
+    momentum = 0.0 if network.directed else min((1 - math.sqrt(1 / network.forgetting)) ** 2, 255 / 256)
+    unit = _total(network) * (6 + 2 / (1 - momentum))
+    pieces = steps * network.arcs
+    size = packed_frame_bytes(d, 1.5 * unit * spread / degree / (1 - momentum))
+    vote = network.diameter * network.arcs * (HEADER + 2 + (packed_frame_bytes(d, spread) if d <= 4 else 10))
+    return Call(steps + network.diameter, pieces, pieces * size + vote)
 
 
 def weights(topology: Topology) -> Weights:
