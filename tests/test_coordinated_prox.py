@@ -22,6 +22,8 @@ from tools.dense.objectives import Objective
 from tools.experiments import after, assembled, states
 from tools.refusals import refused
 
+from mpiqopt.cli import main
+
 NAME = "coordinated-prox-gradient"
 TREE = {"coordinator": "tree"}
 ACCELERATED = {"accelerated": True}
@@ -244,6 +246,22 @@ def test_acceleration_without_strong_convexity():
         for run in (made(), made(**ACCELERATED))
     )
     assert accelerated < plain / 2
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said"),
+    [
+        (ACCELERATED, ["strong_convexity", "0.2", "(auto)"]),
+        ({**ACCELERATED, "strong_convexity": 0.1}, ["strong_convexity", "0.1", "#"]),
+        ({}, None),
+    ],
+)
+def test_check_says_which_strong_convexity_is_used(algorithm, said, config, capsys):
+    path = config(algorithm={"name": NAME, **algorithm}, problem={"name": "logistic", "l2": 0.2})
+    assert main(["check", path]) == 0
+    words = capsys.readouterr().out.split("# what follows from it")[1].split()
+    at = words.index("strong_convexity") if "strong_convexity" in words else None
+    assert said == (None if at is None else words[at : at + 3])
 
 
 def test_strong_convexity_is_what_the_problem_says():

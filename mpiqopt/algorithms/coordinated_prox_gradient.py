@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 
-from mpiqopt.algorithms.algorithm import DESCENT, BatchSize, Facts, PositiveInt
+from mpiqopt.algorithms.algorithm import DESCENT, Algorithm, BatchSize, Facts, PositiveInt
 from mpiqopt.algorithms.coordinated import CoordinatedAlgorithm
 from mpiqopt.algorithms.estimators import AUTOMATIC, RECURS, SIZES, WithEstimator
 from mpiqopt.coordination.innovations import Innovations
@@ -18,6 +18,7 @@ from mpiqopt.problems.problem import Problem
 from mpiqopt.problems.training import Descent
 from mpiqopt.registry import register
 from mpiqopt.streams import Streams
+from mpiqopt.topologies.topology import Topology
 
 # the estimators whose estimates go on from the last ones
 RECURSIVE = ("sr-o", "sr-e")
@@ -153,6 +154,12 @@ class CoordinatedProxGradient(WithEstimator, CoordinatedAlgorithm):
         if self.accelerated and self.strong_convexity == "auto":
             resolved = replace(resolved, strong_convexity=facts.strong_convexity)
         return super(CoordinatedProxGradient, resolved).resolve(facts)
+
+    def facts_for_check(self, given: Algorithm, topology: Topology, coded: bool) -> list[tuple[str, str]]:
+        if not self.accelerated:
+            return []
+        automatic = getattr(given, "strong_convexity", None) == "auto"
+        return [("strong_convexity", f"{self.strong_convexity:.6g}" + " (auto)" * automatic)]
 
     def largest_stable_step(self, facts: Facts) -> float:
         """Return 1 if accelerated, where no more is proved, else 2."""
