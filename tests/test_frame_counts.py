@@ -220,6 +220,17 @@ def test_kinds_add_up_to_the_recorded_bytes(case, here, config, capsys):
     assert "; a round takes " in shown
 
 
+def test_a_ledger_counts_too(here, config):
+    """With a quorum a node takes one step in a call, and nobody votes."""
+    path = config(**tables("ftqc-dgd", coordinator="collect", coordination="mailboxes", quorum=0.7))
+    assert main(["run", path, "-q", "-o", "a.h5"]) == 0
+    with xarray.open_dataset("a.h5", engine="h5netcdf") as run:
+        assert np.array_equal(run.frame_bytes.sum("kind"), run.bytes)
+        assert np.array_equal(run.steps, run.rounds)
+        assert not run.votes.any()
+        assert run.frames.sel(kind=["pieces", "acknowledgements", "find"])[-1].min() > 0
+
+
 RESUMED = {
     "ftqc": ("ftqc-dgd", {"coordinator": "ftqc"}),
     "admm-tree": ("ftqc-admm", {"coordinator": "tree"}),
