@@ -142,11 +142,13 @@ cdef class FoundTree:
         return True
 
     cdef int enter(self, Py_ssize_t i) except -1 nogil:
-        """Node i enters the next stage, and tells those whom it concerns."""
+        """Node i enters the next stage, and tells those whom it concerns: in lock-step if there are news."""
         cdef Py_ssize_t p
         self.stage[i] += 1
         if self.stage[i] == self.diameter + 1:
             self.choose(i)
+        elif self.mail is None and not self.changed[i]:
+            return 0
         for p in range(self.starts[i], self.starts[i + 1]):
             if self.concerns(i, p):
                 self.wait[p] = max(self.wait[p] / 2, FIRST_ROUND_TRIP)
@@ -155,10 +157,10 @@ cdef class FoundTree:
         return 0
 
     cdef bint concerns(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
-        """True if neighbour p of node i has to hear of its stage: of every one that it waits for, or else of news."""
+        """True if neighbour p of node i has to hear of its stage, or of its news."""
         if self.mail is not None:
             return self.stage[i] <= self.diameter + 1 or self.unreliable
-        return self.changed[i] if self.stage[i] <= self.diameter else self.asks(i, p) != 0
+        return self.stage[i] <= self.diameter or self.asks(i, p) != 0
 
     cdef uint32_t asks(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
         """Return what node i asks neighbour p for, once it has chosen."""

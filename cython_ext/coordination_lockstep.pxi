@@ -50,10 +50,10 @@ cdef class Lockstep(Delivery):
         cdef FoundTree tree = self.rules.tree
         cdef Py_ssize_t i
         with nogil:
-            for i in range(self.links.hosted):
-                if tree is None or tree.over(i):
-                    self.rules.step(i)
-                else:
+            if tree is None or tree.over(0):  # all nodes are in the same stage
+                self.rules.step_all()
+            else:
+                for i in range(self.links.hosted):
                     tree.enter(i)
 
     def look_around(self):
@@ -89,7 +89,11 @@ cdef class Lockstep(Delivery):
     @property
     def finished(self):
         """True if all nodes here have the result, where they do not vote."""
-        return all(self.rules.done(i) for i in range(self.links.hosted))
+        cdef Py_ssize_t i
+        for i in range(self.links.hosted):
+            if not self.rules.done(i):
+                return False
+        return True
 
     @property
     def result(self):

@@ -92,6 +92,13 @@ cdef class Rules:
         """Take a step at node i; False if there was nothing to do."""
         return False
 
+    cdef int step_all(self) except -1 nogil:
+        """Take a step at every node that has something to do, where all take steps together."""
+        cdef Py_ssize_t i
+        for i in range(self.links.hosted):
+            self.step(i)
+        return 0
+
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
         """Take in pieces of weight z at node i; bytes read of ``size``.
 
@@ -265,15 +272,10 @@ cdef class IntegerRules(Rules):
         return self.links.send(i, e, <uint64_t> self.weight[e], self.packed, size)
 
     @cython.final
-    cdef int settle_node(self, Py_ssize_t i, cnp.ndarray values, cnp.ndarray hat, double parts, cnp.ndarray m,
-                         double share, double step) except -1:
-        """Add step (q - R) to hat of node i, R = parts y - share m. Raises TypeError or ValueError for other arrays."""
-        cdef Py_ssize_t size = self.links.hosted * self.d
-        cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
-        cdef double* row = rows_of(hat, size)
-        kernels.settle_row(row + i * self.d, q + i * self.d, self.values(i), self.narrow, self.d, parts,
-                           <double*> cnp.PyArray_DATA(m), share, step)
-        return 0
+    cdef void settle_node(self, Py_ssize_t i, const int64_t* q, double* hat, double parts, const double* m,
+                          double share, double step) noexcept nogil:
+        """Add step (q - R) to hat of node i, R = parts y - share m. q, hat: of all nodes (hosted, d); m: (d,)."""
+        kernels.settle_row(hat + i * self.d, q + i * self.d, self.values(i), self.narrow, self.d, parts, m, share, step)
 
     cdef object mass(self):
         """Return the sums of y, int64 (d,), and of z over the hosted nodes; for tests."""
@@ -439,9 +441,13 @@ cdef class SplitRules(IntegerRules):
         """m is the middle of floor(S/n) and ceil(S/n), and R_i = (y_i - m z_i)/2."""
         low, high = self.result()
         cdef cnp.ndarray middle = 0.5 * (low + high)
-        cdef Py_ssize_t i
-        for i in range(self.links.hosted):
-            self.settle_node(i, values, hat, 0.5, middle, 0.5 * self.z[i], step)
+        cdef Py_ssize_t size = self.links.hosted * self.d, i
+        cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
+        cdef double* rows = rows_of(hat, size)
+        cdef const double* m = <double*> cnp.PyArray_DATA(middle)
+        with nogil:
+            for i in range(self.links.hosted):
+                self.settle_node(i, q, rows, 0.5, m, 0.5 * self.z[i], step)
         return middle
 
 

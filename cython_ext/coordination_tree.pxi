@@ -19,11 +19,14 @@ cdef class TreeRules(IntegerRules):
     Attributes
     ----------
     heard : int64 (hosted,), frames that have come to each node in this call
+    ready, ready_count : where all take steps together, the nodes that have something to do in the next one, and how
+        many; -1: not listed yet in this call
     rest : int64 (d,), what remains at the root, if it is here and the call settles
     """
 
     cdef cnp.ndarray ways_up, child_counts, ways_down
-    cdef integers up, children, down, heard, rest
+    cdef integers up, children, down, heard, rest, ready
+    cdef Py_ssize_t ready_count
 
     def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down, FoundTree tree=None):
         self.unit, self.votes, self.tree = 1, False, tree
@@ -36,6 +39,7 @@ cdef class TreeRules(IntegerRules):
         self.children = given(self.arrays, self.child_counts, links.hosted, "children")
         self.down = given(self.arrays, self.ways_down, links.out_edges, "down")
         self.heard = <int64_t*> zeros(self.arrays, links.hosted, 8)
+        self.ready = <int64_t*> zeros(self.arrays, links.hosted, 8)
         root_may_be_here = self.tree is not None or (links.hosted and self.ways_up.min() < 0)
         self.rest = <int64_t*> zeros(self.arrays, self.d if root_may_be_here else 0, 8)
         if len(self.ways_up) and self.ways_up.max() >= links.out_edges:
@@ -45,9 +49,28 @@ cdef class TreeRules(IntegerRules):
     cdef int start(self, cnp.ndarray values) except -1:
         cdef Py_ssize_t i
         IntegerRules.start(self, values)
+        self.ready_count = -1
         for i in range(self.links.hosted):
             self.heard[i] = 0
         return 0
+
+    cdef int step_all(self) except -1 nogil:
+        """Visit only the nodes that have just heard the last of their children: a call takes many steps."""
+        cdef Py_ssize_t k
+        if self.ready_count < 0:
+            self.ready_count = 0
+            for k in range(self.links.hosted):
+                if self.children[k] == 0:
+                    self.get_ready(k)
+        for k in range(self.ready_count):
+            self.step(self.ready[k])
+        self.ready_count = 0
+        return 0
+
+    cdef void get_ready(self, Py_ssize_t i) noexcept nogil:
+        """List node i, which has heard all its children."""
+        self.ready[self.ready_count] = i
+        self.ready_count += 1
 
     cdef bint step(self, Py_ssize_t i) except -1 nogil:
         if self.step_counts[i] or self.heard[i] < self.children[i]:
@@ -58,7 +81,7 @@ cdef class TreeRules(IntegerRules):
                 self.divide(<int64_t*> self.values(i))
             self.descend(i)
         else:
-            self.pass_on(i, self.up[i], 1)
+            self.pass_on(i, self.up[i], 1, 0)
         return True
 
     cdef void divide(self, int64_t* y) noexcept nogil:
@@ -72,22 +95,27 @@ cdef class TreeRules(IntegerRules):
     cdef int descend(self, Py_ssize_t i) except -1 nogil:
         """Node i has the result, and the nodes below it get it."""
         cdef Py_ssize_t e
+        cdef int64_t size = 0
         for e in range(self.links.out_starts[i], self.links.out_starts[i + 1]):
             if self.down[e]:
-                self.pass_on(i, e, 0)
+                size = self.pass_on(i, e, 0, size)
         self.z[i] = 0
         return 0
 
-    cdef int pass_on(self, Py_ssize_t i, Py_ssize_t e, int64_t z) except -1 nogil:
-        """Send y of node i on link e, now or when it is free."""
+    cdef int64_t pass_on(self, Py_ssize_t i, Py_ssize_t e, int64_t z, int64_t size) except -1 nogil:
+        """Send y of node i on link e, now or when it is free.
+
+        size: bytes of it in ``packed``; 0: it is not there. Returns what that is afterwards.
+        """
         self.links.count(i, 1)
-        if self.can_send(e):
-            return self.links.send(i, e, <uint64_t> z, self.packed,
-                                   kernels.pack_vector(<int64_t*> self.values(i), self.d, self.coder,
-                                                       self.packed))
-        self.load(e, z)
-        memcpy(self.waiting(e), self.values(i), 8 * self.d)
-        return 0
+        if not self.can_send(e):
+            self.load(e, z)
+            memcpy(self.waiting(e), self.values(i), 8 * self.d)
+            return size
+        if size == 0:
+            size = kernels.pack_vector(<int64_t*> self.values(i), self.d, self.coder, self.packed)
+        self.links.send(i, e, <uint64_t> z, self.packed, size)
+        return size
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef int64_t read
@@ -97,6 +125,8 @@ cdef class TreeRules(IntegerRules):
         self.heard[i] += 1
         if z == 0:
             self.descend(i)
+        elif self.ready_count >= 0 and self.heard[i] == self.children[i]:
+            self.get_ready(i)
         return read
 
     cdef bint done(self, Py_ssize_t i) except -1 nogil:
@@ -107,12 +137,16 @@ cdef class TreeRules(IntegerRules):
 
     cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
         """m = round(S/n), and R_i = 0 but at the root."""
-        cdef Py_ssize_t i
+        cdef Py_ssize_t size = self.links.hosted * self.d, i
+        cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
+        cdef double* rows = rows_of(hat, size)
         m = np.empty(self.d, np.int64)
         memcpy(cnp.PyArray_DATA(m), self.y, 8 * self.d)
-        common = m.astype(np.float64)
-        for i in range(self.links.hosted):
-            if self.up[i] < 0:
-                memcpy(self.values(i), self.rest, 8 * self.d)
-            self.settle_node(i, values, hat, self.up[i] < 0, common, 0.0, step)
+        cdef cnp.ndarray common = m.astype(np.float64)
+        cdef const double* mean = <double*> cnp.PyArray_DATA(common)
+        with nogil:
+            for i in range(self.links.hosted):
+                if self.up[i] < 0:
+                    memcpy(self.values(i), self.rest, 8 * self.d)
+                self.settle_node(i, q, rows, self.up[i] < 0, mean, 0.0, step)
         return common
