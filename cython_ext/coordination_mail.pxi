@@ -31,6 +31,7 @@ cdef class MailLinks(Links):
     unreliable : True if frames may be lost, repeated or overtake each other
     now : s, the time of this turn
     sender : of links out, the position of the node that they lead from
+    asleep : of nodes, 1 if one has nothing to do until a frame comes
     sent, received : number of the last frame of pieces on each link out and in; numbers wrap at 2^32
     busy : of links out, frames that are not acknowledged
     round_trip, deviation : R and V of links out (s); 0 before one was measured
@@ -46,6 +47,7 @@ cdef class MailLinks(Links):
     cdef bint unreliable
     cdef double now
     cdef integers sender
+    cdef uint8_t* asleep
     cdef uint32_t* received
     cdef uint32_t* sent
     cdef uint32_t* busy
@@ -60,6 +62,7 @@ cdef class MailLinks(Links):
         cdef Py_ssize_t i, e
         self.unreliable, self.format.numbered, self.format.unreliable = unreliable, True, unreliable
         self.sender = <int64_t*> zeros(self.arrays, self.out_edges, 8)
+        self.asleep = <uint8_t*> zeros(self.arrays, self.hosted, 1)
         self.received = <uint32_t*> zeros(self.arrays, self.in_edges, 4)
         self.sent = <uint32_t*> zeros(self.arrays, self.out_edges, 4)
         self.busy = <uint32_t*> zeros(self.arrays, self.out_edges, 4)
@@ -180,10 +183,12 @@ cdef class Mail(Delivery):
     ----------
     mail : the links
     loaded : of links out, 1 if pieces wait until the link is free
+    may_sleep : True if a node that had nothing to do is left alone until a frame comes
     """
 
     cdef MailLinks mail
     cdef uint8_t* loaded
+    cdef bint may_sleep
 
     def advance(self, double now):
         """Let every node do what it can; returns True if anything moved.
@@ -227,6 +232,7 @@ cdef class Mail(Delivery):
     @property
     def quiet(self):
         """True if all that nodes here have sent is acknowledged (stages of votes: if links are unreliable)."""
+        cdef Py_ssize_t i
         for i in range(self.mail.hosted):
             if not self.drained(i):
                 return False
@@ -245,12 +251,16 @@ cdef class Mail(Delivery):
     cdef int turn(self) except -1 nogil:
         """Let every node act once; True if anything moved."""
         cdef Py_ssize_t i, e
-        cdef int moved = False
+        cdef int moved = False, acted
         if self.mail.outgoing[0].size and not self.mail.unreliable:
             self.deliver_own()
             moved = True
         for i in range(self.mail.hosted):
-            moved |= self.act(i)
+            if self.mail.asleep[i]:
+                continue
+            acted = self.act(i)
+            moved |= acted
+            self.mail.asleep[i] = self.may_sleep and not acted
             for e in range(self.mail.out_starts[i], self.mail.out_starts[i + 1]):
                 if self.loaded[e] and self.mail.is_free(e):
                     moved = True

@@ -36,10 +36,12 @@ cdef class Mailboxes(Mail):
     heard_stage : of links out, the last stage that was acknowledged, if unreliable
     absorbed : of links in, frames of pieces that were taken in during this call
     early : of links in, frames that wait, as z and the payload
+    done_before : nodes before this one have the result
     """
 
     cdef readonly Rules rules
     cdef int64_t diameter
+    cdef Py_ssize_t done_before
     cdef bint begun
     cdef integers stage, vote, phase, budget
     cdef integers in_stage, early_stage, absorbed, heard_stage
@@ -58,6 +60,7 @@ cdef class Mailboxes(Mail):
         self.absorbed = <int64_t*> zeros(owner, in_edges, 8)
         self.heard_stage = <int64_t*> zeros(owner, self.mail.out_edges, 8)
         self.early = <box*> zeros(owner, in_edges, sizeof(box))
+        self.may_sleep = rules.waits and not unreliable
         for i in range(self.mail.hosted):
             self.phase[i] = DONE
 
@@ -78,10 +81,11 @@ cdef class Mailboxes(Mail):
         cdef Py_ssize_t i, e
         self.mail.call, self.rules.settles = call, settles
         self.rules.start(values)
-        self.begun = True
+        self.begun, self.done_before = True, 0
         for i in range(self.mail.hosted):
             self.stage[i], self.vote[i], self.budget[i], self.phase[i] = 0, 0, budgets[i], STEPPING
             self.rules.extremes.forget(i)
+            self.mail.asleep[i] = False
         for e in range(self.mail.out_edges):
             self.heard_stage[e] = 0
         for e in range(self.mail.in_edges):
@@ -91,10 +95,9 @@ cdef class Mailboxes(Mail):
     @property
     def finished(self):
         """True if all nodes here have the result."""
-        for i in range(self.mail.hosted):
-            if self.phase[i] != DONE:
-                return False
-        return True
+        while self.done_before < self.mail.hosted and self.phase[self.done_before] == DONE:
+            self.done_before += 1
+        return self.done_before == self.mail.hosted
 
     @property
     def called(self):
@@ -276,6 +279,7 @@ cdef class Mailboxes(Mail):
         return 0
 
     cdef int64_t on_frame(self, frame_header* h, const uint8_t* payload, int64_t size) except -1 nogil:
+        self.mail.asleep[self.mail.receiver[h.edge] if frame_goes_in(h.kind) else self.mail.sender[h.edge]] = False
         if h.kind == STAGE or h.kind == EXTREMES or h.kind == APART:
             return self.on_stage(h, payload, size)
         if h.kind == FIND or h.kind == FOUND:

@@ -31,6 +31,7 @@ cdef class Rules:
     tree : what nodes look for before the first call, or None
     votes : True if nodes find out together that they are done
     in_turn : True if all nodes take the same steps, each when those of its in-neighbours before it have come
+    waits : True if a node has nothing to do until a frame comes, once a step had nothing to do
     bears_old : True if pieces of the last call may come in this one, and mean nothing
     settles : True if this call ends with ``settle`` instead of ``result``
     loaded : of links out, 1 if pieces wait until the link is free
@@ -44,7 +45,7 @@ cdef class Rules:
     cdef Extremes extremes
     cdef FoundTree tree
     cdef list arrays
-    cdef bint votes, in_turn, bears_old, settles
+    cdef bint votes, in_turn, waits, bears_old, settles
     cdef int coder
     cdef integers step_counts
     cdef uint8_t* loaded

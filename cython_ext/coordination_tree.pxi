@@ -29,7 +29,7 @@ cdef class TreeRules(IntegerRules):
     cdef Py_ssize_t ready_count
 
     def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down, FoundTree tree=None):
-        self.unit, self.votes, self.tree = 1, False, tree
+        self.unit, self.votes, self.waits, self.tree = 1, False, True, tree
         self.ways_up, self.child_counts, self.ways_down = up, children, down
 
     cdef int connect(self, Links links) except -1:

@@ -84,9 +84,11 @@ def shortest_paths(arcs: np.ndarray, nodes: int) -> Paths:
 
 
 def _depth(parent: np.ndarray) -> int:
-    """Return the largest number of steps along ``parent`` to node 0."""
-    at, depth = np.arange(len(parent)), 0
-    while at.any():
-        at = np.where(at > 0, parent[at], 0)
-        depth += 1
-    return depth
+    """Return the largest number of steps along ``parent`` to node 0, by steps of 1, 2, 4, ... of all nodes at once."""
+    ahead = parent.copy()
+    ahead[0] = 0
+    steps = (np.arange(len(parent)) > 0).astype(np.int64)
+    while ahead.any():
+        steps += steps[ahead]
+        ahead = ahead[ahead]
+    return int(steps.max())
