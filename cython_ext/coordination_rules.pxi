@@ -272,12 +272,6 @@ cdef class IntegerRules(Rules):
         self.loaded[e] = False
         return self.links.send(i, e, <uint64_t> self.weight[e], self.packed, size)
 
-    @cython.final
-    cdef void settle_node(self, Py_ssize_t i, const int64_t* q, double* hat, double parts, const double* m,
-                          double share, double step) noexcept nogil:
-        """Add step (q - R) to hat of node i, R = parts y - share m. q, hat: of all nodes (hosted, d); m: (d,)."""
-        kernels.settle_row(hat + i * self.d, q + i * self.d, self.values(i), self.narrow, self.d, parts, m, share, step)
-
     cdef object mass(self):
         """Return the sums of y, int64 (d,), and of z over the hosted nodes; for tests."""
         y, z = np.zeros(self.d, np.int64), 0
@@ -448,7 +442,8 @@ cdef class SplitRules(IntegerRules):
         cdef const double* m = <double*> cnp.PyArray_DATA(middle)
         with nogil:
             for i in range(self.links.hosted):
-                self.settle_node(i, q, rows, 0.5, m, 0.5 * self.z[i], step)
+                kernels.settle_row(rows + i * self.d, q + i * self.d, self.values(i), self.narrow, self.d, 0.5, m,
+                                   0.5 * self.z[i], step)
         return middle
 
 

@@ -22,10 +22,16 @@ cdef class TreeRules(IntegerRules):
     ready, ready_count : where all take steps together, the nodes that have something to do in the next one, and how
         many; -1: not listed yet in this call
     rest : int64 (d,), what remains at the root, if it is here and the call settles
+    common : int64 (d,), the result, which the nodes here share once one of them has it
+    came, came_size : the payload that brought it to the first of them, and its bytes; 0 before
+    told, told_size : the result packed for others, and its bytes; 0 before
     """
 
     cdef cnp.ndarray ways_up, child_counts, ways_down
-    cdef integers up, children, down, heard, rest, ready
+    cdef integers up, children, down, heard, rest, ready, common
+    cdef uint8_t* came
+    cdef uint8_t* told
+    cdef int64_t came_size, told_size
     cdef Py_ssize_t ready_count
 
     def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down, FoundTree tree=None):
@@ -40,6 +46,9 @@ cdef class TreeRules(IntegerRules):
         self.down = given(self.arrays, self.ways_down, links.out_edges, "down")
         self.heard = <int64_t*> zeros(self.arrays, links.hosted, 8)
         self.ready = <int64_t*> zeros(self.arrays, links.hosted, 8)
+        self.common = <int64_t*> zeros(self.arrays, self.d, 8)
+        self.came = <uint8_t*> zeros(self.arrays, packed_capacity(self.d + 1), 1)
+        self.told = <uint8_t*> zeros(self.arrays, packed_capacity(self.d + 1), 1)
         root_may_be_here = self.tree is not None or (links.hosted and self.ways_up.min() < 0)
         self.rest = <int64_t*> zeros(self.arrays, self.d if root_may_be_here else 0, 8)
         if len(self.ways_up) and self.ways_up.max() >= links.out_edges:
@@ -49,7 +58,7 @@ cdef class TreeRules(IntegerRules):
     cdef int start(self, cnp.ndarray values) except -1:
         cdef Py_ssize_t i
         IntegerRules.start(self, values)
-        self.ready_count = -1
+        self.ready_count, self.came_size, self.told_size = -1, 0, 0
         for i in range(self.links.hosted):
             self.heard[i] = 0
         return 0
@@ -77,11 +86,12 @@ cdef class TreeRules(IntegerRules):
             return False
         self.step_counts[i] = 1
         if self.up[i] < 0:
+            memcpy(self.common, self.values(i), 8 * self.d)
             if self.settles:
-                self.divide(<int64_t*> self.values(i))
+                self.divide(self.common)
             self.descend(i)
         else:
-            self.pass_on(i, self.up[i], 1, 0)
+            self.pass_on(i, self.up[i], 1)
         return True
 
     cdef void divide(self, int64_t* y) noexcept nogil:
@@ -95,33 +105,30 @@ cdef class TreeRules(IntegerRules):
     cdef int descend(self, Py_ssize_t i) except -1 nogil:
         """Node i has the result, and the nodes below it get it."""
         cdef Py_ssize_t e
-        cdef int64_t size = 0
         for e in range(self.links.out_starts[i], self.links.out_starts[i + 1]):
             if self.down[e]:
-                size = self.pass_on(i, e, 0, size)
+                self.pass_on(i, e, 0)
         self.z[i] = 0
         return 0
 
-    cdef int64_t pass_on(self, Py_ssize_t i, Py_ssize_t e, int64_t z, int64_t size) except -1 nogil:
-        """Send y of node i on link e, now or when it is free.
-
-        size: bytes of it in ``packed``; 0: it is not there. Returns what that is afterwards.
-        """
+    cdef int pass_on(self, Py_ssize_t i, Py_ssize_t e, int64_t z) except -1 nogil:
+        """Send y of node i on link e, or the result, which is packed once for all, now or when the link is free."""
+        cdef int64_t* vector = <int64_t*> self.values(i) if z else self.common
         self.links.count(i, 1)
         if not self.can_send(e):
             self.load(e, z)
-            memcpy(self.waiting(e), self.values(i), 8 * self.d)
-            return size
-        if size == 0:
-            size = kernels.pack_vector(<int64_t*> self.values(i), self.d, self.coder, self.packed)
-        self.links.send(i, e, <uint64_t> z, self.packed, size)
-        return size
+            memcpy(self.waiting(e), vector, 8 * self.d)
+            return 0
+        if z:
+            return self.links.send(i, e, <uint64_t> z, self.packed,
+                                   kernels.pack_vector(vector, self.d, self.coder, self.packed))
+        if self.told_size == 0:
+            self.told_size = kernels.pack_vector(vector, self.d, self.coder, self.told)
+        return self.links.send(i, e, 0, self.told, self.told_size)
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef int64_t read
-        if z == 0:
-            memset(self.values(i), 0, 8 * self.d)
-        read = IntegerRules.absorb(self, i, z, payload, size)
+        read = IntegerRules.absorb(self, i, z, payload, size) if z else self.learn(payload, size)
         self.heard[i] += 1
         if z == 0:
             self.descend(i)
@@ -129,11 +136,26 @@ cdef class TreeRules(IntegerRules):
             self.get_ready(i)
         return read
 
+    cdef int64_t learn(self, const uint8_t* payload, int64_t size) except -1 nogil:
+        """Take in the result, bytes read: it is unpacked for the first node, and again if it was packed otherwise."""
+        cdef int widest = 0
+        cdef int64_t read
+        if self.came_size and size >= self.came_size and memcmp(payload, self.came, self.came_size) == 0:
+            return self.came_size
+        read = packed_length(payload, size, self.d, &widest)
+        memset(self.common, 0, 8 * self.d)
+        if read < 0 or kernels.add_packed(payload, size, self.d, self.common, False) < 0:
+            return broken()
+        if read <= packed_capacity(self.d + 1):
+            memcpy(self.came, payload, read)
+            self.came_size = read
+        return read
+
     cdef bint done(self, Py_ssize_t i) except -1 nogil:
         return self.z[i] == 0
 
     cdef object result(self):
-        return quotients(<int64_t*> self.y, self.d, self.links.nodes)
+        return quotients(self.common, self.d, self.links.nodes)
 
     cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
         """m = round(S/n), and R_i = 0 but at the root."""
@@ -141,12 +163,11 @@ cdef class TreeRules(IntegerRules):
         cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
         cdef double* rows = rows_of(hat, size)
         m = np.empty(self.d, np.int64)
-        memcpy(cnp.PyArray_DATA(m), self.y, 8 * self.d)
+        memcpy(cnp.PyArray_DATA(m), self.common, 8 * self.d)
         cdef cnp.ndarray common = m.astype(np.float64)
         cdef const double* mean = <double*> cnp.PyArray_DATA(common)
         with nogil:
             for i in range(self.links.hosted):
-                if self.up[i] < 0:
-                    memcpy(self.values(i), self.rest, 8 * self.d)
-                self.settle_node(i, q, rows, self.up[i] < 0, mean, 0.0, step)
+                kernels.settle_row(rows + i * self.d, q + i * self.d, self.rest if self.up[i] < 0 else self.common, False,
+                                   self.d, self.up[i] < 0, mean, 0.0, step)
         return common
