@@ -22,6 +22,7 @@ from mpiqopt.coordination.lockstep import LockstepCoordination
 from mpiqopt.coordination.protocol import LocalProtocol
 from mpiqopt.placement.placement import Placement
 from mpiqopt.registry import find_member
+from mpiqopt.topologies.connectivity import hops_from_and_to_0
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.launch import mpi_session
 
@@ -35,12 +36,14 @@ SPREAD = 3
 
 
 class Row(NamedTuple):
-    """One network: d, n, arcs, D, steps of a call; bytes and s of the search; bytes and s of a call; the others, s."""
+    """One network: d, n, arcs, D, links of the longest way to or from
+    node 0, steps of a call; bytes and s of the search; bytes and s of a call; the others, s."""
 
     width: int
     nodes: int
     arcs: int
     diameter: int
+    reach: int
     steps: int
     found_bytes: int
     found: float
@@ -101,7 +104,8 @@ def measured(transport, topology: Topology, width: int, calls: int) -> Row:
     exchange.close()
     once, reduced = map(min, seconds)
     arcs, diameter = len(topology.arcs()), topology.diameter
-    sizes = (width, place.nodes, arcs, diameter, local.steps)
+    reach = int(np.max(hops_from_and_to_0(place.nodes, topology.arcs())))
+    sizes = (width, place.nodes, arcs, diameter, reach, local.steps)
     return Row(*sizes, found_bytes, first - once, call_bytes / calls, once, reduced, step)
 
 
@@ -111,11 +115,10 @@ def law(rows: list[Row]) -> list[str]:
     frames = np.array([2 * (row.nodes - 1) for row in rows])
     per_frame = fitted([frames], work)
     size = fitted([frames], [row.call_bytes for row in rows])
-    stages = fitted([[row.arcs for row in rows], [row.arcs * row.diameter for row in rows]],
-                    [row.found_bytes for row in rows])  # fmt: skip
+    told = fitted([[row.arcs * row.reach for row in rows]], [row.found_bytes for row in rows])
     return [
         f"a call: 2 (n - 1) frames, {size[0]:.1f} bytes each, {1e9 * per_frame[0]:.0f} ns beyond the steps",
-        f"the search: {stages[0]:.1f} + {stages[1]:.2f} D bytes an arc",
+        f"the search: {told[0]:.1f} bytes an arc and link to or from node 0 of the node farthest from it",
     ]
 
 

@@ -166,8 +166,10 @@ cdef class TreeRules(IntegerRules):
         memcpy(cnp.PyArray_DATA(m), self.common, 8 * self.d)
         cdef cnp.ndarray common = m.astype(np.float64)
         cdef const double* mean = <double*> cnp.PyArray_DATA(common)
+        cdef bint at_root
         with nogil:
             for i in range(self.links.hosted):
-                kernels.settle_row(rows + i * self.d, q + i * self.d, self.rest if self.up[i] < 0 else self.common, False,
-                                   self.d, self.up[i] < 0, mean, 0.0, step)
+                at_root = self.up[i] < 0
+                kernels.settle_row(rows + i * self.d, q + i * self.d, self.rest if at_root else self.common, False,
+                                   self.d, at_root, mean, 0.0, step)
         return common
