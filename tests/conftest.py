@@ -12,11 +12,17 @@ pytest.register_assert_rewrite("tools")  # asserts of helpers say what they comp
 # ruff: noqa: E402
 from tools.commands import TIMEOUT, command, environment
 from tools.plugins import HEAD
+from tools.representatives import mark_others_slow
 
 from mpiqopt import registry
 from mpiqopt.algorithms.dgd import DGD
 from mpiqopt.registry import find_member
 from mpiqopt.topologies.graph import Made
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_others_slow(items)
 
 
 @pytest.fixture

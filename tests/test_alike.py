@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tools.commands import environment, mpiexec
+from tools.representatives import slow
 
 pytestmark = pytest.mark.mpi
 # seconds until a job that does not end is killed: one that is refused takes one or two
@@ -70,6 +71,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("other", OTHERS)
 def test_other_arguments_are_refused(other, first, config, tmp_path):
@@ -187,7 +189,11 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("command", ALONE)
+# one that reads a result, one that writes files, and two that only print
+QUICK = ("show", "examples", "version", "help")
+
+
+@pytest.mark.parametrize("command", [*QUICK, *slow(*(name for name in ALONE if name not in QUICK))])
 def test_commands_speak_once_under_a_launcher(command, mpiqopt, config, tmp_path):
     """As many lines as from one process, the same but for times, and each file written once."""
     config()
@@ -213,19 +219,21 @@ def test_commands_speak_once_under_a_launcher(command, mpiqopt, config, tmp_path
 WRONG = [
     ["rnu", "small.toml"],
     ["run"],
-    ["run", "small.toml", "--no-such-option"],
     ["run", "small.toml", "--set", "run.iteration=3"],
-    ["run", "small.toml", "--time-limit", "soon"],
     ["run", "absent.toml"],
-    ["run", "small.toml", "--plugin", "absent.py"],
     ["show", "absent.h5"],
-    ["check", "small.toml", "--ranks", "none"],
-    ["list", "algorithms"],
-    ["plot", "small.h5"],
-    ["topology", "absent.toml"],
-    ["compress-bench", "signs"],
-    ["config-schema", "--markdwn"],
-    ["examples"],
+    *slow(
+        ["run", "small.toml", "--no-such-option"],
+        ["run", "small.toml", "--time-limit", "soon"],
+        ["run", "small.toml", "--plugin", "absent.py"],
+        ["check", "small.toml", "--ranks", "none"],
+        ["list", "algorithms"],
+        ["plot", "small.h5"],
+        ["topology", "absent.toml"],
+        ["compress-bench", "signs"],
+        ["config-schema", "--markdwn"],
+        ["examples"],
+    ),
 ]
 
 
@@ -309,7 +317,14 @@ KINDS = {
 NETWORK = {"problem": {"name": "torch"}, "algorithm": {"name": "dgd", "step_size": 0.1}}
 
 
-@pytest.mark.parametrize("kind", [*KINDS, pytest.param("network", marks=pytest.mark.torch)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("small", "csv", "random graph", "ftqc"),
+        *slow("digits", "federated", "compressed"),
+        pytest.param("network", marks=pytest.mark.torch),
+    ],
+)
 def test_other_ranks_import_no_large_library(kind, config, tmp_path):
     """What reads configs, data and results is for rank 0 alone: many ranks start at once."""
     if kind == "network":

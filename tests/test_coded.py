@@ -31,12 +31,14 @@ from mpiqopt.errors import UsageError
 # Against the reference
 
 
+@pytest.mark.representatives(1)
 @pairs(CODED)
 def test_iterates_are_those_of_the_definition(name, compressor):
     """With automatic gossip steps, memory rates and gossip rounds."""
     assert_follows(example(name, compressor), [metropolis(CYCLE)], ITERATIONS)
 
 
+@pytest.mark.representatives(1)
 @pairs(VARIANTS[:1])
 @pytest.mark.parametrize("accelerated", [False, True], ids=["plain", "chebyshev"])
 @pytest.mark.parametrize("rounds", [1, 2, 4])
@@ -46,6 +48,7 @@ def test_coded_gossip_rounds(name, compressor, rounds, accelerated):
     assert_follows(experiment, [metropolis(CYCLE)], 8)
 
 
+@pytest.mark.representatives(1)
 @pairs(SERVED)
 def test_both_ways(name, compressor):
     """Whichever of two_way is not the default, with minibatches and a step that shrinks."""
@@ -132,6 +135,7 @@ AVERAGED = {
 }
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("compressor", [{"name": "top-k", "fraction": 0.1}, {"name": "scaled-sign"}], ids=str)
 @pytest.mark.parametrize("vectors", SKEWED)
 @pytest.mark.parametrize("graph", AVERAGED)
@@ -151,6 +155,7 @@ def test_the_automatic_gossip_step_averages_vectors_of_all_kinds(tmp_path, graph
 # Who takes what
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("compressor", COMPRESSORS)
 @pytest.mark.parametrize("name", GENERAL)
 def test_methods_refuse_compressors_that_they_are_not_defined_for(name, compressor):

@@ -35,6 +35,7 @@ def message_size(compressor: str, itemsize: int, d: int = D) -> int:
     }[compressor]
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize(("dtype", "itemsize"), [("float64", 8), ("float32", 4)])
 @pytest.mark.parametrize("topology", [RING, {"name": "star", "nodes": 5}, {"name": "ring", "nodes": 1}], ids=str)
 @pairs(GOSSIPED)
@@ -51,6 +52,7 @@ def test_bytes_of_coded_gossip(name, compressor, topology, dtype, itemsize):
         assert {messages.shape for _, _, messages in sent} == {(topology["nodes"], message_size(compressor, itemsize))}
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("two_way", [False, True], ids=["one-way", "two-way"])
 @pytest.mark.parametrize(("dtype", "itemsize"), [("float64", 8), ("float32", 4)])
 @pytest.mark.parametrize("nodes", [1, 5])

@@ -110,6 +110,7 @@ def test_means_of_groups_are_means_over_their_members(cohort, compressor):
 # Ranks
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("ranks", RANKS)
 @compressors
 def test_bits_do_not_depend_on_ranks_coded(compressor, ranks):
@@ -136,9 +137,10 @@ def same_on_ranks(some: list[Case], ranks: int) -> None:
 
 
 @pytest.mark.mpi
-def test_bits_are_the_same_under_mpiexec():
+@pytest.mark.parametrize("numbers", [(1, 3), pytest.param((1, 2, 8), marks=pytest.mark.slow)])
+def test_bits_are_the_same_under_mpiexec(numbers):
     said = set()
-    for ranks in (1, 2, 3, 8):
+    for ranks in numbers:
         start = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "tools.cohort"]
         result = subprocess.run(start, env=with_tools(), capture_output=True, text=True, timeout=TIMEOUT)
         assert result.returncode == 0, result.stderr

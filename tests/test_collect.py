@@ -250,7 +250,14 @@ def test_resume_finds_the_same_tree(coordination, config, mpiqopt, tmp_path):
 LOSSY = {"emulate": {"loss": 0.1, "delay": 2e-4, "delay_distribution": "pareto"}}
 
 
-@pytest.mark.parametrize("ranks", [0, *(pytest.param(ranks, marks=pytest.mark.mpi) for ranks in (1, 2, 3))])
+@pytest.mark.parametrize(
+    "ranks",
+    [
+        0,
+        *(pytest.param(ranks, marks=[pytest.mark.mpi, pytest.mark.slow]) for ranks in (1, 2)),
+        pytest.param(3, marks=pytest.mark.mpi),
+    ],
+)
 def test_any_number_of_ranks_gives_the_bits_of_the_tree(ranks, config, mpiqopt, tmp_path):
     """In lock-step and by mailboxes, in windows and messages, and where frames are lost or late."""
     assert mpiqopt("run", config("tree.toml", **of_digraph("tree", "lock-step")), "-q").returncode == 0

@@ -64,6 +64,7 @@ def problems(names) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("algorithm", "loss", "regularizer"), cases)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("topology", [RING, STAR], ids=lambda table: table["name"])
 @problems(EXACT)
 def test_every_node_reaches_the_optimum(algorithm, loss, regularizer, topology):
@@ -280,6 +281,7 @@ def test_choco_gossip_reaches_the_mean(compressor):
     assert reaches(experiment, 2000, mean, 1e-8 * distance(np.array(means), mean))
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("compressor", SMOOTH)
 @pytest.mark.parametrize(("name", "regularizer"), [("lead", NONE), ("prox-lead", NONE), ("prox-lead", L1)])
 @pytest.mark.parametrize("loss", WIDE_DATA)
@@ -298,6 +300,7 @@ def test_lead_bears_the_roughest_messages(compressor):
     assert reaches(experiment, int(110 / experiment.algorithm.gossip_step))
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("compressor", SMOOTH)
 @pytest.mark.parametrize("regularizer", [NONE, L1], ids=lambda table: table["name"])
 @pytest.mark.parametrize("loss", WIDE_DATA)
@@ -307,6 +310,7 @@ def test_coded_proxgt_reaches_the_optimum_in_one_round(loss, regularizer, compre
     assert reaches(coded(settings, compressor, loss, regularizer), 2000)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("compressor", COMPRESSORS)
 @pytest.mark.parametrize(("loss", "regularizer"), [("least-squares", NONE), ("logistic", L1)])
 def test_coded_proxgt_reaches_the_optimum(loss, regularizer, compressor):
@@ -380,6 +384,7 @@ SERVER += [("ef-sgd", name) for name in COMPRESSORS]
 SERVER += [("fo-sgd", "flattened-one-bit")]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("two_way", [False, True], ids=["one-way", "two-way"])
 @pytest.mark.parametrize(("name", "compressor"), SERVER)
 def test_coded_sgd_reaches_a_common_minimiser(name, compressor, two_way):

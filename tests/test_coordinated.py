@@ -43,6 +43,7 @@ def gradient_descent(nodes: int, rounding: str, zoom: float | str, dtype: str) -
     return known(nodes, {"name": "ftqc-dgd", "rounding": rounding, "zoom": zoom}, dtype=dtype)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("dtype", DTYPES)
 @graphs
 @coordinations
@@ -91,6 +92,7 @@ def test_descent_with_batches_and_absent_nodes(variant, zoom, dtype):
 ADMM = {"name": "ftqc-admm", "penalty": 0.5}
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("regularizer", [NONE, L1], ids=lambda table: table["name"])
 @pytest.mark.parametrize("relaxation", [0.5, 0.7, 1.0])

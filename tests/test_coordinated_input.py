@@ -43,6 +43,7 @@ SIZES = {
 }
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("code", ["innovations", "points"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @coordinations

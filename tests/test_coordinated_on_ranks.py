@@ -12,6 +12,7 @@ from tools.commands import TIMEOUT
 from tools.coordinated import COORDINATORS, L1, MAILBOXES, NONE, POINTS, RING, SMALL
 from tools.interruption import interrupted, iteration_saved
 from tools.outputs import BY_TIME, records
+from tools.representatives import slow
 from tools.run_many import run_on
 
 from mpiqopt.results.layout import QUANTITIES, REPRODUCIBLE
@@ -84,7 +85,7 @@ def reproducible(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [1, 4, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (2, 3, 8))])
+@pytest.mark.parametrize("ranks", [4, *slow(1, 2, 3, 8)])
 def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     """Records and final iterates; recorded bytes too, in lock-step."""
     folder, paths = alone

@@ -39,6 +39,7 @@ def distance(state, point: np.ndarray) -> float:
     return np.linalg.norm(state.x[0] - point)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     ("zoom", "relaxation", "coordinator"), [(0.9, 1.0, "ftqc"), ("auto", 0.5, "allreduce")], ids=["0.9", "auto"]
 )
@@ -66,6 +67,7 @@ def test_admm_reaches_its_fixed_point(loss, regularizer, local_steps, zoom, rela
     assert np.abs(state.z - dual).max() < 2e-10
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("local_steps", [1, 5])
 @pytest.mark.parametrize("regularizer", [NONE, STRONG], ids=lambda table: table["name"])
 @losses
@@ -77,6 +79,7 @@ def test_admm_reaches_the_optimum_as_it_comes(loss, regularizer, local_steps):
         assert np.abs(state.x - optimum).max() < 1e-10
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     ("code", "rounding"),
     [(POINTS, "floor"), (POINTS, "nearest"), ({}, "floor")],
@@ -153,6 +156,7 @@ def test_noise_floor_of_minibatches(loss, name, regularizer):
     assert base / step == pytest.approx(4, rel=0.35)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("zoom", [0.9, "auto"])
 @pytest.mark.parametrize("local_steps", [1, 5])
 @pytest.mark.parametrize("regularizer", [NONE, STRONG], ids=lambda table: table["name"])

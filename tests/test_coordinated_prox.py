@@ -61,6 +61,7 @@ def reference(experiment) -> list[np.ndarray]:
     return [np.array(column) for column in zip(*islice(trajectory, ROUNDS), strict=True)]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("regularizer", [NONE, L1, BOX], ids=lambda table: table["name"])
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -138,6 +139,7 @@ def test_every_regulariser_is_exact(loss, regularizer, variant):
     assert distance(after(experiment, 250), optimum) < 1e-12
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("graph", [RING, DIRECTED_RING], ids=lambda table: table["name"])
 @coordinations
 @coordinators

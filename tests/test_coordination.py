@@ -32,6 +32,7 @@ from tools.mailboxes import (
 from mpiqopt.coordination.mailboxes import MailboxCoordination
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("name", "nodes", "ranks"), GRAPHS)
 def test_no_wrong_stop_whatever_the_network_does(name, nodes, ranks, protocol):

@@ -42,7 +42,7 @@ def complaints(stderr: str) -> list[str]:
 @pytest.mark.parametrize("transport", ["window", "two-sided"])
 @pytest.mark.parametrize(
     ("ranks", "calls", "extra"),
-    [(2, 60, []), (2, 15, ["--emulate"]), (3, 15, []), pytest.param(8, 4, [], marks=pytest.mark.slow)],
+    [(2, 15, ["--emulate"]), (3, 15, []), *(pytest.param(*it, [], marks=pytest.mark.slow) for it in ((2, 60), (8, 4)))],
 )
 def test_random_calls_on_ranks(ranks, calls, extra, transport):
     """All right, no mass lost, status 0, and nothing on stderr: no request, window or message is left over."""

@@ -55,7 +55,9 @@ class Splitting(NodeProtocol):
         return node.y // node.z, -(-node.y // node.z)
 
 
-@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi), pytest.param(3, marks=pytest.mark.mpi)])
+@pytest.mark.parametrize(
+    "ranks", [0, pytest.param(2, marks=[pytest.mark.mpi, pytest.mark.slow]), pytest.param(3, marks=pytest.mark.mpi)]
+)
 @pytest.mark.parametrize("coordination", ["lock-step", "mailboxes"])
 def test_flood_gives_the_bits_of_the_tree(coordination, ranks, config, mpiqopt, tmp_path):
     finals = []
@@ -75,6 +77,7 @@ def test_flood_gives_the_bits_of_the_tree(coordination, ranks, config, mpiqopt, 
     assert finals[0][2] < finals[1][2]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(("name", "nodes", "ranks"), GRAPHS)
 @pytest.mark.parametrize("protocol", ["flood", Splitting()], ids=["flood", "splitting"])
 def test_python_rules_bear_bad_links(name, nodes, ranks, protocol, flood):

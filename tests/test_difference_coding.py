@@ -44,6 +44,7 @@ def memories(state) -> list:
     return [field for field in state if hasattr(field, "sent")]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("compressor", [c for c in DIFFERENCES if c != "identity"])
 @pytest.mark.parametrize("graph", ["ring-8", "star-5"])
 @pytest.mark.parametrize("name", GOSSIPED)

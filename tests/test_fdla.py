@@ -9,6 +9,7 @@ import networkx
 import numpy as np
 import pytest
 from tools.processors import ENVIRONMENTS
+from tools.representatives import slow
 from tools.topologies import DIGRAPHS, edge_array, topology
 
 from mpiqopt.errors import UsageError
@@ -90,7 +91,7 @@ def test_another_solver_finds_the_same_optimum(name, nodes, seed):
     assert found == pytest.approx(BY_CLARABEL[name, nodes, seed], rel=3e-7)
 
 
-@pytest.mark.parametrize("nodes", [4, 16, 64])
+@pytest.mark.parametrize("nodes", [4, 16, *slow(64)])
 @pytest.mark.parametrize("name", UNDIRECTED)
 def test_no_weights_are_faster(name, nodes):
     """A dual certificate, checked by LAPACK: within 1e-6 nothing averages faster, on any graph."""

@@ -7,6 +7,7 @@ import pytest
 from tools.dense.objectives import Objective
 from tools.dense.trajectories import assert_follows
 from tools.experiments import after, assembled, states
+from tools.representatives import slow
 
 from mpiqopt.config.idle import idle_keys_warning
 from mpiqopt.config.parse import load
@@ -90,6 +91,7 @@ def test_weak_devices_train_longer_or_are_left_out(name):
 CODED = {"top-k": {"name": "top-k", "fraction": 0.3}, "qsgd": {"name": "qsgd", "levels": 7, "block_size": 4}}
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("keys", [{"two_way": True}, {"error_feedback": False}], ids=["two-way", "without feedback"])
 @pytest.mark.parametrize("compressor", CODED)
 @pytest.mark.parametrize("case", ["epochs", "scaffold", "regions", "late", "late regions", "discarded", "weak", "yogi"])
@@ -183,7 +185,7 @@ def test_scaffold_reaches_the_optimum_of_unlike_clients_where_averaging_stalls(c
     assert distances["fedavg"] > 1e-3
 
 
-@pytest.mark.parametrize("server_step", [0.5, 1.5, 4.0])
+@pytest.mark.parametrize("server_step", [*slow(0.5, 1.5), 4.0])
 @pytest.mark.parametrize("steps", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_automatic_steps_converge_whatever_the_servers_step(server_step, steps):
     """The last of 3000 rounds moves x by less than 1e-9 of what the first did: of least squares, all full batches."""

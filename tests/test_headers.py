@@ -37,6 +37,7 @@ def require_compiled(text: str, bits: int) -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("bits", [64, 32])
 @pytest.mark.parametrize("header", HEADERS)
 def test_a_header_compiles_alone_and_twice(header, bits):

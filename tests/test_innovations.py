@@ -107,6 +107,7 @@ def bitwise(name: str, coordinator: str, variant: int, zoom: float | str) -> dic
     return innovative(name, coordinator, zoom=zoom, **settings, **VARIANTS[variant])
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("zoom", [1.0, 0.9, "auto"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("coordinator", ["tree", "allreduce"])
@@ -150,6 +151,7 @@ def distance(experiment, rounds: int) -> float:
     return float(np.linalg.norm(state.x[0] - Objective(experiment).minimiser()))
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(("probability", "rounds"), [(None, 400), (0.5, 600), (0.2, 1500)])
 @losses
 @methods

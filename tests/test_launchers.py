@@ -118,6 +118,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("left", LEFT_OVER)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_shell_of_a_step_runs_as_one_process_when_told(command, left, mpiqopt, config):
