@@ -362,7 +362,7 @@ def reproducible(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [3, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2))])
 def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     folder, paths = alone
     run_on(ranks, tmp_path / "results", paths)

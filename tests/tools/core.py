@@ -25,8 +25,8 @@ CORE = (
 )
 # as make test
 PARTS = (
-    ["-n", "auto", "--maxprocesses", "8", "-m", "not slow and not mpi and not torch"],
-    ["-m", "not slow and mpi and not torch"],
+    ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal", "-m", "not slow and not mpi and not torch"],
+    ["-n", "2", "--dist", "worksteal", "-m", "not slow and mpi and not torch"],
 )
 
 
