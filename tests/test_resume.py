@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tools.commands import command, environment
 from tools.outputs import ENDLESS, assert_equal, records, refused
+from tools.representatives import slow
 
 # What --resume takes
 
@@ -67,7 +68,7 @@ def changed_inputs(folder: Path) -> dict[str, tuple[Path, bytes]]:
     }
 
 
-@pytest.mark.parametrize("changed", ["data", "graph.edges", "start.npy", "plug-in mine.py"])
+@pytest.mark.parametrize("changed", ["data", "plug-in mine.py", *slow("graph.edges", "start.npy")])
 def test_resume_notices_that_what_the_run_was_made_from_has_changed(changed, mpiqopt, config, tmp_path):
     (tmp_path / "data.csv").write_text(csv(1))
     (tmp_path / "graph.edges").write_text("0 1\n1 2\n2 3\n3 0\n")
