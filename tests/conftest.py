@@ -1,7 +1,9 @@
 """Fixtures that start the command line, alone and under mpiexec, and that write configs, tables, graphs, plug-ins."""
 
+import fcntl
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,18 @@ from mpiqopt.topologies.graph import Made
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_others_slow(items)
+
+
+@pytest.fixture(autouse=True)
+def _alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let tests with the mark ``alone`` and others that start ranks wait for each other, if several run at once."""
+    if request.node.get_closest_marker("mpi") is None or "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    with open(tmp_path_factory.getbasetemp().parent / "alone.lock", "w") as lock:  # the same of all workers
+        alone = request.node.get_closest_marker("alone") is not None
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture

@@ -124,6 +124,7 @@ def left(pid: int) -> list[str]:
     return found + [name for name in os.listdir("/sys/class/net") if name.startswith("thin")]
 
 
+@pytest.mark.alone
 @pytest.mark.mpi
 def test_messages_take_the_delay(thin_link):
     """A turn is two messages. The best of three jobs: other processes may hold up the ranks."""
@@ -132,6 +133,7 @@ def test_messages_take_the_delay(thin_link):
     assert 2 * DELAY <= min(medians) < 3 * DELAY
 
 
+@pytest.mark.alone
 @pytest.mark.mpi
 @pytest.mark.parametrize("delay", [0, DELAY])
 def test_only_messages_between_hosts_are_on_the_link(thin_link, delay):
@@ -146,6 +148,7 @@ def test_only_messages_between_hosts_are_on_the_link(thin_link, delay):
     assert size < wire[3] < 1.2 * size
 
 
+@pytest.mark.alone
 @pytest.mark.mpi
 @pytest.mark.parametrize("delay", [0, DELAY])
 def test_rate(thin_link, delay):
@@ -157,6 +160,7 @@ def test_rate(thin_link, delay):
     assert size * 8 / 20e6 < passed < size * 8 / 20e6 + 10
 
 
+@pytest.mark.alone
 @pytest.mark.mpi
 def test_job_that_takes_too_long_is_killed(thin_link, tmp_path):
     with thin_link(delay=DELAY) as link:
@@ -168,6 +172,7 @@ def test_job_that_takes_too_long_is_killed(thin_link, tmp_path):
     assert left(os.getpid()) == []
 
 
+@pytest.mark.alone
 @pytest.mark.mpi
 def test_failing_job(thin_link):
     with thin_link(delay=DELAY) as link, pytest.raises(RuntimeError, match="exit status"):
@@ -176,6 +181,7 @@ def test_failing_job(thin_link):
     assert not running(link.forwarder.pid)
 
 
+@pytest.mark.alone
 @pytest.mark.mpi
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
 def test_nothing_is_left_after_a_signal(thin_link, tmp_path, number):

@@ -25,6 +25,7 @@ with launch.mpi_session() as transport:
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_the_short_measurement_agrees_with_the_long_one(ranks):
     words = [mpiexec(), "-n", str(ranks), sys.executable, "-c", MEASURE]
