@@ -162,6 +162,7 @@ LONG["run"] |= {"iterations": 3000}
 LONG |= {"record": {"every": 7}, "checkpoint": {"every_seconds": 0.2}}
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 def test_a_killed_run_goes_on_with_other_ranks_to_the_same_bits(mpiqopt, config, tmp_path):
     """Who is drawn, late updates under way, errors, optimisers and the rows of clients: all of it."""

@@ -261,7 +261,14 @@ def test_the_ending_says_the_format(ending, here):
     assert sorted(os.listdir()) == sorted([f"a{ending}", f"b{ending.upper()}"])
 
 
-@pytest.mark.parametrize(("ending", "begins"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+@pytest.mark.parametrize(
+    ("ending", "begins"),
+    [
+        (".svg", b"<?xml"),
+        pytest.param(".png", b"\x89PNG", marks=pytest.mark.slow),
+        pytest.param(".pdf", b"%PDF", marks=pytest.mark.slow),
+    ],
+)
 def test_plots_become_files_of_the_format(ending, begins, here):
     write("a.h5", FALLING)
     assert main(["plot", "a.h5", "-o", f"a{ending}"]) == 0

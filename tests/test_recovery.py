@@ -13,6 +13,7 @@ import pytest
 from tools.commands import TIMEOUT, command, environment, mpiexec
 from tools.interruption import descendants, interrupted, iteration_saved
 from tools.outputs import records
+from tools.representatives import slow
 
 # Some 3 s in one process of a slow machine: long enough to be interrupted in the middle.
 LONG = {
@@ -48,9 +49,7 @@ def assert_same(folder: Path, whole: dict[str, np.ndarray]) -> None:
     assert sorted(path.name for path in folder.glob("small.h5*")) == ["small.h5", "small.h5.checkpoint"]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGINT]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, *slow(signal.SIGUSR1, signal.SIGINT)])
 def test_a_signal_stops_with_a_checkpoint_and_resume_gives_the_same_bits(number, mpiqopt, config, whole, tmp_path):
     config(**LONG)
     job = interrupted(tmp_path, 0)
