@@ -16,12 +16,10 @@ Every run is a result file in FOLDER; one that is there is not repeated, so that
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 from alternative_runs import (
     ABOUT,
     COORDINATED,
@@ -30,8 +28,6 @@ from alternative_runs import (
     METHODS,
     OURS,
     PROBLEMS,
-    QSGD_8,
-    RIVALS,
     TARGET,
     Job,
     best,
@@ -125,7 +121,9 @@ def growing(name: str, graph: str, nodes: int, folder: Path) -> list[Job]:
     if name in OURS:
         return jobs
     return [
-        job for job in jobs if job.label in ("", *SMALL_GRID["compressors"]) and job.step in (None, *SMALL_GRID["steps"])
+        job
+        for job in jobs
+        if job.label in ("", *SMALL_GRID["compressors"]) and job.step in (None, *SMALL_GRID["steps"])
     ]
 
 
@@ -199,7 +197,9 @@ def seconds(folder: Path, processes: int) -> None:
         solve_all((job for jobs in runs.values() for job in jobs.values() if job), folder, processes)
     print(f"\nD, ring of 10, links with a delay of {DELAY * 1e3:g} ms; until F - F* <= {LATER:g}\n")
     names = sorted({name for jobs in runs.values() for name in jobs}, key=[*IN_TIME, *GOSSIP_IN_TIME].index)
-    print_table(["method", *LINKS], ([name, *(seconds_cell(runs[link][name], folder) for link in LINKS)] for name in names))
+    print_table(
+        ["method", *LINKS], ([name, *(seconds_cell(runs[link][name], folder) for link in LINKS)] for name in names)
+    )
 
 
 def hosts(folder: Path, processes: int) -> None:
@@ -222,9 +222,31 @@ def hosts(folder: Path, processes: int) -> None:
     print_table(["method", *runs], rows)
 
 
-PARTS: dict[str, Callable[[Path, int], None]] = {
-    part.__name__: part for part in (exact, growth, mail, seconds, hosts)
-}
+def draw(folder: Path, output: Path) -> None:
+    """Draw the gap on D against bytes and rounds of lock-step, and against seconds behind links of 1 Mbit/s."""
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    names = "`collect`, range", "`collect`, range, accelerated", "LEAD, qsgd 8 bits", "LEAD, best", "NIDS"
+    late = in_time(LINKS["1 Mbit/s"], folder)
+    for name in names:
+        early = best(candidates(name, "D", "erdos-renyi", 10), folder)
+        for axis, job, count in zip(axes, (early, early, late[name]), ("bytes", "rounds", "time"), strict=True):
+            if job is None or not is_done(job.path(folder)):
+                continue
+            columns = columns_of(job, folder)
+            gap = columns["objective"] - reference("D", 10, folder)[0]
+            style = "solid" if name.startswith("`") else "dashed"
+            axis.semilogy(columns[count][1:], gap[1:], linestyle=style, label=name.replace("`", ""))
+    axes[0].set(ylabel="F − F*", xlabel="bytes", xscale="log", title="erdos-renyi, lock-step", ylim=(TARGET / 2, None))
+    axes[1].set(xlabel="rounds", title="erdos-renyi, lock-step")
+    axes[2].set(xlabel="time [s]", title="ring, 1 Mbit/s and 20 ms")
+    for axis in axes:
+        axis.grid(True, alpha=0.3)
+    axes[1].legend()
+    figure.savefig(output, dpi=110)
+
+
+PARTS: dict[str, Callable[[Path, int], None]] = {part.__name__: part for part in (exact, growth, mail, seconds, hosts)}
 
 
 def main() -> None:
@@ -237,6 +259,8 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
         PARTS[part](options.folder, 0 if options.draft else options.processes)
+    if {"exact", "seconds"} <= {*options.parts}:
+        draw(options.folder, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":
