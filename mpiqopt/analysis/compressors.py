@@ -25,6 +25,7 @@ from mpiqopt.analysis.figures import (
 from mpiqopt.analysis.tables import Column, format_number, print_table
 from mpiqopt.compressors.codec import Codec
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.compressors.shortener import Shortener
 from mpiqopt.config.build import build_from_config
 from mpiqopt.config.overrides import parse_override_word
 from mpiqopt.errors import UsageError
@@ -49,7 +50,7 @@ class Measurement(NamedTuple):
     Attributes
     ----------
     label: as on the command line.
-    bits: of a message, for each coordinate.
+    bits: of a message, for each coordinate; the mean where it varies.
     error: mean of |C(x) - x|^2 / |x|^2.
     bound: what is known of ``error``: omega, 1 - delta or a resolution; None if nothing is.
     encode, decode: times, as multiples of the time to copy the array.
@@ -107,19 +108,24 @@ def measure_compressors(
 def _measured(label: str, codec: Codec, x: np.ndarray, repeat: int) -> Measurement:
     """Return the medians of ``repeat`` runs of one compressor on the row x (1, size)."""
     copy, decoded = np.empty_like(x), None
-    times, errors = np.empty((repeat, 3)), []
+    shortener = Shortener(codec) if codec.compressor.varies else None
+    times, errors, sizes = np.empty((repeat, 3)), [], []
     for round in range(repeat + 1):
         seconds = [_seconds(lambda: np.copyto(copy, x))]
         codec.seconds = 0.0
         messages = codec.encode(x, NODE, round)
+        shorter = None if shortener is None else shortener.shorten(messages)
         seconds.append(codec.seconds)
+        if shortener is not None and shorter is not None:
+            shortener.restore(shorter.of(NODE), messages, np.empty(1, np.int64))
         decoded = codec.decode(messages, NODE, round)
         seconds.append(codec.seconds - seconds[1])
         if round:  # the first one pays for memory that is new
             times[round - 1] = seconds
+            sizes.append(codec.nbytes if shorter is None else int(shorter.sizes[0]))
             errors.append(float(np.sum((decoded - x) ** 2, dtype=np.float64) / np.sum(x**2, dtype=np.float64)))
     copying, encoding, decoding = np.median(times, axis=0)
-    bits = 8 * codec.nbytes / x.shape[1]
+    bits = 8 * float(np.mean(sizes)) / x.shape[1]
     return Measurement(label, bits, float(np.mean(errors)), _bound(codec, x), encoding / copying, decoding / copying)
 
 

@@ -16,6 +16,7 @@ from mpiqopt.analysis.memory import memory_per_rank
 from mpiqopt.analysis.server_cost import describe_rounds, mean_traffic, plan_rounds
 from mpiqopt.analysis.tables import bytes_for_tables
 from mpiqopt.compressors.codec import Codec
+from mpiqopt.compressors.shortener import usual_nbytes
 from mpiqopt.config.config import Config, given_keys
 from mpiqopt.data.shares import Shares
 from mpiqopt.errors import UsageError
@@ -74,7 +75,8 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     Parameters
     ----------
     experiment: the assembled run, all nodes in this process. ranks: how many the nodes are to be spread over.
-    coded: True for messages of the config's compressor, False for what would be sent without it.
+    coded: True for messages of the config's compressor, False for what would be sent without it. Messages whose size
+        varies are taken as ``usual_nbytes`` has them.
     """
     if rounds := plan_rounds(experiment):
         return mean_traffic(experiment, rounds, ranks, coded and experiment.network.coded)
@@ -84,7 +86,7 @@ def bytes_per_iteration(experiment: Experiment, ranks: int, coded: bool = True) 
     item = 8 if algorithm.extra_values else experiment.problem.dtype.itemsize
     plain = (algorithm.message_vectors * experiment.problem.d + algorithm.extra_values) * item
     codec = _codec(experiment) if coded else None
-    message = plain if codec is None else codec.nbytes
+    message = plain if codec is None else usual_nbytes(codec)
     if algorithm.server:
         down = message if algorithm.coded_downlink else plain
         uploaded = (ranks - 1) * plain if codec is None else ServedBlocks(codec, place, SerialTransport()).uploaded
@@ -228,8 +230,20 @@ def _savings(experiment: Experiment, ranks: int, payload: float) -> list[tuple[s
             "  without compression",
             f"{bytes_for_tables(plain)} from node to node, {bytes_for_tables(moved)} between ranks{times}",
         ),
-        ("coded message", f"{bytes_for_tables(codec.nbytes)}, {8 * codec.nbytes / d:.4g} bits a coordinate"),
+        ("coded message", f"{_size(codec.nbytes, d)}{_shorter(codec)}"),
     ]
+
+
+def _size(nbytes: float, d: int) -> str:
+    """Return the bytes of a message of d values, and its bits a value."""
+    return f"{bytes_for_tables(nbytes)}, {8 * nbytes / d:.4g} bits a coordinate"
+
+
+def _shorter(codec: Codec) -> str:
+    """Return how long a message is on its way where that varies; "" where it does not."""
+    if not codec.compressor.varies:
+        return ""
+    return f"; on its way {_size(usual_nbytes(codec), codec.d)}, if its values are normal: it varies"
 
 
 def _held_out(shares: Shares) -> list[tuple[str, str]]:

@@ -7,11 +7,14 @@ carries the randomness of a round to both ends of a link, so that no random numb
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from mpiqopt.field import Field, only
+
+if TYPE_CHECKING:  # imported where a message is made shorter
+    from mpiqopt._message_coder import MessageCoder
 
 
 class Draw(NamedTuple):
@@ -35,7 +38,7 @@ class Draw(NamedTuple):
 class Compressor(ABC):
     """A wire format for vectors of d values, C(x): x -> message -> the vector that receivers see.
 
-    A message has a fixed number of bytes. Compressors keep no state: error feedback and difference coding belong to
+    A message has a fixed number of bytes; gossip may send it shorter (``varies``). Compressors keep no state: error feedback and difference coding belong to
     the methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes); what is decoded
     may be of the other type. ``encode`` raises NotFinite for the first row with NaN, infinity or a scale beyond 2^1022;
     vectors with a scale below 2^-900 are sent as zero. Values near the largest number of their type may overflow when
@@ -117,6 +120,19 @@ class Compressor(ABC):
             self.decode(messages[i], part, Draw(draw.round, draw.own[i * rows : (i + 1) * rows], draw.shared))
             x += part
         x /= n
+
+    @property
+    def varies(self) -> bool:
+        """True if ``message_coder`` makes messages shorter on their way, by as much as their values allow."""
+        return False
+
+    def message_coder(self, d: int) -> "MessageCoder":
+        """Return what makes messages of d values shorter, and restores them to the bit, where they are to be so."""
+        raise NotImplementedError
+
+    def usual_scale(self) -> float:
+        """Return the root mean square of values by which the size of messages that vary is predicted."""
+        return 1.0
 
     @property
     def unbiased(self) -> bool:

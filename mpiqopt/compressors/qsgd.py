@@ -18,19 +18,21 @@ from typing import Annotated
 
 from mpiqopt._compressors import UniformGrid
 from mpiqopt.compressors.compressor import KernelCompressor
+from mpiqopt.compressors.entropy_coded import EntropyCoded
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
 
 @register("compressor", "qsgd")
 @dataclass(frozen=True, kw_only=True)
-class QSGD(KernelCompressor):
+class QSGD(KernelCompressor, EntropyCoded):
     """Stochastic rounding to ``levels`` levels on each side of zero, the norm being the last; unbiased.
 
     C(x)_j = (|x|/s) floor(s x_j/|x| + u_j), u_j uniform on [0, 1), s the number of levels. Message of a block: |x| (4
     bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a value, code ``levels`` for
     zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD: communication-efficient SGD via gradient quantization and
-    encoding", 2017, Section 3.1 (there with Elias coding too; blocks are its buckets).
+    encoding", 2017, Section 3.1 (there with Elias coding too, in the place of which is ``coder``;
+    blocks are its buckets).
     """
 
     random = True
@@ -45,6 +47,9 @@ class QSGD(KernelCompressor):
     @cached_property
     def kernel(self) -> UniformGrid:
         return UniformGrid((2 * self.levels).bit_length(), "norm", self.levels, self.levels, self.levels)
+
+    def layout(self) -> tuple[int, int, bool]:
+        return (2 * self.levels).bit_length(), self.levels, True
 
     def omega(self, d: int) -> float | None:
         """Return min(d/s^2, sqrt(d)/s), Lemma 3.1 of the paper."""

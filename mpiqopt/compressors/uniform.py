@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from mpiqopt._compressors import UniformGrid
 from mpiqopt.compressors.compressor import KernelCompressor
+from mpiqopt.compressors.entropy_coded import EntropyCoded
 from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 from mpiqopt.registry import register
@@ -15,7 +16,7 @@ Bits = Annotated[int, Field(ge=1, le=16, description="bits of one value")]
 
 @register("compressor", "uniform")
 @dataclass(frozen=True, kw_only=True)
-class Uniform(KernelCompressor):
+class Uniform(KernelCompressor, EntropyCoded):
     """Multiples of a fixed step; values beyond the last level become that level.
 
     mid-tread: 0, +-step, ..., +-(2^(bits-1) - 1) step; mid-riser: +-step/2, ..., +-(2^(bits-1) - 1/2) step.
@@ -46,6 +47,14 @@ class Uniform(KernelCompressor):
         if self.kind == "mid-riser":
             return UniformGrid(self.bits, "given", half, half - 0.5, half - 0.5, self.step)
         return UniformGrid(self.bits, "given", half - 1, half - 1, half - 1, self.step)
+
+    def layout(self) -> tuple[int, int, bool]:
+        half = 1 << (self.bits - 1)
+        return self.bits, half if self.kind == "mid-riser" else half - 1, False
+
+    def usual_scale(self) -> float:
+        """Return the step: the differences that gossip sends become as small as that."""
+        return self.step
 
     @property
     def random(self) -> bool:  # type: ignore[override]  # elsewhere the same for a whole class

@@ -7,7 +7,8 @@ import numpy as np
 
 from mpiqopt._compressors import UniformGrid
 from mpiqopt.arithmetic.rounding import exact_power
-from mpiqopt.compressors.compressor import Compressor, Draw
+from mpiqopt.compressors.compressor import Draw
+from mpiqopt.compressors.entropy_coded import EntropyCoded
 from mpiqopt.field import Field
 from mpiqopt.registry import register
 
@@ -17,7 +18,7 @@ SMALLEST_STEP = 2.0**-800
 
 @register("compressor", "zoom-in")
 @dataclass(frozen=True, kw_only=True)
-class ZoomIn(Compressor):
+class ZoomIn(EntropyCoded):
     """Rounding to nearest with a step that shrinks by ``factor`` in every round, and grows where values would saturate.
 
     step_k = initial_step factor^k expand^j, k the round, j = 0, 1, ... the smallest at which max|x| <= levels step_k,
@@ -45,3 +46,10 @@ class ZoomIn(Compressor):
 
     def decode(self, messages: np.ndarray, x: np.ndarray, draw: Draw) -> None:
         self._kernel(0).decode(messages, x)
+
+    def layout(self) -> tuple[int, int, bool]:
+        return self.bits, (1 << (self.bits - 1)) - 1, True
+
+    def usual_scale(self) -> float:
+        """Return a tenth of the range of round 0: a step that follows values leaves none of them at the last level."""
+        return self.initial_step * ((1 << (self.bits - 1)) - 1) / 10

@@ -35,6 +35,11 @@ class Codecs:
         return self._codecs[kind]
 
     @property
+    def vary(self) -> bool:
+        """True if gossip makes messages shorter, by as much as their values allow."""
+        return self.compressor is not None and self.compressor.varies
+
+    @property
     def seconds(self) -> float:
         """Seconds of encoding and decoding on this rank so far."""
         return sum(codec.seconds for codec in self._codecs.values())

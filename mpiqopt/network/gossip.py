@@ -2,7 +2,7 @@
 
 import time
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from mpiqopt.placement.placement import ExchangePlan, Placement, plan_exchange
 from mpiqopt.topologies.chebyshev import chebyshev_polynomial, damped_interval
 from mpiqopt.topologies.topology import Topology
 from mpiqopt.transport.transport import Channel, Transport
+
+if TYPE_CHECKING:  # imported where a message is coded: many ranks start at once
+    from mpiqopt.compressors.codec import Codec
+    from mpiqopt.network.shortened_exchange import ShortenedExchange
 
 
 class Memory(NamedTuple):
@@ -89,6 +93,7 @@ class Gossip:
         self._hosted = np.arange(place.first, place.last)
         self._plans: list[ExchangePlan] = [plan_exchange(mixing, place) for mixing in topology.cycle]
         self._channels: dict[tuple[int, int, int], Channel] = {}
+        self._shortened: dict[tuple[int, Codec], ShortenedExchange] = {}
 
     def mix(self, rows: np.ndarray) -> np.ndarray:
         """Return W X, one round; equal rows stay equal to the bit."""
@@ -124,7 +129,11 @@ class Gossip:
         """
         codec, round, matrix = self._codecs.of(rows), self._traffic.rounds, self._matrix()
         messages = codec.encode(rows, self._hosted, round)
-        ghosts, exchange = self._exchange(matrix, messages), self._plans[matrix]
+        exchange = self._plans[matrix]
+        if self._codecs.vary:
+            ghosts = self._exchange_shortened(matrix, codec, messages)
+        else:
+            ghosts = self._exchange(matrix, messages)
         own = codec.decode(messages, self._hosted, round, np.float64)
         others = codec.decode(ghosts, exchange.ghosts, round, np.float64)
         return own, exchange.mixer.mix(own, others, np.empty_like(own), 0.0, 1.0)
@@ -198,10 +207,37 @@ class Gossip:
         self._traffic.count(exchange.links * size, exchange.rows_moved * size)
         return ghosts
 
+    def _exchange_shortened(self, matrix: int, codec: "Codec", messages: np.ndarray) -> np.ndarray:
+        """Return the ghosts' messages of a round in which these travel shorter, and count the round."""
+        shortened = self._shortened.get((matrix, codec))
+        if shortened is None:
+            from mpiqopt.network.shortened_exchange import ShortenedExchange
+
+            shortened = ShortenedExchange(codec, self._plans[matrix], self._transport)
+            self._shortened[matrix, codec] = shortened
+        began = time.perf_counter()
+        heard = shortened.exchange(messages)
+        if self._delays is not None:
+            self._delays.delay(self._links[matrix], heard.largest, began)
+        self._traffic.count(0, 0)
+        self._traffic.count_here(int(np.dot(heard.sizes, self._listeners[matrix])), heard.moved)
+        return heard.ghosts
+
+    def close(self) -> None:
+        """Give back what MPI holds, collective."""
+        for shortened in self._shortened.values():
+            shortened.close()
+
     @cached_property
     def _links(self) -> list[np.ndarray]:
         """Links of each mixing matrix, int64 (links, 2)."""
         return [mixing.arcs() for mixing in self._topology.cycle]
+
+    @cached_property
+    def _listeners(self) -> list[np.ndarray]:
+        """How many nodes hear each hosted node, by each matrix: int64 (hosted,)."""
+        nodes, hosted = self._place.nodes, slice(self._place.first, self._place.last)
+        return [np.bincount(links[:, 0], minlength=nodes)[hosted] for links in self._links]
 
     @cached_property
     def _row_sums(self) -> list[np.ndarray]:

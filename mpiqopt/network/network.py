@@ -98,6 +98,9 @@ class Network:
     def counters(self) -> dict[str, int]:
         """Return ``rounds``, ``bytes`` and ``mpi_bytes`` of the whole network, collective."""
         traffic, (calls, sent, moved) = self.traffic, self.coordination.totals()
+        if self._codecs.vary:
+            here = self.transport.total(np.array([traffic.bytes_here, traffic.mpi_bytes_here]))
+            sent, moved = sent + int(here[0]), moved + int(here[1])
         return {
             "rounds": traffic.rounds + calls,
             "bytes": traffic.bytes + sent,
@@ -110,4 +113,5 @@ class Network:
 
     def close(self) -> None:
         """Give back what MPI holds, collective."""
+        self.gossip.close()
         self.coordination.close()
