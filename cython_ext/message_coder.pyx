@@ -30,7 +30,7 @@ cdef const message_coder_kernels* kernels = message_coder_tables[<int> level()]
 
 
 cdef class MessageCoder:
-    """Messages that ``UniformGrid`` makes of d values to shorter ones, which say themselves how long they are, and back.
+    """Messages that ``UniformGrid`` makes of d values to shorter ones, which say how long they are, and back.
 
     A shorter message: the scale, if there is one, and the codes less ``centre`` as vectors of coordination are packed
     (``mpiqopt._coordination.pack``).

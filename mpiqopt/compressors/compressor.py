@@ -38,11 +38,11 @@ class Draw(NamedTuple):
 class Compressor(ABC):
     """A wire format for vectors of d values, C(x): x -> message -> the vector that receivers see.
 
-    A message has a fixed number of bytes; gossip may send it shorter (``varies``). Compressors keep no state: error feedback and difference coding belong to
-    the methods. Vectors come as rows (rows, d), float64 or float32, messages as uint8 (rows, nbytes); what is decoded
-    may be of the other type. ``encode`` raises NotFinite for the first row with NaN, infinity or a scale beyond 2^1022;
-    vectors with a scale below 2^-900 are sent as zero. Values near the largest number of their type may overflow when
-    rotated or decoded.
+    A message has a fixed number of bytes; gossip may send it shorter (``varies``). Compressors keep no state: error
+    feedback and difference coding belong to the methods. Vectors come as rows (rows, d), float64 or float32, messages
+    as uint8 (rows, nbytes); what is decoded may be of the other type. ``encode`` raises NotFinite for the first row
+    with NaN, infinity or a scale beyond 2^1022; vectors with a scale below 2^-900 are sent as zero. Values near the
+    largest number of their type may overflow when rotated or decoded.
 
     Methods choose steps by two constants, of which a compressor knows one or both, or neither:
     ``omega`` with E C(x) = x and E|C(x) - x|^2 <= omega |x|^2 (unbiased), ``delta`` with

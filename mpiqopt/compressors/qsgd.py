@@ -31,8 +31,7 @@ class QSGD(KernelCompressor, EntropyCoded):
     C(x)_j = (|x|/s) floor(s x_j/|x| + u_j), u_j uniform on [0, 1), s the number of levels. Message of a block: |x| (4
     bytes, the upper half of a float64, rounded up), then ceil(log2(2 levels + 1)) bits a value, code ``levels`` for
     zero. Alistarh, Grubic, Li, Tomioka, Vojnovic, "QSGD: communication-efficient SGD via gradient quantization and
-    encoding", 2017, Section 3.1 (there with Elias coding too, in the place of which is ``coder``;
-    blocks are its buckets).
+    encoding", 2017, Section 3.1 (there with Elias coding, here ``coder``; blocks are its buckets).
     """
 
     random = True

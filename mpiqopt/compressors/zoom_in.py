@@ -51,5 +51,5 @@ class ZoomIn(EntropyCoded):
         return self.bits, (1 << (self.bits - 1)) - 1, True
 
     def usual_scale(self) -> float:
-        """Return a tenth of the range of round 0: a step that follows values leaves none of them at the last level."""
-        return self.initial_step * ((1 << (self.bits - 1)) - 1) / 10
+        """Return the step of round 0: differences are to shrink as the step does."""
+        return self.initial_step

@@ -11,8 +11,8 @@ class Traffic:
     numbers that messages are rounded by.
 
     rounds: communication rounds so far; bytes: payload from node to node, summed over directed links; mpi_bytes: what
-    was handed to MPI for it, summed over ranks; bytes_here, mpi_bytes_here: further ones, of messages whose size varies,
-    which each rank counts for its own nodes.
+    was handed to MPI for it, summed over ranks; bytes_here, mpi_bytes_here: further ones, of messages whose size
+    varies, which each rank counts for its own nodes.
 
     >>> traffic = Traffic()
     >>> traffic.count(bytes=800, mpi_bytes=160)
