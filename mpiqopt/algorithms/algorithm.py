@@ -362,11 +362,7 @@ class Algorithm(ABC):
                 f"compressor.name = {compressor.name!r}: coded gossip needs one mixing matrix, but topology "
                 f"{topology.name!r} varies in time"
             )
-        if compressor.varies and self.server:
-            raise UsageError(
-                f"compressor.coder = {compressor.coder!r}: algorithm {self.name!r} has a server, and messages of "  # type: ignore[attr-defined]
-                "gossip alone vary in size; want 'none'"
-            )
+        compressor.require(self.name, self.server)
         if not compressor.approximates and self.default_compressor != compressor.name:
             raise UsageError(f"compressor.name = {compressor.name!r}: gives a direction only; try scaled-sign")
 

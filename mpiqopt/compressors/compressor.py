@@ -130,6 +130,9 @@ class Compressor(ABC):
         """Return what makes messages of d values shorter, and restores them to the bit, where they are to be so."""
         raise NotImplementedError
 
+    def require(self, algorithm: str, server: bool) -> None:
+        """Raise UsageError if a method cannot use these keys; server: True if it communicates with one."""
+
     def usual_scale(self) -> float:
         """Return the root mean square of values by which the size of messages that vary is predicted."""
         return 1.0

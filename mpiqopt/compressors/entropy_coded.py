@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from mpiqopt.compressors.compressor import Compressor
+from mpiqopt.errors import UsageError
 from mpiqopt.field import Field
 
 if TYPE_CHECKING:  # imported where a message is made shorter
@@ -30,6 +31,13 @@ class EntropyCoded(Compressor):
     @property
     def varies(self) -> bool:
         return self.coder != "none"
+
+    def require(self, algorithm: str, server: bool) -> None:
+        if self.varies and server:
+            raise UsageError(
+                f"compressor.coder = {self.coder!r}: algorithm {algorithm!r} has a server, and messages of gossip alone "
+                "vary in size; want 'none'"
+            )
 
     def message_coder(self, d: int) -> "MessageCoder":
         from mpiqopt._message_coder import MessageCoder
