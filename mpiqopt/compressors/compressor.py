@@ -130,7 +130,7 @@ class Compressor(ABC):
         """Return what makes messages of d values shorter, and restores them to the bit, where they are to be so."""
         raise NotImplementedError
 
-    def require(self, algorithm: str, server: bool) -> None:
+    def require(self, algorithm: str, server: bool) -> None:  # noqa: B027  # most have nothing to refuse
         """Raise UsageError if a method cannot use these keys; server: True if it communicates with one."""
 
     def usual_scale(self) -> float:

@@ -35,8 +35,8 @@ class EntropyCoded(Compressor):
     def require(self, algorithm: str, server: bool) -> None:
         if self.varies and server:
             raise UsageError(
-                f"compressor.coder = {self.coder!r}: algorithm {algorithm!r} has a server, and messages of gossip alone "
-                "vary in size; want 'none'"
+                f"compressor.coder = {self.coder!r}: algorithm {algorithm!r} has a server, and messages of gossip "
+                "alone vary in size; want 'none'"
             )
 
     def message_coder(self, d: int) -> "MessageCoder":
