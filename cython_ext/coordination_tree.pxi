@@ -157,6 +157,16 @@ cdef class TreeRules(IntegerRules):
     cdef object result(self):
         return quotients(self.common, self.d, self.links.nodes)
 
+    cdef object mass(self):
+        """Return the sums of what nodes here have, the result those that are done, and of z."""
+        cdef Py_ssize_t i, j
+        y, z = np.zeros(self.d, np.int64), 0
+        for i in range(self.links.hosted):
+            z += self.z[i]
+            for j in range(self.d):
+                y[j] += self.common[j] if self.z[i] == 0 else value_at(self.y, self.narrow, i * self.d + j)
+        return y, z
+
     cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
         """m = round(S/n), and R_i = 0 but at the root."""
         cdef Py_ssize_t size = self.links.hosted * self.d, i

@@ -4,8 +4,8 @@
 
        key      number   number of the link << 3 | kind. The receiving process numbers links: those into its nodes, or
                          those out of them for kinds that acknowledge (frame_goes_in)
-       call     uint32   numbered links (mailboxes) only: the call that the frame belongs to
-       count    uint32   numbered links only: which of the link's frames of pieces it is, or which stage of a vote
+       call     number   numbered links (mailboxes) only: the call that the frame belongs to
+       count    number   numbered links only: which of the link's frames of pieces it is, or which stage of a vote
        tries    uint8    unreliable links only: how often it was sent before; an acknowledgement repeats what it heard
        z        number   kind PIECES only: the weight of the pieces; kind PIECE is PIECES with z = 1
        payload           PIECES and PIECE: a packed vector; EXTREMES: two (packed.h); the other kinds: nothing
@@ -15,8 +15,8 @@
        count    number   numbered links only: the stage
        author, up, down, child
 
-   A number has 7 bits a byte, the lowest first (packed.h). call and count are little-endian: call is the same at the
-   nodes that take part in it, one more at a neighbour that is ahead, and wraps at 2^32. */
+   A number has 7 bits a byte, the lowest first (packed.h). call is the same at the nodes that take part in it, one more
+   at a neighbour that is ahead; call and count wrap at 2^32. */
 #ifndef FRAMES_H
 #define FRAMES_H
 #include "packed.h"
@@ -135,9 +135,8 @@ static inline int64_t write_header(const frame_header *h, frame_format format, u
     if (kind >= FIND)
         return at + write_fields(h, format, out + at);
     if (format.numbered) {
-        memcpy(out + at, &h->call, 4);
-        memcpy(out + at + 4, &h->count, 4);
-        at += 8;
+        at += put_number(h->call, out + at);
+        at += put_number(h->count, out + at);
     }
     if (format.unreliable)
         out[at++] = h->tries;
@@ -163,15 +162,22 @@ static inline int64_t read_header(const uint8_t *in, int64_t size, frame_format 
         const int64_t bytes = read_fields(in + at, size - at, format, h);
         return bytes < 0 ? -1 : at + bytes;
     }
-    if (size - at < (format.numbered ? 8 : 0) + (format.unreliable ? 1 : 0))
-        return -1;
     if (format.numbered) {
-        memcpy(&h->call, in + at, 4);
-        memcpy(&h->count, in + at + 4, 4);
-        at += 8;
+        uint32_t *numbers[] = {&h->call, &h->count};
+        for (int k = 0; k < 2; k++) {
+            uint64_t number;
+            const int bytes = get_number(in + at, size - at, &number);
+            if (bytes < 0 || number >> 32)
+                return -1;
+            *numbers[k] = (uint32_t)number;
+            at += bytes;
+        }
     }
-    if (format.unreliable)
+    if (format.unreliable) {
+        if (at == size)
+            return -1;
         h->tries = in[at++];
+    }
     if (h->kind == PIECE) {
         h->kind = PIECES;
     } else if (h->kind == PIECES) {
@@ -184,8 +190,11 @@ static inline int64_t read_header(const uint8_t *in, int64_t size, frame_format 
 /* Write another number of tries into a whole frame of an unreliable link. */
 static inline void set_tries(uint8_t *frame, uint8_t tries)
 {
-    while (*frame & 128) /* the key */
+    for (int numbers = 0; numbers < 3; numbers++) { /* the key, the call and the count */
+        while (*frame & 128)
+            frame++;
         frame++;
-    frame[9] = tries;
+    }
+    *frame = tries;
 }
 #endif

@@ -1,6 +1,5 @@
 """Frames of coordination: the format of packed integers, and damage, which is an error and never a crash."""
 
-import struct
 
 import numpy as np
 import pytest
@@ -56,7 +55,7 @@ def test_integers_of_all_widths_survive_packing(size):
 
 
 def frame_of(payload: bytes, link=0, kind=PIECES, numbered=False, call=0, count=1) -> np.ndarray:
-    return as_array(number(link << 3 | kind) + (struct.pack("<IIB", call, count, 0) if numbered else b"") + payload)
+    return as_array(number(link << 3 | kind) + (number(call) + number(count) + b"\0" if numbered else b"") + payload)
 
 
 def engines_of(protocol: str, d: int = 3) -> list[Lockstep | Mailboxes]:

@@ -1,7 +1,6 @@
 """Ranks of coordination played in one process, and a network between them that does its worst."""
 
 import heapq
-import struct
 from collections import deque
 
 import numpy as np
@@ -55,8 +54,16 @@ def kind_of(frame: bytes) -> int:
 
 
 def count_of(frame: bytes) -> int:
-    """Of mailboxes: behind the link and the kind, and the call."""
-    return struct.unpack_from("<I", frame, 5)[0]
+    """Of mailboxes: the third number, behind the link and the kind, and the call."""
+    at = 0
+    for _ in range(2):
+        while frame[at] & 128:
+            at += 1
+        at += 1
+    count = shift = 0
+    while frame[at] & 128:
+        count, shift, at = count | (frame[at] & 127) << shift, shift + 7, at + 1
+    return count | frame[at] << shift
 
 
 def as_array(frames: bytes) -> np.ndarray:
