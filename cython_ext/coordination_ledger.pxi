@@ -148,8 +148,8 @@ cdef class Ledger(Stocks):
 
     cdef int send_result(self, Py_ssize_t i, Py_ssize_t e) except -1 with gil:
         """Node i sends the next result on link e."""
-        cdef lane* l = &self.lanes[e]
-        cdef int64_t call = l.fed, at = 0
+        cdef lane* way = &self.lanes[e]
+        cdef int64_t call = way.fed, at = 0
         record = self.pending[i] if call == self.accounts[i].known else self.results.get(call)
         if record is None:
             raise ArithmeticError(f"node {self.mail.first + i} was asked for the result of call {call + 1}: forgotten")
@@ -158,7 +158,7 @@ cdef class Ledger(Stocks):
             at += put_number(number, self.packed + at)
         memcpy(self.packed + at, <const uint8_t*> vector, len(vector))
         self.dispatch(i, e, call, 0, at + len(vector))
-        l.fed, l.carries, l.number = call + 1, call + 1, self.mail.sent[e]
+        way.fed, way.carries, way.number = call + 1, call + 1, self.mail.sent[e]
         self.accounts[i].told_at = self.mail.now
         return 0
 
@@ -318,10 +318,10 @@ cdef class Ledger(Stocks):
 
     cdef int on_ask(self, const frame_header* h) except -1 nogil:
         """A neighbour wants results, or no more."""
-        cdef lane* l = &self.lanes[h.edge]
-        l.feeds = h.child == ALL_RESULTS
-        if l.feeds and self.accounts[self.mail.sender[h.edge]].known >= 0:
-            l.fed = h.down
+        cdef lane* way = &self.lanes[h.edge]
+        way.feeds = h.child == ALL_RESULTS
+        if way.feeds and self.accounts[self.mail.sender[h.edge]].known >= 0:
+            way.fed = h.down
         return 0
 
     # --- frames
@@ -355,10 +355,10 @@ cdef class Ledger(Stocks):
 
     cdef int on_heard(self, const frame_header* h) except -1 nogil:
         """A frame was acknowledged: if it had the result of an author here, that counts now."""
-        cdef lane* l = &self.lanes[h.edge]
+        cdef lane* way = &self.lanes[h.edge]
         cdef Py_ssize_t i = self.mail.sender[h.edge]
-        l.waits_since = self.mail.now
-        if self.accounts[i].written and l.carries == self.accounts[i].known + 1 and h.count == l.number:
+        way.waits_since = self.mail.now
+        if self.accounts[i].written and way.carries == self.accounts[i].known + 1 and h.count == way.number:
             with gil:
                 self.learn(i, self.pending[i])
         return 0

@@ -29,7 +29,7 @@ ctypedef struct lane:  # of a link out
     bint feeds  # results are wanted there
     int64_t fed, carries  # the next result for it, and 1 + the last one that was sent
     uint32_t number  # of the frame with that
-    double waits_since, avoided_until  # s: since when a frame is not acknowledged; not for stocks, which come from there
+    double waits_since, avoided_until  # s: since when a frame is not heard; until when stocks come from there
 
 
 @cython.no_gc
@@ -53,7 +53,7 @@ cdef class Stocks(Mail):
     ----------
     tree : the first author, and the ways there and back
     accounts, lanes : of the nodes here, and of links out
-    stock, residue : int64 and float64 (hosted, d): what a node holds, and what came too late for its call, in units of 1
+    stock, residue : int64 and float64 (hosted, d): what a node holds, and, in units of 1, what came after its call
     call, base, steps : the call that has begun, or begins next (-1: the first); the first one; what integers of each
         call are multiples of
     early : stocks of later calls, with their link, call and weight

@@ -1,6 +1,5 @@
 """Frames of coordination: the format of packed integers, and damage, which is an error and never a crash."""
 
-
 import numpy as np
 import pytest
 from tools.mailboxes import (
