@@ -18,6 +18,7 @@ from tools.mailboxes import (
     lockstep,
     split,
     topology,
+    tries_of,
 )
 from tools.outputs import assert_equal, records
 
@@ -30,8 +31,6 @@ from mpiqopt.placement.placement import Placement
 from mpiqopt.transport.serial import SerialFrames
 
 RECORDED = ("steps", "votes", "frames", "frame_bytes")
-# where a frame of unreliable links says how often it was sent before: behind the key, the call and the count
-TRIES = 9
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
 
 
@@ -68,7 +67,7 @@ class Reader(Adversary):
             return "find"
         if kind in (PIECES_HEARD, STAGE_HEARD):
             return "acknowledgements"
-        if self.bad and frame[TRIES]:
+        if self.bad and tries_of(frame):
             return "repetitions"
         return "votes" if 1 < kind < PIECES_HEARD else "pieces"
 

@@ -128,7 +128,13 @@ def numbers(path) -> dict[str, bytes]:
     found = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        return {name: np.asarray(item).tobytes() for name, item in found.items() if not OTHER.fullmatch(name)}
+        return {name: as_bytes(item[()]) for name, item in found.items() if not OTHER.fullmatch(name)}
+
+
+def as_bytes(values) -> bytes:
+    """An array or number as bytes; texts as they are, not where they are."""
+    values = np.asarray(values)
+    return repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()
 
 
 @pytest.mark.parametrize("case", IDLE)

@@ -53,17 +53,26 @@ def kind_of(frame: bytes) -> int:
     return frame[0] & 7  # of links with small numbers
 
 
-def count_of(frame: bytes) -> int:
-    """Of mailboxes: the third number, behind the link and the kind, and the call."""
-    at = 0
-    for _ in range(2):
+def numbers_of(frame: bytes, count: int) -> tuple[list[int], int]:
+    """The first numbers of a frame, 7 bits a byte, and where the rest begins."""
+    found, at = [], 0
+    for _ in range(count):
+        value = shift = 0
         while frame[at] & 128:
-            at += 1
+            value, shift, at = value | (frame[at] & 127) << shift, shift + 7, at + 1
+        found.append(value | frame[at] << shift)
         at += 1
-    count = shift = 0
-    while frame[at] & 128:
-        count, shift, at = count | (frame[at] & 127) << shift, shift + 7, at + 1
-    return count | frame[at] << shift
+    return found, at
+
+
+def count_of(frame: bytes) -> int:
+    """Of mailboxes: behind the link and the kind, and the call."""
+    return numbers_of(frame, 3)[0][2]
+
+
+def tries_of(frame: bytes) -> int:
+    """Of mailboxes whose links are unreliable: behind the count."""
+    return frame[numbers_of(frame, 3)[1]]
 
 
 def as_array(frames: bytes) -> np.ndarray:
