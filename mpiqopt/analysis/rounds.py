@@ -9,7 +9,7 @@ from mpiqopt.coordination.protocol import CoordinationProtocol, FrameProtocol
 from mpiqopt.topologies.topology import Topology
 
 # bytes that mailboxes add to a frame, with its acknowledgement
-MAILED = 17
+MAILED = 8
 # s on one core of a present server: of a step, of a node in a step, of a piece, of a value in it; of frames between
 # ranks in a step, of a frame by mailboxes
 STEP, NODE, PIECE, VALUE, EXCHANGE, FRAME = 1.2e-6, 9e-9, 1.3e-7, 1.8e-9, 2.5e-6, 1e-6
@@ -66,7 +66,7 @@ def predict_round(
     call = cost(network, d, max(spread, 1.0))
     if call is None:
         return None
-    mailed = MAILED * mailboxes * (call.pieces + _stages(network))
+    mailed = MAILED * mailboxes * (call.pieces + protocol.votes * _stages(network))
     return Round(call.bytes + mailed, _seconds(call, network, d, mailboxes, ranks))
 
 

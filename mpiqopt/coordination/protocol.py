@@ -33,6 +33,8 @@ class CoordinationProtocol:
         The sum over n nodes of |integers|, times ``gain``, has to be below this for the result to be exact.
     bytes_per_value : int
         Memory for each coordinate of each node beyond that of the vectors and of votes, as measured.
+    votes : bool
+        True if nodes find out together that they are done.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class CoordinationProtocol:
     name = "unnamed"  # until it is registered
     headroom: ClassVar[float] = 2.0**62
     bytes_per_value: ClassVar[int] = 0
+    votes: ClassVar[bool] = False
 
     @property
     def settles(self) -> bool:
@@ -149,8 +152,6 @@ class NodeProtocol(FrameProtocol):
     >>> pair.agree(np.array([[1, 5], [4, -6]]), call=0, effort=0).low.tolist()
     [2, -1]
     """
-
-    votes: ClassVar[bool] = False
 
     @property
     def settles(self) -> bool:

@@ -26,6 +26,7 @@ class FTQC(FrameProtocol):
 
     headroom = 2.0**61
     bytes_per_value = 16
+    votes = True
 
     def rules(self, wiring: Wiring, overlay: Any, d: int, seed: int) -> Rules:
         return SplitRules(d, seed)

@@ -49,6 +49,7 @@ class IntegerPushSum(FrameProtocol):
 
     headroom = WEIGHTED_HEADROOM
     bytes_per_value = 16
+    votes = True
 
     def require(self, topology: Topology) -> None:
         if topology.directed:
