@@ -134,6 +134,7 @@ def test_a_time_limit_is_kept_amid_a_long_iteration(slow, mpiqopt, tmp_path):
 
 
 @pytest.mark.mpi
+@pytest.mark.alone
 @pytest.mark.parametrize("limit", [False, True])
 def test_ranks_end_with_the_checkpoint_of_the_iteration_before(limit, slow, tmp_path):
     """One cannot be thrown away on several ranks, so long iterations, of more than a second, are saved one by one."""
