@@ -179,3 +179,29 @@ def test_a_stopped_process_holds_nobody_up(transport, config, tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["objective"][-1] - file["objective"][()].min() < 1e-12
         assert np.all(file["final/x"][()] == file["final/x"][0])
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.parametrize("transport", ["window", "two-sided"])
+def test_thousands_of_rounds_with_all_that_can_go_wrong(transport, mpiqopt, config, tmp_path):
+    """Frames are late, lost and overtake each other, a node is slow, and four are silent, the author first."""
+    path = config(
+        **{
+            **LONG,
+            "run": {"iterations": 2000, "seed": 3},
+            "record": {"every": 500},
+            "algorithm": {"name": "ftqc-dgd", **QUORUM, "quorum": 0.7, "execution": "asynchronous"},
+            "emulate": {
+                **BAD_LINKS,
+                "gradient_seconds": 0.0005,
+                "slowdown": [1.0, 10.0, *8 * [1.0]],
+                "silent": [[0, 2, 1], [4, 5, 1], [5, 8, 1], [7, 11, 1]],
+            },
+        }
+    )
+    result = mpiqopt("run", path, "-q", "-o", "a.h5", "--set", f"run.transport={transport}", ranks=3)
+    assert result.returncode == 0, result.stderr
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert np.all(file["final/x"][()] == file["final/x"][0])
+        assert file["objective"][-1] - file["objective"][()].min() < 1e-12
