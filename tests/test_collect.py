@@ -1,6 +1,7 @@
 """Nodes that know their links, n and D alone find a tree, and add up along it: the coordinator ``collect``."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -226,6 +227,12 @@ def final(path) -> bytes:
         return file["final/x"][()].tobytes() + file["objective"][()].tobytes()
 
 
+def frames(path: Path) -> list[list]:
+    """What a run has sent, by record and kind of frames."""
+    with h5py.File(path) as file:
+        return [file[name][()].tolist() for name in ("bytes", "frames", "frame_bytes", "steps")]
+
+
 def of_digraph(coordinator: str, coordination: str, **tables) -> dict:
     algorithm = {"name": "ftqc-dgd", "coordinator": coordinator, "coordination": coordination, "code": "innovations"}
     return {
@@ -239,12 +246,14 @@ def of_digraph(coordinator: str, coordination: str, **tables) -> dict:
 
 @coordinations
 def test_resume_finds_the_same_tree(coordination, config, mpiqopt, tmp_path):
-    """A process that goes on looks for the tree once more: the same bits, and what that takes once more."""
+    """A process that goes on looks for the tree once more: the same bits, and in lock-step it is counted once."""
     path = config("whole.toml", **of_digraph("collect", coordination))
     assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
     assert mpiqopt("run", path, "-q", "-o", "parts.h5", "--set", "run.iterations=4").returncode == 0
     assert mpiqopt("run", path, "-q", "-o", "parts.h5", "--resume").returncode == 0
     assert final(tmp_path / "whole.h5") == final(tmp_path / "parts.h5")
+    if coordination == "lock-step":
+        assert frames(tmp_path / "whole.h5") == frames(tmp_path / "parts.h5")
 
 
 LOSSY = {"emulate": {"loss": 0.1, "delay": 2e-4, "delay_distribution": "pareto"}}

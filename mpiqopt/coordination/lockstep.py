@@ -132,8 +132,15 @@ class LockstepCoordination(FrameCoordination):
             self._delivery = Lockstep(self.local.wiring, self.local.rules(values.shape[1]))
         nodes = self._delivery
         nodes.begin(call, values, settles)
+        if call and nodes.steps_to_find:
+            self._find_again(nodes)
         steps = self.local.steps
         return nodes, self._vote_until_agreed(nodes, effort) if steps is None else self._take(nodes, steps)
+
+    def _find_again(self, nodes: Lockstep) -> None:
+        """Find what nodes of an earlier process of the run have found: in steps that it has counted."""
+        self._steps(nodes, nodes.steps_to_find)
+        nodes.frames[:] = nodes.frame_bytes[:] = 0
 
     def _take(self, nodes: Lockstep, steps: int) -> int:
         self._steps(nodes, nodes.steps_to_find + steps)
