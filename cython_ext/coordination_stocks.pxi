@@ -143,9 +143,10 @@ cdef class Stocks(Mail):
 
     @property
     def finished(self):
-        """True if all nodes here that are not silent know the result of the call."""
+        """True if all nodes here that are not silent know the result of the call, and one does."""
         cdef Py_ssize_t i
-        return all(self.accounts[i].known > self.call or self.is_mute(i) for i in range(self.mail.hosted))
+        return self.call in self.results and all(
+            self.accounts[i].known > self.call or self.is_mute(i) for i in range(self.mail.hosted))
 
     def close_call(self, cnp.ndarray values, cnp.ndarray hat):
         """End a call that is ``finished``: hat_i += step (q_i - what node i holds), which it then holds no more.

@@ -59,6 +59,17 @@ def test_the_mean_is_exact_when_all_are_waited_for(name):
     assert np.abs(network.common[0] - network.targets.mean(axis=0)).max() <= 2.0**-10
 
 
+def test_a_process_whose_nodes_are_all_silent_does_not_finish():
+    """It knows no result before they wake."""
+    wiring = wiring_of_rank(NETWORKS["ring"], Placement(10, 10, 3))
+    node = Ledger(wiring, 2, 0, 8, 10, 0.1, True)
+    node.silence(0, 0.0, 5.0)
+    node.advance(1.0)
+    node.begin(0, np.ones((1, 2), np.int64), 1.0, np.zeros(1, np.int64), 1.0)
+    node.advance(2.0)
+    assert not node.finished
+
+
 @links
 @pytest.mark.parametrize("node", [0, 4])
 @pytest.mark.parametrize("name", ["ring", "random-digraph", "grid", "erdos-renyi"])

@@ -2,7 +2,7 @@
 
 One job, alone or under mpiexec, in tests/ or with it in PYTHONPATH; all ranks draw the same cases from the seed:
 
-    mpiexec -n 3 python -m tools.soak --calls 500 --seed 1 --transport window [--emulate]
+    mpiexec -n 3 python -m tools.soak --calls 500 --seed 1 --transport window [--emulate] [--quorum]
     mpiexec -n 3 python -m tools.soak --seed 1 --transport window --emulate --case 17      one case again
 
 A schedule of jobs on 1 to 8 ranks, with the mpiexec beside this Python: python -m tools.soak --all [--calls 10000]
@@ -16,10 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,49 +28,45 @@ from mpiqopt.placement.placement import Placement
 from mpiqopt.transport import launch
 from tools.commands import mpiexec, with_tools
 from tools.mailboxes import mass_of
-from tools.soak_cases import Case, Expected, draw, oracle, rows_of, wrapped
+from tools.soak_cases import Case, Expected, Tally, draw, oracle, rows_of, wrapped
+from tools.soak_quorum import QuorumTrial, draw_quorum
 
 # s that one call, or the wait for everything to arrive, may take
 LONGEST = 60.0
 
 
-# of ``make soak``: ranks (0: without mpiexec), transport, emulated links, share of the calls
-SCHEDULE = (
-    (0, "auto", False, 0.16),
-    (0, "auto", True, 0.06),
-    (1, "auto", False, 0.08),
-    (1, "auto", True, 0.02),
-    *((2, way, False, 0.19) for way in ("window", "two-sided")),
-    *((2, way, True, 0.025) for way in ("window", "two-sided")),
-    *((3, way, False, 0.06) for way in ("window", "two-sided")),
-    *((3, way, True, 0.01) for way in ("window", "two-sided")),
-    *((4, way, False, 0.035) for way in ("window", "two-sided")),
-    *((4, way, True, 0.0075) for way in ("window", "two-sided")),
-    *((8, way, False, 0.008) for way in ("window", "two-sided")),
-    *((8, way, True, 0.003) for way in ("window", "two-sided")),
-)
+class Plan(NamedTuple):
+    """A job of ``make soak``: ranks (0: without mpiexec), its share of the calls, and what its cases are like."""
 
-
-@dataclass
-class Tally:
-    """What was done and what was wrong."""
-
-    cases: int = 0
-    calls: int = 0
-    wrong: int = 0
-    weighed: int = 0  # how often mass was looked at
-    lost: int = 0
-    seconds: float = 0.0
-    by: Counter = field(default_factory=Counter)
-
-    def add(self, other: "Tally") -> None:
-        for name in ("cases", "calls", "wrong", "weighed", "lost", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.by.update(other.by)
+    ranks: int
+    transport: str
+    share: float
+    emulated: bool = False
+    quorum: bool = False
 
     @property
-    def bad(self) -> bool:
-        return self.wrong > 0 or self.lost > 0
+    def links(self) -> str:
+        return f"{'emulated' if self.emulated else 'as they are'}{', quorum' if self.quorum else ''}"
+
+
+SCHEDULE = (
+    Plan(0, "auto", 0.16),
+    Plan(0, "auto", 0.06, emulated=True),
+    Plan(1, "auto", 0.08),
+    Plan(1, "auto", 0.02, emulated=True),
+    *(Plan(2, way, 0.19) for way in ("window", "two-sided")),
+    *(Plan(2, way, 0.025, emulated=True) for way in ("window", "two-sided")),
+    *(Plan(3, way, 0.06) for way in ("window", "two-sided")),
+    *(Plan(3, way, 0.01, emulated=True) for way in ("window", "two-sided")),
+    *(Plan(4, way, 0.035) for way in ("window", "two-sided")),
+    *(Plan(4, way, 0.0075, emulated=True) for way in ("window", "two-sided")),
+    *(Plan(8, way, 0.008) for way in ("window", "two-sided")),
+    *(Plan(8, way, 0.003, emulated=True) for way in ("window", "two-sided")),
+    Plan(0, "auto", 0.1, emulated=True, quorum=True),
+    *(Plan(2, way, 0.2, quorum=True) for way in ("window", "two-sided")),
+    *(Plan(3, way, 0.2, emulated=True, quorum=True) for way in ("window", "two-sided")),
+    *(Plan(4, way, 0.05, emulated=True, quorum=True) for way in ("window", "two-sided")),
+)
 
 
 class Watchdog:
@@ -234,9 +228,9 @@ def soak(options: argparse.Namespace, transport) -> Tally:
     watchdog, tally, began = Watchdog(transport), Tally(), time.perf_counter()
     number = options.case or 0
     while True:
-        case = draw(options.seed, number, transport.size, options.emulate)
+        case = (draw_quorum if options.quorum else draw)(options.seed, number, transport.size, options.emulate)
         try:
-            done = Trial(case, transport, options.transport, watchdog).run()
+            done = (QuorumTrial if options.quorum else Trial)(case, transport, options.transport, watchdog).run()
         except Exception as error:
             complain(transport.rank, f"{type(error).__name__} in {case}")
             raise
@@ -265,6 +259,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transport", choices=("window", "two-sided", "auto"), default="auto")
     parser.add_argument("--emulate", action="store_true", help="links that delay, lose and reorder frames")
+    parser.add_argument("--quorum", action="store_true", help="calls that wait for a quorum of the nodes")
     parser.add_argument("--case", type=int, help="only this one")
     parser.add_argument("--all", action="store_true", help="a schedule of jobs on 1 to 8 ranks")
     parser.add_argument("--verbose", action="store_true", help="print every case with its time")
@@ -286,32 +281,39 @@ def report(tally: Tally) -> str:
 class Job(NamedTuple):
     """One line of the table. status: 0, or what mpiexec returned, or why there is none."""
 
-    ranks: int
-    transport: str
-    emulated: bool
+    plan: Plan
     tally: Tally
     status: str
 
     def line(self) -> str:
-        tally = self.tally
-        links = "emulated" if self.emulated else "as they are"
-        ranks = str(self.ranks) if self.ranks else "alone"
+        plan, tally = self.plan, self.tally
+        ranks = str(plan.ranks) if plan.ranks else "alone"
         return (
-            f"{ranks:>5}  {self.transport:9}  {links:11}  {tally.cases:5}  {tally.calls:6}  {tally.wrong:5}  "
+            f"{ranks:>5}  {plan.transport:9}  {plan.links:19}  {tally.cases:5}  {tally.calls:6}  {tally.wrong:5}  "
             f"{tally.lost:4} of {tally.weighed:<5}  {tally.seconds:6.1f}  {self.status}"
         )
 
 
-HEAD = "ranks  transport  links        cases   calls  wrong  lost mass      seconds  status"
+HEAD = "ranks  transport  links                cases   calls  wrong  lost mass      seconds  status"
 
 
-def start(options: argparse.Namespace, ranks: int, transport: str, emulated: bool, share: float) -> Job:
+def start(options: argparse.Namespace, plan: Plan) -> Job:
     """Run one job of the schedule to its end."""
-    calls, began = max(1, round(share * options.calls)), time.perf_counter()
+    calls, began = max(1, round(plan.share * options.calls)), time.perf_counter()
     limit = options.seconds if np.isfinite(options.seconds) else 100 + 0.1 * calls
-    script = [sys.executable, "-m", "tools.soak", "--json", "--calls", str(calls), "--seed", str(options.seed + ranks)]
-    script += ["--transport", transport, "--seconds", str(limit), *(["--emulate"] if emulated else [])]
-    command = [mpiexec(), "-n", str(ranks), *script] if ranks else script
+    script = [
+        sys.executable,
+        "-m",
+        "tools.soak",
+        "--json",
+        "--calls",
+        str(calls),
+        "--seed",
+        str(options.seed + plan.ranks),
+    ]
+    script += ["--transport", plan.transport, "--seconds", str(limit)]
+    script += [f"--{word}" for word, wanted in (("emulate", plan.emulated), ("quorum", plan.quorum)) if wanted]
+    command = [mpiexec(), "-n", str(plan.ranks), *script] if plan.ranks else script
     job = subprocess.Popen(command, env=with_tools(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         # a case that has begun is finished, unless the watchdog ends it
@@ -327,7 +329,7 @@ def start(options: argparse.Namespace, ranks: int, transport: str, emulated: boo
         tally.add(Tally(**json.loads(counts[-1])))
     tally.seconds = time.perf_counter() - began
     sys.stderr.write(err)
-    return Job(ranks, transport, emulated, tally, status)
+    return Job(plan, tally, status)
 
 
 def _last_words(job: subprocess.Popen) -> tuple[str, str]:
@@ -341,8 +343,8 @@ def _last_words(job: subprocess.Popen) -> tuple[str, str]:
 def run_all(options: argparse.Namespace) -> int:
     """The schedule, with a table at the end; the exit status."""
     jobs, total = [], Tally()
-    for ranks, transport, emulated, share in SCHEDULE:
-        jobs.append(start(options, ranks, transport, emulated, share))
+    for plan in SCHEDULE:
+        jobs.append(start(options, plan))
         print(HEAD if len(jobs) == 1 else "", jobs[-1].line(), sep="\n" if len(jobs) == 1 else "", flush=True)
         total.add(jobs[-1].tally)
     print(report(total))

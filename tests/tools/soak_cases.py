@@ -1,5 +1,6 @@
 """Cases of the soak test, drawn from a seed, and the oracle of what coordination has to give."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -21,6 +22,28 @@ SIZES = (1, 7, 1024, 1025)
 DATA = {"near": 0.35, "wide": 0.2, "ties": 0.15, "one": 0.1, "huge": 0.12, "offset": 0.08}
 # what an oracle may use without leaving int64
 SMALL = 2.0**56
+
+
+@dataclass
+class Tally:
+    """What was done and what was wrong."""
+
+    cases: int = 0
+    calls: int = 0
+    wrong: int = 0
+    weighed: int = 0  # how often mass was looked at
+    lost: int = 0
+    seconds: float = 0.0
+    by: Counter = field(default_factory=Counter)
+
+    def add(self, other: "Tally") -> None:
+        for name in ("cases", "calls", "wrong", "weighed", "lost", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.by.update(other.by)
+
+    @property
+    def bad(self) -> bool:
+        return self.wrong > 0 or self.lost > 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,7 @@ def draw(seed: int, number: int, ranks: int, emulated: bool) -> Case:
     mailboxes = bool(rng.random() < (0.95 if emulated else 0.9 if ranks > 2 else 0.8))
     crowded = ranks > 2 and not mailboxes  # every step of all ranks together costs milliseconds
     most = _most(rng, graph in LONG, emulated or crowded) // (2 if crowded else 1)
-    nodes = _nodes(rng, max(2, ranks), most)
+    nodes = drawn_nodes(rng, max(2, ranks), most)
     data = str(rng.choice(list(DATA), p=list(DATA.values())))
     scale = 10.0 ** rng.uniform(-3, 3)
     step = scale * 10.0 ** rng.uniform(-6, 0)
@@ -105,7 +128,7 @@ def draw(seed: int, number: int, ranks: int, emulated: bool) -> Case:
         follows=bool(rng.random() < 0.7),
         pauses=float(rng.choice([0.0, 0.3, 0.8])),
         pause_at_end=float(rng.choice([0.0, 0.2])),
-        emulate=_links(rng, mailboxes) if emulated else Emulate(),
+        emulate=drawn_links(rng, mailboxes) if emulated else Emulate(),
     )
     return _with_chosen_links(case, rng) if emulated and rng.random() < 0.25 else case
 
@@ -117,13 +140,13 @@ def _most(rng: np.random.Generator, long: bool, slow: bool) -> int:
     return 24 if long and rng.random() < 0.98 else 50
 
 
-def _nodes(rng: np.random.Generator, least: int, most: int) -> int:
+def drawn_nodes(rng: np.random.Generator, least: int, most: int) -> int:
     """Log-uniform."""
     most = max(least, most)
     return min(most, int(least * ((most + 1) / least) ** rng.random()))
 
 
-def _links(rng: np.random.Generator, mailboxes: bool) -> Emulate:
+def drawn_links(rng: np.random.Generator, mailboxes: bool) -> Emulate:
     """Bad links: to steps that all take together they only bring delays, which add up."""
     delay = 1e-3 * 0.05 ** rng.random() if mailboxes else 5e-5
     return Emulate(
