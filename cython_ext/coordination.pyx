@@ -17,7 +17,7 @@ which process hosts a node.
 """
 cimport cython
 cimport numpy as cnp
-from libc.math cimport fabs
+from libc.math cimport fabs, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
@@ -150,6 +150,7 @@ def quantise(cnp.ndarray rows, double step, bint nearest, cnp.ndarray centre, cn
 
 
 include "coordination_coders.pxi"
+include "coordination_packer.pxi"
 include "coordination_links.pxi"
 include "coordination_mail.pxi"
 include "coordination_extremes.pxi"

@@ -7,6 +7,13 @@ cdef int known_coder(coder) except -1:
     return coder
 
 
+cdef int known_choice(coder) except -1:
+    """Return the same, or 3 if measurements choose the coder. Raises ValueError for others."""
+    if not 0 <= coder <= CODERS:
+        raise ValueError(f"coder = {coder}: want 0 (tiles), 1 (rice), 2 (range) or 3 (what measurements favour)")
+    return coder
+
+
 def pack(cnp.ndarray values, coder):
     """Return integers, int64 (d,), as bytes that say themselves what packed them.
 

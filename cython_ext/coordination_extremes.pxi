@@ -13,13 +13,13 @@ cdef class Extremes:
     low, high : int64 (hosted, width); a vote is won where high - low <= tolerance everywhere
     apart : of nodes, 1 if they know, or were told, that the vote is lost
     packed : what ``prepare`` has packed
-    coder : what packs low
+    packer : packs low
     """
 
     cdef list arrays
     cdef Py_ssize_t width
     cdef int64_t tolerance
-    cdef int coder
+    cdef Packer packer
     cdef integers low, high
     cdef uint8_t* apart
     cdef uint8_t* packed
@@ -57,7 +57,7 @@ cdef class Extremes:
             h.kind = APART
             return 0
         h.kind = EXTREMES
-        return kernels.pack_extremes(self.low + at, self.high + at, self.width, self.coder, self.packed)
+        return kernels.pack_extremes(self.low + at, self.high + at, self.width, self.packer.pick(), self.packed)
 
     @cython.final
     cdef int64_t widen(self, Py_ssize_t i, const uint8_t* payload, int64_t size) except -1 nogil:

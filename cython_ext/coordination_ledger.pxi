@@ -123,7 +123,7 @@ cdef class Ledger(Stocks):
         for j in range(self.d):
             self.work[j] = nearest_quotient(s[j], n)
             s[j] -= n * self.work[j]
-        size = kernels.pack_vector(self.work, self.d, self.coder, self.packed)
+        size = self.packer.pack(self.work, self.packed)
         ages = a.ages + (n - a.count) * self.span
         a.patient = self.patience
         self.pending[i] = a.ballot, self.origin_before(self.call), ages, self.packed[:size]

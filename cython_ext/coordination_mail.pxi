@@ -38,6 +38,9 @@ cdef class MailLinks(Links):
     patience : by how much longer than usual to wait for the next acknowledgement
     pieces_clock, stage_clock : when the last frame of pieces, or of a stage, was sent, and sent again
     kept : of links out, the frame that is on its way
+    packer : learns of links how long frames take, if a coder is to be chosen by that; or None
+    alone, coding : of links out, bytes of the frame of pieces on its way, 0 if it is not the only one, and the time (s)
+        that packing and unpacking it takes
 
     References
     ----------
@@ -57,6 +60,9 @@ cdef class MailLinks(Links):
     cdef clock* pieces_clock
     cdef clock* stage_clock
     cdef box* kept
+    cdef Packer packer
+    cdef integers alone
+    cdef double* coding
 
     def __cinit__(self, wiring, bint unreliable=False):
         cdef Py_ssize_t i, e
@@ -72,6 +78,8 @@ cdef class MailLinks(Links):
         self.pieces_clock = <clock*> zeros(self.arrays, self.out_edges, sizeof(clock))
         self.stage_clock = <clock*> zeros(self.arrays, self.out_edges, sizeof(clock))
         self.kept = <box*> zeros(self.arrays, self.out_edges, sizeof(box))
+        self.alone = <int64_t*> zeros(self.arrays, self.out_edges, 8)
+        self.coding = <double*> zeros(self.arrays, self.out_edges, 8)
         for i in range(self.hosted):
             for e in range(self.out_starts[i], self.out_starts[i + 1]):
                 self.sender[e], self.patience[e] = i, 1
@@ -94,6 +102,9 @@ cdef class MailLinks(Links):
         self.restart(&self.pieces_clock[e])
         h.kind, h.call, h.count, h.tries, h.z = PIECES, self.call, self.sent[e], 0, z
         self.write(i, e, &h, payload, size)
+        self.alone[e] = b.size - begin if self.busy[e] == 1 else 0
+        if self.packer is not None:
+            self.coding[e] = self.packer.coding
         if self.unreliable:
             self.kept[e].size = 0
             append(&self.kept[e], b.data + begin, b.size - begin)
@@ -131,7 +142,14 @@ cdef class MailLinks(Links):
         """Take note of an acknowledgement: of the frame on its way, or on reliable links of the oldest one."""
         if self.busy[h.edge] and (h.count == self.sent[h.edge] or not self.unreliable):
             self.busy[h.edge] -= 1
+            self.learn(h.edge)
             self.measure(h.edge, &self.pieces_clock[h.edge], h.tries)
+
+    cdef inline void learn(self, Py_ssize_t e) noexcept nogil:
+        """Let the packer know how long the frame on link e took, if it was the only one and was sent once."""
+        cdef clock* sent = &self.pieces_clock[e]
+        if self.packer is not None and self.packer.fixed == AUTO and self.alone[e] and sent.tries == 0:
+            self.packer.observe(e, self.alone[e], max(self.now - sent.at[0] - self.coding[e], 0))
 
     cdef void restart(self, clock* sent) noexcept nogil:
         """Something new is sent."""

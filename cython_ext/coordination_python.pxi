@@ -74,7 +74,7 @@ cdef class PythonRules(Rules):
         return 0
 
     cdef int ship(self, Py_ssize_t i, Py_ssize_t e, uint64_t label, cnp.ndarray vector) except -1:
-        cdef int64_t size = kernels.pack_vector(<int64_t*> cnp.PyArray_DATA(vector), self.d, self.coder, self.packed)
+        cdef int64_t size = self.packer.pack(<int64_t*> cnp.PyArray_DATA(vector), self.packed)
         return self.links.send(i, e, label, self.packed, size)
 
     cdef int send_waiting(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:

@@ -35,8 +35,9 @@ cdef class Rules:
     bears_old : True if pieces of the last call may come in this one, and mean nothing
     settles : True if this call ends with ``settle`` instead of ``result``
     loaded : of links out, 1 if pieces wait until the link is free
-    coder : what packs vectors: 0 tiles, 1 Golomb-Rice codes, 2 a range coder (``pack``); set before delivery has the
-        rules. Nodes need not have the same: vectors say what packed them.
+    coder : what packs vectors: 0 tiles, 1 Golomb-Rice codes, 2 a range coder (``pack``), 3 what measurements favour, by
+        mailboxes only; set before delivery has the rules. Nodes need not have the same: vectors say what packed them.
+    packer : packs them, once there are links
     """
 
     cdef readonly Py_ssize_t d
@@ -47,6 +48,7 @@ cdef class Rules:
     cdef list arrays
     cdef bint votes, in_turn, waits, bears_old, settles
     cdef int coder
+    cdef readonly Packer packer
     cdef integers step_counts
     cdef uint8_t* loaded
 
@@ -55,30 +57,36 @@ cdef class Rules:
 
     @property
     def coder(self):
-        """What packs vectors: 0 tiles, 1 Golomb-Rice codes, 2 a range coder."""
+        """What packs vectors: 0 tiles, 1 Golomb-Rice codes, 2 a range coder, 3 what measurements favour."""
         return self.coder
 
     @coder.setter
     def coder(self, coder):
         if self.links is not None:
             raise ValueError("coder: too late, these rules are in use")
-        self.coder = known_coder(coder)
+        self.coder = known_choice(coder)
 
     cdef int connect(self, Links links) except -1:
         """Make arrays for the nodes of these links; delivery calls it once.
 
-        Raises ValueError if these rules have links already: what they store is that of one network.
+        Raises ValueError if these rules have links already: what they store is that of one network; or if measurements
+        are to choose the coder where nothing is acknowledged.
         """
         if self.links is not None:
             raise ValueError("these rules are those of other links already")
+        if self.coder == AUTO and not isinstance(links, MailLinks):
+            raise ValueError("coder: only mailboxes measure what is best")
         self.links = links
+        self.packer = Packer(self.coder, links.out_edges, self.d)
+        if isinstance(links, MailLinks):
+            (<MailLinks> links).packer = self.packer
         if self.tree is not None:
             self.tree.connect(links)
         self.steps = np.zeros(links.hosted, np.int64)
         self.step_counts = given(self.arrays, self.steps, links.hosted, "steps")
         self.loaded = <uint8_t*> zeros(self.arrays, links.out_edges, 1)
         self.extremes = self.make_extremes()
-        self.extremes.coder = self.coder
+        self.extremes.packer = self.packer
         return 0
 
     cdef Extremes make_extremes(self):
@@ -268,7 +276,7 @@ cdef class IntegerRules(Rules):
         return fresh
 
     cdef int send_waiting(self, Py_ssize_t i, Py_ssize_t e) except -1 nogil:
-        cdef int64_t size = kernels.pack_vector(self.waiting(e), self.d, self.coder, self.packed)
+        cdef int64_t size = self.packer.pack(self.waiting(e), self.packed)
         self.loaded[e] = False
         return self.links.send(i, e, <uint64_t> self.weight[e], self.packed, size)
 
@@ -374,7 +382,7 @@ cdef class SplitRules(IntegerRules):
             if self.loaded[e]:
                 continue
             if to.packed == NULL:
-                to.packed, to.size = self.packed, kernels.pack_vector(to.sum, self.d, self.coder, self.packed)
+                to.packed, to.size = self.packed, self.packer.pack(to.sum, self.packed)
             self.links.send(i, e, <uint64_t> self.weight[e], to.packed, to.size)
         self.z[i] = z - pieces
         self.links.count(i, pieces)
@@ -514,8 +522,9 @@ cdef class ShareRules(IntegerRules):
         self.keep_headroom(i, 2, degree * (self.swing[i] + 1))
         size = kernels.share_out(
             self.values(i), value_address(self.flow, self.narrow, i * self.d), self.narrow, self.d, self.z[i], share,
-            self.momentum, <int> degree, self.coder, self.packed
+            self.momentum, <int> degree, self.packer.pick(), self.packed
         )
+        self.packer.measure_packed(self.packed, size)
         packed_length(self.packed, size, self.d, &widest)
         self.swing[i] = largest_of(widest)
         if self.narrow:

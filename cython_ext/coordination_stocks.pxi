@@ -52,6 +52,7 @@ cdef class Stocks(Mail):
     Attributes
     ----------
     tree : the first author, and the ways there and back
+    packer : packs vectors
     accounts, lanes : of the nodes here, and of links out
     stock, residue : int64 and float64 (hosted, d): what a node holds, and, in units of 1, what came after its call
     call, base, steps : the call that has begun, or begins next (-1: the first); the first one; what integers of each
@@ -65,7 +66,7 @@ cdef class Stocks(Mail):
     cdef readonly Py_ssize_t d
     cdef readonly dict results
     cdef FoundTree tree
-    cdef int coder
+    cdef Packer packer
     cdef bint begun
     cdef int64_t quorum, span, call, base
     cdef double patience
@@ -85,7 +86,8 @@ cdef class Stocks(Mail):
         self.tree.connect(self.mail)
         if not self.mail.nodes < 2 * quorum <= 2 * self.mail.nodes:
             raise ValueError(f"quorum: want more than half of {self.mail.nodes} nodes, got {quorum}")
-        self.d, self.coder, self.quorum, self.span, self.patience = d, known_coder(coder), quorum, span, patience
+        self.d, self.quorum, self.span, self.patience = d, quorum, span, patience
+        self.packer = self.mail.packer = Packer(coder, self.mail.out_edges, d)
         self.results, self.early, self.steps, self.call = {}, [], [], -1
         owner, hosted = self.mail.arrays, self.mail.hosted
         self.accounts = <account*> zeros(owner, hosted, sizeof(account))
@@ -254,7 +256,7 @@ cdef class Stocks(Mail):
             return False
         at = put_number(<uint64_t> a.ballot, self.packed)
         at += put_number(<uint64_t> a.ages, self.packed + at)
-        at += kernels.pack_vector(self.stock + i * self.d, self.d, self.coder, self.packed + at)
+        at += self.packer.pack(self.stock + i * self.d, self.packed + at)
         self.dispatch(i, e, self.call, <uint64_t> (a.count + 1), at)
         memset(self.stock + i * self.d, 0, 8 * self.d)
         a.count = a.ages = 0

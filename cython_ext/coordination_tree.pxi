@@ -120,10 +120,9 @@ cdef class TreeRules(IntegerRules):
             memcpy(self.waiting(e), vector, 8 * self.d)
             return 0
         if z:
-            return self.links.send(i, e, <uint64_t> z, self.packed,
-                                   kernels.pack_vector(vector, self.d, self.coder, self.packed))
+            return self.links.send(i, e, <uint64_t> z, self.packed, self.packer.pack(vector, self.packed))
         if self.told_size == 0:
-            self.told_size = kernels.pack_vector(vector, self.d, self.coder, self.told)
+            self.told_size = self.packer.pack(vector, self.told)
         return self.links.send(i, e, 0, self.told, self.told_size)
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:

@@ -97,7 +97,8 @@ class CoordinatedAlgorithm(Algorithm):
         Field(
             description="how integers are packed; trajectories are the same: tile: as many bits each as the largest of "
             "1024 needs, as quick as copying; rice: Golomb-Rice codes, shorter, one or two times as long; range: an "
-            "adaptive range coder, shortest, 20 to 130 ns an integer: for thin links",
+            "adaptive range coder, shortest, 20 to 130 ns an integer: for thin links; auto: by mailboxes, what is "
+            "quickest by the measured bandwidth of links and the measured speed of coders",
             needs=(unless("coordinator", "allreduce"),),
         ),
     ] = "tile"
@@ -166,7 +167,11 @@ class CoordinatedAlgorithm(Algorithm):
             raise UsageError(
                 "algorithm.coordination = 'lock-step': for execution = 'synchronous'; want 'mailboxes' or 'auto'"
             )
-
+        if self.coder == "auto" and not self.by_mailboxes:
+            raise UsageError(
+                "algorithm.coder = 'auto': lock-step measures no links; want 'tile', 'rice', 'range', or "
+                "coordination = 'mailboxes'"
+            )
         if self.quorum < 1:
             self._require_ledger()
 

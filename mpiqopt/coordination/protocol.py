@@ -15,7 +15,7 @@ from mpiqopt.registry import find_member
 from mpiqopt.topologies.topology import Topology
 
 # what packs integers; ``mpiqopt._coordination`` has numbers for them
-Coder = Literal["tile", "rice", "range"]
+Coder = Literal["tile", "rice", "range", "auto"]
 CODERS = get_args(Coder)
 
 
