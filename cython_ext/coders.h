@@ -6,7 +6,16 @@ static inline CODE NAME(rice_fold)(const VALUE *v, int size, rice_codes *codes)
 {
     CODE all = 0;
     codes->size = size;
-    if (size == RICE_TILE) {
+    if (size == RICE_TILE && VECTOR == 64 && sizeof(VALUE) == 8) {
+        longs any = {0};
+        for (int j = 0; j < RICE_TILE; j += DOUBLES) {
+            const longs own = *(const longs *)(v + j), code = own << 1 ^ own >> 63;
+            any |= code;
+            store_low_bytes(code, codes->bytes + j);
+        }
+        for (int j = 0; j < DOUBLES; j++)
+            all |= (CODE)any[j];
+    } else if (size == RICE_TILE) {
         for (int j = 0; j < RICE_TILE; j++) {
             all |= NAME(folded)(v[j]);
             codes->bytes[j] = (uint8_t)((uint8_t)v[j] << 1 ^ ((int8_t)v[j] >> 7));
@@ -31,12 +40,15 @@ static inline int NAME(rice_unfold)(const rice_codes *codes, int width, VALUE *v
     uint64_t all = 0;
     if (codes->are_bytes) {
         int8_t values[RICE_TILE];
-        uint8_t any = 0;
-        for (int j = 0; j < RICE_TILE; j++) {
-            any |= codes->bytes[j];
+        unsigned_longs any = {0};
+        uint64_t wide = 0;
+        for (int j = 0; j < RICE_TILE; j++)
             values[j] = (int8_t)(codes->bytes[j] >> 1 ^ -(codes->bytes[j] & 1));
-        }
-        if (width_of(any) > width)
+        for (int j = 0; j < RICE_TILE; j += VECTOR)
+            any |= *(const unsigned_longs *)(codes->bytes + j);
+        for (int j = 0; j < DOUBLES; j++) /* eight codes each */
+            wide |= any[j];
+        if (width < 8 && wide & (0xFF00ULL >> (8 - width) & 0xFF) * 0x0101010101010101ULL)
             return 0;
         for (int j = 0; j < size; j++)
             v[j] = values[j] + (add ? v[j] : 0);

@@ -56,7 +56,7 @@ static inline void rice_put(rice_stream *to, uint64_t bits, int count)
 }
 
 /* 64 bits from bit ``at`` on; 9 bytes are read. */
-static inline uint64_t rice_get(const uint8_t *stream, int64_t at)
+static inline uint64_t rice_get(const uint8_t *stream, uint64_t at)
 {
     uint64_t word;
     memcpy(&word, stream + at / 8, 8);
@@ -200,7 +200,7 @@ static inline void rice_low_bits(const uint8_t *stream, int size, int k, int fir
     memset(bytes, 0, RICE_TILE);
     for (int p = 0; p < 8 && first + p < k; p++)
         for (int half = 0; half < 2; half++)
-            add_where(bytes + 64 * half, rice_get(stream, (int64_t)size * (first + p) + 64 * half) & ones[half],
+            add_where(bytes + 64 * half, rice_get(stream, (uint64_t)(size * (first + p) + 64 * half)) & ones[half],
                       (uint8_t)(1 << p));
 }
 
@@ -212,7 +212,7 @@ static int64_t rice_decode(const uint8_t *in, int64_t available, rice_codes *cod
     const uint8_t *const stream = in + 1;
     uint64_t alive[2];
     _Alignas(64) uint8_t q[RICE_TILE] = {0};
-    int64_t at = (int64_t)size * k;
+    uint64_t at = (uint64_t)(size * k); /* unsigned, so that at / 8 is a shift */
     int level = 0;
     if (k >= RICE_PARAMETERS) {
         codes->are_bytes = 1;
@@ -223,11 +223,11 @@ static int64_t rice_decode(const uint8_t *in, int64_t available, rice_codes *cod
         for (int l = 0; l < RICE_AT_ONCE; l++)
             for (int half = 0; half < 2; half++) {
                 const uint64_t higher = scatter_bits(rice_get(stream, at), alive[half]);
-                at += __builtin_popcountll(alive[half]);
+                at += (uint64_t)__builtin_popcountll(alive[half]);
                 add_where(q + 64 * half, higher, 1);
                 alive[half] = higher;
             }
-    int64_t bytes = 1 + (at + 7) / 8;
+    int64_t bytes = 1 + (int64_t)((at + 7) / 8);
     rice_low_bits(stream, size, k, 0, codes->bytes);
     codes->are_bytes = k < 8 && level << k <= 256 && !(alive[0] | alive[1]);
     if (codes->are_bytes) {
