@@ -27,6 +27,7 @@ static inline CODE NAME(rice_fold)(const VALUE *v, int size, rice_codes *codes)
             codes->bytes[j] = (uint8_t)NAME(folded)(v[j]);
         }
     }
+    codes->all = all;
     codes->are_bytes = all < 256;
     for (int j = 0; j < size && !codes->are_bytes; j++)
         codes->words[j] = NAME(folded)(v[j]);

@@ -25,6 +25,7 @@ _Static_assert(RICE_BEHIND <= WRITTEN_BEHIND, "buffers of packed vectors are too
 /* Codes of a tile: bytes if all are below 256, which takes less time, or else words. Bytes are zeros beyond the tile. */
 typedef struct {
     int size, are_bytes;
+    uint64_t all; /* of codes to write, one over the other */
     _Alignas(64) uint8_t bytes[RICE_TILE];
     uint64_t words[RICE_TILE];
 } rice_codes;
@@ -108,10 +109,11 @@ static inline void rice_quotients(const rice_codes *codes, int k, uint8_t q[RICE
         }
 }
 
-/* Planes ``first`` to first + 7 of bits of codes, of which bytes are these bits: 16 bytes and a count of ones for each. */
-static inline void rice_planes(const uint8_t *bytes, int first, uint8_t *planes, int *counts)
+/* Planes from ``first`` on, up to 8 of them and below ``width``, of bits of codes, of which bytes are these bits: 16 bytes
+   and a count of ones for each. */
+static inline void rice_planes(const uint8_t *bytes, int first, int width, uint8_t *planes, int *counts)
 {
-    for (int p = 0; p < 8; p++) {
+    for (int p = 0; p < 8 && first + p < width; p++) {
         const uint64_t plane[2] = {bit_plane(bytes, p), bit_plane(bytes + 64, p)};
         counts[first + p] = __builtin_popcountll(plane[0]) + __builtin_popcountll(plane[1]);
         memcpy(planes + 16 * (first + p), &plane[0], 8);
@@ -123,18 +125,15 @@ static inline void rice_planes(const uint8_t *bytes, int first, uint8_t *planes,
 static inline int rice_all_planes(const rice_codes *codes, uint8_t *planes, int *counts)
 {
     _Alignas(64) uint8_t bytes[RICE_TILE] = {0};
-    uint64_t all = 0;
+    const int width = width_of(codes->all);
     if (codes->are_bytes) {
-        rice_planes(codes->bytes, 0, planes, counts);
-        return 8;
+        rice_planes(codes->bytes, 0, width, planes, counts);
+        return width;
     }
-    for (int j = 0; j < codes->size; j++)
-        all |= codes->words[j];
-    const int width = (width_of(all) + 7) / 8 * 8;
     for (int first = 0; first < width; first += 8) {
         for (int j = 0; j < codes->size; j++)
             bytes[j] = (uint8_t)(codes->words[j] >> first);
-        rice_planes(bytes, first, planes, counts);
+        rice_planes(bytes, first, width, planes, counts);
     }
     return width;
 }
