@@ -1,9 +1,10 @@
 """Finite-time quantised coordination at the nodes of a process: everything but how bytes get to other processes.
 
-Three things are kept apart, each in a file of its own that is included below.
+Four things are kept apart, each in a file of its own that is included below.
 
 * ``Links``: who is linked to whom, boxes of bytes for other processes, and the frames in them (``frames.h``).
   ``MailLinks`` also numbers frames, waits for acknowledgements and sends again what was lost.
+* ``Packer``: what integers are packed by, which may depend on what was measured of links and coders.
 * ``Rules``: what a coordinator does at a node. It splits off pieces, absorbs those that come, looks at what it has.
   ``SplitRules`` is FTQC, ``ShareRules`` integer push-sum, ``TreeRules`` a sum along a tree, which may be one that nodes
   look for themselves (``FoundTree``), and ``PythonRules`` calls a class in Python
