@@ -75,8 +75,9 @@ cdef class Packer:
     """
 
     cdef list arrays
-    cdef int fixed, best
-    cdef int64_t links, d, packed_frames, trials
+    cdef int fixed, best, other  # other: the best if links are as slow as they may be
+    cdef bint known  # True if all links that were heard are known
+    cdef int64_t links, d, packed_frames, heard_frames, trials
     cdef double began, spent, coding
     cdef cost[CODERS] costs
     cdef line_fit* fits
@@ -112,14 +113,12 @@ cdef class Packer:
 
     cdef int pick_by_measurements(self) noexcept nogil:
         cdef uint64_t draw
-        cdef int other
         if self.d < SHORT or self.trials == 0:
             return TILES
         self.packed_frames += 1
-        other = self.favourite(self.slowest(True), TILES)
         # so that every link gets some of both kinds, whatever the order in which they are served
         draw = <uint64_t> self.packed_frames * 0x9E3779B97F4A7C15ULL >> 61
-        return other if other != self.best and (draw == 0 or (draw % 2 == 0 and not self.all_known())) else self.best
+        return self.other if draw == 0 or (draw % 2 == 0 and not self.known) else self.best
 
     cdef bint is_due(self) noexcept nogil:
         """True if coders are to be tried."""
@@ -186,7 +185,10 @@ cdef class Packer:
         f.spread = (1 - share) * (f.spread + share * more * more)
         f.both = (1 - share) * (f.both + share * more * later)
         f.noise = (1 - share) * (f.noise + share * later * later)
-        self.decide()
+        self.heard_frames += 1
+        # which looks at all links: not for every frame where there are many
+        if self.heard_frames % (self.links // 16 + 1) == 0:
+            self.decide()
 
     cdef double slowness(self, const line_fit* f, bint at_most) noexcept nogil:
         """Return seconds of a byte, as long as is sure or, with ``at_most``, as may be."""
@@ -226,6 +228,7 @@ cdef class Packer:
     cdef void decide(self) noexcept nogil:
         cdef double slowness = self.slowest(False)
         self.best = self.favourite(slowness, self.best) if slowness > 0 else TILES
+        self.other, self.known = self.favourite(self.slowest(True), TILES), self.all_known()
 
     def note(self, int coder, int64_t values, int64_t size, double seconds):
         """Learn that packing and unpacking so many values took some seconds, and ``size`` bytes."""
