@@ -82,6 +82,23 @@ COMPRESSORS = (
     ("eden, 2 bits", 'compressor = {name = "eden", bits = 2}'),
     ("top-k, 10 %", 'compressor = {name = "top-k", fraction = 0.1}'),
 )
+QSGD_8_RANGE = ("qsgd, 8 bits, range", 'compressor = {name = "qsgd", coder = "range"}')
+# entropy coded: zoom-in by its first step and factor, uniform by its step, with which it comes no nearer the optimum
+CODED = (
+    QSGD_8_RANGE,
+    ("qsgd, 4 bits, range", 'compressor = {name = "qsgd", levels = 7, coder = "range"}'),
+    *(
+        (
+            f"zoom-in {first}, {factor}",
+            f'compressor = {{name = "zoom-in", initial_step = {first}, factor = {factor}, coder = "range"}}',
+        )
+        for first, factor in product((1.0, 0.1, 0.01), (0.9, 0.8, 0.7))
+    ),
+    *(
+        (f"uniform {step}", f'compressor = {{name = "uniform", bits = 16, step = {step}, coder = "range"}}')
+        for step in (1e-5, 1e-4)
+    ),
+)
 COORDINATED = 'name = "coordinated-prox-gradient", coordinator = '
 OURS = {
     "`collect`, tile": Method(COORDINATED + '"collect"'),
@@ -94,7 +111,9 @@ OURS = {
 STEPS, GAMMAS = (0.5, 1.0, 1.5, 1.9), (None, 0.25, 0.5, 1.0)
 RIVALS = {
     "LEAD, qsgd 8 bits": Method('name = "prox-lead"', (QSGD_8,), STEPS, GAMMAS, directed=False),
-    "LEAD, best": Method('name = "prox-lead"', COMPRESSORS, STEPS, GAMMAS, directed=False),
+    "LEAD, qsgd 8 bits, range": Method('name = "prox-lead"', (QSGD_8_RANGE,), STEPS, GAMMAS, directed=False),
+    "LEAD, fixed bits": Method('name = "prox-lead"', COMPRESSORS, STEPS, GAMMAS, directed=False),
+    "LEAD, range": Method('name = "prox-lead"', CODED, STEPS, GAMMAS, directed=False),
     "NIDS": Method('name = "nids"', steps=(1.0, 1.5, 1.9), directed=False),
     "PG-EXTRA": Method('name = "pg-extra"', steps=(None, 1.0), directed=False),
     "ProxGT": Method(
@@ -107,7 +126,10 @@ METHODS = OURS | RIVALS
 
 
 class Job(NamedTuple):
-    """One run; step: in 1/L; compressor, emulate: their configs; label: of the compressor."""
+    """One run; step: in 1/L; compressor, emulate: their configs; label: of the compressor.
+
+    hosts: 0, or which one of the runs on two hosts it is, from 1 on.
+    """
 
     problem: str
     graph: str
@@ -119,7 +141,7 @@ class Job(NamedTuple):
     emulate: str = ""
     target: float = TARGET
     iterations: int = ITERATIONS
-    hosts: bool = False
+    hosts: int = 0
 
     def path(self, folder: Path) -> Path:
         """Return the result file."""
