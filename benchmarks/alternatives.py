@@ -6,7 +6,7 @@ Bytes, rounds and seconds until F + h - F* at the mean iterate is at most a targ
 their mean, those of coordination are not.)
 
 exact    lock-step, 10 nodes, five graphs, three problems, every method with the best of its grid: half an hour
-growth   10, 64 and 256 nodes of four graphs; at 64 a smaller grid, at 256 what was best at 64: an hour
+growth   10, 64 and 256 nodes of four graphs; at 64 a smaller grid, at 256 what was best at 64: hours
 mail     the bytes of mailboxes beside those of lock-step: a minute
 seconds  a ring of 10 behind emulated links of 1 and 100 Mbit/s, with loss and a slow node: half an hour
 hosts    10 nodes on two hosts (network namespaces) 20 ms and 1 Mbit/s apart; as root on Linux: a quarter of an hour
