@@ -52,7 +52,10 @@ GROWING = (
     "Push-DIGing",
 )
 WIDE_GRAPHS = ("ring", "grid", "exponential", "random-digraph")
-SMALL_GRID = {"compressors": ("qsgd, 8 bits", "qsgd, 2 bits", "drive", "eden, 1 bit"), "steps": (1.0, 1.5)}
+SMALL_GRID = {
+    "compressors": ("qsgd, 8 bits", "qsgd, 2 bits", "drive", "eden, 1 bit", "zoom-in 1.0, 0.9", "zoom-in 1.0, 0.8"),
+    "steps": (0.5, 1.0, 1.5),
+}
 LONGER = {10: 1500, 64: 6000, 256: 20000}
 # seconds: what nodes do in their own time, and where
 DELAY, THIN, WIDE = 0.02, 1.25e5, 1.25e7
