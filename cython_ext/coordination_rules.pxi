@@ -293,7 +293,6 @@ cdef class IntegerRules(Rules):
         return self.narrow
 
 
-@cython.final
 @cython.no_gc
 cdef class SplitRules(IntegerRules):
     """FTQC: y_i = 2 v_i and z_i = 2, and steps in which all pieces of a node but one go to random neighbours.
@@ -335,7 +334,7 @@ cdef class SplitRules(IntegerRules):
     cdef integers whole
     cdef destination* destinations
 
-    def __cinit__(self, Py_ssize_t d, uint64_t seed):
+    def __cinit__(self, Py_ssize_t d, uint64_t seed, *_):
         self.seed, self.unit, self.may_be_narrow = seed, 2, True
 
     cdef int connect(self, Links links) except -1:
@@ -443,7 +442,11 @@ cdef class SplitRules(IntegerRules):
     cdef object settle(self, cnp.ndarray values, cnp.ndarray hat, double step):
         """m is the middle of floor(S/n) and ceil(S/n), and R_i = (y_i - m z_i)/2."""
         low, high = self.result()
-        cdef cnp.ndarray middle = 0.5 * (low + high)
+        return self.keep_rest(values, hat, step, 0.5 * (low + high))
+
+    @cython.final
+    cdef object keep_rest(self, cnp.ndarray values, cnp.ndarray hat, double step, cnp.ndarray middle):
+        """Leave R_i = (y_i - m z_i)/2 with the nodes; middle: m, float64 (d,), which is returned."""
         cdef Py_ssize_t size = self.links.hosted * self.d, i
         cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
         cdef double* rows = rows_of(hat, size)

@@ -22,16 +22,12 @@ cdef class TreeRules(IntegerRules):
     ready, ready_count : where all take steps together, the nodes that have something to do in the next one, and how
         many; -1: not listed yet in this call
     rest : int64 (d,), what remains at the root, if it is here and the call settles
-    common : int64 (d,), the result, which the nodes here share once one of them has it
-    came, came_size : the payload that brought it to the first of them, and its bytes; 0 before
-    told, told_size : the result packed for others, and its bytes; 0 before
+    said : the result, with weight 0 in frames; common: int64 (d,), its values
     """
 
     cdef cnp.ndarray ways_up, child_counts, ways_down
     cdef integers up, children, down, heard, rest, ready, common
-    cdef uint8_t* came
-    cdef uint8_t* told
-    cdef int64_t came_size, told_size
+    cdef Said said
     cdef Py_ssize_t ready_count
 
     def __cinit__(self, Py_ssize_t d, cnp.ndarray up, cnp.ndarray children, cnp.ndarray down, FoundTree tree=None):
@@ -46,9 +42,8 @@ cdef class TreeRules(IntegerRules):
         self.down = given(self.arrays, self.ways_down, links.out_edges, "down")
         self.heard = <int64_t*> zeros(self.arrays, links.hosted, 8)
         self.ready = <int64_t*> zeros(self.arrays, links.hosted, 8)
-        self.common = <int64_t*> zeros(self.arrays, self.d, 8)
-        self.came = <uint8_t*> zeros(self.arrays, packed_capacity(self.d + 1), 1)
-        self.told = <uint8_t*> zeros(self.arrays, packed_capacity(self.d + 1), 1)
+        self.said = Said(self.d, self.packer)
+        self.common = self.said.values
         root_may_be_here = self.tree is not None or (links.hosted and self.ways_up.min() < 0)
         self.rest = <int64_t*> zeros(self.arrays, self.d if root_may_be_here else 0, 8)
         if len(self.ways_up) and self.ways_up.max() >= links.out_edges:
@@ -58,7 +53,8 @@ cdef class TreeRules(IntegerRules):
     cdef int start(self, cnp.ndarray values) except -1:
         cdef Py_ssize_t i
         IntegerRules.start(self, values)
-        self.ready_count, self.came_size, self.told_size = -1, 0, 0
+        self.ready_count = -1
+        self.said.forget()
         for i in range(self.links.hosted):
             self.heard[i] = 0
         return 0
@@ -121,33 +117,16 @@ cdef class TreeRules(IntegerRules):
             return 0
         if z:
             return self.links.send(i, e, <uint64_t> z, self.packed, self.packer.pack(vector, self.packed))
-        if self.told_size == 0:
-            self.told_size = self.packer.pack(vector, self.told)
-        return self.links.send(i, e, 0, self.told, self.told_size)
+        return self.said.tell(self.links, i, e)
 
     cdef int64_t absorb(self, Py_ssize_t i, uint64_t z, const uint8_t* payload, int64_t size) except -1 nogil:
         cdef int64_t read
-        read = IntegerRules.absorb(self, i, z, payload, size) if z else self.learn(payload, size)
+        read = IntegerRules.absorb(self, i, z, payload, size) if z else self.said.learn(payload, size)
         self.heard[i] += 1
         if z == 0:
             self.descend(i)
         elif self.ready_count >= 0 and self.heard[i] == self.children[i]:
             self.get_ready(i)
-        return read
-
-    cdef int64_t learn(self, const uint8_t* payload, int64_t size) except -1 nogil:
-        """Take in the result, bytes read: it is unpacked for the first node, and again if it was packed otherwise."""
-        cdef int widest = 0
-        cdef int64_t read
-        if self.came_size and size >= self.came_size and memcmp(payload, self.came, self.came_size) == 0:
-            return self.came_size
-        read = packed_length(payload, size, self.d, &widest)
-        memset(self.common, 0, 8 * self.d)
-        if read < 0 or kernels.add_packed(payload, size, self.d, self.common, False) < 0:
-            return broken()
-        if read <= packed_capacity(self.d + 1):
-            memcpy(self.came, payload, read)
-            self.came_size = read
         return read
 
     cdef bint done(self, Py_ssize_t i) except -1 nogil:
@@ -171,9 +150,7 @@ cdef class TreeRules(IntegerRules):
         cdef Py_ssize_t size = self.links.hosted * self.d, i
         cdef const int64_t* q = <int64_t*> pointer(values, cnp.NPY_INT64, size, "values")
         cdef double* rows = rows_of(hat, size)
-        m = np.empty(self.d, np.int64)
-        memcpy(cnp.PyArray_DATA(m), self.common, 8 * self.d)
-        cdef cnp.ndarray common = m.astype(np.float64)
+        cdef cnp.ndarray common = self.said.numbers()
         cdef const double* mean = <double*> cnp.PyArray_DATA(common)
         cdef bint at_root
         with nogil:

@@ -87,8 +87,8 @@ class CoordinatedAlgorithm(Algorithm):
         str,
         Field(
             description="how nodes find the sum of their integers; averages are exact with any: collect: along a tree "
-            "that they find themselves, fewest bytes; ftqc: the paper's, 25 times the bytes and more; which to take, "
-            "and what each costs: docs/coordination.md",
+            "that they find themselves, fewest bytes; ftqc: the paper's, 25 times the bytes and more; pen: ftqc without "
+            "votes, in lock-step; which to take, and what each costs: docs/coordination.md",
             family="coordinator",
         ),
     ] = "collect"
@@ -153,6 +153,7 @@ class CoordinatedAlgorithm(Algorithm):
                 f"algorithm.coordinator = {self.coordinator!r}: votes, and does not say what of innovations nodes keep "
                 "then; want another, or code = 'points'"
             )
+        self._require_bearable()
         if self.min_quantization_step > self.quantization_step:
             raise UsageError(
                 f"algorithm.min_quantization_step = {self.min_quantization_step:g}: want at most quantization_step = "
@@ -174,6 +175,17 @@ class CoordinatedAlgorithm(Algorithm):
             )
         if self.quorum < 1:
             self._require_ledger()
+
+    def _require_bearable(self) -> None:
+        """Raise UsageError if the coordinator cannot find what is asked for, or not in this way."""
+        why = f"algorithm.coordinator = {self.coordinator!r}:"
+        if not self.innovates and not self.protocol.finds_sum:
+            raise UsageError(f"{why} finds no points; want another, or code = 'innovations'")
+        if self.by_mailboxes and not self.protocol.by_mailboxes:
+            raise UsageError(
+                f"{why} nodes take their steps together; want another, or execution = 'synchronous' and coordination = "
+                "'lock-step'"
+            )
 
     def _require_ledger(self) -> None:
         """Raise UsageError unless rounds can do without some nodes."""

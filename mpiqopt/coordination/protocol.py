@@ -35,6 +35,10 @@ class CoordinationProtocol:
         Memory for each coordinate of each node beyond that of the vectors and of votes, as measured.
     votes : bool
         True if nodes find out together that they are done.
+    finds_sum : bool
+        False if nodes agree on some m near S/n alone, and settle.
+    by_mailboxes : bool
+        False if nodes have to take their steps together.
 
     Examples
     --------
@@ -49,6 +53,8 @@ class CoordinationProtocol:
     headroom: ClassVar[float] = 2.0**62
     bytes_per_value: ClassVar[int] = 0
     votes: ClassVar[bool] = False
+    finds_sum: ClassVar[bool] = True
+    by_mailboxes: ClassVar[bool] = True
 
     @property
     def settles(self) -> bool:
