@@ -87,8 +87,8 @@ class CoordinatedAlgorithm(Algorithm):
         str,
         Field(
             description="how nodes find the sum of their integers; averages are exact with any: collect: along a tree "
-            "that they find themselves, fewest bytes; ftqc: the paper's, 25 times the bytes and more; pen: ftqc without "
-            "votes, in lock-step; which to take, and what each costs: docs/coordination.md",
+            "that they find themselves, fewest bytes; ftqc: the paper's, 25 times the bytes and more; pen: ftqc "
+            "without votes, in lock-step; which to take, and what each costs: docs/coordination.md",
             family="coordinator",
         ),
     ] = "collect"
