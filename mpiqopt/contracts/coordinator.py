@@ -25,8 +25,10 @@ TURN, LOST = 1e-3, 0.1
 
 def sum_is_exact_in_steps(protocol: CoordinationProtocol) -> str | None:
     """Hold calls one after the other in lock-step to floor(S/n) and ceil(S/n)."""
-    if why := _finds_no_sum(protocol):
-        return why
+    if not isinstance(protocol, FrameProtocol):
+        return NO_FRAMES
+    if not protocol.finds_sum:
+        return NO_SUM
     for graph in _graphs():
         coordination = LockstepCoordination(LocalProtocol.of(protocol, graph, Placement(graph.nodes)), SerialFrames())
         effort = 0
@@ -39,8 +41,10 @@ def sum_is_exact_in_steps(protocol: CoordinationProtocol) -> str | None:
 
 def sum_is_exact_when_frames_are_lost(protocol: CoordinationProtocol) -> str | None:
     """Hold calls by mailboxes to the same, when frames are lost and overtake each other."""
-    if why := _finds_no_sum(protocol):
-        return why
+    if not isinstance(protocol, FrameProtocol):
+        return NO_FRAMES
+    if not protocol.finds_sum:
+        return NO_SUM
     for graph in _graphs():
         local = LocalProtocol.of(protocol, graph, Placement(graph.nodes))
         nodes, rng = Mailboxes(local.wiring, local.rules(4), True), np.random.default_rng(graph.nodes)
@@ -54,8 +58,10 @@ def sum_is_exact_when_frames_are_lost(protocol: CoordinationProtocol) -> str | N
 
 def number_of_ranks_makes_no_difference(protocol: CoordinationProtocol) -> str | None:
     """Hold results and bytes in lock-step, with nodes on several ranks, to those on one."""
-    if why := _finds_no_sum(protocol):
-        return why
+    if not isinstance(protocol, FrameProtocol):
+        return NO_FRAMES
+    if not protocol.finds_sum:
+        return NO_SUM
     for graph in _graphs():
         values = next(_values(graph))
         alone, sent = _in_steps(protocol, graph, 1, values)
@@ -66,13 +72,6 @@ def number_of_ranks_makes_no_difference(protocol: CoordinationProtocol) -> str |
                 promise_equal(result, alone[0], f"floor(S/n) {where}")
             promise(bytes == sent, f"{bytes} bytes are sent {where}, but {sent} on one")
     return None
-
-
-def _finds_no_sum(protocol: CoordinationProtocol) -> str | None:
-    """Return why a coordinator promises nothing about sums by frames; None: it does."""
-    if not isinstance(protocol, FrameProtocol):
-        return NO_FRAMES
-    return None if protocol.finds_sum else NO_SUM
 
 
 def _graphs() -> Iterator[Topology]:
