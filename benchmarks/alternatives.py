@@ -78,7 +78,12 @@ IN_TIME = {
     "`integer-push-sum`, by mailboxes": COORDINATED + '"integer-push-sum"' + MAIL,
     "Push-DIGing, asynchronous": 'name = "push-diging"' + ALONE,
 }
-HOSTED = ("`collect`, range", "`collect`, range, accelerated")
+HOSTED = (
+    "`collect`, range",
+    "`collect`, range, accelerated",
+    "`collect`, range, by mailboxes",
+    "`collect`, range, accelerated, by mailboxes",
+)
 HOST_RUNS = 3
 GOSSIP_IN_TIME = ("LEAD, qsgd 8 bits", "LEAD, fixed bits", "LEAD, range", "NIDS", "Push-DIGing")
 
