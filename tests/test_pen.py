@@ -134,3 +134,12 @@ def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
     run_on(ranks, tmp_path / "results", paths)
     for case in CASES:
         assert_equal(records(folder / f"{case}.h5"), records(tmp_path / "results" / f"{case}.h5"))
+
+
+def test_resume_goes_on_with_the_next_pen(config, mpiqopt, tmp_path):
+    """After 20 of 40 iterations: as if nothing had been, bytes among the rest."""
+    path = config("whole.toml", **tables(CASES["ftqc-dgd"]))
+    assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
+    assert mpiqopt("run", path, "-q", "-o", "parts.h5", "--set", "run.iterations=20").returncode == 0
+    assert mpiqopt("run", path, "-q", "-o", "parts.h5", "--resume").returncode == 0
+    assert_equal(records(tmp_path / "whole.h5"), records(tmp_path / "parts.h5"))
