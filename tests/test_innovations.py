@@ -335,6 +335,8 @@ CASES = {
     "admm-push-sum-mailboxes": {"name": "ftqc-admm", "coordinator": "integer-push-sum", "coordination": "mailboxes"},
     "dgd-tree-mailboxes": {"name": "ftqc-dgd", "coordinator": "tree", "coordination": "mailboxes", **HALF},
     "dgd-allreduce": {"name": "ftqc-dgd", "coordinator": "allreduce", **HALF},
+    "dgd-pen": {"name": "ftqc-dgd", "coordinator": "pen", **HALF},
+    "admm-pen": {"name": "ftqc-admm", "coordinator": "pen", **HALF},
 }
 
 

@@ -2,15 +2,12 @@
 
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tools.coordinated import GRAPHS, example
 from tools.dense.objectives import Objective
 from tools.experiments import assembled, states
-from tools.outputs import assert_equal, records
-from tools.run_many import run_alone, run_on
 
 from mpiqopt._coordination import Lockstep
 from mpiqopt.analysis.rounds import measure_network, predict_round
@@ -105,41 +102,3 @@ def test_what_it_cannot_do_is_refused(settings, words):
         problem_a(**settings)
     assert ": algorithm.coordinator = 'pen': " in str(error.value)
     assert len(str(error.value)) <= 200
-
-
-CASES = {name: {"name": name, **PEN, **HALF} for name in METHODS}
-
-
-def tables(algorithm: dict) -> dict:
-    return {
-        "run": {"iterations": 40, "seed": 2},
-        "data": {"name": "synthetic", "task": "classification", "samples": 83, "features": 7},
-        "problem": {"name": "logistic", "l2": 0.1},
-        "topology": {"name": "random-digraph", "nodes": 8, "seed": 1},
-        "algorithm": algorithm,
-        "record": {"every": 10},
-    }
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> tuple[Path, list[str]]:
-    """Results of all cases in one process, and their configs."""
-    return run_alone(tmp_path_factory.mktemp("alone"), {case: tables(table) for case, table in CASES.items()})
-
-
-@pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_any_number_of_ranks_gives_the_same_bits(ranks, alone, tmp_path):
-    folder, paths = alone
-    run_on(ranks, tmp_path / "results", paths)
-    for case in CASES:
-        assert_equal(records(folder / f"{case}.h5"), records(tmp_path / "results" / f"{case}.h5"))
-
-
-def test_resume_goes_on_with_the_next_pen(config, mpiqopt, tmp_path):
-    """After 20 of 40 iterations: as if nothing had been, bytes among the rest."""
-    path = config("whole.toml", **tables(CASES["ftqc-dgd"]))
-    assert mpiqopt("run", path, "-q", "-o", "whole.h5").returncode == 0
-    assert mpiqopt("run", path, "-q", "-o", "parts.h5", "--set", "run.iterations=20").returncode == 0
-    assert mpiqopt("run", path, "-q", "-o", "parts.h5", "--resume").returncode == 0
-    assert_equal(records(tmp_path / "whole.h5"), records(tmp_path / "parts.h5"))

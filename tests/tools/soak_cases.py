@@ -47,8 +47,8 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A network, a coordinator and some calls one after the other. Drawn by ``draw``, the same on all ranks."""
+class Drawn:
+    """What cases of the soak test share: where they come from, the network and its links, and how long vectors are."""
 
     seed: int
     number: int
@@ -56,6 +56,22 @@ class Case:
     nodes: int
     graph_seed: int
     d: int
+    emulate: Emulate
+
+    @cached_property
+    def topology(self) -> Topology:
+        return connected(self.graph, self.nodes, self.graph_seed)
+
+    def __str__(self) -> str:
+        parts = {name: value for name, value in vars(self).items() if name not in ("topology", "emulate")}
+        parts["emulate"] = {k: v for k, v in vars(self.emulate).items() if v != getattr(Emulate(), k)}
+        return "case " + ", ".join(f"{name}={value!r}" for name, value in parts.items())
+
+
+@dataclass(frozen=True)
+class Case(Drawn):
+    """A network, a coordinator and some calls one after the other. Drawn by ``draw``, the same on all ranks."""
+
     coordinator: str
     mailboxes: bool
     rounding: str
@@ -68,16 +84,6 @@ class Case:
     follows: bool  # integers travel less the last result
     pauses: float  # probability of one before a call, at each rank
     pause_at_end: float  # probability of a settlement after a call
-    emulate: Emulate = field(default_factory=Emulate)
-
-    @cached_property
-    def topology(self) -> Topology:
-        return connected(self.graph, self.nodes, self.graph_seed)
-
-    def __str__(self) -> str:
-        parts = {**vars(self), "emulate": {k: v for k, v in vars(self.emulate).items() if v != getattr(Emulate(), k)}}
-        parts.pop("topology", None)
-        return "case " + ", ".join(f"{name}={value!r}" for name, value in parts.items())
 
     @property
     def how(self) -> str:

@@ -15,32 +15,21 @@ from mpiqopt.emulation.settings import Emulate
 from mpiqopt.network.network import Network
 from mpiqopt.placement.placement import Placement
 from mpiqopt.topologies.topology import Topology
-from tools.soak_cases import GRAPHS, LONG, Tally, connected, drawn_links, drawn_nodes
+from tools.soak_cases import GRAPHS, LONG, Drawn, Tally, drawn_links, drawn_nodes
 
 # Delta of a call is 2^-(call mod so many)
 STEPS = 7
 
 
 @dataclass(frozen=True)
-class QuorumCase:
+class QuorumCase(Drawn):
     """A network and calls of ``collect`` with a quorum. Drawn by ``draw_quorum``, the same on all ranks."""
 
-    seed: int
-    number: int
-    graph: str
-    nodes: int
-    graph_seed: int
-    d: int
     quorum: Quorum
     coder: str
     calls: int
     moving: bool  # vectors change from call to call
     pauses: float  # probability of one before a call, at each rank
-    emulate: Emulate
-
-    @property
-    def topology(self) -> Topology:
-        return connected(self.graph, self.nodes, self.graph_seed)
 
     def rows(self, call: int) -> np.ndarray:
         """The vectors of all nodes, float64 (nodes, d)."""
